@@ -1,0 +1,70 @@
+"""Files that are either whole or not there, and locks that keep two processes apart."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from avfusion.errors import AVFusionError
+
+TEMPORARY_PREFIX = ".partial-"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path in the same folder; it replaces `path` when the block ends without an error.
+
+    The suffix is kept, since many writers choose the format by it. On an error the temporary file is removed
+    and `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write sorted, indented JSON, whole or not at all; NaN and infinities become null."""
+    write_text(path, json.dumps(_finite(value), sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+@contextmanager
+def exclusive_lock(path: str | Path, owner: str) -> Iterator[None]:
+    """Hold the lock file `path`, or fail at once and say that `owner` is already running."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AVFusionError(
+            f"{owner} is already running (it holds {path}): wait for it, or end that process, and start again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

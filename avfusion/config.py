@@ -1,0 +1,256 @@
+"""Typed parameters: params.yaml read once, at the edge, checked key by key.
+
+Every section of params.yaml is one class here. Unknown keys, wrong types and values out of range are refused with
+`section.key`, the value and what is allowed. YAML 1.1 reads `1e-4` as a string; numbers accept it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from avfusion.errors import BadInputError
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("a number is needed") from None
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Common(Section):
+    """What every stage shares."""
+
+    threads: Count = 2
+    on_error: Literal["fail", "skip"] = "fail"
+
+
+class Geometry(Section):
+    """Clips and sequences in time (SCIENCE: 32-frame clips, 16 clips a sequence)."""
+
+    clip_frames: Count = 32
+    kept_frames: Count = 8
+    sequence_clips: Count = 16
+    fps: Positive | None = None
+    target_offset: Annotated[int, Field(ge=-512, le=512, strict=True)] = 0
+
+    @model_validator(mode="after")
+    def _kept(self) -> "Geometry":
+        if self.clip_frames % self.kept_frames:
+            raise ValueError(f"kept_frames ({self.kept_frames}) must divide clip_frames ({self.clip_frames})")
+        return self
+
+
+class Render(Section):
+    """The demo corpus."""
+
+    seed: Seed = 1
+    train: Annotated[int, Field(ge=1, strict=True)] = 48
+    val: Annotated[int, Field(ge=1, strict=True)] = 8
+    test: Annotated[int, Field(ge=1, strict=True)] = 16
+    min_seconds: Positive = 25
+    max_seconds: Positive = 36
+    size: Annotated[int, Field(ge=96, le=1024, multiple_of=16, strict=True)] = 256
+
+
+class Corpus(Section):
+    """Where the data are."""
+
+    name: Literal["demo", "affwild2", "manifest"] = "demo"
+    root: str = "data/raw/demo"
+    annotations: str | None = None
+    test_list: str | None = None
+    manifest: str | None = None
+
+
+class Frames(Section):
+    """Face crops per video frame."""
+
+    detect_every: Count = 5
+    min_confidence: Fraction = 0.9
+    jpeg_quality: Annotated[int, Field(ge=1, le=100, strict=True)] = 95
+    contact_sheets: bool = True
+
+
+class Audio(Section):
+    """Aligned audio and its spectrogram."""
+
+    sample_rate: Literal[44100] = 44100
+    window_s: Positive | None = None
+
+
+class Backbone(Section):
+    """One stream's network and how it is trained."""
+
+    name: str
+    width: Count = 64
+    input_size: Count = 112
+    weights: str = "random"
+    epochs: Annotated[int, Field(ge=0, strict=True)] = 10
+    steps_per_epoch: Count | None = None
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    weight_decay: Annotated[Number, Field(ge=0)] = 1e-2
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.3
+    patience: Count = 3
+
+
+class Backbones(Section):
+    """Both streams' networks."""
+
+    seed: Seed = 0
+    amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
+    output: Literal["pooled", "map"] = "pooled"
+    visual: Backbone
+    audio: Backbone
+
+
+class Features(Section):
+    """What is cached for fusion."""
+
+    stride: Count = 8
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: Count = 32
+
+    @model_validator(mode="after")
+    def _stride(self) -> "Features":
+        if 32 % self.stride:
+            raise ValueError(f"stride is {self.stride}: allowed are the divisors of 32 (1, 2, 4, 8, 16, 32)")
+        return self
+
+
+class Train(Section):
+    """Fusion training (paper's recipe as defaults)."""
+
+    model: str = "jca"
+    options: dict[str, Any] = {}
+    baselines: tuple[str, ...] = ("audio_only", "visual_only", "concat")
+    seed: Seed = 0
+    epochs: Annotated[int, Field(ge=0, strict=True)] = 50
+    batch_size: Count = 64
+    lr: Positive = 1e-4
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    patience: Count = 10
+    clip_norm: Positive = 1.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.6
+    modality_dropout: Fraction = 0.0
+    amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
+    inference: Literal["overlap", "tile", "causal"] = "overlap"
+
+
+class Evaluate(Section):
+    """Scores and pictures."""
+
+    smoothing_valence: Count = 20
+    smoothing_arousal: Count = 50
+    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
+    seed: Seed = 0
+    trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
+
+
+class Register(Section):
+    """The MLflow model registry."""
+
+    name: str = "avfusion"
+
+
+class Execution(Section):
+    """How per-track work is spread. Changes no byte of any output, so no stage depends on it."""
+
+    executor: Literal["serial", "processes", "ray"] = "processes"
+    workers: Count = 2
+
+
+class Params(Section):
+    """All of params.yaml, or the sections that one stage asked for (the others are absent)."""
+
+    common: Common = Field(default=None)  # type: ignore[assignment]
+    geometry: Geometry = Field(default=None)  # type: ignore[assignment]
+    render: Render = Field(default=None)  # type: ignore[assignment]
+    corpus: Corpus = Field(default=None)  # type: ignore[assignment]
+    frames: Frames = Field(default=None)  # type: ignore[assignment]
+    audio: Audio = Field(default=None)  # type: ignore[assignment]
+    backbones: Backbones = Field(default=None)  # type: ignore[assignment]
+    features: Features = Field(default=None)  # type: ignore[assignment]
+    train: Train = Field(default=None)  # type: ignore[assignment]
+    evaluate: Evaluate = Field(default=None)  # type: ignore[assignment]
+    register_: Register = Field(default=None, alias="register")  # type: ignore[assignment]
+    execution: Execution = Field(default=None)  # type: ignore[assignment]
+
+
+SECTIONS = tuple(field.alias or name for name, field in Params.model_fields.items())
+
+
+def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Params:
+    """Read and check params.yaml; keep the named sections (default: all) and `execution`.
+
+    Raises:
+        BadInputError: no such file, not YAML, a section missing or unknown, or a key that is unknown, of the wrong
+            type or out of range; every fault is listed with its `section.key`.
+    """
+    path = Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: `avfusion preset demo` writes one") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise BadInputError(f"{path}: sections ({', '.join(SECTIONS)}) are needed, found {type(values).__name__}")
+    return check_params(values, sections, source=path.name)
+
+
+def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, source: str = "params.yaml") -> Params:
+    """Check a mapping of sections as `load_params` does."""
+    wanted = set(SECTIONS if sections is None else sections) | {"execution"}
+    if missing := sorted(wanted - values.keys() - {"execution"}):
+        raise BadInputError(f"{source}: section {', '.join(missing)} is missing")
+    kept = {key: value for key, value in values.items() if key in wanted or key not in SECTIONS}
+    try:
+        return Params.model_validate({"execution": {}} | kept)
+    except ValidationError as error:
+        raise BadInputError(f"{source}: " + "; ".join(_describe(fault) for fault in error.errors())) from None
+
+
+def _describe(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is unknown: allowed are {', '.join(_siblings(fault['loc']))}"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    value = fault["input"]
+    shown = "" if isinstance(value, dict) else f" is {value!r}"
+    return f"{key}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _siblings(location: tuple[str | int, ...]) -> list[str]:
+    section: type[BaseModel] = Params
+    for part in location[:-1]:
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        annotation = fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+    return [field.alias or name for name, field in section.model_fields.items()]

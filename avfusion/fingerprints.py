@@ -1,0 +1,25 @@
+"""Digests that tell whether a file was made from these inputs, with these parameters, by this code."""
+
+import hashlib
+import json
+from pathlib import Path
+
+
+def fingerprint(**parts: object) -> str:
+    """Digest of named JSON-able parts, independent of their order; 32 hexadecimal digits."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_digest(folder: str | Path) -> str:
+    """SHA-256 over the names and contents of a folder's files (recursively), in hexadecimal."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listing = "".join(f"{path.relative_to(folder).as_posix()}\0{file_digest(path)}\n" for path in files)
+    return hashlib.sha256(listing.encode()).hexdigest()

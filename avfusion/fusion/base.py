@@ -1,0 +1,155 @@
+"""What all fusion models share: the call, masks, standardisation, encoders and heads."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+
+@dataclass
+class FusionOutput:
+    """What a fusion model returns.
+
+    Attributes:
+        predictions: (B, L, 2) valence and arousal; meaningless at padded clips.
+        attended_audio: (B, L, d) audio after fusion's attention, or None.
+        attended_visual: (B, L, d) likewise.
+        maps: attention maps or gates by name.
+    """
+
+    predictions: torch.Tensor
+    attended_audio: torch.Tensor | None = None
+    attended_visual: torch.Tensor | None = None
+    maps: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class FusionModel(nn.Module):
+    """Base of all fusion models: features of both streams in, valence and arousal per clip out.
+
+    Features are standardised by statistics of the training split, which live in the model's buffers (identity until
+    `set_standardisation`), so that a model is fed with features as they are stored.
+    """
+
+    name: ClassVar[str]
+    audio_mean: torch.Tensor
+    audio_scale: torch.Tensor
+    visual_mean: torch.Tensor
+    visual_scale: torch.Tensor
+
+    def __init__(self, audio_dim: int, visual_dim: int, length: int) -> None:
+        super().__init__()
+        self.audio_dim, self.visual_dim, self.length = audio_dim, visual_dim, length
+        self._options: dict[str, Any] = {}
+        for stream, width in (("audio", audio_dim), ("visual", visual_dim)):
+            self.register_buffer(f"{stream}_mean", torch.zeros(width))
+            self.register_buffer(f"{stream}_scale", torch.ones(width))
+
+    def config(self) -> dict[str, Any]:
+        """Keyword arguments with which `build_fusion` makes this model again."""
+        sizes = {"audio_dim": self.audio_dim, "visual_dim": self.visual_dim, "length": self.length}
+        return {"name": self.name, **sizes, **self._options}
+
+    def set_standardisation(
+        self, audio_mean: torch.Tensor, audio_std: torch.Tensor, visual_mean: torch.Tensor, visual_std: torch.Tensor
+    ) -> None:
+        """Set the training split's mean and standard deviation, each (D,); constant features are left unscaled."""
+        statistics = {"audio": (audio_mean, audio_std), "visual": (visual_mean, visual_std)}
+        for stream, (mean, std) in statistics.items():
+            getattr(self, f"{stream}_mean").copy_(mean)
+            getattr(self, f"{stream}_scale").copy_(torch.where(std > 1e-6, 1 / std.clamp_min(1e-6), 1.0))
+
+    def forward(
+        self,
+        audio: torch.Tensor,
+        visual: torch.Tensor,
+        audio_present: torch.Tensor | None = None,
+        visual_present: torch.Tensor | None = None,
+        padding: torch.Tensor | None = None,
+    ) -> FusionOutput:
+        """Fuse one batch of sequences.
+
+        Args:
+            audio: (B, L, D_a) features.
+            visual: (B, L, D_v) features, or (B, L, C, H, W) maps, which are averaged over H and W.
+            audio_present: (B, L) bool, False where the clip has no audio. None: all present.
+            visual_present: (B, L) bool likewise.
+            padding: (B, L) bool, True at clips that only fill up the sequence. None: none.
+
+        Raises:
+            ValueError: shapes that do not fit the model.
+        """
+        if visual.ndim == 5:
+            visual = visual.mean(dim=(3, 4))
+        self._check(audio, visual)
+        valid = torch.ones(audio.shape[:2], dtype=torch.bool, device=audio.device) if padding is None else ~padding
+        audio_present = valid if audio_present is None else audio_present & valid
+        visual_present = valid if visual_present is None else visual_present & valid
+        return self.fuse(
+            self._standardise(audio, self.audio_mean, self.audio_scale, audio_present),
+            self._standardise(visual, self.visual_mean, self.visual_scale, visual_present),
+            audio_present,
+            visual_present,
+            valid,
+        )
+
+    @abstractmethod
+    def fuse(
+        self,
+        audio: torch.Tensor,
+        visual: torch.Tensor,
+        audio_present: torch.Tensor,
+        visual_present: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> FusionOutput:
+        """Fuse standardised features (B, L, D), zero where absent; the masks (B, L) are bool, `valid` = not padded."""
+
+    def _check(self, audio: torch.Tensor, visual: torch.Tensor) -> None:
+        for stream, features, width in (("audio", audio, self.audio_dim), ("visual", visual, self.visual_dim)):
+            if features.ndim != 3 or features.shape[1:] != (self.length, width):
+                raise ValueError(
+                    f"{stream} features have shape {tuple(features.shape)}, "
+                    f"{self.name} takes (B, {self.length}, {width})"
+                )
+
+    @staticmethod
+    def _standardise(
+        features: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        # Whatever stands in the place of an absent clip, NaN included, must not reach the model.
+        return torch.where(present[..., None], (features.to(mean.dtype) - mean) * scale, 0)
+
+
+class StreamEncoder(nn.Module):
+    """Linear encoder shared over time; an absent clip becomes the stream's learnt token, a padded one zero.
+
+    The masks act behind the encoder, since its bias would let a zero input through.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, width)
+        self.missing = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: torch.Tensor, present: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """(B, L, dim) → (B, L, width)."""
+        encoded = self.linear(features)
+        encoded = torch.where(present[..., None], encoded, self.missing.to(encoded.dtype))
+        return torch.where(valid[..., None], encoded, 0)
+
+
+class RegressionHeads(nn.Module):
+    """One head per target: Linear, Dropout, Linear (arXiv 2209.09068); (B, L, dim) → (B, L, 2)."""
+
+    def __init__(self, dim: int, hidden: int = 128, dropout: float = 0.6, relu: bool = False) -> None:
+        super().__init__()
+        activation = [nn.ReLU()] if relu else []
+        self.valence, self.arousal = (
+            nn.Sequential(nn.Linear(dim, hidden), *activation, nn.Dropout(dropout), nn.Linear(hidden, 1))
+            for _ in range(2)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, L, dim) → (B, L, 2): valence, arousal."""
+        return torch.cat([self.valence(features), self.arousal(features)], dim=-1)

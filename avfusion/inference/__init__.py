@@ -1,0 +1,1 @@
+"""From a video to predictions: the predictor, its files, its pictures."""

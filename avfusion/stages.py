@@ -1,0 +1,54 @@
+"""What every DVC stage does around its work: parameters, lock, clock, and errors for people."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.atomic import exclusive_lock, write_json
+from avfusion.config import Params, load_params
+from avfusion.errors import AVFusionError
+from avfusion.project import disable_telemetry, project_root
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A running stage: its name, its own sections of params.yaml, the project root and its private work folder."""
+
+    name: str
+    params: Params
+    root: Path
+    work: Path
+
+
+@contextmanager
+def stage(name: str, *sections: str) -> Iterator[Stage]:
+    """Run the body as DVC stage `name` with the named sections of params.yaml.
+
+    Takes the stage's lock (a killed DVC leaves its command running, and two must not write side by side), records
+    wall and CPU seconds in `.avfusion/times/<name>.json`, and turns an AVFusionError into one line and an exit code.
+    """
+    disable_telemetry()
+    started = time.perf_counter()
+    try:
+        root = project_root()
+        os.chdir(root)
+        work = root / ".avfusion" / name
+        with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
+            yield Stage(name, load_params(root / "params.yaml", sections), root, work)
+            seconds = time.perf_counter() - started
+            cpu = _cpu_seconds()  # since the process started, imports included
+            write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})
+    except AVFusionError as error:
+        print(f"error: stage {name}: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU-seconds")
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

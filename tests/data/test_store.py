@@ -1,0 +1,115 @@
+"""The per-track store: incremental, without orphans, never half a file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from avfusion.atomic import TEMPORARY_PREFIX
+from avfusion.config import Execution
+from avfusion.data.store import update_store
+from avfusion.errors import AVFusionError
+
+SERIAL = Execution(executor="serial", workers=1)
+PROCESSES = Execution(executor="processes", workers=2)
+
+
+def write(payload: str, path: Path, fingerprint: str) -> None:
+    if payload == "bad":
+        path.write_text("half")
+        raise AVFusionError("it is bad")
+    path.write_text(f"{fingerprint}\n{payload}")
+
+
+def write_slowly(payload: str, path: Path, fingerprint: str) -> None:
+    path.write_text(fingerprint + "\nhal")
+    time.sleep(60)
+
+
+def write_nothing(payload: str, path: Path, fingerprint: str) -> None:
+    pass
+
+
+def fingerprint_of(path: Path) -> str:
+    return path.read_text().splitlines()[0]
+
+
+def update(folder, wanted, payloads, execution=SERIAL, make=write, **options):
+    return update_store(
+        folder, ".txt", wanted, payloads, make, fingerprint_of, execution=execution, label="store", **options
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("execution", [SERIAL, PROCESSES], ids=["serial", "processes"])
+def test_only_what_changed_is_made_and_orphans_go(tmp_path, execution, capsys):
+    folder = tmp_path / "store"
+    first = update(folder, {"a": "1", "b": "1", "c": "1"}, {"a": "A", "b": "B", "c": "C"}, execution)
+    assert (first.made, first.kept, first.removed) == (("a", "b", "c"), (), ())
+    before = (folder / "a.txt").stat().st_mtime_ns
+    second = update(folder, {"a": "1", "b": "2", "d": "1"}, {"b": "B2", "d": "D"}, execution)
+    assert (second.made, second.kept, second.removed) == (("b", "d"), ("a",), ("c",))
+    assert contents(folder) == {"a.txt": "1\nA", "b.txt": "2\nB2", "d.txt": "1\nD"}
+    assert (folder / "a.txt").stat().st_mtime_ns == before
+    assert "store: 2 made, 1 kept, 1 removed, 0 failed" in capsys.readouterr().out
+
+
+def test_failures_are_listed_raised_at_the_end_and_leave_no_file(tmp_path, capsys):
+    update(tmp_path, {"b": "1"}, {"b": "old"})
+    with pytest.raises(AVFusionError, match="store: 1 of 3 failed: b: it is bad"):
+        update(tmp_path, {"a": "1", "b": "2", "c": "1"}, {"a": "A", "b": "bad", "c": "C"})
+    assert contents(tmp_path) == {"a.txt": "1\nA", "c.txt": "1\nC"}
+    assert "  b: it is bad" in capsys.readouterr().out
+
+
+def test_skip_reports_failures_without_raising(tmp_path):
+    report = update(tmp_path, {"a": "1", "b": "1"}, {"a": "A", "b": "bad"}, on_error="skip")
+    assert report.failed == {"b": "it is bad"}
+    assert report.made == ("a",)
+
+
+def test_unreadable_files_are_made_anew_and_leftovers_of_a_kill_removed(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"")
+    (tmp_path / f"{TEMPORARY_PREFIX}999-b.txt").write_text("half")
+    (tmp_path / "notes.md").write_text("not ours")
+    report = update(tmp_path, {"a": "1"}, {"a": "A"})
+    assert report.made == ("a",)
+    assert contents(tmp_path) == {"a.txt": "1\nA", "notes.md": "not ours"}
+
+
+def test_a_maker_that_writes_nothing_is_a_failure(tmp_path):
+    with pytest.raises(AVFusionError, match="nothing was written for a.txt"):
+        update(tmp_path, {"a": "1"}, {"a": "A"}, make=write_nothing)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_store import PROCESSES, update, write_slowly
+if __name__ == "__main__":
+    update({folder!r}, {{"a": "1", "b": "1"}}, {{"a": "A", "b": "B"}}, PROCESSES, write_slowly)
+"""
+
+
+def test_a_kill_in_the_middle_leaves_no_final_file_and_a_rerun_finishes(tmp_path):
+    folder, script = tmp_path / "store", tmp_path / "run.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(folder)))
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 30
+        while len(list(folder.glob(".partial-*"))) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert all(path.name.startswith(TEMPORARY_PREFIX) for path in folder.iterdir())
+    update(folder, {"a": "1", "b": "1"}, {"a": "A", "b": "B"})
+    assert contents(folder) == {"a.txt": "1\nA", "b.txt": "1\nB"}
