@@ -30,6 +30,12 @@ def write_slowly(payload: str, path: Path, fingerprint: str) -> None:
     time.sleep(60)
 
 
+def die_writing(payload: str, path: Path, fingerprint: str) -> None:
+    write(payload, path, fingerprint)
+    if payload == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def write_nothing(payload: str, path: Path, fingerprint: str) -> None:
     pass
 
@@ -80,12 +86,18 @@ def test_unreadable_files_are_made_anew_and_leftovers_of_a_kill_removed(tmp_path
     (tmp_path / f"{TEMPORARY_PREFIX}999-b.txt").write_text("half")
     (tmp_path / "notes.md").write_text("not ours")
     report = update(tmp_path, {"a": "1"}, {"a": "A"})
-    assert report.made == ("a",)
+    assert (report.made, report.removed) == (("a",), ())
     assert contents(tmp_path) == {"a.txt": "1\nA", "notes.md": "not ours"}
 
 
+def test_a_worker_that_dies_while_writing_leaves_nothing(tmp_path):
+    report = update(tmp_path, {"a": "1", "b": "1"}, {"a": "die", "b": "B"}, PROCESSES, die_writing, on_error="skip")
+    assert "signal SIGKILL" in report.failed["a"]
+    assert contents(tmp_path) == {"b.txt": "1\nB"}
+
+
 def test_a_maker_that_writes_nothing_is_a_failure(tmp_path):
-    with pytest.raises(AVFusionError, match="nothing was written for a.txt"):
+    with pytest.raises(AVFusionError, match=r"nothing was written for a\.txt"):
         update(tmp_path, {"a": "1"}, {"a": "A"}, make=write_nothing)
 
 

@@ -1,0 +1,30 @@
+"""From a corpus name to the adapter that reads its folder."""
+
+from pathlib import Path
+
+from avfusion.config import Corpus
+from avfusion.corpora.affwild2 import open_affwild2
+from avfusion.corpora.layout import CorpusLayout
+from avfusion.errors import BadInputError
+
+ADAPTERS = {"demo": open_affwild2, "affwild2": open_affwild2}
+
+
+def corpus_root(project: Path, params: Corpus) -> Path:
+    """The folder of the raw data: `corpus.root`, absolute or from the project."""
+    return project / Path(params.root).expanduser()
+
+
+def open_corpus(params: Corpus, root: Path) -> CorpusLayout:
+    """Find the tracks of the corpus whose raw data are in `root`.
+
+    Raises:
+        BadInputError: the folder is not such a corpus, or its tracks contradict each other.
+    """
+    if params.name not in ADAPTERS:
+        raise BadInputError(f"corpus.name is {params.name!r}: allowed are {', '.join(sorted(ADAPTERS))}")
+    if params.name == "demo" and not root.is_dir():
+        raise BadInputError(
+            f"the demo corpus is not rendered ({root} is missing): run `make demo` or `dvc repro render`"
+        )
+    return ADAPTERS[params.name](params, root)

@@ -1,0 +1,231 @@
+"""Aff-Wild2 as its owners deliver it (arXiv 1811.07770), and the demo corpus, which has the same shape.
+
+<root>/videos/**/<video>.mp4            raw videos in any sub-folders
+<root>/cropped_aligned*/<track>/*.jpg   face crops numbered by video frame; several such folders are merged
+<root>/annotations/**/{Train_Set,Validation_Set}/<track>.txt
+<root>/annotations/**/Valence_Arousal_*test_set_release.txt
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avfusion.config import Corpus
+from avfusion.corpora.layout import (
+    VIDEO_SUFFIXES,
+    CorpusLayout,
+    RawTrack,
+    check_track_names,
+    contents,
+    require_folder,
+    walk_files,
+)
+from avfusion.errors import BadInputError
+
+HEADER = "valence,arousal"
+SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val", "val_set": "val"}
+TEST_LIST = "Valence_Arousal_*test_set_release.txt"
+SIDES = ("_left", "_right")
+
+
+@dataclass(frozen=True)
+class AnnotationSet:
+    """A folder that holds split folders: one challenge of one edition.
+
+    Attributes:
+        folder: The folder.
+        files: (split, file) of all its annotation files.
+        va_files: How many of them have the header `valence,arousal`.
+    """
+
+    folder: Path
+    files: tuple[tuple[str, Path], ...]
+    va_files: int
+
+
+def open_affwild2(params: Corpus, root: Path) -> CorpusLayout:
+    """Find the tracks of the valence-arousal challenge below `root`.
+
+    Raises:
+        BadInputError: a folder is missing, no or several VA sets are found, a track is in two splits, a name
+            cannot be a file name, or there is no track at all.
+    """
+    require_folder(root, "videos", "annotations")
+    chosen, notes = choose_set(params, root)
+    test_list, test_tracks = _read_test_list(params, root, chosen.folder)
+    found = _splits(chosen, test_list, test_tracks, root)
+    videos, crops = _find_videos(root), _find_crops(root)
+    tracks = [_raw_track(name, split, labels, videos, crops) for name, (split, labels) in sorted(found.items())]
+    if not tracks:
+        raise BadInputError(f"no track found: {chosen.folder} has no annotation files and no test list was found")
+    check_track_names(tracks)
+    notes += _leftovers(tracks, videos, crops)
+    if test_list is None:
+        notes.append(f"no test list ({TEST_LIST}) below {root / 'annotations'}: there will be no test tracks")
+    extra = (_relative(test_list, root),) if test_list else ()
+    return CorpusLayout(tuple(_with_leak_warnings(tracks)), extra, tuple(notes))
+
+
+def annotation_sets(folder: Path) -> list[AnnotationSet]:
+    """Every set of split folders below `folder`, with the number of its valence-arousal files."""
+    files: dict[Path, list[tuple[str, Path]]] = {}
+    for path in walk_files(folder):
+        split = SPLIT_FOLDERS.get(path.parent.name.lower())
+        if split and path.suffix.lower() == ".txt":
+            files.setdefault(path.parent.parent, []).append((split, path))
+    return [
+        AnnotationSet(where, tuple(found), sum(_is_va(path) for _, path in found))
+        for where, found in sorted(files.items())
+    ]
+
+
+def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
+    """The one VA set, and a note about every set that is left out.
+
+    Raises:
+        BadInputError: there is none, or several and `corpus.annotations` names none of them.
+    """
+    sets = annotation_sets(root / "annotations")
+    va = [one for one in sets if one.va_files]
+    names = [_relative(one.folder, root) for one in va]
+    if params.annotations is not None:
+        places = {(root / params.annotations).resolve(), (root / "annotations" / params.annotations).resolve()}
+        va = [one for one in va if one.folder.resolve() in places]
+        if not va:
+            raise BadInputError(
+                f"corpus.annotations is {params.annotations!r}: no folder of that name below {root} has "
+                f"Train_Set/ or Validation_Set/ with '{HEADER}' files; sets found: {', '.join(names) or 'none'}"
+            )
+    if not va:
+        seen = ", ".join(_relative(one.folder, root) for one in sets) or contents(root / "annotations")
+        raise BadInputError(
+            f"no valence-arousal annotations: looked below {root / 'annotations'} for Train_Set/*.txt and "
+            f"Validation_Set/*.txt with the header '{HEADER}'; found instead: {seen}"
+        )
+    if len(va) > 1:
+        raise BadInputError(f"several valence-arousal sets: {', '.join(names)}: name one in corpus.annotations")
+    notes = []
+    for one in sets:
+        if one.folder != va[0].folder:
+            kind = "valence-arousal set not chosen" if one.va_files else "not valence-arousal"
+            notes.append(f"{_relative(one.folder, root)}: {len(one.files)} annotation files ignored ({kind})")
+    return va[0], notes
+
+
+def _is_va(path: Path) -> bool:
+    with open(path, "rb") as stream:
+        line = stream.readline(200)
+    return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER
+
+
+def _read_test_list(params: Corpus, root: Path, chosen: Path) -> tuple[Path | None, list[str]]:
+    path = _find_test_list(root, chosen) if params.test_list is None else root / params.test_list
+    if path is None:
+        return None, []
+    if not path.is_file():
+        raise BadInputError(f"corpus.test_list {path} is missing: a file with one track name a line is needed")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadInputError(f"{path} is not UTF-8 text: one track name a line is needed") from None
+    return path, list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+
+
+def _find_test_list(root: Path, chosen: Path) -> Path | None:
+    """The list nearest to the chosen set: inside it, else in the folders above it, else anywhere."""
+    lists = [path for path in walk_files(root / "annotations") if path.match(TEST_LIST)]
+    for folder in (chosen, *chosen.parents):
+        near = [path for path in lists if folder in path.parents]
+        if len(near) > 1:
+            names = ", ".join(_relative(path, root) for path in near)
+            raise BadInputError(f"several test lists: {names}: name one in corpus.test_list")
+        if near or folder == root / "annotations":
+            return near[0] if near else None
+    return None
+
+
+def _splits(
+    chosen: AnnotationSet, test_list: Path | None, test_tracks: list[str], root: Path
+) -> dict[str, tuple[str, str]]:
+    """Track to (split, annotation file relative to the root)."""
+    found: dict[str, tuple[str, str]] = {}
+    places: dict[str, list[str]] = {}
+    for split, path in chosen.files:
+        found[path.stem] = (split, _relative(path, root))
+        places.setdefault(path.stem, []).append(_relative(path, root))
+    for name in test_tracks:
+        found.setdefault(name, ("test", ""))
+        places.setdefault(name, []).append(_relative(test_list, root) if test_list else "")
+    twice = [f"{name} ({' and '.join(where)})" for name, where in sorted(places.items()) if len(where) > 1]
+    if twice:
+        raise BadInputError(f"tracks in two splits: {'; '.join(twice)}: remove one of each")
+    return found
+
+
+def _find_videos(root: Path) -> dict[str, list[str]]:
+    videos: dict[str, list[str]] = {}
+    for path in walk_files(root / "videos"):
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            videos.setdefault(path.stem, []).append(_relative(path, root))
+    return videos
+
+
+def _find_crops(root: Path) -> dict[str, list[str]]:
+    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered."""
+    crops: dict[str, list[str]] = {}
+    todo = [root]
+    while todo:
+        for folder in sorted(todo.pop(0).iterdir()):
+            if not folder.is_dir() or folder.name.startswith("."):
+                continue
+            if folder.name.lower().startswith("cropped_aligned"):
+                todo.append(folder)
+            elif folder.parent != root:
+                crops.setdefault(folder.name, []).append(_relative(folder, root))
+    return crops
+
+
+def _raw_track(
+    name: str, split: str, labels: str, videos: dict[str, list[str]], crops: dict[str, list[str]]
+) -> RawTrack:
+    video, warnings = name, []
+    side = next((side for side in SIDES if name.endswith(side)), "")
+    if side and name not in videos:
+        video = name.removesuffix(side)
+    paths = videos.get(video, [])
+    if not paths:
+        warnings.append(f"no video {video!r} below videos/: the track cannot be used")
+    elif len(paths) > 1:
+        warnings.append(f"{len(paths)} videos have this name ({', '.join(paths)}): the first is used")
+    if name not in crops:
+        warnings.append("no crops: faces are detected in the video")
+    return RawTrack(name, video, split, paths[0] if paths else "", tuple(crops.get(name, ())), labels, tuple(warnings))
+
+
+def _with_leak_warnings(tracks: list[RawTrack]) -> list[RawTrack]:
+    splits: dict[str, set[str]] = {}
+    for track in tracks:
+        splits.setdefault(track.video, set()).add(track.split)
+    return [
+        replace(track, warnings=(*track.warnings, f"its video is in several splits ({', '.join(sorted(found))})"))
+        if len(found := splits[track.video]) > 1
+        else track
+        for track in tracks
+    ]
+
+
+def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict[str, list[str]]) -> list[str]:
+    """Files that belong to no track; in Aff-Wild2 those of the other challenges."""
+    notes = []
+    for kind, names, used in (
+        ("videos", videos, {track.video for track in tracks}),
+        ("crop folders", crops, {track.track for track in tracks}),
+    ):
+        if unused := sorted(names.keys() - used):
+            shown = ", ".join(unused[:5]) + (" …" if len(unused) > 5 else "")
+            notes.append(f"{len(unused)} {kind} belong to no valence-arousal track: {shown}")
+    return notes
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Relative to the corpus root; a list given by an absolute path elsewhere keeps it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,0 +1,113 @@
+"""What an adapter finds in a corpus folder, before any file is opened for its content."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avfusion.errors import BadInputError
+
+TRACK_NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
+    *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
+)
+
+
+@dataclass(frozen=True)
+class RawTrack:
+    """One annotated face: where its files are, relative to the corpus root ("" where there is none).
+
+    Attributes:
+        track: Name, unique also without regard to case, since it becomes a file name.
+        video: Base video; tracks of one video share sound and time line.
+        split: train, val, test, or "" for none.
+        video_path: The video file.
+        crops_paths: Folders with its face crops, named by video frame from 1.
+        labels_path: Its annotation file.
+        warnings: What disagrees.
+    """
+
+    track: str
+    video: str
+    split: str
+    video_path: str
+    crops_paths: tuple[str, ...] = ()
+    labels_path: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CorpusLayout:
+    """The tracks of a corpus, the other files that decide about them, and remarks that belong to no track."""
+
+    tracks: tuple[RawTrack, ...]
+    extra_sources: tuple[str, ...] = ()  # lists and manifests, relative to the root
+    notes: tuple[str, ...] = field(default=())
+
+
+def check_track_names(tracks: list[RawTrack]) -> None:
+    """Refuse names that cannot be file names, or that differ only by case.
+
+    Raises:
+        BadInputError: all such names, in one message.
+    """
+    faults = []
+    seen: dict[str, str] = {}
+    for track in tracks:
+        if not TRACK_NAME.fullmatch(track.track) or ".." in track.track:
+            faults.append(f"{track.track!r} has characters other than letters, digits, '_', '-', '.', single spaces")
+        other = seen.setdefault(track.track.casefold(), track.track)
+        if other != track.track:
+            faults.append(f"{other!r} and {track.track!r} differ only by case")
+    if faults:
+        raise BadInputError(f"track names become file names, and some cannot: {'; '.join(faults)}: rename them")
+
+
+def require_folder(root: Path, *names: str) -> None:
+    """Make sure that `root` and its named sub-folders exist.
+
+    Raises:
+        BadInputError: what was looked for, where, and what was found instead.
+    """
+    wanted = ", ".join(f"{name}/" for name in names)
+    if not root.is_dir():
+        above = next(folder for folder in root.absolute().parents if folder.is_dir())
+        raise BadInputError(
+            f"corpus.root {root} is missing (a folder with {wanted} was looked for); "
+            f"{above} has {contents(above)}: set corpus.root in params.yaml, or `avfusion preset NAME --root FOLDER`"
+        )
+    missing = [name for name in names if not (root / name).is_dir()]
+    if missing:
+        inside = [child.name for child in _folders(root) if all((child / name).is_dir() for name in names)]
+        hint = f"did you mean {root / inside[0]}?" if inside else "set corpus.root in params.yaml"
+        raise BadInputError(
+            f"corpus.root {root} has no folder {', '.join(f'{name}/' for name in missing)}; "
+            f"found instead: {contents(root)}: {hint}"
+        )
+
+
+def contents(folder: Path, limit: int = 8) -> str:
+    """The first names in a folder, for messages."""
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    if not names:
+        return "nothing"
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Files anywhere below a folder in sorted order, through links but never in circles, hidden ones left out."""
+    seen = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))

@@ -1,0 +1,140 @@
+"""data/sources.txt: the raw files that a corpus consists of, one line each, so that DVC need not hash them.
+
+A line is `path<TAB>size<TAB>hash`, the path relative to the corpus root. A video's hash is over its size and its
+first and last MiB; a crop folder's (its path ends with `/`) over the sorted names and sizes of its files; that of
+labels, lists and manifests over their whole content.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.atomic import write_text
+from avfusion.config import Corpus
+from avfusion.corpora.adapters import open_corpus
+from avfusion.corpora.layout import CorpusLayout
+from avfusion.errors import BadInputError
+from avfusion.fingerprints import file_digest
+
+MIB = 1 << 20
+RESCAN = "run `avfusion scan`, then `dvc repro`"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Size in bytes and hash of one raw file or crop folder."""
+
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """What a scan found, and how it differs from the scan before."""
+
+    tracks: int
+    sources: int
+    bytes: int
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Nothing differs from the scan before."""
+        return not (self.added or self.removed or self.changed)
+
+    def __str__(self) -> str:
+        change = (
+            "no change"
+            if self.same
+            else f"{len(self.added)} added, {len(self.removed)} removed, {len(self.changed)} changed"
+        )
+        return f"{self.tracks} tracks, {self.sources} sources, {self.bytes / 1e9:.2f} GB: {change}"
+
+
+def scan(root: Path, params: Corpus, out: Path) -> ScanSummary:
+    """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`.
+
+    Raises:
+        BadInputError: as `open_corpus`.
+    """
+    layout = open_corpus(params, Path(root))
+    sources = describe_sources(layout, Path(root))
+    summary = compare(layout, sources, read_sources(out) if Path(out).is_file() else {})
+    write_text(out, "".join(f"{path}\t{one.size}\t{one.digest}\n" for path, one in sorted(sources.items())))
+    return summary
+
+
+def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
+    """Size and hash of every file and crop folder that the tracks use."""
+    sources: dict[str, Source] = {}
+    for path in sorted({track.video_path for track in layout.tracks} - {""}):
+        sources[path] = video_source(root / path)
+    for path in sorted({path for track in layout.tracks for path in track.crops_paths}):
+        sources[f"{path}/"] = crops_source(root / path)
+    for path in sorted({track.labels_path for track in layout.tracks} - {""} | set(layout.extra_sources)):
+        sources[path] = Source((root / path).stat().st_size, file_digest(root / path))
+    if odd := [path for path in sources if any(mark in path for mark in "\t\n\r")]:
+        raise BadInputError(f"{odd[0]!r}: tabs and line ends in file names are not supported: rename it")
+    return sources
+
+
+def video_source(path: Path) -> Source:
+    """Hash of a video by its size and its first and last MiB."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(f"{size}\n".encode())
+    with open(path, "rb") as stream:
+        digest.update(stream.read(MIB))
+        if size > MIB:
+            stream.seek(max(MIB, size - MIB))
+            digest.update(stream.read(MIB))
+    return Source(size, digest.hexdigest())
+
+
+def crops_source(folder: Path) -> Source:
+    """Hash of a crop folder by the sorted names and sizes of its files; no image is opened."""
+    with os.scandir(folder) as entries:
+        files = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.name[0] != ".")
+    listing = "".join(f"{name}\0{size}\n" for name, size in files)
+    digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
+    return Source(sum(size for _, size in files), digest)
+
+
+def read_sources(path: str | Path) -> dict[str, Source]:
+    """Read sources.txt: path (crop folders with a `/` at the end) to size and hash.
+
+    Raises:
+        BadInputError: it is missing or a line is damaged.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: {RESCAN}") from None
+    sources = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            name, size, digest = line.rsplit("\t", 2)
+            sources[name] = Source(int(size), digest)
+        except ValueError:
+            raise BadInputError(f"{path}, line {number}: {line[:80]!r} is not `path, size, hash`: {RESCAN}") from None
+    return sources
+
+
+def compare(layout: CorpusLayout, now: Mapping[str, Source], before: Mapping[str, Source]) -> ScanSummary:
+    """How the sources differ from those of an earlier scan."""
+    return ScanSummary(
+        tracks=len(layout.tracks),
+        sources=len(now),
+        bytes=sum(source.size for source in now.values()),
+        added=_sorted(now.keys() - before.keys()),
+        removed=_sorted(before.keys() - now.keys()),
+        changed=_sorted(path for path in now.keys() & before.keys() if now[path] != before[path]),
+    )
+
+
+def _sorted(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(paths))

@@ -1,0 +1,102 @@
+"""The table of tracks, data/corpus/tracks.parquet: what every later stage knows of the corpus."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avfusion.atomic import atomic_path
+from avfusion.errors import BadInputError
+
+SCHEMA = pa.schema(
+    [
+        ("track", pa.string()),
+        ("video", pa.string()),
+        ("split", pa.string()),
+        ("video_path", pa.string()),
+        ("crops_paths", pa.list_(pa.string())),
+        ("labels_path", pa.string()),
+        ("video_hash", pa.string()),
+        ("crops_hash", pa.string()),
+        ("labels_hash", pa.string()),
+        ("frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("duration_s", pa.float64()),
+        ("has_audio", pa.bool_()),
+        ("label_rows", pa.int64()),
+        ("crops", pa.int64()),
+        ("warnings", pa.list_(pa.string())),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One annotated face in one video.
+
+    Attributes:
+        track: Name, unique; files of later stages are called by it.
+        video: Base video; its tracks share sound and time line and never leave a split.
+        split: train, val, test, or "" for none.
+        video_path: The video, relative to the corpus root, like the next two; "" where there is none.
+        crops_paths: Folders of face crops, the earlier before the later.
+        labels_path: The annotation file.
+        video_hash: Size, first and last MiB of the video.
+        crops_hash: Names and sizes of the crops.
+        labels_hash: Content of the annotation file.
+        frames: Video frames; 0 where the video is missing or unreadable.
+        fps: Mean frame rate.
+        duration_s: Seconds from the first frame to the end of the last.
+        has_audio: There is an audio stream.
+        label_rows: Rows of the annotation file.
+        crops: Frames with a crop.
+        warnings: What disagrees or looks wrong, one sentence each.
+    """
+
+    track: str
+    video: str
+    split: str
+    video_path: str
+    crops_paths: tuple[str, ...]
+    labels_path: str
+    video_hash: str
+    crops_hash: str
+    labels_hash: str
+    frames: int
+    fps: float
+    duration_s: float
+    has_audio: bool
+    label_rows: int
+    crops: int
+    warnings: tuple[str, ...]
+
+
+def write_tracks(path: str | Path, tracks: list[Track]) -> None:
+    """Write the table, sorted by track; the same tracks give the same bytes."""
+    rows = [asdict(track) for track in sorted(tracks, key=lambda track: track.track)]
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+
+
+def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
+    """Read the table, sorted by track; tracks without a readable video only if `unusable` is set.
+
+    Raises:
+        BadInputError: the file is missing or not such a table.
+    """
+    path = Path(path)
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: run the stage `corpus`") from None
+    except pa.ArrowInvalid as error:
+        raise BadInputError(f"{path} is not a table of tracks ({error}): run the stage `corpus` again") from None
+    if missing := [field.name for field in fields(Track) if field.name not in table.column_names]:
+        raise BadInputError(f"{path} has no column {', '.join(missing)}: run the stage `corpus` again")
+    names = [field.name for field in fields(Track)]
+    tracks = []
+    for row in table.select(names).to_pylist():
+        row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
+        tracks.append(Track(**row))
+    return [track for track in tracks if unusable or track.frames]

@@ -1,0 +1,163 @@
+"""Annotations of valence and arousal: the reader of Aff-Wild2's files, and the label files of the project.
+
+An annotation file has the header `valence,arousal` and one `v,a` line per video frame, each in [-1, 1]; -5 in
+either value means that the frame is not annotated.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avfusion.errors import AVFusionError, BadInputError
+
+HEADER = "valence,arousal"
+NOT_ANNOTATED = -5.0
+VERSION = 1
+FAULTS_SHOWN = 3  # per file
+
+_NUMBER = r"[ \t]*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ \t]*"
+_ROW = re.compile(f"{_NUMBER},{_NUMBER}", re.ASCII)
+_LINE_END = re.compile(r"\r\n|\n|\r")
+SCHEMA = pa.schema([("frame", pa.int32()), ("valence", pa.float32()), ("arousal", pa.float32()), ("valid", pa.bool_())])
+
+
+@dataclass(frozen=True)
+class LabelTable:
+    """Labels of the frames 1 to N.
+
+    Attributes:
+        valence: (N,) float32 in [-1, 1], NaN where not annotated.
+        arousal: Likewise.
+        valid: (N,) bool, frames that are annotated.
+    """
+
+    valence: np.ndarray
+    arousal: np.ndarray
+    valid: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def head(self, frames: int) -> "LabelTable":
+        """The first `frames` of them, or all if there are fewer."""
+        return LabelTable(self.valence[:frames], self.arousal[:frames], self.valid[:frames])
+
+
+class AnnotationError(BadInputError):
+    """An annotation file has lines that cannot be used; the message lists them with file and line."""
+
+
+def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
+    """Read one annotation file; a BOM, CRLF and blank lines at the end are accepted.
+
+    Args:
+        path: The file.
+        name: What messages call it (default: the path).
+
+    Raises:
+        AnnotationError: wrong header, no rows, a line that is not two numbers, or numbers out of range.
+    """
+    name = name or str(path)
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise AnnotationError(f"{name}: the file is missing") from None
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{name}: not UTF-8 text (byte {error.start}): '{HEADER}' lines are needed") from None
+    lines = _LINE_END.split(text)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise AnnotationError(f"{name}: empty: the header '{HEADER}' and one line per video frame are needed")
+    if re.sub(r"\s", "", lines[0]).lower() != HEADER:
+        raise AnnotationError(f"{name}, line 1: {_shown(lines[0])}: the header '{HEADER}' is needed")
+    if len(lines) == 1:
+        raise AnnotationError(f"{name}: no rows below the header: one 'v,a' line per video frame is needed")
+    return _parse_rows(lines[1:], name)
+
+
+def _parse_rows(lines: list[str], name: str) -> LabelTable:
+    values = np.zeros((len(lines), 2))
+    faults = []
+    for index, line in enumerate(lines):
+        match = _ROW.fullmatch(line)
+        if match:
+            values[index] = float(match[1]), float(match[2])
+        else:
+            faults.append((index, "two numbers 'valence,arousal' are needed"))
+    missing = values == NOT_ANNOTATED
+    outside = ~missing & ~((values >= -1) & (values <= 1))
+    faults += [(int(index), "out of [-1, 1] and not -5") for index in np.flatnonzero(outside.any(axis=1))]
+    if faults:
+        faults.sort()
+        shown = "; ".join(f"{name}, line {i + 2}: {_shown(lines[i])}: {why}" for i, why in faults[:FAULTS_SHOWN])
+        more = f"; {len(faults) - FAULTS_SHOWN} more lines of this file" if len(faults) > FAULTS_SHOWN else ""
+        raise AnnotationError(shown + more)
+    valid = ~missing.any(axis=1)
+    values[~valid] = np.nan
+    return LabelTable(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), valid)
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 60 else f"{line[:60]}…")
+
+
+def read_annotations(files: Mapping[str, Path], names: Mapping[str, str] | None = None) -> dict[str, LabelTable]:
+    """Read many annotation files, by track.
+
+    Raises:
+        BadInputError: some cannot be used; all of them are listed.
+    """
+    tables: dict[str, LabelTable] = {}
+    faults = []
+    for track, path in files.items():
+        try:
+            tables[track] = read_annotation(path, (names or {}).get(track))
+        except AnnotationError as error:
+            faults.append(str(error))
+    if faults:
+        raise BadInputError(f"{len(faults)} of {len(files)} annotation files cannot be used: {'; '.join(faults)}")
+    return tables
+
+
+def count_rows(path: str | Path) -> int:
+    """Rows below the header, blank lines at the end left out; the lines are not checked."""
+    text = Path(path).read_bytes().rstrip()
+    return len(text.splitlines()[1:])
+
+
+def write_labels(table: LabelTable, path: str | Path, fingerprint: str) -> None:
+    """Write one track's label file: frame (int32, from 1), valence, arousal (float32), valid."""
+    frames = np.arange(1, len(table) + 1, dtype=np.int32)
+    schema = SCHEMA.with_metadata({b"avfusion": json.dumps({"fingerprint": fingerprint}).encode()})
+    columns = [frames, table.valence, table.arousal, table.valid]
+    pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=schema), path)
+
+
+def read_labels(path: str | Path) -> LabelTable:
+    """Read one track's label file.
+
+    Raises:
+        AVFusionError: it is missing or not a label file.
+    """
+    try:
+        table = pq.read_table(path, partitioning=None)
+        frames, valence, arousal, valid = (table.column(name).to_numpy() for name in SCHEMA.names)
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise AVFusionError(f"{path} is not a label file ({error}): run the stage `labels`") from None
+    if not np.array_equal(frames, np.arange(1, len(frames) + 1)):
+        raise AVFusionError(f"{path}: its frames are not 1, 2, 3, …: delete it and run the stage `labels`")
+    return LabelTable(valence, arousal, valid)
+
+
+def read_parquet_fingerprint(path: str | Path) -> str | None:
+    """The fingerprint in the `avfusion` metadata of a parquet file, None where there is none."""
+    metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+    stored = metadata.get(b"avfusion")
+    return json.loads(stored)["fingerprint"] if stored else None

@@ -1,0 +1,114 @@
+"""A folder with one file per track (or video), kept true: each file belongs to its inputs, and no other file is there.
+
+DVC neither empties nor checks these folders (`persist: true`), so a stage does it: every file carries the fingerprint
+of what it was made from; a file with another fingerprint is made anew, a file of no current track is deleted, and an
+unfinished one never has a final name.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
+from avfusion.config import Execution
+from avfusion.errors import AVFusionError
+from avfusion.execution import raise_failures, run_tasks
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """Keys that were made, kept as they were, or removed, and the reasons of those that failed."""
+
+    made: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def update_store(
+    folder: str | Path,
+    suffix: str,
+    wanted: Mapping[str, str],
+    payloads: Mapping[str, T],
+    make: Callable[[T, Path, str], None],
+    read_fingerprint: Callable[[Path], str | None],
+    *,
+    execution: Execution,
+    label: str,
+    on_error: Literal["fail", "skip"] = "fail",
+) -> StoreReport:
+    """Bring `folder` to hold exactly one file `<key><suffix>` of the wanted fingerprint for every key.
+
+    Args:
+        wanted: Key to fingerprint of the file that should be there.
+        payloads: Key to what `make` needs; keys without need to be made may be absent.
+        make: `make(payload, path, fingerprint)` writes the file; runs in the executor, so it must be picklable.
+        read_fingerprint: Gives the fingerprint inside a file, None (or any exception) where there is none.
+
+    A key that fails has no file afterwards, not even an outdated one. The counts are printed, failures listed.
+
+    Raises:
+        AVFusionError: some keys failed and `on_error` is not "skip"; the finished ones stay.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_temporaries(folder)
+    kept, removed = _sort_out(folder, suffix, wanted, read_fingerprint)
+    due = [key for key in wanted if key not in kept]
+    tasks = [(key, (make, payloads[key], folder / f"{key}{suffix}", wanted[key])) for key in due]
+    try:
+        outcomes = run_tasks(
+            _make_file, tasks, executor=execution.executor, workers=execution.workers, label=label, on_error="skip"
+        )
+    finally:
+        _remove_temporaries(folder)  # of workers that died, or were ended by Ctrl-C
+    failed = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    made = tuple(key for key in due if key not in failed)
+    print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
+    for key, reason in failed.items():
+        print(f"  {key}: {reason}", flush=True)
+    if on_error != "skip":
+        raise_failures(label, failed, len(wanted))
+    return StoreReport(made, tuple(key for key in wanted if key in kept), removed, failed)
+
+
+def _make_file(task: tuple[Callable[[Any, Path, str], None], Any, Path, str]) -> None:
+    make, payload, path, fingerprint = task
+    with atomic_path(path) as temporary:
+        make(payload, temporary, fingerprint)
+        if not temporary.is_file():
+            raise AVFusionError(f"nothing was written for {path.name}")
+
+
+def _sort_out(
+    folder: Path, suffix: str, wanted: Mapping[str, str], read_fingerprint: Callable[[Path], str | None]
+) -> tuple[set[str], tuple[str, ...]]:
+    """Delete files of no wanted key and outdated ones; give the keys that are right, and those of no wanted key."""
+    kept, removed = set(), []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() or not path.name.endswith(suffix):
+            continue
+        key = path.name.removesuffix(suffix)
+        if key not in wanted:
+            removed.append(key)
+            path.unlink()
+        elif _fingerprint_or_none(path, read_fingerprint) == wanted[key]:
+            kept.add(key)
+        else:
+            path.unlink()
+    return kept, tuple(removed)
+
+
+def _fingerprint_or_none(path: Path, read_fingerprint: Callable[[Path], str | None]) -> str | None:
+    try:
+        return read_fingerprint(path)
+    except Exception:  # whatever cannot be read is made anew
+        return None
+
+
+def _remove_temporaries(folder: Path) -> None:
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        path.unlink(missing_ok=True)

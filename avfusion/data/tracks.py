@@ -1,0 +1,177 @@
+"""From a corpus folder and its scanned sources to the table of tracks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from avfusion.atomic import write_json
+from avfusion.config import Corpus, Execution
+from avfusion.corpora.adapters import open_corpus
+from avfusion.corpora.crops import list_crops
+from avfusion.corpora.layout import RawTrack
+from avfusion.corpora.sources import RESCAN, Source, read_sources
+from avfusion.corpora.table import Track
+from avfusion.data.labels import count_rows
+from avfusion.errors import BadInputError
+from avfusion.execution import raise_failures, run_tasks
+from avfusion.media.probe import MediaInfo, probe
+
+VERSION = 1  # of what a probe says; raised when it says something else about the same file
+
+
+def build_tracks(
+    root: Path,
+    params: Corpus,
+    sources: Path,
+    *,
+    execution: Execution,
+    on_error: Literal["fail", "skip"] = "fail",
+    cache: Path | None = None,
+) -> list[Track]:
+    """Describe every track of the corpus in `root`: hashes from `sources`, facts from the videos, and what disagrees.
+
+    Args:
+        root: Folder of the raw data.
+        params: Which corpus it is.
+        sources: The scanned data/sources.txt.
+        execution: How the videos are probed.
+        on_error: What happens after a video that cannot be read: the track is kept with 0 frames and the reason as a
+            warning ("skip"), or all such videos are named and nothing is returned ("fail").
+        cache: File that remembers what was found in a video, by its hash.
+
+    Raises:
+        BadInputError: as `open_corpus`; or the files are others than those scanned.
+        AVFusionError: unreadable videos.
+    """
+    raw = open_corpus(params, root).tracks
+    scanned = read_sources(sources)
+    _check_scanned(raw, scanned, root)
+    infos, failures = _probe_videos(raw, scanned, root, execution, cache)
+    tracks = [_track(one, scanned, root, infos, failures) for one in raw]
+    if on_error == "fail":
+        raise_failures("corpus: videos", failures, len(infos) + len(failures))
+    return tracks
+
+
+def _check_scanned(raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path) -> None:
+    """Every file must be in the scan, with its present size; else hashes and files would not belong together."""
+    changed = set()
+    for track in raw:
+        for path in {track.video_path, track.labels_path} - {""}:
+            if path not in scanned or (root / path).stat().st_size != scanned[path].size:
+                changed.add(path)
+        changed.update(path for path in track.crops_paths if f"{path}/" not in scanned)
+    if changed:
+        shown = ", ".join(sorted(changed)[:5]) + (" …" if len(changed) > 5 else "")
+        raise BadInputError(f"{len(changed)} sources were added or changed since the last scan ({shown}): {RESCAN}")
+
+
+def _probe_videos(
+    raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path, execution: Execution, cache: Path | None
+) -> tuple[dict[str, MediaInfo], dict[str, str]]:
+    """Facts by video path, and the reasons of those that failed."""
+    paths = sorted({track.video_path for track in raw} - {""})
+    remembered = _read_cache(cache)
+    infos = {path: remembered[digest] for path in paths if (digest := scanned[path].digest) in remembered}
+    outcomes = run_tasks(
+        partial(_probe_below, root),
+        [(path, path) for path in paths if path not in infos],
+        executor=execution.executor,
+        workers=execution.workers,
+        label="probing videos",
+        on_error="skip",
+    )
+    infos |= {outcome.key: outcome.value for outcome in outcomes if outcome.value is not None}
+    failures = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    if cache:
+        videos = {scanned[path].digest: asdict(info) for path, info in infos.items()}
+        write_json(cache, {"version": VERSION, "videos": videos})
+    return infos, failures
+
+
+def _probe_below(root: Path, path: str) -> MediaInfo:
+    return probe(root / path)
+
+
+def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
+    try:
+        stored = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        if stored.get("version") != VERSION:
+            return {}
+        return {
+            digest: MediaInfo(**info | {"warnings": tuple(info["warnings"])})
+            for digest, info in stored["videos"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError):  # it only saves time
+        return {}
+
+
+def _track(
+    raw: RawTrack,
+    scanned: Mapping[str, Source],
+    root: Path,
+    infos: Mapping[str, MediaInfo],
+    failures: Mapping[str, str],
+) -> Track:
+    info = infos.get(raw.video_path)
+    warnings = list(raw.warnings)
+    if raw.video_path in failures:
+        warnings.append(f"unreadable video: {failures[raw.video_path]}")
+    crops = list_crops(root / path for path in raw.crops_paths)
+    rows = count_rows(root / raw.labels_path) if raw.labels_path else 0
+    if info:
+        warnings += info.warnings
+        if not info.has_audio:
+            warnings.append("no audio stream: the audio is absent in every clip")
+        if raw.labels_path:
+            warnings += _compare_labels(rows, info.frames)
+        if raw.crops_paths:
+            warnings += _compare_crops(list(crops.files), info.frames)
+    if crops.strays:
+        warnings.append(f"{len(crops.strays)} files among the crops are no numbered images, e.g. {crops.strays[0]}")
+    if crops.repeated:
+        warnings.append(f"{crops.repeated} crops repeat a frame that has one")
+    return Track(
+        track=raw.track,
+        video=raw.video,
+        split=raw.split,
+        video_path=raw.video_path,
+        crops_paths=raw.crops_paths,
+        labels_path=raw.labels_path,
+        video_hash=_digest(scanned, [raw.video_path]),
+        crops_hash=_digest(scanned, [f"{path}/" for path in raw.crops_paths]),
+        labels_hash=_digest(scanned, [raw.labels_path]),
+        frames=info.frames if info else 0,
+        fps=info.fps if info else 0.0,
+        duration_s=info.duration_s if info else 0.0,
+        has_audio=bool(info and info.has_audio),
+        label_rows=rows,
+        crops=len(crops.files),
+        warnings=tuple(warnings),
+    )
+
+
+def _digest(scanned: Mapping[str, Source], paths: Sequence[str]) -> str:
+    """Hash of one source; of several, theirs in turn (the earlier crop folder wins, so their order counts)."""
+    return "+".join(scanned[path].digest for path in paths if path)
+
+
+def _compare_labels(rows: int, frames: int) -> list[str]:
+    if rows > frames:
+        return [f"{rows} label rows for {frames} video frames: the last {rows - frames} are not used"]
+    if rows < frames:
+        return [f"{rows} label rows for {frames} video frames: the last {frames - rows} frames have no label"]
+    return []
+
+
+def _compare_crops(numbers: list[int], frames: int) -> list[str]:
+    inside = sum(number <= frames for number in numbers)
+    found = []
+    if beyond := len(numbers) - inside:
+        found.append(f"{beyond} crops beyond the last of {frames} video frames are not used")
+    if 2 * inside < frames:  # some frames without a face are nothing special
+        found.append(f"{frames - inside} of {frames} video frames have no crop")
+    return found

@@ -1,0 +1,95 @@
+"""Presets: complete params.yaml files in configs/, and how one becomes the project's own."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.representer import RoundTripRepresenter
+
+from avfusion.atomic import write_text
+from avfusion.config import check_params
+from avfusion.errors import BadInputError
+
+
+def preset_names(project: Path) -> list[str]:
+    """The presets of a project, sorted."""
+    return sorted(path.stem for path in (project / "configs").glob("*.yaml"))
+
+
+def write_preset(project: Path, name: str, data_root: str | Path | None = None, force: bool = False) -> Path:
+    """Write the project's params.yaml from `configs/<name>.yaml`, comments kept; return its path.
+
+    Args:
+        project: The project's folder.
+        name: The preset.
+        data_root: Replaces `corpus.root`; relative to the working directory.
+        force: Overwrite a params.yaml that was edited.
+
+    Raises:
+        BadInputError: no such preset or folder, or params.yaml was edited and `force` is not set.
+    """
+    names = preset_names(project)
+    if name not in names:
+        raise BadInputError(f"preset {name!r} is unknown: allowed are {', '.join(names) or 'none'}")
+    source, target = project / "configs" / f"{name}.yaml", project / "params.yaml"
+    text = source.read_text(encoding="utf-8")
+    if data_root is not None:
+        text = _with_root(text, _as_written(project, Path(data_root)))
+    check_params(yaml.safe_load(text), source=source.name)
+    if target.is_file() and not force and _edited(project, target):
+        raise BadInputError(
+            f"{target.name} was edited (it is none of the presets {', '.join(names)}) and would be lost: "
+            "use --force to overwrite it"
+        )
+    write_text(target, text)
+    return target
+
+
+def _as_written(project: Path, data_root: Path) -> str:
+    """Absolute, or from the project where it lies inside."""
+    folder = data_root.expanduser().resolve()
+    if not folder.is_dir():
+        raise BadInputError(f"--root {data_root} is not a folder: the folder of the raw data is needed")
+    inside = project.resolve()
+    return folder.relative_to(inside).as_posix() if folder.is_relative_to(inside) else str(folder)
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes nothing differently but null, which would become an empty value."""
+
+    def represent_none(self, data: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
+
+
+def _with_root(text: str, root: str) -> str:
+    editor = YAML()
+    editor.Representer = _Representer
+    editor.preserve_quotes = True
+    editor.width = 4096
+    editor.indent(mapping=2, sequence=4, offset=2)
+    values = editor.load(text)
+    values["corpus"]["root"] = root
+    stream = io.StringIO()
+    editor.dump(values, stream)
+    return stream.getvalue()
+
+
+def _edited(project: Path, target: Path) -> bool:
+    """Whether params.yaml says something else than every preset; comments and `corpus.root` do not count."""
+    present = _values(target)
+    return all(present != _values(project / "configs" / f"{name}.yaml") for name in preset_names(project))
+
+
+def _values(path: Path) -> Any:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    if isinstance(values, dict) and isinstance(values.get("corpus"), dict):
+        values["corpus"] = {key: value for key, value in values["corpus"].items() if key != "root"}
+    return values

@@ -1,0 +1,81 @@
+"""Progress of many tasks: a bar on a terminal, a plain line now and then elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+PLAIN_SECONDS = 10.0
+
+
+class TaskProgress:
+    """Counts finished and failed tasks and says how fast they go; used as a context manager.
+
+    On a terminal that is a bar with the rate and the time left. Elsewhere (logs, DVC, CI) it is a plain line about
+    every 10 s. Both end with one line of count, time and rate.
+    """
+
+    def __init__(self, label: str, total: int, console: Console | None = None) -> None:
+        self.label, self.total = label, total
+        self.done = self.failed = 0
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._started = self._printed = time.monotonic()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and self.total:
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(self.label, total=self.total, rate="")
+            self._bar.start()
+        return self
+
+    def advance(self, failed: bool = False) -> None:
+        """Count one finished task."""
+        self.done += 1
+        self.failed += failed
+        if self._bar:
+            self._bar.update(self._task, advance=1, rate=f"{self._rate():.2f}/s")
+        self.tick()
+
+    def tick(self) -> None:
+        """Say where it stands if the last line is old; called also while nothing finishes."""
+        now = time.monotonic()
+        if self._bar is None and now - self._printed >= PLAIN_SECONDS and self.done < self.total:
+            self._printed = now
+            left = f", {_clock((self.total - self.done) / self._rate())} left" if self.done else ""
+            self._print(f"{self.label}: {self.done}/{self.total}, {self._rate():.2f}/s{left}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        if self.total:
+            seconds = time.monotonic() - self._started
+            failed = f", {self.failed} failed" if self.failed else ""
+            word = "done" if kind is None else "when interrupted"
+            self._print(
+                f"{self.label}: {self.done}/{self.total} {word} in {seconds:.1f} s ({self._rate():.2f}/s){failed}"
+            )
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False)
+        self._console.file.flush()
+
+    def _rate(self) -> float:
+        return self.done / max(time.monotonic() - self._started, 1e-9)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

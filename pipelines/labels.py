@@ -1,0 +1,19 @@
+"""DVC stage `labels`: annotation files -> data/labels/<track>.parquet."""
+
+from avfusion.config import Execution
+from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.table import read_tracks
+from avfusion.data.label_store import update_labels
+from avfusion.stages import stage
+
+
+def main() -> None:
+    """Bring the label files up to date."""
+    with stage("labels", "common", "corpus") as s:
+        tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
+        root = corpus_root(s.root, s.params.corpus)
+        update_labels(s.root / "data" / "labels", root, tracks, Execution(executor="serial", workers=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Serial and process execution: equal results, failures and deaths that cost only their own task."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.execution import run_tasks
+from avfusion.progress import TaskProgress
+
+NUMBERS = [(f"track{n}", n) for n in range(7)]
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail_on_three(number: int) -> int:
+    if number == 3:
+        raise AVFusionError("no. 3: a reason for people")
+    if number == 5:
+        return 1 // 0
+    return number
+
+
+def die_on_two(number: int) -> int:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number + 100
+
+
+def exit_on_two(number: int) -> int:
+    if number == 2:
+        os._exit(7)
+    return number
+
+
+def threads_seen(_: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+def unpicklable(_: int) -> object:
+    return lambda: 0
+
+
+def touch_and_wait(folder: str, number: int) -> None:
+    (Path(folder) / f"{number}").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_values_come_in_the_order_of_the_tasks(executor):
+    outcomes = run_tasks(square, NUMBERS, executor=executor, workers=3, label="squares")
+    assert [(o.key, o.value, o.error) for o in outcomes] == [(f"track{n}", n * n, None) for n in range(7)]
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_failing_task_is_recorded_and_the_others_go_on(executor):
+    outcomes = run_tasks(fail_on_three, NUMBERS, executor=executor, workers=2, label="x", on_error="skip")
+    assert [o.value for o in outcomes] == [0, 1, 2, None, 4, None, 6]
+    assert outcomes[3].error == "no. 3: a reason for people"
+    assert outcomes[5].error is not None
+    assert outcomes[5].error.startswith("ZeroDivisionError: ")
+    assert "test_execution.py:" in outcomes[5].error
+
+
+def test_failures_are_raised_together_after_all_have_run():
+    with pytest.raises(AVFusionError, match=r"numbers: 2 of 7 failed: track3: no\. 3.*; track5: ZeroDivision"):
+        run_tasks(fail_on_three, NUMBERS, label="numbers")
+
+
+@pytest.mark.parametrize(("function", "how"), [(die_on_two, "signal SIGKILL"), (exit_on_two, "exit code 7")])
+def test_a_dead_worker_costs_only_its_task(function, how):
+    outcomes = run_tasks(function, NUMBERS, executor="processes", workers=2, label="x", on_error="skip")
+    assert [o.key for o in outcomes if o.error] == ["track2"]
+    assert outcomes[2].error is not None
+    assert how in outcomes[2].error
+    assert [o.value for o in outcomes if not o.error] == [function(n) for n in range(7) if n != 2]
+
+
+def test_workers_have_one_thread_and_the_parent_keeps_its_setting(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert run_tasks(threads_seen, NUMBERS[:1], executor="processes", label="x")[0].value == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+
+
+def test_a_result_that_cannot_be_sent_is_an_error_of_that_task():
+    outcome = run_tasks(unpicklable, NUMBERS[:1], executor="processes", label="x", on_error="skip")[0]
+    assert outcome.error is not None
+    assert outcome.error.startswith("the result cannot be sent")
+
+
+def test_ray_without_ray_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(BadInputError, match=r"avfusion\[ray\]"):
+        run_tasks(square, NUMBERS, executor="ray", label="x")
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from functools import partial
+from avfusion.execution import run_tasks
+from test_execution import touch_and_wait
+if __name__ == "__main__":
+    run_tasks(partial(touch_and_wait, {folder!r}), [("a", 0), ("b", 1)], executor="processes", workers=2, label="x")
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_interrupt_and_kill_leave_no_worker_behind(tmp_path, sent):
+    script = tmp_path / "run.py"
+    started = tmp_path / "started"
+    started.mkdir()
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=str(started)))
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _wait_for(lambda: len(list(started.iterdir())) == 2 and all(p.read_text() for p in started.iterdir()))
+        workers = [int(path.read_text()) for path in started.iterdir()]
+        os.kill(process.pid, sent)
+        process.wait(20)
+        _wait_for(lambda: not any(_alive(pid) for pid in workers), 10)
+    finally:
+        for pid in [int(path.read_text() or 0) for path in started.iterdir()] + [process.pid]:
+            if pid and _alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def _wait_for(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_plain_progress_ends_with_count_rate_and_failures():
+    stream = StringIO()
+    with TaskProgress("frames", 2, Console(file=stream, width=200)) as progress:
+        progress.advance()
+        progress.advance(failed=True)
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("frames: 2/2 done in ")
+    assert lines[0].endswith("/s), 1 failed")
+
+
+def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    stream = StringIO()
+    with TaskProgress("frames", 10, Console(file=stream, width=200)) as progress:
+        for second in range(1, 25):
+            now[0] = float(second)
+            if second in (5, 15):
+                progress.advance()
+            progress.tick()
+    assert stream.getvalue().splitlines()[:2] == [
+        "frames: 1/10, 0.10/s, 1:30 left",
+        "frames: 2/10, 0.10/s, 1:20 left",
+    ]
