@@ -1,0 +1,1 @@
+"""Media in: containers, clocks, frames, sound, faces."""

@@ -1,0 +1,52 @@
+"""Keep data/audio true: one aligned WAV per video that has sound."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from avfusion.config import Audio, Execution
+from avfusion.corpora.table import Track
+from avfusion.data.audio import read_fingerprint, write_audio
+from avfusion.data.store import StoreReport, update_store
+from avfusion.fingerprints import fingerprint
+from avfusion.media.audio import read_aligned_audio
+
+VERSION = 1  # raise it when equal inputs give other samples
+
+
+def update_audio(
+    folder: Path,
+    corpus_root: Path,
+    tracks: Sequence[Track],
+    settings: Audio,
+    execution: Execution,
+    on_error: Literal["fail", "skip"] = "fail",
+) -> StoreReport:
+    """Bring the WAV files up to date; a video without an audio stream has none.
+
+    Raises:
+        AVFusionError: some videos failed and `on_error` is not "skip"; the others are done.
+    """
+    videos = {track.video: track for track in tracks if track.has_audio}
+    return update_store(
+        folder,
+        ".wav",
+        {
+            video: fingerprint(version=VERSION, video=track.video_hash, sample_rate=settings.sample_rate)
+            for video, track in videos.items()
+        },
+        {video: corpus_root / track.video_path for video, track in videos.items()},
+        _make_audio,
+        read_fingerprint,
+        execution=execution,
+        label="audio",
+        on_error=on_error,
+    )
+
+
+def _make_audio(video: Path, path: Path, digest: str) -> None:
+    samples = read_aligned_audio(video)
+    # A stream of which nothing can be decoded leaves an empty file: absent audio, and no reason to try again.
+    write_audio(path, np.zeros(0, np.float32) if samples is None else samples, digest)

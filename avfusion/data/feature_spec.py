@@ -1,0 +1,98 @@
+"""Everything that decides the numbers in a feature file; it travels with features and with fusion models.
+
+Inference recomputes features by the spec of its model and refuses features of another one.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from avfusion.errors import BadInputError
+from avfusion.fingerprints import fingerprint
+
+VERSION = 1  # of the extraction code: raised when the same spec would give other numbers
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClipGeometry(_Part):
+    """Which frames make a clip (arXiv 2209.09068): `kept_frames` of `clip_frames` ticks of a clock of `fps`."""
+
+    clip_frames: int = 32
+    kept_frames: int = 8
+    fps: float | None = None
+
+
+class AudioTransform(_Part):
+    """Log-mel spectrogram of one clip (arXiv 2209.09068; constants of TSAV, arXiv 2002.03399).
+
+    `window_s`: seconds of sound per clip, None for the clip's own time; `min_samples`: shorter sound is padded with
+    zeros on the left; decibels are clamped at `top_db` below the clip's maximum, then (x + offset_db) / scale_db.
+    """
+
+    sample_rate: int = 44100
+    n_fft: int = 1024
+    win_length: int = 882
+    hop_length: int = 441
+    n_mels: int = 64
+    top_db: float = 80.0
+    offset_db: float = 14.8
+    scale_db: float = 19.895
+    min_samples: int = 45599
+    window_s: float | None = None
+
+
+class VisualTransform(_Part):
+    """Crops scaled down to `input_size` pixels and to [0, 1], minus `mean`, over `std` (RGB; Kinetics-400)."""
+
+    input_size: int = 112
+    mean: tuple[float, float, float] = (0.43216, 0.394666, 0.37645)
+    std: tuple[float, float, float] = (0.22803, 0.22145, 0.216989)
+
+
+class BackboneIdentity(_Part):
+    """A backbone and the SHA-256 of its weights file."""
+
+    name: str
+    width: int
+    input_size: int
+    feature_dim: int
+    sha256: str
+
+
+class FeatureSpec(_Part):
+    """What decides the numbers in a feature file."""
+
+    geometry: ClipGeometry
+    stride: int
+    audio: AudioTransform
+    visual: VisualTransform
+    backbones: dict[Literal["audio", "visual"], BackboneIdentity]
+    output: Literal["pooled", "map"] = "pooled"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: int = 1
+    batch_size: int = 32
+    version: int = VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "FeatureSpec":
+        """Read what `to_dict` gave.
+
+        Raises:
+            BadInputError: a key is missing, unknown or of the wrong type.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+            raise BadInputError(f"not a feature spec of this version of avfusion: {faults}") from None
+
+    def digest(self) -> str:
+        """Hexadecimal digest; equal for equal specs."""
+        return fingerprint(feature_spec=self.to_dict())

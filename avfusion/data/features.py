@@ -1,0 +1,102 @@
+"""Feature files: one vector (or map) per clip and stream, with presence and the spec that made them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.errors import AVFusionError
+
+# One key: safetensors writes several in random order, and equal features must be equal bytes.
+METADATA_KEY = "avfusion"
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """Features of one track's T clips.
+
+    Attributes:
+        clip_end: (T,) int32, video frame (from 1) at which the clip ends.
+        audio: (T, D_a) float16; zeros where absent.
+        visual: (T, D_v) or (T, D_v, H, W) float16; zeros where absent.
+        audio_present, visual_present: (T,) bool.
+        feature_spec: what made them.
+        fingerprint: digest of the inputs, empty if none was given.
+    """
+
+    clip_end: np.ndarray
+    audio: np.ndarray
+    visual: np.ndarray
+    audio_present: np.ndarray
+    visual_present: np.ndarray
+    feature_spec: FeatureSpec
+    fingerprint: str = ""
+
+
+_ARRAYS = {
+    "clip_end": np.int32,
+    "audio": np.float16,
+    "visual": np.float16,
+    "audio_present": np.bool_,
+    "visual_present": np.bool_,
+}
+
+
+def write_features(path: str | Path, table: FeatureTable) -> None:
+    """Write a feature file; equal tables give equal bytes.
+
+    Raises:
+        AVFusionError: a feature is NaN or infinite (also: beyond the range of float16), or lengths differ.
+    """
+    arrays: dict[str, np.ndarray] = {
+        name: np.ascontiguousarray(getattr(table, name), dtype=kind) for name, kind in _ARRAYS.items()
+    }
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise AVFusionError(f"features of {Path(path).name} differ in length: {lengths}")
+    for stream in ("audio", "visual"):
+        finite = np.isfinite(arrays[stream]).reshape(len(arrays[stream]), -1).all(axis=1)
+        if not finite.all():
+            clip = int(np.argmin(finite))
+            raise AVFusionError(f"{stream} feature of clip {clip + 1} is NaN or infinite in {Path(path).name}")
+    metadata = {"feature_spec": table.feature_spec.to_dict(), "fingerprint": table.fingerprint}
+    save_file(arrays, path, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def read_features(path: str | Path) -> FeatureTable:
+    """Read a feature file.
+
+    Raises:
+        AVFusionError: no such file, not a feature file, or one of another version.
+    """
+    metadata = _metadata(path)
+    with safe_open(path, framework="numpy") as file:
+        missing = _ARRAYS.keys() - set(file.keys())
+        if missing:
+            raise AVFusionError(f"{path} lacks {', '.join(sorted(missing))}: run the features stage again")
+        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+    return FeatureTable(
+        **arrays,
+        feature_spec=FeatureSpec.from_dict(metadata["feature_spec"]),
+        fingerprint=metadata["fingerprint"],
+    )
+
+
+def read_features_fingerprint(path: str | Path) -> str | None:
+    """Fingerprint inside a feature file, None where it has none."""
+    fingerprint = _metadata(path)["fingerprint"]
+    return str(fingerprint) or None
+
+
+def _metadata(path: str | Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {})[METADATA_KEY])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise AVFusionError(f"{path} is not a feature file ({error}): run the features stage again") from None
+    return dict(metadata)

@@ -1,0 +1,172 @@
+"""The frame store: data/frames/<track>.parquet, one row per video frame with its time and its face crop as JPEG."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avfusion.errors import AVFusionError
+
+CROP_SIZE = 112
+_ROWS_PER_GROUP = 1024  # so that writing, and reading single crops, needs little memory
+_KEY = b"avfusion"
+_WARNINGS_KEY = "avfusion.warnings"
+_SCHEMA = pa.schema(
+    [("frame", pa.int32()), ("time_s", pa.float64()), ("jpeg", pa.binary()), ("face_confidence", pa.float32())]
+)
+
+
+class FrameRow(NamedTuple):
+    """One video frame: number from 1, seconds from frame 1, its crop as JPEG (None: no face), confidence (0: none)."""
+
+    frame: int
+    time_s: float
+    jpeg: bytes | None
+    face_confidence: float
+
+
+@dataclass(frozen=True)
+class FrameTable:
+    """The frames of a track.
+
+    Attributes:
+        frame: (N,) int32, 1 … N.
+        time_s: (N,) float64, seconds from frame 1 by presentation time.
+        jpeg: N crops of 112x112 RGB as JPEG, None where there is no face.
+        face_confidence: (N,) float32 in [0, 1], 0 where there is no face; 1 for crops that came with the corpus.
+    """
+
+    frame: np.ndarray
+    time_s: np.ndarray
+    jpeg: list[bytes | None]
+    face_confidence: np.ndarray
+
+    @property
+    def face_present(self) -> np.ndarray:
+        """(N,) bool: the frame has a crop."""
+        return np.array([crop is not None for crop in self.jpeg], bool)
+
+
+def write_frames(
+    path: str | Path, rows: Iterable[FrameRow], fingerprint: str, warnings: Callable[[], Sequence[str]] = tuple
+) -> None:
+    """Write rows as they come, a thousand at a time.
+
+    Args:
+        path: The file (a temporary path of the caller: it is not written atomically here).
+        rows: In order of frames.
+        fingerprint: Of what the rows were made from.
+        warnings: Asked after the last row; kept in the file.
+    """
+    schema = _SCHEMA.with_metadata({_KEY: json.dumps({"fingerprint": fingerprint})})
+    # JPEG does not compress any further, and a dictionary of it only costs time.
+    compression = {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"}
+    source = iter(rows)
+    with pq.ParquetWriter(path, schema, compression=compression, use_dictionary=False) as writer:
+        while group := list(islice(source, _ROWS_PER_GROUP)):
+            columns = [
+                pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), schema, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+        writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(list(warnings()))})
+
+
+def read_frames(path: str | Path) -> FrameTable:
+    """Read a track's frames with all crops.
+
+    Raises:
+        AVFusionError: the file is missing or is no frame table.
+    """
+    table = _read(path, None)
+    return FrameTable(
+        frame=table["frame"].to_numpy(),
+        time_s=table["time_s"].to_numpy(),
+        jpeg=table["jpeg"].to_pylist(),
+        face_confidence=table["face_confidence"].to_numpy(),
+    )
+
+
+def read_frame_times(path: str | Path) -> np.ndarray:
+    """Only the times of a track's frames, (N,) float64 seconds; reads no crop.
+
+    Raises:
+        AVFusionError: the file is missing or is no frame table.
+    """
+    return _read(path, ["time_s"])["time_s"].to_numpy()
+
+
+def read_face_confidence(path: str | Path) -> np.ndarray:
+    """Only the face confidence of a track's frames, (N,) float32, 0: no face; reads no crop.
+
+    Raises:
+        AVFusionError: the file is missing or is no frame table.
+    """
+    return _read(path, ["face_confidence"])["face_confidence"].to_numpy()
+
+
+def read_crops_at(path: str | Path, rows: Sequence[int]) -> list[bytes | None]:
+    """The JPEGs of some rows (0-based, ascending); reads only the parts of the file that hold them."""
+    wanted = list(rows)
+    found: list[bytes | None] = []
+    with pq.ParquetFile(path) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            stop = start + file.metadata.row_group(group).num_rows
+            inside = [row - start for row in wanted if start <= row < stop]
+            if inside:
+                found += file.read_row_group(group, columns=["jpeg"])["jpeg"].take(inside).to_pylist()
+            start = stop
+    return found
+
+
+def read_fingerprint(path: str | Path) -> str | None:
+    """The fingerprint inside a frame file, None without one."""
+    metadata = pq.read_schema(path).metadata or {}
+    return json.loads(metadata[_KEY])["fingerprint"] if _KEY in metadata else None
+
+
+def read_warnings(path: str | Path) -> list[str]:
+    """What was remarkable when a frame file was made."""
+    metadata = pq.read_metadata(path).metadata or {}
+    return json.loads(metadata.get(_WARNINGS_KEY.encode(), b"[]"))
+
+
+def decode_crops(jpegs: Sequence[bytes]) -> np.ndarray:
+    """Decode crops to (n, 112, 112, 3) uint8 RGB.
+
+    Raises:
+        AVFusionError: one cannot be decoded to that shape.
+    """
+    crops = np.empty((len(jpegs), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    for index, jpeg in enumerate(jpegs):
+        crop = cv2.imdecode(np.frombuffer(jpeg, np.uint8), flags)
+        if crop is None or crop.shape != crops.shape[1:]:
+            shape = "nothing" if crop is None else f"{crop.shape[1]}x{crop.shape[0]}"
+            raise AVFusionError(f"crop {index + 1} of {len(jpegs)} decodes to {shape}, not to 112x112: remake frames")
+        crops[index] = crop
+    return crops
+
+
+def encode_crop(rgb: np.ndarray, quality: int) -> bytes:
+    """A (112, 112, 3) uint8 RGB crop as JPEG of `quality` 1 to 100."""
+    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise AVFusionError("a face crop cannot be encoded as JPEG")
+    return jpeg.tobytes()
+
+
+def _read(path: str | Path, columns: list[str] | None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise AVFusionError(f"{path} is missing: run the stage `frames`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise AVFusionError(f"{path} is no frame table ({' '.join(str(error).split())}): remake frames") from None

@@ -1,0 +1,123 @@
+"""One track in memory, as fusion sees it: features per clip, times and labels per frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avfusion.config import Geometry
+from avfusion.corpora.table import Track
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.features import read_features
+from avfusion.data.frames import read_frame_times
+from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
+from avfusion.data.labels import read_labels
+from avfusion.errors import AVFusionError, BadInputError
+
+
+@dataclass(frozen=True)
+class TrackData:
+    """Features and labels of one track.
+
+    Attributes:
+        track: its name.
+        video: its base video; tracks of one video are one cluster of the bootstrap.
+        split: train, val or test.
+        clip_ticks: (T,) clock ticks at which the clips end.
+        audio: (T, D_a) features as stored (float16 or float32).
+        visual: (T, D_v) or (T, C, H, W), likewise.
+        audio_present: (T,) bool.
+        visual_present: (T,) bool.
+        time_s: (N,) seconds of every video frame, 0 at the first.
+        frame_ticks: (N,) position of every video frame on the clock.
+        target_frames: (T,) 0-based frame whose label is a clip's target; -1: outside the video.
+        labels: (N, 2) valence and arousal, 0 where not valid.
+        valid: (N,) bool, frames with a label.
+        feature_spec: what made the features.
+        fingerprint: of the feature file.
+    """
+
+    track: str
+    video: str
+    split: str
+    clip_ticks: np.ndarray
+    audio: np.ndarray
+    visual: np.ndarray
+    audio_present: np.ndarray
+    visual_present: np.ndarray
+    time_s: np.ndarray
+    frame_ticks: np.ndarray
+    target_frames: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray
+    feature_spec: FeatureSpec | None = None
+    fingerprint: str = ""
+
+
+def feature_path(root: Path, track: str) -> Path:
+    """Where a track's features are."""
+    return root / "data" / "features" / f"{track}.safetensors"
+
+
+def frame_labels(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N, 2) float32 of a video's N frames and their validity (N,).
+
+    Frames beyond the label file's rows are not valid, rows beyond the video are left out; no file: nothing is valid.
+    """
+    labels, valid = np.zeros((frames, 2), np.float32), np.zeros(frames, bool)
+    if path.is_file():
+        table = read_labels(path).head(frames)
+        valid[: len(table)] = table.valid
+        values = np.stack([table.valence, table.arousal], axis=1)
+        labels[: len(table)] = np.where(table.valid[:, None], values, 0)
+    return labels, valid
+
+
+def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:
+    """Read a track's features, frame times and labels from the stores below `root`.
+
+    Raises:
+        BadInputError: the features are missing.
+        AVFusionError: the features are unreadable, or belong to other frames or another geometry.
+    """
+    path = feature_path(root, track.track)
+    if not path.is_file():
+        raise BadInputError(f"{path} is missing: run the stage `features`")
+    stored = read_features(path)
+    stride = stored.feature_spec.stride
+    time_s = read_frame_times(root / "data" / "frames" / f"{track.track}.parquet")
+    clock = clock_frames(time_s, geometry.fps)
+    ticks = clip_end_ticks(len(clock), stride)
+    if not np.array_equal(stored.clip_end, clock[ticks] + 1):
+        raise AVFusionError(
+            f"{path}: its {len(stored.clip_end)} clips are not the {len(ticks)} that the frames of {track.track} "
+            f"give with stride {stride} and geometry.fps {geometry.fps}: run the stage `features` again"
+        )
+    target = ticks + geometry.target_offset
+    inside = (target >= 0) & (target < len(clock))
+    target_frames = np.where(inside, clock[np.clip(target, 0, max(len(clock) - 1, 0))], -1)
+    labels, valid = frame_labels(root / "data" / "labels" / f"{track.track}.parquet", len(time_s))
+    return TrackData(
+        track=track.track,
+        video=track.video,
+        split=track.split,
+        clip_ticks=ticks,
+        audio=stored.audio,
+        visual=stored.visual,
+        audio_present=stored.audio_present,
+        visual_present=stored.visual_present,
+        time_s=time_s,
+        frame_ticks=frame_positions(time_s, geometry.fps),
+        target_frames=target_frames,
+        labels=labels,
+        valid=valid,
+        feature_spec=stored.feature_spec,
+        fingerprint=stored.fingerprint,
+    )
+
+
+def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geometry) -> list[TrackData]:
+    """All tracks of a split that have features, in the order of the table (a track may have been skipped)."""
+    chosen = [track for track in tracks if track.split == split]
+    return [load_track(root, track, geometry) for track in chosen if feature_path(root, track.track).is_file()]

@@ -1,0 +1,116 @@
+"""The one function that opens media: local regular files in known containers, within limits.
+
+FFmpeg follows references: playlists, concat scripts and URLs make it open other files and hosts. Therefore only the
+`file` protocol and a list of self-contained containers are allowed, and what is refused is named for what it is.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from avfusion.errors import BadInputError
+from avfusion.media.sniffing import describe_content
+
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
+_PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")  # two characters or more: `C:` is a drive
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What a media file may ask for; beyond it the file is refused."""
+
+    pixels: int = 8192 * 4320
+    streams: int = 64
+    duration_s: float = 6 * 3600
+    frames: int = 6 * 3600 * 120
+    read_timeout_s: float = 30.0
+    demux_deadline_s: float = 600.0
+
+
+DEFAULT_LIMITS = MediaLimits()
+
+
+@contextmanager
+def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
+    """Open a local media file for reading; it is closed when the block ends.
+
+    Raises:
+        BadInputError: no such file, a folder, a device, a URL, empty, not one of the known containers (with what it
+            is instead), unreadable, or beyond the limits on streams, pixels and duration. Errors of FFmpeg inside
+            the block become BadInputErrors too.
+    """
+    file = _regular_file(path)
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": CONTAINERS,
+        "max_pixels": str(limits.pixels),  # decoders that learn the size only from the data keep to it too
+    }
+    try:
+        # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
+        with av.open(f"file:{file}", container_options=options, timeout=limits.read_timeout_s) as container:
+            _check_limits(container, path, limits)
+            yield container
+    except av.FFmpegError as error:
+        raise BadInputError(f"{path} cannot be read as media: {describe_content(file, error)}") from None
+
+
+def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
+    """The main video stream; cover art is none.
+
+    Raises:
+        BadInputError: there is no video stream.
+    """
+    streams = {s.index: s for s in container.streams.video if not s.disposition & Disposition.attached_pic}
+    best = container.streams.best("video")
+    if streams:
+        return streams.get(best.index if best else -1) or next(iter(streams.values()))
+    found = ", ".join(stream.type for stream in container.streams) or "nothing"
+    raise BadInputError(f"{path} has no video stream (found: {found})")
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The main audio stream, or None."""
+    best = container.streams.best("audio")
+    return best if isinstance(best, AudioStream) else None
+
+
+def _regular_file(path: str | os.PathLike[str]) -> Path:
+    text = os.fspath(path)
+    file = Path(text)
+    if not file.exists():
+        if match := _PROTOCOL.match(text):
+            raise BadInputError(
+                f"{text} is a URL or FFmpeg protocol ({match[1]}:), only local files are read: save it first"
+            )
+        raise BadInputError(f"{text} does not exist")
+    if file.is_dir():
+        raise BadInputError(f"{text} is a folder, a media file is needed")
+    if not file.is_file():
+        raise BadInputError(f"{text} is a device, pipe or socket, only regular files are read")
+    if not os.access(file, os.R_OK):
+        raise BadInputError(f"{text} may not be read: its permissions forbid it")
+    if file.stat().st_size == 0:
+        raise BadInputError(f"{text} is empty (0 bytes)")
+    return file.absolute()
+
+
+def _check_limits(container: InputContainer, path: str | os.PathLike[str], limits: MediaLimits) -> None:
+    if len(container.streams) > limits.streams:
+        raise BadInputError(f"{path} has {len(container.streams)} streams, allowed are {limits.streams}")
+    seconds = (container.duration or 0) / av.time_base
+    if seconds > limits.duration_s:
+        raise BadInputError(f"{path} lasts {seconds / 3600:.1f} h, allowed are {limits.duration_s / 3600:g} h: cut it")
+    for stream in container.streams.video:
+        if stream.width * stream.height > limits.pixels:
+            raise BadInputError(
+                f"{path} has frames of {stream.width}x{stream.height}, allowed are {limits.pixels} pixels: scale it"
+            )

@@ -1,0 +1,64 @@
+"""What a media file holds, without decoding it."""
+
+import os
+from dataclasses import dataclass
+
+from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits
+from avfusion.media.timeline import Timeline, read_timeline
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """Facts about a video; times in seconds from its first frame.
+
+    Attributes:
+        frames: Number of video frames.
+        fps: Mean frame rate.
+        duration_s: From the start of the first frame to the end of the last.
+        width: Pixels as coded, before rotation.
+        height: Pixels as coded, before rotation.
+        has_audio: There is an audio stream with packets.
+        audio_rate: Samples per second, 0 without audio.
+        audio_channels: Channels, 0 without audio.
+        audio_start_s: When audio starts (positive: later than the first frame), None without audio.
+        audio_end_s: When it ends, None without audio.
+        warnings: What was repaired or looks wrong.
+    """
+
+    frames: int
+    fps: float
+    duration_s: float
+    width: int
+    height: int
+    has_audio: bool
+    audio_rate: int
+    audio_channels: int
+    audio_start_s: float | None
+    audio_end_s: float | None
+    warnings: tuple[str, ...]
+
+
+def probe(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> MediaInfo:
+    """Describe a video by its packets.
+
+    Raises:
+        BadInputError: as `avfusion.media.timeline.read_timeline`.
+    """
+    return media_info(read_timeline(path, limits))
+
+
+def media_info(timeline: Timeline) -> MediaInfo:
+    """The facts that a timeline holds."""
+    return MediaInfo(
+        frames=timeline.frames,
+        fps=timeline.fps,
+        duration_s=timeline.end_s,
+        width=timeline.width,
+        height=timeline.height,
+        has_audio=timeline.audio_start_s is not None,
+        audio_rate=timeline.audio_rate,
+        audio_channels=timeline.audio_channels,
+        audio_start_s=timeline.audio_start_s,
+        audio_end_s=timeline.audio_end_s,
+        warnings=timeline.warnings,
+    )

@@ -1,0 +1,85 @@
+"""Decoded frames of a video, one at a time, each with its time."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from avfusion.errors import BadInputError
+from avfusion.media.opener import open_media, video_stream
+from avfusion.media.timeline import Timeline, read_timeline
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One frame: its 0-based index, its time in seconds from the first frame, and (H, W, 3) uint8 RGB, upright."""
+
+    index0: int
+    time_s: float
+    rgb: np.ndarray
+
+
+def frame_times(path: str | os.PathLike[str]) -> np.ndarray:
+    """Presentation time of every frame in seconds, (N,) float64, strictly increasing, 0 at the first.
+
+    Raises:
+        BadInputError: as `avfusion.media.timeline.read_timeline`.
+    """
+    return read_timeline(path).times_s
+
+
+def read_video(
+    path: str | os.PathLike[str],
+    *,
+    timeline: Timeline | None = None,
+    wanted: Callable[[int], bool] | None = None,
+    on_warning: Callable[[str], None] | None = None,
+) -> Iterator[VideoFrame]:
+    """Decode a video frame by frame; memory stays flat.
+
+    Frames keep the index of their packet in presentation order, so one that cannot be decoded leaves a gap
+    and moves no other.
+
+    Args:
+        path: A local file.
+        timeline: Its timeline where it is known already.
+        wanted: Says of a frame index whether it is to be converted to RGB and given; default all.
+        on_warning: Called at the end with what went wrong, in words.
+
+    Raises:
+        BadInputError: as `read_timeline`; more than half of the frames cannot be decoded.
+    """
+    timeline = timeline or read_timeline(path)
+    index_of = {stamp: index for index, stamp in enumerate(timeline.stamps)} if timeline.stamps else None
+    given = -1
+    decoded = 0
+    with open_media(path) as container:
+        for order, frame in enumerate(_decode(container, video_stream(container, path))):
+            index = order if index_of is None else index_of.get(frame.pts, -1) if frame.pts is not None else given + 1
+            if index <= given or index >= timeline.frames:  # a copy of a shown frame, or one without a packet
+                continue
+            given, decoded = index, decoded + 1
+            if wanted is None or wanted(index):
+                yield VideoFrame(index, float(timeline.times_s[index]), _upright(frame))
+    if 2 * decoded < timeline.frames:
+        raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
+    if decoded < timeline.frames and on_warning:
+        on_warning(f"{timeline.frames - decoded} of {timeline.frames} frames cannot be decoded")
+
+
+def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except (av.error.InvalidDataError, av.error.EOFError):
+            continue  # the damaged packet's frame is missing from the timeline, and counted there
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    rgb = frame.to_ndarray(format="rgb24")
+    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
+    return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

@@ -1,0 +1,332 @@
+"""Small real things that tests of several rooms share: a trained model's files, an MLflow store, videos."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avfusion.project import disable_telemetry
+
+CLIP_FPS = 25
+OUTSIDE = (
+    "AVFUSION_MEDIA_ROOT",
+    "DVC_EXP_NAME",
+    "DVC_ROOT",
+    "DVC_STAGE",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_REGISTRY_URI",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_URI",
+)
+
+disable_telemetry()
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests see neither the MLflow store nor the DVC project of whoever runs them."""
+    for name in OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+
+
+def write_model(models: Path, *, seed: int = 0, name: str = "jca", corpus: dict[str, object] | None = None) -> Path:
+    """Random narrow backbones and a fusion model on them, as training leaves them; returns `models`/fusion."""
+    import torch
+
+    from avfusion.backbones.registry import build_backbone
+    from avfusion.backbones.weights import save_backbone
+    from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
+    from avfusion.fusion import build_fusion
+    from avfusion.training.fusion_files import save_fusion
+
+    torch.manual_seed(seed)
+    records = {}
+    for stream, backbone, size in (("visual", "narrow_r2plus1d", 32), ("audio", "narrow_resnet", 64)):
+        network = build_backbone(backbone, stream=stream, width=4, input_size=size)
+        records[stream] = save_backbone(models / "backbones", network)
+    identities = {stream: record.identity for stream, record in records.items()}
+    spec = FeatureSpec(
+        geometry=ClipGeometry(fps=25.0),
+        stride=8,
+        audio=AudioTransform(),
+        visual=VisualTransform(input_size=32),
+        backbones=identities,
+    )
+    model = build_fusion(
+        name, audio_dim=identities["audio"].feature_dim, visual_dim=identities["visual"].feature_dim, length=16
+    )
+    facts = {
+        "feature_spec": spec.to_dict(),
+        "geometry": {"clip_frames": 32, "kept_frames": 8, "sequence_clips": 16, "fps": 25.0, "target_offset": 0},
+        "inference": "overlap",
+        "corpus": corpus or {"name": "demo", "validation_digest": "v" * 32},
+    }
+    save_fusion(models / "fusion", model, facts)
+    return models / "fusion"
+
+
+@pytest.fixture(scope="session")
+def trained_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `models` folder with `fusion` and `backbones`; not to be changed."""
+    models = tmp_path_factory.mktemp("trained") / "models"
+    write_model(models)
+    return models
+
+
+@pytest.fixture(scope="session")
+def migrated_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, its tables made once (that takes seconds); tests copy it."""
+    from mlflow import MlflowClient
+
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{database}").search_experiments()
+    return database
+
+
+@pytest.fixture
+def project(tmp_path: Path, migrated_store: Path, trained_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with an empty store, a trained model and its scores; the working directory."""
+    root = tmp_path / "project"
+    (root / "mlruns").mkdir(parents=True)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copyfile(migrated_store, root / "mlruns" / "mlflow.db")
+    shutil.copytree(trained_models, root / "models")
+    shutil.copyfile(Path(__file__).parents[1] / "params.yaml", root / "params.yaml")
+    write_scores(root, 0.5)
+    monkeypatch.chdir(root)
+    return root
+
+
+def write_scores(root: Path, mean: float, name: str = "jca") -> Path:
+    """A `reports/evaluate/metrics.json` with one model's validation scores."""
+    path = root / "reports" / "evaluate" / "metrics.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scores = {"ccc_valence": mean - 0.1, "ccc_arousal": mean + 0.1, "ccc_mean": mean}
+    path.write_text(json.dumps({"val": {name: scores}, "test": {name: scores}}))
+    return path
+
+
+@pytest.fixture
+def score(project: Path) -> Callable[[float], Path]:
+    """Writes the project's validation score."""
+    return lambda mean: write_scores(project, mean)
+
+
+@pytest.fixture
+def retrain(project: Path) -> Callable[..., Path]:
+    """Replaces the project's model by one with other weights."""
+
+    def again(seed: int, **options: object) -> Path:
+        shutil.rmtree(project / "models")
+        return write_model(project / "models", seed=seed, **options)  # type: ignore[arg-type]
+
+    return again
+
+
+def write_video(
+    path: Path, *, face: bool = True, sound: bool = True, sound_s: float | None = None, seconds: float = 2.6
+) -> Path:
+    """A real MP4 (H.264, AAC): a photograph that moves a little, or grey noise; and a tone that changes."""
+    import av
+    from skimage.data import astronaut
+
+    frames, size = round(seconds * CLIP_FPS), 256
+    picture = astronaut()[:size, 64 : 64 + size] if face else None
+    noise = np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=CLIP_FPS, options={"preset": "ultrafast", "crf": "18"})
+        video.width = video.height = size
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=44100, layout="mono") if sound else None
+        for index in range(frames):
+            if picture is not None:
+                image = np.roll(picture, int(6 * np.sin(index / 6)), axis=1)
+            else:
+                image = noise.integers(100, 140, (size, size, 3)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if audio is not None:
+            time_s = np.arange(round((sound_s or seconds) * 44100)) / 44100
+            tone = 0.3 * np.sin(2 * np.pi * (180 + 60 * np.sin(2 * np.pi * 0.7 * time_s)) * time_s)
+            for start in range(0, len(tone), 1024):
+                piece = av.AudioFrame.from_ndarray(
+                    tone[None, start : start + 1024].astype(np.float32), format="fltp", layout="mono"
+                )
+                piece.sample_rate, piece.pts = 44100, start
+                container.mux(audio.encode(piece))
+            container.mux(audio.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def face_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """65 frames of a face, with sound."""
+    return write_video(tmp_path_factory.mktemp("videos") / "face.mp4")
+
+
+@pytest.fixture(scope="session")
+def silent_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face, without an audio stream."""
+    return write_video(tmp_path_factory.mktemp("videos") / "silent.mp4", sound=False)
+
+
+@pytest.fixture(scope="session")
+def faceless_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise to see, a tone to hear."""
+    return write_video(tmp_path_factory.mktemp("videos") / "faceless.mp4", face=False)
+
+
+@pytest.fixture(scope="session")
+def empty_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Neither a face nor an audio stream."""
+    return write_video(tmp_path_factory.mktemp("videos") / "empty.mp4", face=False, sound=False)
+
+
+def write_planted_corpus(
+    root: Path,
+    *,
+    tracks: dict[str, int] | None = None,
+    seconds: float = 24,
+    rates: tuple[float, ...] = (25.0,),
+    fps: float | None = 25,
+    stride: int = 8,
+    noise: float = 0.3,
+    seed: int = 0,
+) -> list[str]:
+    """Stores of a corpus whose features hold the labels in plain sight; returns the names of its tracks.
+
+    Arousal stands in the audio features, valence in the visual ones, each with noise; the tables, labels, frame times
+    and truth files are as the stages write them, the backbones are files that nothing runs. Test tracks have no labels
+    but truth.
+    """
+    from safetensors.numpy import save_file
+
+    from avfusion.corpora.table import Track, write_tracks
+    from avfusion.data.feature_spec import (
+        AudioTransform,
+        BackboneIdentity,
+        ClipGeometry,
+        FeatureSpec,
+        VisualTransform,
+    )
+    from avfusion.data.features import FeatureTable, write_features
+    from avfusion.data.frames import FrameRow, write_frames
+    from avfusion.data.geometry import clip_end_ticks, clock_frames
+    from avfusion.data.labels import LabelTable, write_labels
+    from avfusion.fingerprints import file_digest
+
+    backbones = root / "models" / "backbones"
+    backbones.mkdir(parents=True, exist_ok=True)
+    for stream in ("audio", "visual"):
+        save_file({stream: np.zeros(1, np.float32)}, backbones / f"{stream}.safetensors")
+        (backbones / f"{stream}.json").write_text("{}\n")
+    digests = {stream: file_digest(backbones / f"{stream}.safetensors") for stream in ("audio", "visual")}
+    rng = np.random.default_rng(seed)
+    size = {"width": 4, "input_size": 32}
+    spec = FeatureSpec(
+        geometry=ClipGeometry(fps=fps),
+        stride=stride,
+        audio=AudioTransform(),
+        visual=VisualTransform(input_size=32),
+        backbones={
+            "audio": BackboneIdentity(name="narrow_resnet", feature_dim=12, sha256=digests["audio"], **size),
+            "visual": BackboneIdentity(name="narrow_r2plus1d", feature_dim=10, sha256=digests["visual"], **size),
+        },
+    )
+    for name in ("labels", "frames", "features", "corpus", "raw/demo/truth"):
+        (root / "data" / name).mkdir(parents=True, exist_ok=True)
+    table = []
+    for split, count in (tracks or {"train": 6, "val": 3, "test": 4}).items():
+        for number in range(count):
+            name, rate = f"{split}-{number}", rates[number % len(rates)]
+            time_s = np.arange(round(seconds * rate)) / rate
+            phase, speed = rng.uniform(0, 2 * np.pi, (2, 3)), rng.uniform(0.5, 2, (2, 3))
+            waves = np.sin(speed[..., None] * time_s + phase[..., None]).sum(axis=1) * 0.3
+            truth = np.clip(waves.T, -1, 1).astype(np.float32)
+            valid = np.ones(len(time_s), bool)
+            valid[:5] = False
+            clock = clock_frames(time_s, fps)
+            ends = clock[clip_end_ticks(len(clock), stride)]
+            planted = truth[ends]
+            streams = {}
+            for column, (stream, width) in ((1, ("audio", 12)), (0, ("visual", 10))):
+                weights = np.random.default_rng(width).normal(size=width)
+                clean = planted[:, column : column + 1] * weights
+                streams[stream] = (clean + noise * rng.normal(size=clean.shape)).astype(np.float16)
+            present = {stream: rng.random(len(ends)) > 0.05 for stream in streams}
+            features = FeatureTable(
+                clip_end=(ends + 1).astype(np.int32),
+                audio=streams["audio"] * present["audio"][:, None],
+                visual=streams["visual"] * present["visual"][:, None],
+                audio_present=present["audio"],
+                visual_present=present["visual"],
+                feature_spec=spec,
+                fingerprint=f"features of {name}",
+            )
+            write_features(root / "data" / "features" / f"{name}.safetensors", features)
+            rows = (FrameRow(i + 1, float(t), None, 0.0) for i, t in enumerate(time_s))
+            write_frames(root / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
+            labels = np.where(valid[:, None] & (split != "test"), truth, np.nan).astype(np.float32)
+            labelled = LabelTable(labels[:, 0], labels[:, 1], valid & (split != "test"))
+            write_labels(labelled, root / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
+            _write_truth(root / "data" / "raw" / "demo" / "truth" / f"{name}.parquet", truth, valid, rng)
+            table.append(
+                Track(
+                    track=name,
+                    video=name,
+                    split=split,
+                    video_path=f"videos/{name}.mp4",
+                    crops_paths=(),
+                    labels_path="",
+                    video_hash=f"video of {name}",
+                    crops_hash="",
+                    labels_hash="",
+                    frames=len(time_s),
+                    fps=rate,
+                    duration_s=seconds,
+                    has_audio=True,
+                    label_rows=len(time_s),
+                    crops=0,
+                    warnings=(),
+                )
+            )
+    write_tracks(root / "data" / "corpus" / "tracks.parquet", table)
+    return [track.track for track in table]
+
+
+def _write_truth(path: Path, truth: np.ndarray, valid: np.ndarray, rng: np.random.Generator) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    frames = len(truth)
+    columns = {"frame": np.arange(1, frames + 1, dtype=np.int32), "valid": valid}
+    columns |= {name: truth[:, c] for c, name in enumerate(("valence", "arousal"))}
+    for oracle, error in (("both", 0.1), ("audio", 0.4), ("visual", 0.4)):
+        guess = np.clip(truth + error * rng.normal(size=truth.shape), -1, 1).astype(np.float32)
+        columns |= {f"oracle_{oracle}_{name}": guess[:, c] for c, name in enumerate(("valence", "arousal"))}
+    for condition in ("occluded", "pause", "burst"):
+        columns[condition] = np.arange(frames) % 100 < 25
+    pq.write_table(pa.table(columns), path)
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a planted corpus (`write_planted_corpus`'s arguments); gives its project root."""
+
+    def write(**arguments: object) -> Path:
+        root = tmp_path / "planted"
+        write_planted_corpus(root, **arguments)  # type: ignore[arg-type]
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def half_heard_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face for 2.6 s, with sound in the first second only."""
+    return write_video(tmp_path_factory.mktemp("videos") / "half.mp4", sound_s=1.0)

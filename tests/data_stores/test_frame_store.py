@@ -1,0 +1,100 @@
+import csv
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from avfusion.config import Execution, Frames
+from avfusion.data.frame_store import SHEET_VERSION, VERSION, update_frames
+from avfusion.data.frames import decode_crops, encode_crop, read_frames
+from avfusion.errors import AVFusionError
+
+SERIAL = Execution(executor="serial", workers=1)
+SETTINGS = Frames(detect_every=5)
+
+
+@pytest.fixture
+def corpus(tmp_path, face_video, make_track):
+    """A root with one video without crops and one with a single crop, as a store and a function to update it."""
+    root = tmp_path / "raw"
+    (root / "crops").mkdir(parents=True)
+    for name in ("found.mp4", "given.mp4"):
+        shutil.copyfile(face_video, root / name)
+    (root / "crops" / "00003.jpg").write_bytes(encode_crop(np.full((112, 112, 3), 77, np.uint8), 90))
+    tracks = [
+        make_track("found", "found.mp4"),
+        make_track("given", "given.mp4", crops_paths=("crops",), crops_hash="c"),
+    ]
+
+    def update(tracks=tracks, settings=SETTINGS, **options):
+        return update_frames(tmp_path / "frames", tmp_path / "faces", root, tracks, settings, SERIAL, **options)
+
+    update.tracks, update.root, update.out = tracks, root, tmp_path
+    return update
+
+
+def _summary(folder):
+    with (folder / "faces" / "summary.csv").open(newline="") as stream:
+        return {row["track"]: row for row in csv.DictReader(stream)}
+
+
+def test_detected_and_given_crops(corpus):
+    assert corpus().made == ("found", "given")
+    found, given = (read_frames(corpus.out / "frames" / f"{name}.parquet") for name in ("found", "given"))
+    assert len(found.frame) == len(given.frame) == 65
+    np.testing.assert_allclose(found.time_s, np.arange(65) / 25, atol=1e-6)
+    assert found.face_present.mean() > 0.95
+    assert (found.face_confidence[found.face_present] >= SETTINGS.min_confidence).all()
+    assert np.flatnonzero(given.face_present).tolist() == [2]
+    assert given.jpeg[2] == (corpus.root / "crops" / "00003.jpg").read_bytes()
+    summary = _summary(corpus.out)
+    assert (summary["given"]["frames"], summary["given"]["face_share"]) == ("65", "0.0154")
+    assert (summary["found"]["source"], summary["given"]["source"]) == ("detected", "crops of the corpus")
+    sheet = cv2.imread(str(corpus.out / "faces" / "found.jpg"))
+    assert sheet.shape == (660, 1224, 3)
+
+
+def test_golden_values(corpus):
+    """Where these change for equal inputs, the VERSION of the store has to be raised, and the values here with it."""
+    corpus()
+    found = read_frames(corpus.out / "frames" / "found.parquet")
+    crop = decode_crops([found.jpeg[7]])[0].astype(float)
+    assert (VERSION, SHEET_VERSION) == (1, 1)
+    assert found.face_confidence[7] == pytest.approx(GOLDEN_CONFIDENCE, abs=1e-3)
+    np.testing.assert_allclose(crop[20:100, 20:90].mean(axis=(0, 1)), GOLDEN_COLOUR, atol=1.0)
+    np.testing.assert_allclose(crop[50:54, 36:41].mean(), GOLDEN_EYE, atol=4.0)
+
+
+GOLDEN_CONFIDENCE, GOLDEN_COLOUR, GOLDEN_EYE = 0.99964, (186.5, 154.4, 127.8), 71.7
+
+
+def test_only_what_changed_is_made_again(corpus):
+    corpus()
+    files = [corpus.out / "frames" / "found.parquet", corpus.out / "faces" / "found.jpg"]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in files]
+    report = corpus()
+    assert (report.made, report.kept) == ((), ("found", "given"))
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == before
+    # The detector's settings concern only tracks whose faces are detected.
+    assert corpus(settings=Frames(detect_every=10)).made == ("found",)
+    assert corpus(settings=Frames(detect_every=10, jpeg_quality=80)).made == ("found", "given")
+    assert files[1].stat().st_mtime_ns != before[1][1]
+
+
+def test_files_of_no_track_and_unwanted_sheets_go(corpus):
+    corpus()
+    corpus(tracks=corpus.tracks[:1], settings=Frames(detect_every=5, contact_sheets=False))
+    assert [path.name for path in (corpus.out / "frames").iterdir()] == ["found.parquet"]
+    assert [path.name for path in (corpus.out / "faces").iterdir()] == ["summary.csv"]
+
+
+def test_a_failing_video_is_recorded_and_the_others_go_on(corpus, make_track):
+    (corpus.root / "bad.mp4").write_text("no video\n" * 30)
+    tracks = [make_track("bad", "bad.mp4"), corpus.tracks[1]]
+    with pytest.raises(AVFusionError, match=r"frames: 1 of 2 failed: bad: .*text file"):
+        corpus(tracks=tracks)
+    assert sorted(path.name for path in (corpus.out / "frames").iterdir()) == ["given.parquet"]
+    assert (corpus.out / "faces" / "given.jpg").is_file()
+    assert _summary(corpus.out)["bad"]["source"] == "failed"
+    assert corpus(tracks=tracks, on_error="skip").failed.keys() == {"bad"}

@@ -1,0 +1,137 @@
+import cv2
+import numpy as np
+import pytest
+
+from avfusion.data.frames import (
+    FrameRow,
+    decode_crops,
+    encode_crop,
+    read_crops_at,
+    read_face_confidence,
+    read_fingerprint,
+    read_frame_times,
+    read_frames,
+    read_warnings,
+    write_frames,
+)
+from avfusion.data.source_crops import source_crop_rows
+from avfusion.errors import AVFusionError, BadInputError
+
+
+def _picture(seed=0, size=112, channels=3):
+    smooth = np.random.default_rng(seed).integers(0, 255, (7, 7, channels)).astype(np.float32)
+    return np.clip(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+
+
+def _rows(count):
+    for index in range(count):
+        jpeg = None if index % 5 == 4 else f"crop {index}".encode()
+        yield FrameRow(index + 1, index / 25, jpeg, 0.0 if jpeg is None else 0.9)
+
+
+def test_round_trip_of_a_table_of_several_row_groups(tmp_path):
+    path = tmp_path / "t.parquet"
+    write_frames(path, _rows(2500), "abc", lambda: ["one remark"])
+    table = read_frames(path)
+    expected = list(_rows(2500))
+    assert table.frame.dtype == np.int32
+    assert table.time_s.dtype == np.float64
+    assert table.face_confidence.dtype == np.float32
+    np.testing.assert_array_equal(table.frame, np.arange(1, 2501))
+    np.testing.assert_array_equal(table.time_s, [row.time_s for row in expected])
+    assert table.jpeg == [row.jpeg for row in expected]
+    np.testing.assert_array_equal(table.face_present, [row.jpeg is not None for row in expected])
+    np.testing.assert_array_equal(read_frame_times(path), table.time_s)
+    np.testing.assert_array_equal(read_face_confidence(path), table.face_confidence)
+    assert read_crops_at(path, [0, 1023, 1024, 2404, 2499]) == [b"crop 0", b"crop 1023", None, None, None]
+    assert read_crops_at(path, [1025, 2498]) == [b"crop 1025", b"crop 2498"]
+    assert read_fingerprint(path) == "abc"
+    assert read_warnings(path) == ["one remark"]
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in "ab":
+        write_frames(tmp_path / name, _rows(100), "abc")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_unreadable_tables_are_named(tmp_path):
+    with pytest.raises(AVFusionError, match="run the stage `frames`"):
+        read_frames(tmp_path / "none.parquet")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and then nothing")
+    with pytest.raises(AVFusionError, match=r"bad.parquet is no frame table"):
+        read_frame_times(tmp_path / "bad.parquet")
+
+
+def test_crops_survive_jpeg():
+    crops = np.stack([_picture(0), _picture(1)])
+    decoded = decode_crops([encode_crop(crop, 95) for crop in crops])
+    assert decoded.shape == (2, 112, 112, 3)
+    assert np.abs(decoded.astype(int) - crops).mean() < 2
+    with pytest.raises(AVFusionError, match="crop 2 of 2 decodes to nothing"):
+        decode_crops([encode_crop(crops[0], 95), b"no image"])
+    with pytest.raises(AVFusionError, match="decodes to 64x64"):
+        decode_crops([encode_crop(_picture(size=64), 95)])
+    assert decode_crops([]).shape == (0, 112, 112, 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Crops of every kind for a video of 12 frames."""
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    good = encode_crop(_picture(), 80)
+    grey = cv2.imencode(".jpg", _picture(channels=1))[1].tobytes()
+    deep = cv2.imencode(".png", _picture()[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
+    exif = good[:2] + b"\xff\xe1\x00\x08Exif\0\0" + good[2:]
+    files = {
+        "00001.jpg": good,
+        "00002.jpg": grey,
+        "00003.png": deep,
+        "00004.jpg": encode_crop(_picture(size=224), 95),
+        "00005.jpg": good[: len(good) // 2],
+        "00006.jpg": b"no image at all",
+        "00007.jpg": b"",
+        "00008.jpg": exif,
+        "00013.jpg": good,
+        "best.jpg": good,
+        "00009.txt": b"words",
+    }
+    for name, content in files.items():
+        (crops / name).write_bytes(content)
+    return crops
+
+
+def test_source_crops_of_every_kind(folder):
+    remarks = []
+    rows = list(source_crop_rows([folder], np.arange(12) / 25, jpeg_quality=95, on_warning=remarks.append))
+    assert [row.frame for row in rows] == list(range(1, 13))
+    assert [row.time_s for row in rows] == [index / 25 for index in range(12)]
+    assert [row.frame for row in rows if row.jpeg is not None] == [1, 2, 3, 4, 8]
+    assert [row.face_confidence for row in rows] == [1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]
+    for number in (1, 8):
+        assert rows[number - 1].jpeg == (folder / f"{number:05d}.jpg").read_bytes()
+    decoded = decode_crops([rows[number].jpeg for number in (1, 2, 3)]).astype(int)
+    assert np.ptp(decoded[0], axis=2).max() <= 2  # grey stays grey
+    assert np.abs(decoded[1] - _picture()).mean() < 2  # 16 bits are scaled to 8, colours in their order
+    assert np.abs(decoded[2] - _picture()).mean() < 8  # half the size
+    assert remarks == [
+        "1 crops are numbered past the last frame: ignored",
+        "1 crops are truncated: no face",
+        "2 crops cannot be decoded: no face",
+        "3 crops were not 112x112 RGB JPEG: encoded anew",
+        "2 files are not named by a frame number: ignored",
+    ]
+
+
+def test_folders_are_merged_and_a_missing_one_is_named(folder, tmp_path):
+    second = tmp_path / "later"
+    second.mkdir()
+    other = encode_crop(_picture(5), 80)
+    for name in ("00001.jpg", "00010.jpg"):
+        (second / name).write_bytes(other)
+    rows = list(source_crop_rows([folder, second], np.arange(12) / 25, jpeg_quality=95))
+    assert rows[0].jpeg == (folder / "00001.jpg").read_bytes()
+    assert rows[9].jpeg == other
+    with pytest.raises(BadInputError, match="nowhere is missing"):
+        list(source_crop_rows([tmp_path / "nowhere"], np.arange(3) / 25, jpeg_quality=95))

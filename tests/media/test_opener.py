@@ -1,0 +1,101 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avfusion.errors import BadInputError
+from avfusion.media.opener import MediaLimits, open_media
+from avfusion.media.probe import probe
+
+SCRIPT = "ffconcat version 1.0\nfile 'plain.mp4'\n"
+PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nplain.mp4\n#EXT-X-ENDLIST\n"
+
+
+def test_opens_a_plain_video(plain_video):
+    with open_media(plain_video) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("script.mp4", SCRIPT, "concat script"),
+        ("list.mp4", PLAYLIST, "playlist"),
+        ("list.m3u8", PLAYLIST, "playlist"),
+        ("text.mp4", "a holiday letter\n" * 100, "text file"),
+        ("empty.mp4", "", "empty (0 bytes)"),
+        ("page.mp4", "<!DOCTYPE html><html></html>", "web page"),
+        ("noise.mp4", "\0\1\2\3" * 999, "unknown, damaged or not allowed"),
+    ],
+)
+def test_refuses_and_names_what_is_no_video(tmp_path, plain_video, name, content, words):
+    (tmp_path / "plain.mp4").write_bytes(plain_video.read_bytes())  # what a script would have opened
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(BadInputError, match=name) as caught:
+        probe(tmp_path / name)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", ["http://host/a.mp4", "concat:a.mp4|b.mp4", "subfile:,,start,0,end,9,,:a.mp4", "pipe:0"]
+)
+def test_refuses_urls_and_protocols(path):
+    with pytest.raises(BadInputError, match="URL or FFmpeg protocol"):
+        probe(path)
+
+
+def test_refuses_missing_folder_and_device(tmp_path):
+    with pytest.raises(BadInputError, match="does not exist"):
+        probe(tmp_path / "none.mp4")
+    with pytest.raises(BadInputError, match="is a folder"):
+        probe(tmp_path)
+    with pytest.raises(BadInputError, match="device, pipe or socket"):
+        probe(os.devnull)
+
+
+def test_a_file_name_that_looks_like_a_protocol_is_a_file(tmp_path, plain_video, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("concat:plain.mp4").write_bytes(plain_video.read_bytes())
+    assert probe("concat:plain.mp4").frames == 50
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_truncated_files_are_named_so(tmp_path, media, kind, share):
+    options = {"movflags": "faststart"} if kind == "mp4" else {}
+    times = [index / 25 for index in range(100)]
+    pictures = [np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8) for index in range(100)]
+    whole = media(tmp_path / f"whole.{kind}", pictures, times, codec="mpeg4", ticks=25, options=options)
+    cut = tmp_path / f"cut.{kind}"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(BadInputError, match=f"cut.{kind} is truncated"):
+        probe(cut)
+
+
+def test_truncated_before_its_index(tmp_path, plain_video):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(plain_video.read_bytes()[:3000])  # the index is at the end
+    with pytest.raises(BadInputError, match="truncated or damaged"):
+        probe(cut)
+
+
+def test_audio_file_has_no_video_stream(tmp_path):
+    from avfusion.media.wav import write_wav
+
+    write_wav(tmp_path / "voice.wav", [0.0] * 4410)
+    with pytest.raises(BadInputError, match=r"no video stream \(found: audio\)"):
+        probe(tmp_path / "voice.wav")
+
+
+def test_limits(plain_video):
+    for limits, words in (
+        (MediaLimits(pixels=1000), "64x48"),
+        (MediaLimits(duration_s=1.0), "lasts"),
+        (MediaLimits(frames=10), "more than 10 frames"),
+        (MediaLimits(streams=1), "streams"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            probe(plain_video, limits)
