@@ -40,7 +40,7 @@ test-slow: setup
 	$(PYTEST) -m slow -q --durations=15
 
 accept: setup
-	@$(BIN)/python benchmarks/accept.py
+	@$(BIN)/python acceptance/run.py
 
 lint: setup
 	$(BIN)/ruff check .

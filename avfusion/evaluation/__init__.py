@@ -1,0 +1,1 @@
+"""Scores of predictions: CCC and its intervals, reports and pictures."""

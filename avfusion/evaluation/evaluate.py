@@ -1,0 +1,153 @@
+"""Evaluation of trained models on the validation and test tracks: predictions, scores, comparisons, pictures."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from avfusion.config import Evaluate, Geometry
+from avfusion.corpora.table import read_tracks
+from avfusion.data.track_data import TrackData, load_split
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.evaluation.oracle import ORACLES, read_truth
+from avfusion.evaluation.plots.bars import plot_ccc
+from avfusion.evaluation.plots.plane import plot_plane
+from avfusion.evaluation.plots.traces import plot_trace
+from avfusion.evaluation.predictions import frame_presence, predict_frames
+from avfusion.evaluation.report import (
+    bootstrap_facts,
+    comparisons,
+    conditions,
+    metrics_table,
+    write_report,
+    write_track_scores,
+)
+from avfusion.evaluation.track_predictions import TrackPredictions, write_predictions
+from avfusion.fusion.base import FusionModel
+from avfusion.training.fusion_files import load_fusion
+
+SPLITS = ("val", "test")
+Splits = Mapping[str, Sequence[TrackPredictions]]
+
+
+def load_evaluated(root: Path, geometry: Geometry) -> dict[str, list[TrackData]]:
+    """Validation and test tracks with features, by split.
+
+    Raises:
+        BadInputError: no validation track has features.
+    """
+    table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
+    splits = {split: load_split(root, table, split, geometry) for split in SPLITS}
+    if not splits["val"]:
+        raise BadInputError("no track of the split val has features: run the stage `features`")
+    return splits
+
+
+def load_models(
+    folders: Mapping[str, Path], tracks: Sequence[TrackData]
+) -> tuple[dict[str, FusionModel], dict[str, Any]]:
+    """The models in `folders` by name, and the config of the first one.
+
+    Raises:
+        AVFusionError: a model was trained on features of another spec than the tracks'.
+    """
+    models: dict[str, FusionModel] = {}
+    configs = []
+    for name, folder in folders.items():
+        models[name], config = load_fusion(folder)
+        configs.append(config)
+        for track in tracks:
+            if track.feature_spec is None or track.feature_spec.to_dict() != config["feature_spec"]:
+                raise AVFusionError(
+                    f"{folder} was trained on other features than those of {track.track}: run the stage `train`"
+                )
+    return models, configs[0]
+
+
+def predict_tracks(
+    tracks: Sequence[TrackData],
+    models: Mapping[str, FusionModel],
+    geometry: Geometry,
+    stride: int,
+    mode: Any,
+    corpus_root: Path,
+) -> list[TrackPredictions]:
+    """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given."""
+    found = []
+    for track in tracks:
+        predictions = {name: predict_frames(model, track, geometry, stride, mode) for name, model in models.items()}
+        entry = TrackPredictions(
+            track=track.track,
+            video=track.video,
+            split=track.split,
+            time_s=track.time_s,
+            labels=track.labels,
+            valid=track.valid,
+            presence=frame_presence(track),
+            predictions=predictions,
+        )
+        if truth := read_truth(corpus_root, track.track, len(track.time_s)):
+            entry = replace(entry, predictions=predictions | truth.oracles, conditions=truth.conditions)
+            if not track.valid.any():
+                entry = replace(entry, labels=truth.labels, valid=truth.valid)
+        found.append(entry)
+    return found
+
+
+def write_evaluation(
+    folder: Path, splits: Splits, models: Sequence[str], config: Evaluate, protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write reports/evaluate/; `models` begins with the main one. Returns the contents of metrics.json."""
+    windows = (config.smoothing_valence, config.smoothing_arousal)
+    main, others = models[0], models[1:]
+    draws = {"resamples": config.bootstrap, "seed": config.seed}
+    metrics = metrics_table(splits, models, windows=windows, **draws)
+    facts = bootstrap_facts(splits, **draws)
+    for name in ("predictions", "traces"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for tracks in splits.values():
+        for track in tracks:
+            write_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
+        for track in _spread(tracks, config.trace_plots):
+            plot_trace(folder / "traces" / f"{track.track}.png", track, main, windows)
+    (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
+    write_track_scores(folder / "tracks.csv", splits, [*models, *ORACLES])
+    write_report(folder / "comparisons.json", comparisons(splits, main, others, **draws))
+    write_report(folder / "conditions.json", conditions(splits, models))
+    write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})
+    shown = "test" if any(track.valid.any() for track in splits.get("test", [])) else "val"
+    plot_plane(folder / "plane.png", splits[shown], main, shown)
+    plot_ccc(folder / "ccc.png", metrics, [*others, main], facts["notes"])
+    write_report(folder / "metrics.json", metrics)
+    return metrics
+
+
+def protocol_facts(geometry: Geometry, stride: int, mode: str, config: Evaluate) -> dict[str, Any]:
+    """How the numbers came about, in words and parameters."""
+    return {
+        "pooling": "pooled: all valid frames of all tracks of the split, concatenated",
+        "inference": mode,
+        "geometry": geometry.model_dump(mode="json"),
+        "stride": stride,
+        "between_clips": "linear, held at the ends",
+        "clipped_to": [-1, 1],
+        "smoothing": {
+            "filter": "uniform, per track, over all frames",
+            "edges": "nearest",
+            "valence_frames": config.smoothing_valence,
+            "arousal_frames": config.smoothing_arousal,
+        },
+        "test_labels": "the corpus's own, or the known truth of the demo corpus; null where there is neither",
+    }
+
+
+def trace_paths(folder: Path) -> list[Path]:
+    """The trace plots, sorted."""
+    return sorted((folder / "traces").glob("*.png"))
+
+
+def _spread(tracks: Sequence[TrackPredictions], count: int) -> list[TrackPredictions]:
+    """`count` tracks, evenly over the list."""
+    count = min(count, len(tracks))
+    return [tracks[i * len(tracks) // count] for i in range(count)]

@@ -1,0 +1,236 @@
+"""Training of one stream's backbone, through a linear head, with the CCC loss (arXiv 2209.09068, section 5.2)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
+
+from avfusion.backbones.registry import Backbone
+from avfusion.backbones.transforms import LogMel, augment_clips, augment_sound, augment_spectrograms, normalise_clips
+from avfusion.config import Backbone as BackboneParams
+from avfusion.data.clips import Clips, batches
+from avfusion.data.feature_spec import AudioTransform, VisualTransform
+from avfusion.errors import AVFusionError
+from avfusion.evaluation.ccc import ccc
+from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
+from avfusion.training.logger import NullLogger, RunLogger
+from avfusion.training.losses import ccc_loss
+from avfusion.training.precision import Precision
+
+Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+
+
+@dataclass(frozen=True)
+class BackboneTraining:
+    """How a training went: one mapping per epoch, and the epoch whose weights were kept (from 1; 0: none trained).
+
+    `train_ccc_*` are pooled over the epoch's augmented clips, as they were seen; `val_ccc_*` over the validation clips.
+    """
+
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def visual_preparation(transform: VisualTransform) -> Prepare:
+    """Crops (B, 8, S, S, 3) uint8 → network input; augmented where a generator is given."""
+    shift = transform.input_size // 28
+
+    def prepare(clips: Tensor, generator: torch.Generator | None) -> Tensor:
+        return normalise_clips(clips if generator is None else augment_clips(clips, generator, shift=shift), transform)
+
+    return prepare
+
+
+def audio_preparation(transform: AudioTransform) -> Prepare:
+    """Sound (B, samples) → network input; augmented where a generator is given."""
+    log_mel = LogMel(transform)
+
+    def prepare(sound: Tensor, generator: torch.Generator | None) -> Tensor:
+        if generator is None:
+            return log_mel(sound)
+        return augment_spectrograms(log_mel(augment_sound(sound, generator)), generator)
+
+    return prepare
+
+
+class BackboneTrainer:
+    """One training: `fit` goes on from the last checkpoint of the same fingerprint, if there is one.
+
+    Every epoch draws its clips, augmentation and dropout from generators seeded by (seed, stream, epoch), so that a
+    continued training gives the bits of an unbroken one.
+
+    Args:
+        prepare: what lies between stored clips and the network.
+        checkpoints: folder of `checkpoint.pt`, written after every epoch before it is logged; None: no checkpoints.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        prepare: Prepare,
+        train: Clips,
+        val: Clips,
+        params: BackboneParams,
+        *,
+        seed: int = 0,
+        precision: Precision | None = None,
+        device: str = "cpu",
+        checkpoints: Path | None = None,
+        fingerprint: str = "",
+        logger: RunLogger | None = None,
+    ) -> None:
+        self.backbone = backbone.to(device)
+        self.prepare, self.train, self.val, self.params = prepare, train, val, params
+        self.seed, self.device = seed, torch.device(device)
+        self.precision = precision or Precision("off", None, "not asked for")
+        self.checkpoints, self.fingerprint = checkpoints, fingerprint
+        self.logger = logger or NullLogger()
+        everything = math.ceil(len(train.targets) / params.batch_size)
+        self.steps = max(1, min(params.steps_per_epoch or everything, everything))
+        self.optimiser = torch.optim.AdamW(backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+        self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
+
+    def fit(self) -> BackboneTraining:
+        """Train, stop early, and leave the weights of the best epoch in the backbone, in evaluation mode.
+
+        Raises:
+            AVFusionError: too few labelled clips, or a loss that is not a number (the last checkpoint stays).
+        """
+        stream = self.backbone.stream
+        if self.params.epochs and min(len(self.train.targets), len(self.val.targets)) < 2:
+            raise AVFusionError(
+                f"{stream} backbone: {len(self.train.targets)} labelled training clips and {len(self.val.targets)} "
+                "validation clips: at least 2 of each are needed"
+            )
+        history: list[dict[str, float]] = []
+        best: dict[str, Any] = {"score": -math.inf, "epoch": 0, "state": self._state()}
+        if state := self._resume():
+            history, best = state["history"], state["best"]
+            print(f"{stream} backbone: resumed after epoch {len(history)}", flush=True)
+        for epoch in range(len(history) + 1, self.params.epochs + 1):
+            if epoch - best["epoch"] > self.params.patience and best["epoch"]:
+                break
+            row = self._epoch(epoch)
+            history.append(row)
+            if row["val_ccc_mean"] > best["score"]:
+                best = {"score": row["val_ccc_mean"], "epoch": epoch, "state": self._state()}
+            self._checkpoint(history, best)
+            self._log(row)
+        self.backbone.load_state_dict(best["state"])
+        self.backbone.eval()
+        return BackboneTraining(history, best["epoch"])
+
+    def score(self, clips: Clips) -> tuple[float, float]:
+        """Pooled CCC of valence and arousal of the head over clips, without augmentation."""
+        self.backbone.eval()
+        predictions = np.zeros_like(clips.targets)
+        for batch in batches(clips, np.arange(len(clips.targets)), self.params.batch_size):
+            with torch.inference_mode():
+                predictions[batch] = self._forward(self.prepare(clips.load(batch), None)).cpu().numpy()
+        return _scores(predictions, clips.targets)
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        size = self.params.batch_size
+        sampler = np.random.default_rng([self.seed, len(self.backbone.stream), epoch])
+        generator = torch.Generator().manual_seed(int(sampler.integers(2**62)))
+        torch.manual_seed(int(sampler.integers(2**62)))  # of dropout
+        chosen = sampler.permutation(len(self.train.targets))[: self.steps * size]
+        # Small remainders of a shape are left out: a CCC over few clips is mostly noise.
+        plan = list(batches(self.train, chosen, size, smallest=min(max(2, size // 2), len(chosen))))
+        order = sampler.permutation(len(plan))[: self.steps]
+        self.backbone.train()
+        losses, predictions = [], []
+        for step in order:
+            clips = self.prepare(self.train.load(plan[step]), generator)
+            loss, output = self._step(clips, torch.from_numpy(self.train.targets[plan[step]]).to(self.device))
+            if not math.isfinite(loss):
+                raise AVFusionError(
+                    f"{self.backbone.stream} backbone: the loss is {loss} in epoch {epoch}: lower "
+                    f"backbones.{self.backbone.stream}.lr, or set backbones.amp to off"
+                )
+            losses.append(loss)
+            predictions.append(output)
+        rate = float(self.optimiser.param_groups[0]["lr"])
+        for _ in range(self.steps - len(order)):
+            self.schedule.step()  # the cycle is laid out for full epochs
+        seen = np.concatenate([self.train.targets[plan[step]] for step in order])
+        train, val = _scores(np.concatenate(predictions), seen), self.score(self.val)
+        return {
+            "epoch": epoch,
+            "lr": rate,
+            "train_loss": float(np.mean(losses)),
+            "train_ccc_valence": train[0],
+            "train_ccc_arousal": train[1],
+            "val_ccc_valence": val[0],
+            "val_ccc_arousal": val[1],
+            "val_ccc_mean": sum(val) / 2,
+        }
+
+    def _step(self, clips: Tensor, targets: Tensor) -> tuple[float, np.ndarray]:
+        predictions = self._forward(clips)
+        loss = ccc_loss(predictions, targets, torch.ones(len(targets), dtype=torch.bool, device=self.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        return loss.item(), predictions.detach().float().cpu().numpy()
+
+    def _forward(self, clips: Tensor) -> Tensor:
+        """Prepared clips → predictions (B, 2) float32."""
+        dtype = self.precision.dtype
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            features = self.backbone(clips.to(self.device))
+        if features.ndim == 4:
+            features = features.mean(dim=(2, 3))
+        return self.backbone.head(features.float())
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self.backbone.state_dict().items()}
+
+    def _checkpoint(self, history: list[dict[str, float]], best: dict[str, Any]) -> None:
+        if self.checkpoints is None:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "backbone": self._state(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "history": history,
+            "best": best,
+        }
+        save_checkpoint(self.checkpoints, state)
+
+    def _resume(self) -> dict[str, Any] | None:
+        if self.checkpoints is None:
+            return None
+        state = load_checkpoint(self.checkpoints, self.fingerprint)
+        if state:
+            self.backbone.load_state_dict(state["backbone"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.schedule.load_state_dict(state["schedule"])
+            self.scaler.load_state_dict(state["scaler"])
+        return state
+
+    def _log(self, row: dict[str, float]) -> None:
+        stream, epoch = self.backbone.stream, int(row["epoch"])
+        print(
+            f"{stream} backbone, epoch {epoch}: loss {row['train_loss']:.3f}, CCC valence/arousal train "
+            f"{row['train_ccc_valence']:.3f}/{row['train_ccc_arousal']:.3f}, val "
+            f"{row['val_ccc_valence']:.3f}/{row['val_ccc_arousal']:.3f}",
+            flush=True,
+        )
+        self.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=epoch)
+
+
+def _scores(predictions: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    valence, arousal = (float(ccc(predictions[:, target], targets[:, target])) for target in range(2))
+    return valence, arousal

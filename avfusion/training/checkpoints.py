@@ -1,0 +1,45 @@
+"""Checkpoints: everything that decides how training goes on, in one file that is whole or not there."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avfusion.atomic import atomic_path
+from avfusion.errors import AVFusionError
+
+CHECKPOINT = "checkpoint.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """Write tensors, numbers, strings, lists and mappings to `folder`/checkpoint.pt, with the state of all RNGs."""
+    with atomic_path(folder / CHECKPOINT) as temporary:
+        torch.save(state | {"rng": _rng_state()}, temporary)
+
+
+def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """Read `folder`/checkpoint.pt and set the RNGs to its states; None where there is none.
+
+    Raises:
+        AVFusionError: not a checkpoint, or one of another training (its fingerprint differs).
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise AVFusionError(f"{path} cannot be read ({reason}): delete it to train from the start") from None
+    if state.get("fingerprint") != fingerprint:
+        raise AVFusionError(f"{path} belongs to another training: delete it to train from the start")
+    rng = state.pop("rng")
+    torch.set_rng_state(rng["cpu"])
+    if rng["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(rng["cuda"])
+    return state
+
+
+def _rng_state() -> dict[str, Any]:
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}

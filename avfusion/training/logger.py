@@ -1,0 +1,44 @@
+"""What training needs from an experiment tracker; the tracker itself lives in `avfusion.tracking`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class RunLogger(Protocol):
+    """One run of an experiment tracker: parameters, metrics over steps, tags, files."""
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Record parameters, flattened (`train.lr`)."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers; `step` is the epoch, from 1."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Record words about the run."""
+
+    def log_artifact(self, path: str | Path, folder: str = "") -> None:
+        """Copy a file into the run's folder `folder`."""
+
+    def last_step(self, metric: str) -> int | None:
+        """The highest step recorded for a metric, None where there is none."""
+
+
+class NullLogger:
+    """Records nothing: for tests, folds and comparisons."""
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Do nothing."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Do nothing."""
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Do nothing."""
+
+    def log_artifact(self, path: str | Path, folder: str = "") -> None:
+        """Do nothing."""
+
+    def last_step(self, metric: str) -> int | None:
+        """Nothing is recorded."""
+        return None

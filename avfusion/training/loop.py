@@ -1,0 +1,308 @@
+"""Training of a fusion model on cached features: setup, fit, validate.
+
+The paper's recipe (arXiv 2209.09068, section 5.2) with what its published code lacks: shuffled sequences, one owner of
+the learning rate, validation over every labelled frame, and a checkpoint per epoch from which training goes on with
+the same bits.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avfusion.config import Geometry, Train
+from avfusion.data.track_data import TrackData
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.evaluation.ccc import ccc
+from avfusion.evaluation.predictions import predict_frames
+from avfusion.fusion.base import FusionModel
+from avfusion.fusion.registry import build_fusion, model_options
+from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
+from avfusion.training.logger import NullLogger, RunLogger
+from avfusion.training.losses import ccc_loss
+from avfusion.training.precision import Precision, resolve_precision
+from avfusion.training.schedule import LearningRate
+from avfusion.training.sequences import Batch, SequenceData
+
+VERSION = 1
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "lr",
+    *(f"{split}_ccc_{name}" for split in ("train", "val") for name in ("valence", "arousal", "mean")),
+)
+MAX_SKIPPED_STEPS = 20  # float16 steps in a row that overflow: then the loss scale cannot be the reason
+
+
+@dataclass
+class TrainedFusion:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: with the weights of the best epoch, in eval mode.
+        history: a row per epoch, of `HISTORY_COLUMNS`.
+        best_epoch: 0 where no epoch was trained.
+        precision: the arithmetic of the forward pass.
+    """
+
+    model: FusionModel
+    history: list[dict[str, float]]
+    best_epoch: int
+    precision: Precision
+
+
+@dataclass
+class _State:
+    """All that changes while a model trains, and nothing else."""
+
+    model: FusionModel
+    optimiser: torch.optim.Optimizer
+    rate: LearningRate
+    scaler: torch.amp.GradScaler
+    shuffle: torch.Generator
+    best: dict[str, Any]
+    epoch: int = 0
+    skipped: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "rate": self.rate.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "shuffle": self.shuffle.get_state(),
+            "best": self.best,
+            "epoch": self.epoch,
+            "skipped": self.skipped,
+            "history": self.history,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for part in ("model", "optimiser", "rate", "scaler"):
+            getattr(self, part).load_state_dict(state[part])
+        self.shuffle.set_state(state["shuffle"])
+        self.best, self.epoch, self.history = state["best"], state["epoch"], state["history"]
+        self.skipped = state["skipped"]
+
+
+@dataclass(frozen=True)
+class FusionTraining:
+    """What a training is made of; `fit` runs it.
+
+    Attributes:
+        name: the fusion model's name in the registry, and in log lines.
+        data: the training split.
+        validation: the validation tracks; early stopping looks at all their labelled frames.
+        config: section `train`; its `seed` decides weights, order and dropout.
+        geometry: section `geometry`.
+        stride: ticks between clips.
+        options: the model's own options.
+        folder: where the checkpoint is kept; None: nowhere.
+        fingerprint: of everything that decides the result; a checkpoint with another one is refused.
+        device: torch's name of it.
+        quiet: print no line per epoch.
+    """
+
+    name: str
+    data: SequenceData
+    validation: Sequence[TrackData]
+    config: Train
+    geometry: Geometry
+    stride: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    fingerprint: str = ""
+    device: str = "cpu"
+    quiet: bool = False
+
+    def fit(self, logger: RunLogger | None = None) -> TrainedFusion:
+        """Train until the last epoch or until `patience` epochs brought no better validation score.
+
+        An epoch's log line and metrics come after its checkpoint, so what is logged is never trained again; what a
+        killed process had saved but not logged is logged on resumption.
+
+        Raises:
+            BadInputError: no validation frame has a label.
+            AVFusionError: features, loss or gradients are NaN or infinite.
+        """
+        logger = logger or NullLogger()
+        precision = resolve_precision(self.config.amp, self.device)
+        logger.set_tags(precision.tags() | {"device": self.device})
+        state = self._setup(precision)
+        self._log_missing(state, logger)
+        while not self._finished(state):
+            started = time.perf_counter()
+            state.epoch += 1
+            row = {"epoch": state.epoch, "lr": state.rate.value} | self._train_epoch(state, precision)
+            row |= self._validate(state.model)
+            score = row["val_ccc_mean"]
+            if score > state.best["score"]:
+                state.best = {"epoch": state.epoch, "score": score, "model": _copy(state.model)}
+            state.rate.step(score)
+            state.history.append({key: row[key] for key in HISTORY_COLUMNS})
+            self._save(state)
+            self._say(self._line(row, state.best, time.perf_counter() - started))
+            logger.log_metrics(_metrics(row), step=state.epoch)
+        state.model.load_state_dict(state.best["model"])
+        return TrainedFusion(state.model.eval(), state.history, state.best["epoch"], precision)
+
+    def _setup(self, precision: Precision) -> _State:
+        if not any(track.valid.any() for track in self.validation):
+            raise BadInputError(
+                "no frame of the validation tracks has a valid label: early stopping has nothing to see"
+            )
+        common = {"dropout": self.config.dropout} if "dropout" in model_options(self.name) else {}
+        torch.manual_seed(self.config.seed)
+        model = build_fusion(
+            self.name,
+            audio_dim=self.data.audio.shape[1],
+            visual_dim=self.data.visual.shape[1],
+            length=self.geometry.sequence_clips,
+            **(common | dict(self.options)),
+        ).to(self.device)
+        model.set_standardisation(**self.data.statistics())
+        optimiser = torch.optim.Adam(model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        state = _State(
+            model,
+            optimiser,
+            LearningRate(optimiser, self.config.schedule, self.config.epochs),
+            torch.amp.GradScaler(torch.device(self.device).type, enabled=precision.scales_loss),
+            torch.Generator().manual_seed(self.config.seed),
+            best={"epoch": 0, "score": -float("inf"), "model": _copy(model)},
+        )
+        if self.folder and (saved := load_checkpoint(self.folder, self.fingerprint)):
+            state.load_state_dict(saved)
+            self._say(self._resumed(state))
+        return state
+
+    def _finished(self, state: _State) -> bool:
+        stalled = state.epoch - state.best["epoch"] >= self.config.patience
+        return state.epoch >= self.config.epochs or stalled
+
+    def _train_epoch(self, state: _State, precision: Precision) -> dict[str, float]:
+        state.model.train()
+        order = torch.randperm(len(self.data), generator=state.shuffle)
+        losses, predictions, targets = [], [], []
+        for step, rows in enumerate(order.split(self.config.batch_size), start=1):
+            batch = drop_streams(self.data.batch(rows), self.config.modality_dropout, state.shuffle)
+            if int(batch.valid.sum()) < 2:
+                continue  # CCC of less than two clips does not exist
+            output = self._step(state, precision, batch, f"epoch {state.epoch}, step {step}", rows)
+            losses.append(output[0])
+            predictions.append(output[1][batch.valid])
+            targets.append(batch.targets[batch.valid])
+        if not losses:
+            raise BadInputError("no training batch has two valid clips: raise train.batch_size")
+        pooled = [torch.cat(parts).cpu().numpy() for parts in (predictions, targets)]
+        return {"loss": float(torch.stack(losses).mean())} | _scores("train", *pooled)
+
+    def _step(
+        self, state: _State, precision: Precision, batch: Batch, where: str, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One optimiser step; returns the loss and the predictions (B, L, 2) in float32, detached."""
+        device = torch.device(self.device).type
+        with torch.autocast(device, dtype=precision.dtype, enabled=precision.dtype is not None):
+            predictions = state.model(
+                batch.audio, batch.visual, batch.audio_present, batch.visual_present, batch.padding
+            ).predictions
+        loss = ccc_loss(predictions, batch.targets, batch.valid)
+        if not torch.isfinite(loss):
+            raise self._broken("the loss", where, rows, state)
+        state.optimiser.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()
+        state.scaler.unscale_(state.optimiser)
+        norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip_norm)
+        # The scaler itself leaves out a step whose float16 gradients overflowed, and lowers the scale.
+        overflow = not bool(torch.isfinite(norm))
+        state.skipped = state.skipped + 1 if overflow else 0
+        if overflow and (not precision.scales_loss or state.skipped > MAX_SKIPPED_STEPS):
+            raise self._broken("a gradient", where, rows, state)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        return loss.detach(), predictions.detach().float()
+
+    def _validate(self, model: FusionModel) -> dict[str, float]:
+        """CCC over every labelled frame of the validation tracks, pooled."""
+        predictions = [predict_frames(model, track, self.geometry, self.stride, self.config.inference)[track.valid]
+                       for track in self.validation]  # fmt: skip
+        labels = [track.labels[track.valid] for track in self.validation]
+        return _scores("val", np.concatenate(predictions), np.concatenate(labels))
+
+    def _save(self, state: _State) -> None:
+        if self.folder:
+            save_checkpoint(self.folder, state.state_dict() | {"fingerprint": self.fingerprint})
+
+    def _log_missing(self, state: _State, logger: RunLogger) -> None:
+        logged = logger.last_step("loss") if state.history else None
+        for row in state.history[logged or 0 :]:
+            logger.log_metrics(_metrics(row), step=int(row["epoch"]))
+
+    def _say(self, line: str) -> None:
+        if not self.quiet:
+            print(line, flush=True)
+
+    def _resumed(self, state: _State) -> str:
+        checkpoint = f"{self.folder}/{CHECKPOINT}"
+        if self._finished(state):
+            return f"{self.name}: trained already, {state.epoch} epochs, best {state.best['epoch']} ({checkpoint})"
+        return f"{self.name}: resumed at epoch {state.epoch + 1} of {self.config.epochs} from {checkpoint}"
+
+    def _line(self, row: Mapping[str, float], best: Mapping[str, Any], seconds: float) -> str:
+        train, val = (f"{row[f'{s}_ccc_valence']:.3f} / {row[f'{s}_ccc_arousal']:.3f}" for s in ("train", "val"))
+        epoch = f"epoch {row['epoch']:>{len(str(self.config.epochs))}} of {self.config.epochs}"
+        return (
+            f"{self.name}: {epoch}  loss {row['loss']:.3f}  lr {row['lr']:.1e}  CCC valence / arousal "
+            f"train {train}  val {val}  best {best['score']:.3f} (epoch {best['epoch']})  {seconds:.2f} s"
+        )
+
+    def _broken(self, what: str, where: str, rows: torch.Tensor, state: _State) -> AVFusionError:
+        names = self.data.names(rows)
+        tracks = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        kept = f"; the checkpoint of epoch {state.epoch - 1} is kept in {self.folder}" if self.folder else ""
+        return AVFusionError(
+            f"{self.name}: {what} is not finite at {where} (tracks {tracks}){kept}: lower train.lr or train.clip_norm, "
+            "or set train.amp to off"
+        )
+
+
+def drop_streams(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Modality dropout: a random `share` of the sequences loses one stream, each with equal chance.
+
+    A clip left without any stream by that does not count in the loss. Draws from `generator` only where `share` > 0.
+    """
+    if share <= 0:
+        return batch
+    draw = torch.rand(2, len(batch.audio), 1, generator=generator).to(batch.audio.device)
+    lost, audio = draw[0] < share, draw[1] < 0.5
+    audio_present, visual_present = batch.audio_present & ~(lost & audio), batch.visual_present & ~(lost & ~audio)
+    return Batch(
+        batch.audio,
+        batch.visual,
+        audio_present,
+        visual_present,
+        batch.padding,
+        batch.targets,
+        batch.valid & (audio_present | visual_present),
+    )
+
+
+def _scores(split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    valence, arousal = (ccc(predictions[:, c], targets[:, c]) for c in range(2))
+    return {
+        f"{split}_ccc_valence": valence,
+        f"{split}_ccc_arousal": arousal,
+        f"{split}_ccc_mean": (valence + arousal) / 2,
+    }
+
+
+def _metrics(row: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if key != "epoch"}
+
+
+def _copy(model: FusionModel) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}

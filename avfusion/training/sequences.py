@@ -1,0 +1,154 @@
+"""Training sequences as indices into one table of all clips, so that a batch is one gather."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from avfusion.data.geometry import PADDING, training_sequences
+from avfusion.data.track_data import TrackData
+from avfusion.errors import AVFusionError, BadInputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences ready for a fusion model: features (B, L, …), masks (B, L), targets (B, L, 2)."""
+
+    audio: torch.Tensor
+    visual: torch.Tensor
+    audio_present: torch.Tensor
+    visual_present: torch.Tensor
+    padding: torch.Tensor
+    targets: torch.Tensor
+    valid: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SequenceData:
+    """All clips of a split in one table, and the sequences that are drawn from it.
+
+    Attributes:
+        audio: (N, D_a) features of the clips of all tracks, one track after the other, as stored.
+        visual: (N, D_v) or (N, C, H, W).
+        audio_present: (N,) bool.
+        visual_present: (N,) bool.
+        targets: (N, 2) float32 labels, 0 where not valid.
+        valid: (N,) bool: the clip has a label and a stream to tell it from.
+        index: (S, L) rows of the table, every row once; -1 is padding.
+        owner: (S,) which track a sequence belongs to.
+        tracks: their names.
+    """
+
+    audio: torch.Tensor
+    visual: torch.Tensor
+    audio_present: torch.Tensor
+    visual_present: torch.Tensor
+    targets: torch.Tensor
+    valid: torch.Tensor
+    index: torch.Tensor
+    owner: torch.Tensor
+    tracks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def batch(self, rows: torch.Tensor) -> Batch:
+        """The sequences `rows` (B,), features in float32."""
+        index = self.index[rows]
+        padding = index == PADDING
+        at = index.clamp_min(0)
+        return Batch(
+            audio=self.audio[at].float(),
+            visual=self.visual[at].float(),
+            audio_present=self.audio_present[at] & ~padding,
+            visual_present=self.visual_present[at] & ~padding,
+            padding=padding,
+            targets=self.targets[at],
+            valid=self.valid[at] & ~padding,
+        )
+
+    def names(self, rows: torch.Tensor) -> list[str]:
+        """Names of the tracks that the sequences `rows` come from, sorted."""
+        return sorted({self.tracks[owner] for owner in self.owner[rows].tolist()})
+
+    def statistics(self) -> dict[str, torch.Tensor]:
+        """Mean and standard deviation of each stream's features over its present clips: `set_standardisation`'s form.
+
+        The visual stream's are of the vectors that maps are averaged to.
+        """
+        found: dict[str, torch.Tensor] = {}
+        for stream in ("audio", "visual"):
+            features: torch.Tensor = getattr(self, stream)
+            present: torch.Tensor = getattr(self, f"{stream}_present")
+            if not present.any():
+                width = features.shape[1]
+                found |= {f"{stream}_mean": torch.zeros(width), f"{stream}_std": torch.ones(width)}
+                continue
+            vectors = features[present].double()
+            vectors = vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors
+            found[f"{stream}_mean"] = vectors.mean(0).float()
+            found[f"{stream}_std"] = vectors.std(0, correction=0).float()
+        return found
+
+
+def sequence_data(
+    tracks: Sequence[TrackData], *, stride: int, length: int = 16, clip_frames: int = 32, device: str = "cpu"
+) -> SequenceData:
+    """Put the clips of all tracks into one table on `device`.
+
+    Raises:
+        BadInputError: no track, or no clip with a valid label.
+        AVFusionError: a feature is NaN or infinite; the message names track and clip.
+    """
+    if not tracks:
+        raise BadInputError("there is no training track with features: look at data/corpus/tracks.parquet")
+    index, owner, start = [], [], 0
+    for number, track in enumerate(tracks):
+        check_finite(track)
+        rows = training_sequences(len(track.clip_ticks), stride, length, clip_frames)
+        index.append(np.where(rows == PADDING, PADDING, rows + start))
+        owner.append(np.full(len(rows), number))
+        start += len(track.clip_ticks)
+    targets, valid = zip(*(clip_targets(track) for track in tracks), strict=True)
+    if not any(mask.any() for mask in valid):
+        raise BadInputError("no clip of the training tracks has a valid label: look at data/labels/")
+
+    def table(arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate(arrays)).to(device)
+
+    return SequenceData(
+        audio=table([track.audio for track in tracks]),
+        visual=table([track.visual for track in tracks]),
+        audio_present=table([track.audio_present for track in tracks]),
+        visual_present=table([track.visual_present for track in tracks]),
+        targets=table(targets),
+        valid=table(valid),
+        index=table(index),
+        owner=torch.from_numpy(np.concatenate(owner)),
+        tracks=tuple(track.track for track in tracks),
+    )
+
+
+def clip_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (T, 2) of a track's clips and whether each counts (T,): it has a label and at least one stream."""
+    inside = track.target_frames >= 0
+    at = np.where(inside, track.target_frames, 0)
+    valid = inside & track.valid[at] & (track.audio_present | track.visual_present)
+    return np.where(valid[:, None], track.labels[at], 0).astype(np.float32), valid
+
+
+def check_finite(track: TrackData) -> None:
+    """Refuse NaN and infinities in the features of present clips.
+
+    Raises:
+        AVFusionError: names stream, track and clip.
+    """
+    for stream in ("audio", "visual"):
+        features, present = getattr(track, stream), getattr(track, f"{stream}_present")
+        finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+        if (bad := np.flatnonzero(present & ~finite)).size:
+            raise AVFusionError(
+                f"{stream} features of track {track.track} are not finite, first in clip {bad[0]} of {len(features)} "
+                f"(stage features): delete data/features/{track.track}.safetensors and run that stage again"
+            )

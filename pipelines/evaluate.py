@@ -1,0 +1,40 @@
+"""DVC stage `evaluate`: every frame of the validation and test tracks predicted, scored and drawn."""
+
+from avfusion.evaluation.evaluate import (
+    load_evaluated,
+    load_models,
+    predict_tracks,
+    protocol_facts,
+    trace_paths,
+    write_evaluation,
+)
+from avfusion.stages import stage
+from avfusion.tracking.training_runs import log_evaluation
+from avfusion.training.determinism import make_deterministic
+from avfusion.training.experiment import model_folder, model_names
+
+
+def main() -> None:
+    """Run the stage."""
+    with stage("evaluate", "common", "corpus", "evaluate", "geometry", "train") as s:
+        params, reports = s.params, s.root / "reports"
+        make_deterministic(params.common.threads)
+        names = model_names(params.train)
+        tracks = load_evaluated(s.root, params.geometry)
+        everything = [track for split in tracks.values() for track in split]
+        models, config = load_models({name: model_folder(s.root, name, params.train) for name in names}, everything)
+        mode, stride = config["inference"], config["feature_spec"]["stride"]
+        corpus = s.root / params.corpus.root
+        splits = {
+            split: predict_tracks(entries, models, params.geometry, stride, mode, corpus)
+            for split, entries in tracks.items()
+        }
+        folder = reports / "evaluate"
+        protocol = protocol_facts(params.geometry, stride, mode, params.evaluate)
+        metrics = write_evaluation(folder, splits, names, params.evaluate, protocol)
+        pictures = {names[0]: [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]}
+        log_evaluation(s.root, reports / "train" / "run.json", metrics, pictures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""Evaluation as a whole, on a planted corpus: the form of its files, and equal bytes."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from avfusion.config import Evaluate, Geometry, Train, check_params
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
+from avfusion.evaluation.seeds import compare_seeds, seed_table
+from avfusion.fingerprints import folder_digest
+from avfusion.training.experiment import model_folder, model_names, read_inputs, train_models
+from avfusion.training.fusion_files import load_fusion
+from avfusion.training.logger import NullLogger
+
+GEOMETRY = Geometry(fps=25)
+TRAIN = Train(model="jca", baselines=("audio_only",), epochs=2, batch_size=8, lr=3e-3)
+EVALUATE = Evaluate(bootstrap=100, trace_plots=1)
+ENTRY = {f"{kind}_{target}" for kind in ("ccc", "ci95") for target in ("valence", "arousal", "mean")}
+ENTRY |= {"frames", "tracks"}
+
+
+@pytest.fixture
+def root(plant: Callable[..., Path]) -> Path:
+    """A planted corpus with trained models."""
+    folder = plant(tracks={"train": 3, "val": 2, "test": 3}, seconds=12)
+    inputs = read_inputs(folder, GEOMETRY)
+    train_models(
+        inputs,
+        TRAIN,
+        GEOMETRY,
+        corpus_name="demo",
+        root=folder,
+        work=folder / "work",
+        digest="d",
+        device="cpu",
+        open_run=lambda name: nullcontext(NullLogger()),
+        on_model=lambda *arguments: None,
+    )
+    return folder
+
+
+def evaluate(root: Path, corpus: str = "data/raw/demo") -> dict[str, Any]:
+    tracks = load_evaluated(root, GEOMETRY)
+    folders = {name: model_folder(root, name, TRAIN) for name in model_names(TRAIN)}
+    models, config = load_models(folders, [track for split in tracks.values() for track in split])
+    splits = {
+        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root / corpus)
+        for split, entries in tracks.items()
+    }
+    protocol = protocol_facts(GEOMETRY, 8, config["inference"], EVALUATE)
+    write_evaluation(root / "reports" / "evaluate", splits, list(models), EVALUATE, protocol)
+    found: dict[str, Any] = json.loads((root / "reports" / "evaluate" / "metrics.json").read_text())
+    return found
+
+
+def test_metrics_have_the_agreed_form(root: Path) -> None:
+    metrics = evaluate(root)
+    assert set(metrics) == {"val", "test"}
+    for split, tracks in (("val", 2), ("test", 3)):
+        assert set(metrics[split]) == {"jca", "audio_only", "oracle", "oracle_audio", "oracle_visual"}
+        for entry in metrics[split].values():
+            assert set(entry) == ENTRY | {"smoothed"}
+            assert set(entry["smoothed"]) == ENTRY
+            for part in (entry, entry["smoothed"]):
+                assert part["frames"] == tracks * 295
+                assert part["tracks"] == tracks
+                assert part["ccc_mean"] == pytest.approx((part["ccc_valence"] + part["ccc_arousal"]) / 2, abs=1e-5)
+                for target in ("valence", "arousal", "mean"):
+                    low, high = part[f"ci95_{target}"]
+                    assert low <= part[f"ccc_{target}"] <= high
+    assert metrics["test"]["oracle"]["ccc_mean"] > metrics["test"]["oracle_audio"]["ccc_mean"]
+    protocol = json.loads((root / "reports" / "evaluate" / "protocol.json").read_text())
+    assert protocol["inference"] == "overlap"
+    assert protocol["bootstrap"]["videos"] == {"val": 2, "test": 3}
+    assert protocol["bootstrap"]["notes"]["test"] == "few videos: too narrow"
+
+
+def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
+    metrics = evaluate(root, corpus="elsewhere")
+    for entry in (metrics["test"]["jca"], metrics["test"]["oracle"], metrics["val"]["oracle"]):
+        assert all(entry[key] is None for key in ENTRY - {"frames", "tracks"})
+        assert (entry["frames"], entry["tracks"]) == (0, 0)
+    assert metrics["val"]["jca"]["ccc_mean"] is not None
+    predictions = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-0.parquet")
+    assert predictions["true_valence"].null_count == len(predictions) == 300
+
+
+def test_predictions_have_a_row_per_frame_of_every_track(root: Path) -> None:
+    metrics = evaluate(root)
+    folder = root / "reports" / "evaluate" / "predictions"
+    assert sorted(path.stem for path in folder.iterdir()) == [*(f"test-{n}" for n in range(3)), "val-0", "val-1"]
+    tables = [pq.read_table(folder / f"test-{n}.parquet").to_pandas() for n in range(3)]
+    assert all(list(table["frame"]) == list(range(1, 301)) for table in tables)
+    assert tables[0]["time_s"].iloc[-1] == pytest.approx(299 / 25)
+    assert {"audio_present", "visual_present", "audio_only_valence", "oracle_arousal"} <= set(tables[0].columns)
+    from avfusion.evaluation.ccc import ccc
+
+    valid = np.concatenate([table["valid"] for table in tables])
+    pairs = [np.concatenate([table[name] for table in tables])[valid] for name in ("arousal", "true_arousal")]
+    assert metrics["test"]["jca"]["ccc_arousal"] == pytest.approx(ccc(*pairs), abs=1e-6)
+
+
+def test_the_same_models_give_the_same_bytes(root: Path) -> None:
+    evaluate(root)
+    folder = root / "reports" / "evaluate"
+    names = {"metrics.json", "protocol.json", "comparisons.json", "conditions.json", "tracks.csv", "ccc.png"}
+    assert names | {"plane.png", "predictions", "traces"} == {path.name for path in folder.iterdir()}
+    before = folder_digest(folder)
+    (folder / "traces" / "of an earlier corpus.png").write_bytes(b"")
+    evaluate(root)
+    assert folder_digest(folder) == before
+
+
+def test_models_of_other_features_are_refused(root: Path) -> None:
+    path = root / "models" / "fusion" / "config.json"
+    config = json.loads(path.read_text())
+    config["feature_spec"]["stride"] = 4
+    path.write_text(json.dumps(config))
+    with pytest.raises(AVFusionError, match="was trained on other features"):
+        evaluate(root)
+
+
+def test_a_saved_model_predicts_the_same(root: Path) -> None:
+    import torch
+
+    model, config = load_fusion(root / "models" / "fusion")
+    again, _ = load_fusion(root / "models" / "fusion")
+    audio, visual = torch.randn(2, 16, 12), torch.randn(2, 16, 10)
+    assert torch.equal(model(audio, visual).predictions, again(audio, visual).predictions)
+    assert config["fusion"]["name"] == "jca"
+    assert config["corpus"]["validation_digest"]
+    weights = root / "models" / "fusion" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(AVFusionError, match="does not fit"):
+        load_fusion(root / "models" / "fusion")
+    with pytest.raises(BadInputError, match="holds no model"):
+        load_fusion(root / "models")
+
+
+def test_seeds_are_compared_with_paired_intervals(root: Path) -> None:
+    sections = {"common": {"threads": 1}, "corpus": {}, "evaluate": {"bootstrap": 100}, "geometry": {"fps": 25}}
+    values = sections | {"train": TRAIN.model_dump() | {"baselines": ["audio_only", "visual_only"]}}
+    result = compare_seeds(root, (0, 1), params=check_params(values, values))
+    scores = result["models"]["jca"]["ccc_mean"]
+    assert len(scores["seeds"]) == 2
+    assert scores["seeds"][0] != scores["seeds"][1]
+    assert scores["mean"] == pytest.approx(np.mean(scores["seeds"]))
+    gap = result["differences"]["jca - audio_only"]["mean"]
+    assert gap["difference"] == pytest.approx(scores["mean"] - result["models"]["audio_only"]["ccc_mean"]["mean"])
+    assert gap["ci95"][0] < gap["difference"] < gap["ci95"][1]
+    assert result["differences"]["visual_only - audio_only"]["valence"]["difference"] > 0
+    assert result["better_stream"] in ("audio_only", "visual_only")
+    assert "oracle" in seed_table(result)

@@ -1,0 +1,27 @@
+"""What training gives for fixed inputs; where these numbers change, `loop.VERSION` has to be raised.
+
+Checkpoints of an earlier version would otherwise be taken for results of the changed code.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from avfusion.fusion.registry import FUSION_MODELS
+from avfusion.training.loop import VERSION, FusionTraining
+
+# (version, loss of epoch 2, mean validation CCC of epoch 2)
+GOLDEN = {
+    "audio_only": (1, 1.1112, 0.2849),
+    "visual_only": (1, 1.1118, 0.2487),
+    "concat": (1, 0.6203, 0.8578),
+    "jca": (1, 1.0651, 0.7665),
+}
+
+
+@pytest.mark.parametrize("name", FUSION_MODELS)
+def test_training_gives_the_known_numbers(name: str, training: Callable[..., FusionTraining]) -> None:
+    row = training(name, epochs=2, modality_dropout=0.3, weight_decay=1e-3).fit().history[-1]
+    version, loss, score = GOLDEN[name]
+    assert version == VERSION
+    assert (row["loss"], row["val_ccc_mean"]) == pytest.approx((loss, score), abs=2e-3)
