@@ -6,19 +6,26 @@ from pathlib import Path
 from avfusion.errors import BadInputError
 
 
-def project_root(start: Path | None = None) -> Path:
-    """The folder of the DVC project: `$DVC_ROOT` where DVC sets it, else the nearest folder above with dvc.yaml.
+def workspace_root(start: Path | None = None) -> Path:
+    """The nearest folder above (default: the working directory) that holds dvc.yaml; stages read and write below it.
 
     Raises:
-        BadInputError: neither exists.
+        BadInputError: there is none.
     """
-    if root := os.environ.get("DVC_ROOT"):
-        return Path(root)
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():
             return folder
     raise BadInputError(f"no avfusion project here: {here} and the folders above it hold no dvc.yaml")
+
+
+def project_root() -> Path:
+    """The project whose MLflow store is used: `$DVC_ROOT` where DVC sets it, else the workspace.
+
+    The two differ inside `dvc exp run --temp`, whose workspace is a passing copy.
+    """
+    root = os.environ.get("DVC_ROOT")
+    return Path(root) if root else workspace_root()
 
 
 def disable_telemetry() -> None:

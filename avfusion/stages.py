@@ -12,16 +12,25 @@ from pathlib import Path
 from avfusion.atomic import exclusive_lock, write_json
 from avfusion.config import Params, load_params
 from avfusion.errors import AVFusionError
-from avfusion.project import disable_telemetry, project_root
+from avfusion.project import disable_telemetry, project_root, workspace_root
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A running stage: its name, its own sections of params.yaml, the project root and its private work folder."""
+    """A running stage.
+
+    Attributes:
+        name: as in dvc.yaml.
+        params: its own sections of params.yaml.
+        root: the workspace, below which it reads and writes; also the working directory.
+        project: the project whose MLflow store it logs to (another folder only in `dvc exp run --temp`).
+        work: its private folder, ignored by git and DVC.
+    """
 
     name: str
     params: Params
     root: Path
+    project: Path
     work: Path
 
 
@@ -35,11 +44,11 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
     disable_telemetry()
     started = time.perf_counter()
     try:
-        root = project_root()
+        root = workspace_root()
         os.chdir(root)
         work = root / ".avfusion" / name
         with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
-            yield Stage(name, load_params(root / "params.yaml", sections), root, work)
+            yield Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
             seconds = time.perf_counter() - started
             cpu = _cpu_seconds()  # since the process started, imports included
             write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})

@@ -33,7 +33,7 @@ def main() -> None:
         protocol = protocol_facts(params.geometry, stride, mode, params.evaluate)
         metrics = write_evaluation(folder, splits, names, params.evaluate, protocol)
         pictures = {names[0]: [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]}
-        log_evaluation(s.root, reports / "train" / "run.json", metrics, pictures)
+        log_evaluation(s.project, reports / "train" / "run.json", metrics, pictures)
 
 
 if __name__ == "__main__":

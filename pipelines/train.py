@@ -22,7 +22,7 @@ def main() -> None:
         sections = {name: getattr(params, name).model_dump() for name in ("common", "corpus", "geometry", "train")}
         features = s.root / "data" / "features"
         runs = TrainingRuns(
-            s.root,
+            s.project,
             work / "run.json",
             params=sections | {"feature_spec": spec.to_dict()},
             tags={"corpus": params.corpus.name, "feature_spec": spec.digest()},

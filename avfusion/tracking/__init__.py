@@ -1,14 +1,18 @@
 """MLflow: runs, the logged model, the registry. Nothing else of the library imports mlflow (but sweep/).
 
-Usage reports are switched off here, before any module of this package imports mlflow.
+Usage reports, progress bars over single files and informational log lines are switched off here, before any module of
+this package imports mlflow.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
 from avfusion.project import disable_telemetry
 
 disable_telemetry()
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 
 __all__ = ["configure", "ensure_registered", "tracked_run"]
 

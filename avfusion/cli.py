@@ -1,0 +1,155 @@
+"""The command `avfusion`. Heavy imports stand inside the commands, so that `--help` costs none of them."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avfusion.errors import AVFusionError
+
+app = typer.Typer(
+    help="Valence and arousal for every frame of a video, by joint cross-attention of face and voice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class StreamChoice(StrEnum):
+    """What a prediction may use."""
+
+    both = "both"
+    audio = "audio"
+    visual = "visual"
+
+
+@app.command()
+def predict(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO…", help="Video files.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI|DIR",
+            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder for the CSVs. Default: beside each video.")
+    ] = None,
+    stream: Annotated[
+        StreamChoice, typer.Option(help="Use one stream as if the other were absent.")
+    ] = StreamChoice.both,
+    stride: Annotated[
+        int | None, typer.Option(metavar="N", help="Frames between clips, a divisor of 32. Default: the model's.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite another video's CSV.")] = False,
+) -> None:
+    """Write <stem>.csv (a row per video frame) and <stem>.trace.png for each video.
+
+    Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
+    """
+    from avfusion.inference.batch import predict_files
+    from avfusion.inference.predictor import Predictor
+
+    predictor = Predictor.load(model, device=device)
+    if model is None:
+        print(f"model: {predictor.source}", file=sys.stderr)
+    code = predict_files(videos, predictor, folder=out, stream=stream.value, stride=stride, force=force)
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what is fine, what is missing and what a run costs. Exit status 1: something is missing."""
+    from avfusion.doctor import diagnose, print_report
+    from avfusion.project import project_root
+
+    report = diagnose(project_root())
+    if as_json:
+        print(report.to_json())
+    else:
+        print_report(report)
+    raise typer.Exit(1 if report.missing else 0)
+
+
+@app.command()
+def scan() -> None:
+    """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends."""
+    from avfusion.config import load_params
+    from avfusion.project import project_root
+
+    root = project_root()
+    _scan(root, load_params(root / "params.yaml", ["corpus"]).corpus.root)
+
+
+@app.command()
+def preset(
+    name: Annotated[str, typer.Argument(help="Name of a file in configs/, without .yaml.", show_default=False)],
+    root: Annotated[str | None, typer.Option(metavar="PATH", help="Folder of the raw data.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was edited.")] = False,
+) -> None:
+    """Write params.yaml from configs/NAME.yaml, and scan the corpus where its folder exists."""
+    from avfusion.config import load_params
+    from avfusion.presets import write_preset
+    from avfusion.project import project_root
+
+    project = project_root()
+    path = write_preset(project, name, root, force)
+    print(f"{path.relative_to(project)}: preset {name}")
+    folder = load_params(path, ["corpus"]).corpus.root
+    if (project / Path(folder).expanduser()).is_dir():
+        _scan(project, folder)
+    elif name != "demo":
+        print(f"{folder} does not exist: set corpus.root, then run `avfusion scan`", file=sys.stderr)
+
+
+@app.command()
+def register() -> None:
+    """Put models/fusion into the MLflow registry, unless it is there; prints the decision on its alias."""
+    from avfusion.config import load_params
+    from avfusion.project import project_root
+    from avfusion.tracking.registry import ensure_registered
+
+    root = project_root()
+    name = load_params(root / "params.yaml", ["register"]).register_.name
+    done = ensure_registered(root / "models" / "fusion", root=root, name=name)
+    state = "registered as" if done.created else "already registered as"
+    print(f"{name} {done.digest[:12]}: {state} version {done.version}, {done.decision} ({done.reason})")
+
+
+@app.command()
+def summary() -> None:
+    """Print scores, times per stage, and what to do next."""
+    from avfusion.project import project_root
+    from avfusion.summary import print_summary
+
+    print_summary(project_root())
+
+
+def _scan(project: Path, folder: str) -> None:
+    from avfusion.config import load_params
+    from avfusion.corpora.adapters import corpus_root
+    from avfusion.corpora.sources import scan as scan_corpus
+
+    params = load_params(project / "params.yaml", ["corpus"]).corpus
+    out = project / "data" / "sources.txt"
+    print(f"{folder}: {scan_corpus(corpus_root(project, params), params, out)}")
+
+
+def main() -> None:
+    """Run the command; an error that a user can act on is one line, without a traceback."""
+    try:
+        app()
+    except AVFusionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

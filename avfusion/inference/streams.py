@@ -1,0 +1,80 @@
+"""What a video gives to a model: face crops and sound on one clock, exactly as the stores keep them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avfusion.config import Frames
+from avfusion.data.frames import encode_crop
+from avfusion.media.audio import read_aligned_audio
+from avfusion.media.face_tracks import face_crops
+from avfusion.media.timeline import read_timeline
+
+PCM_SCALE = 32768
+
+
+@dataclass(frozen=True)
+class VideoStreams:
+    """A video read for prediction.
+
+    Attributes:
+        time_s: (N,) float64, seconds of every video frame, 0 at the first.
+        jpegs: N face crops, None where there is no face.
+        face_confidence: (N,) float32, 0 where there is no face.
+        waveform: (n,) float32 mono at 44.1 kHz, sample 0 at frame 1; None: no audio stream.
+        warnings: what was repaired while reading.
+    """
+
+    time_s: np.ndarray
+    jpegs: list[bytes | None]
+    face_confidence: np.ndarray
+    waveform: np.ndarray | None
+    warnings: tuple[str, ...]
+
+
+def read_streams(
+    path: str | Path,
+    *,
+    stream: str = "both",
+    settings: Frames | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> VideoStreams:
+    """Read what the wanted streams need; the other one is left out, as if the video lacked it.
+
+    Crops pass through JPEG and sound through 16 bits, as in the stores of the pipeline, so that a video's features here
+    are those of the features stage.
+
+    Args:
+        path: a local media file.
+        stream: `both`, `audio` or `visual`.
+        settings: how faces are looked for; default: those of params.yaml's section `frames`.
+        progress: called with what is being done, frames done, and frames in all.
+
+    Raises:
+        BadInputError: not a readable video.
+    """
+    settings = settings or Frames()
+    timeline = read_timeline(path)
+    warnings = list(timeline.warnings)
+    jpegs: list[bytes | None] = [None] * timeline.frames
+    confidence = np.zeros(timeline.frames, np.float32)
+    if stream != "audio":
+        report = progress or (lambda phase, done, total: None)
+        for crop in face_crops(
+            path,
+            detect_every=settings.detect_every,
+            min_confidence=settings.min_confidence,
+            timeline=timeline,
+            on_warning=warnings.append,
+            on_detection=lambda done: report("looking for faces", done, timeline.frames),
+        ):
+            if crop.rgb is not None:
+                jpegs[crop.frame - 1] = encode_crop(crop.rgb, settings.jpeg_quality)
+                confidence[crop.frame - 1] = crop.confidence
+            report("cutting crops", crop.frame, timeline.frames)
+    waveform = None if stream == "visual" else read_aligned_audio(path, timeline=timeline)
+    if waveform is not None:
+        waveform = np.clip(np.rint(waveform * PCM_SCALE), -PCM_SCALE, PCM_SCALE - 1).astype(np.float32) / PCM_SCALE
+    return VideoStreams(timeline.times_s, jpegs, confidence, waveform, tuple(warnings))

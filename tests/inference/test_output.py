@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from avfusion.errors import BadInputError
+from avfusion.inference.output import (
+    Target,
+    check_overwrite,
+    plan_targets,
+    provenance,
+    read_provenance,
+    write_csv,
+)
+from avfusion.inference.trace import plot_trace
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    time_s = np.arange(50) / 25
+    return pd.DataFrame(
+        {
+            "frame": np.arange(1, 51, dtype=np.int32),
+            "time_s": time_s,
+            "valence": np.sin(time_s).astype(np.float32),
+            "arousal": np.cos(time_s).astype(np.float32),
+            "face_confidence": np.where(time_s < 1, 0, 0.97).astype(np.float32),
+            "audio_present": np.ones(50, bool),
+            "visual_present": time_s >= 1,
+        }
+    )
+
+
+def csvs(videos: list[str], folder: str | None) -> list[str]:
+    return [
+        target.csv.as_posix() for target in plan_targets([Path(v) for v in videos], Path(folder) if folder else None)
+    ]
+
+
+def test_names_of_csvs() -> None:
+    assert csvs(["a/one.mp4", "b/two.mov"], "o") == ["o/one.csv", "o/two.csv"]
+    assert csvs(["a/one.mp4", "b/one.mp4"], None) == ["a/one.csv", "b/one.csv"]
+    assert csvs(["a/one.mp4", "a/one.mov"], None) == ["a/one.mp4.csv", "a/one.mov.csv"]
+    assert csvs(["a/one.mp4", "b/one.mp4", "c.mp4"], "o") == ["o/a-one.mp4.csv", "o/b-one.mp4.csv", "o/c.csv"]
+    assert csvs(["a/One.mp4", "b/one.mov"], "o") == ["o/One.mp4.csv", "o/one.mov.csv"]
+    assert csvs(["a/one.mp4", "a/../a/one.mp4"], "o") == ["o/one.csv"]
+
+
+def test_names_stay_apart_however_often_they_repeat() -> None:
+    videos = [f"{outer}/x/one.mp4" for outer in "abc"] + ["one.mp4.mp4"]
+    names = csvs(videos, "o")
+    assert len({name.lower() for name in names}) == 4
+
+
+def test_csv_text(table: pd.DataFrame, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", table)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert lines[0] == "frame,time_s,valence,arousal,face_confidence,audio_present,visual_present"
+    assert lines[2] == "2,0.040000,0.039989,0.999200,0.000000,true,false"
+    assert len(lines) == 51
+    back = pd.read_csv(tmp_path / "a.csv")
+    assert back["visual_present"].dtype == bool
+    assert back["valence"].to_numpy() == pytest.approx(table["valence"].to_numpy(), abs=5e-7)
+
+
+def test_another_videos_csv_is_not_overwritten(table: pd.DataFrame, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine.mp4", tmp_path / "other.mp4"
+    mine.write_bytes(b"mine" * 1000)
+    other.write_bytes(b"other" * 1000)
+    target = Target(mine, tmp_path / "o.csv")
+    check_overwrite(target, force=False)
+    plot_trace(target.trace, table, "mine", provenance(target, {"model_digest": "abc"}))
+    write_csv(target.csv, table)
+    assert read_provenance(target.trace)["video"] == "mine.mp4"
+    assert read_provenance(target.trace)["model_digest"] == "abc"
+    check_overwrite(target, force=False)
+    foreign = Target(other, tmp_path / "o.csv")
+    with pytest.raises(BadInputError, match=r"holds the predictions of mine\.mp4.*--force"):
+        check_overwrite(foreign, force=False)
+    check_overwrite(foreign, force=True)
+    target.trace.unlink()
+    with pytest.raises(BadInputError, match="from something unknown"):
+        check_overwrite(target, force=False)
+
+
+def test_the_trace_shows_both_targets_and_the_gap(table: pd.DataFrame, tmp_path: Path) -> None:
+    plot_trace(tmp_path / "t.trace.png", table, "title", {})
+    with Image.open(tmp_path / "t.trace.png") as image:
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
+        assert (np.abs(pixels.astype(int) - colour).max(axis=1) < 8).sum() > 300
+    assert read_provenance(tmp_path / "t.trace.png") == {}

@@ -1,0 +1,238 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avfusion import Predictor
+from avfusion.data.audio import read_audio, write_audio
+from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.media.audio import read_aligned_audio
+from avfusion.media.face_tracks import face_crops
+from avfusion.tracking.registry import ensure_registered
+
+COLUMNS = {
+    "frame": "int32",
+    "time_s": "float64",
+    "valence": "float32",
+    "arousal": "float32",
+    "face_confidence": "float32",
+    "audio_present": "bool",
+    "visual_present": "bool",
+}
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_models: Path) -> Predictor:
+    return Predictor.load(trained_models / "fusion")
+
+
+@pytest.fixture(scope="module")
+def both(predictor: Predictor, face_video: Path) -> pd.DataFrame:
+    return predictor.predict(face_video)
+
+
+def test_one_row_per_frame_with_the_contracts_columns(both: pd.DataFrame) -> None:
+    assert {name: str(kind) for name, kind in both.dtypes.items()} == COLUMNS
+    assert both["frame"].tolist() == list(range(1, 66))
+    assert both["time_s"].to_numpy() == pytest.approx(np.arange(65) / 25, abs=1e-6)
+    assert both[["valence", "arousal"]].abs().max().max() <= 1
+    assert (both["face_confidence"] > 0.9).all()
+    assert both["audio_present"].all()
+    assert both["visual_present"].all()
+
+
+def test_progress_and_repetition(predictor: Predictor, face_video: Path, both: pd.DataFrame) -> None:
+    seen: list[tuple[str, int, int]] = []
+    again = predictor.predict(face_video, progress=lambda *step: seen.append(step))
+    pd.testing.assert_frame_equal(again, both)
+    assert [step for step in seen if step[1] == 65] == [("looking for faces", 65, 65), ("cutting crops", 65, 65)]
+    assert seen[-1] == ("features", 1, 1)
+
+
+def test_features_are_those_of_the_features_stage(
+    predictor: Predictor, face_video: Path, tmp_path: Path, both: pd.DataFrame
+) -> None:
+    """The stores in between change no bit: crops as JPEG, sound as 16 bits, features as float16."""
+    import torch
+
+    from avfusion.backbones.extraction import FeatureExtractor
+    from avfusion.backbones.weights import load_backbone
+    from avfusion.data.features import read_features, write_features
+    from avfusion.data.geometry import interpolate_to_frames
+    from avfusion.fusion.inference import predict_clips
+    from avfusion.inference.model_folder import ModelFolder
+    from avfusion.training.fusion_files import load_fusion
+
+    crops = face_crops(face_video)
+    rows = (FrameRow(c.frame, c.time_s, None if c.rgb is None else encode_crop(c.rgb, 95), c.confidence) for c in crops)
+    write_frames(tmp_path / "f.parquet", rows, "")
+    sound = read_aligned_audio(face_video)
+    assert sound is not None
+    write_audio(tmp_path / "a.wav", sound, "")
+    frames = read_frames(tmp_path / "f.parquet")
+    folder = ModelFolder.open(Path(predictor.source))
+    networks = [load_backbone(folder.backbones[stream].parent, stream)[0] for stream in ("visual", "audio")]
+    extractor = FeatureExtractor(*networks, predictor.spec)
+    table = extractor.extract_track(frames.time_s, frames.jpeg, read_audio(tmp_path / "a.wav"))
+    write_features(tmp_path / "x.safetensors", table)
+    stored = read_features(tmp_path / "x.safetensors")
+    model, _ = load_fusion(folder.fusion)
+    arrays = (stored.audio, stored.visual, stored.audio_present, stored.visual_present)
+    clips, _ = predict_clips(model, *map(torch.from_numpy, arrays), stride=8)
+    expected = interpolate_to_frames(clips, np.arange(0, 65, 8), np.arange(65) * 1.0)
+    assert both[["valence", "arousal"]].to_numpy() == pytest.approx(np.clip(expected, -1, 1), abs=1e-6)
+
+
+def test_single_streams(predictor: Predictor, face_video: Path, both: pd.DataFrame) -> None:
+    audio, visual = (predictor.predict(face_video, stream=stream) for stream in ("audio", "visual"))
+    assert audio["audio_present"].all()
+    assert not audio["visual_present"].any()
+    assert visual["visual_present"].all()
+    assert not visual["audio_present"].any()
+    for one in (audio, visual):
+        assert not np.allclose(one["valence"], both["valence"], atol=1e-4), "each stream counts"
+    with pytest.raises(BadInputError, match="both, audio, visual"):
+        predictor.predict(face_video, stream="smell")  # type: ignore[arg-type]
+
+
+def test_a_finer_stride_moves_only_what_lies_between(predictor: Predictor, face_video: Path) -> None:
+    fine = predictor.predict(face_video, stride=1)
+    assert len(fine) == 65
+    assert len(np.unique(np.diff(fine["valence"], 2).round(7))) > 30, "not piecewise linear between every 8th frame"
+    with pytest.raises(BadInputError, match=r"stride is 5.*1, 2, 4, 8, 16, 32"):
+        predictor.predict(face_video, stride=5)
+
+
+def test_no_face_means_sound_alone_and_is_said(predictor: Predictor, faceless_video: Path) -> None:
+    said: list[str] = []
+    table = predictor.predict(faceless_video, notice=said.append)
+    assert len(table) == 65
+    assert not table["visual_present"].any()
+    assert (table["face_confidence"] == 0).all()
+    assert table["audio_present"].all()
+    assert any("no face found" in text for text in said)
+
+
+def test_no_audio_means_the_face_alone_and_is_said(predictor: Predictor, silent_video: Path) -> None:
+    said: list[str] = []
+    table = predictor.predict(silent_video, notice=said.append)
+    assert table["visual_present"].all()
+    assert not table["audio_present"].any()
+    assert any("no audio stream" in text for text in said)
+
+
+def test_presence_is_that_of_the_clip_ending_at_the_frame(predictor: Predictor, half_heard_video: Path) -> None:
+    """The sound ends after about a second: clips that begin later are silent, though their stride ends elsewhere."""
+    heard = predictor.predict(half_heard_video)["audio_present"].to_numpy()
+    sound = read_aligned_audio(half_heard_video)
+    assert sound is not None
+    first_frame_s = np.maximum(np.arange(65) - 31, 0) / 25
+    assert heard.tolist() == (first_frame_s < len(sound) / 44100).tolist()
+    assert 50 < heard.sum() < 62
+
+
+def test_neither_stream_is_an_error(predictor: Predictor, empty_video: Path, silent_video: Path) -> None:
+    with pytest.raises(BadInputError, match=r"empty\.mp4: no face and no audio"):
+        predictor.predict(empty_video)
+    with pytest.raises(BadInputError, match=r"silent\.mp4: no audio in it"):
+        predictor.predict(silent_video, stream="audio")
+
+
+def test_bad_media_are_named(predictor: Predictor, tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("this is a letter, not a video\n" * 50)
+    script = tmp_path / "script.mp4"
+    script.write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    for path in (text, script, tmp_path / "missing.mp4"):
+        with pytest.raises(BadInputError, match=path.name):
+            predictor.predict(path)
+
+
+def test_layouts_hold_the_same_model(trained_models: Path, tmp_path: Path, project: Path) -> None:
+    from avfusion.inference.model_folder import ModelFolder
+
+    digest = ModelFolder.open(trained_models / "fusion").digest()
+    ModelFolder.open(trained_models).copy_to(tmp_path / "copy")
+    assert ModelFolder.open(tmp_path / "copy").digest() == digest
+    baseline = tmp_path / "models" / "baselines" / "jca"
+    shutil.copytree(trained_models / "fusion", baseline)
+    shutil.copytree(trained_models / "backbones", tmp_path / "models" / "backbones")
+    assert ModelFolder.open(baseline).digest() == digest
+    ensure_registered("models/fusion")
+    (logged,) = project.glob("mlruns/artifacts/models/*/artifacts")
+    assert ModelFolder.open(logged).digest() == digest
+
+
+def test_uris_and_the_default(project: Path, face_video: Path) -> None:
+    before = Predictor.load()
+    assert before.source == f"{project / 'models' / 'fusion'} (the registry has no champion)"
+    done = ensure_registered("models/fusion")
+    from mlflow import MlflowClient
+
+    run_id = MlflowClient().get_model_version("avfusion", done.version).run_id
+    default = Predictor.load()
+    assert default.source == "models:/avfusion@champion"
+    for uri in ("models:/avfusion@champion", "models:/avfusion/1", f"runs:/{run_id}/fusion"):
+        assert Predictor.load(uri).digest == done.digest == default.digest
+    for uri in ("models:/avfusion/7", "models:/nobody@champion", "runs:/" + "0" * 32 + "/fusion", "no/such/folder"):
+        with pytest.raises(BadInputError):
+            Predictor.load(uri)
+
+
+def test_code_of_a_model_is_not_run(project: Path) -> None:
+    ensure_registered("models/fusion")
+    (logged,) = project.glob("mlruns/artifacts/models/*/artifacts")
+    for script in (logged / "pyfunc_model.py", logged / "code" / "avfusion" / "__init__.py"):
+        script.write_text("raise SystemExit('the code of a model was run')\n")
+    assert Predictor.load("models:/avfusion@champion").name == "jca"
+
+
+def test_parts_that_do_not_belong_together(project: Path, retrain: Callable[..., Path]) -> None:
+    fusion = project / "models" / "fusion"
+    kept = project / "kept"
+    shutil.copytree(fusion, kept)
+    retrain(7)
+    shutil.rmtree(fusion)
+    shutil.copytree(kept, fusion)
+    with pytest.raises(BadInputError, match=r"is not the .* backbone that"):
+        Predictor.load(fusion)
+    retrain(7)
+    (project / "models" / "backbones" / "audio.safetensors").unlink()
+    with pytest.raises(BadInputError, match="needs the audio backbone"):
+        Predictor.load(fusion)
+
+
+def test_damaged_models_are_named(project: Path) -> None:
+    fusion = project / "models" / "fusion"
+    weights, config = fusion / "model.safetensors", fusion / "config.json"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(AVFusionError, match=r"model\.safetensors"):
+        Predictor.load(fusion)
+    weights.write_bytes(whole)
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps(values | {"fusion": values["fusion"] | {"name": "visual_only", "k": 32}}))
+    with pytest.raises(AVFusionError):
+        Predictor.load(fusion)
+    config.write_text("{")
+    with pytest.raises(BadInputError, match=r"config\.json is not readable JSON"):
+        Predictor.load(fusion)
+    config.unlink()
+    with pytest.raises(BadInputError, match="holds no model"):
+        Predictor.load(fusion)
+
+
+def test_device_names(trained_models: Path) -> None:
+    import torch
+
+    with pytest.raises(BadInputError, match="allowed are auto, cpu, cuda"):
+        Predictor.load(trained_models / "fusion", device="toaster")
+    if not torch.cuda.is_available():
+        assert Predictor.load(trained_models / "fusion", device="auto").device.type == "cpu"
+        with pytest.raises(BadInputError, match="no CUDA"):
+            Predictor.load(trained_models / "fusion", device="cuda")
