@@ -65,11 +65,11 @@ class Render(Section):
     """The demo corpus."""
 
     seed: Seed = 1
-    train: Annotated[int, Field(ge=1, strict=True)] = 48
-    val: Annotated[int, Field(ge=1, strict=True)] = 8
+    train: Annotated[int, Field(ge=1, strict=True)] = 60
+    val: Annotated[int, Field(ge=1, strict=True)] = 12
     test: Annotated[int, Field(ge=1, strict=True)] = 16
     min_seconds: Positive = 25
-    max_seconds: Positive = 36
+    max_seconds: Positive = 30
     size: Annotated[int, Field(ge=96, le=1024, multiple_of=16, strict=True)] = 256
 
 
@@ -130,6 +130,7 @@ class Features(Section):
 
     stride: Count = 8
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    threads: Count = 1
     batch_size: Count = 32
 
     @model_validator(mode="after")

@@ -1,0 +1,128 @@
+"""One feature file per track: what the features stage does in each worker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
+from avfusion.config import Params
+from avfusion.corpora.table import Track
+from avfusion.data import audio as audio_store
+from avfusion.data import frames as frame_store
+from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
+from avfusion.data.features import read_features_fingerprint, write_features
+from avfusion.data.store import StoreReport, update_store
+from avfusion.errors import AVFusionError
+from avfusion.fingerprints import fingerprint
+
+STREAMS = ("audio", "visual")
+
+
+@dataclass(frozen=True)
+class FeatureTask:
+    """What a worker needs to make one track's features.
+
+    Attributes:
+        track: its name.
+        frames: its frame table.
+        sound: its video's sound, None without an audio stream.
+        backbones: folder of both streams' weights.
+        spec: the feature spec, as JSON so that a worker keeps its models while it stays the same.
+        device: where the backbones run.
+    """
+
+    track: str
+    frames: Path
+    sound: Path | None
+    backbones: Path
+    spec: str
+    device: str = "cpu"
+
+
+def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
+    """The spec of the features that params and these backbones give.
+
+    Args:
+        params: sections geometry, audio, backbones and features.
+        records: `audio` and `visual`.
+    """
+    visual, audio = (records[stream].identity for stream in ("visual", "audio"))
+    return FeatureSpec(
+        geometry=clip_geometry(params),
+        stride=params.features.stride,
+        audio=audio_transform(params, audio.input_size),
+        visual=VisualTransform(input_size=visual.input_size),
+        backbones={"audio": audio, "visual": visual},
+        output=params.backbones.output,
+        dtype=params.features.dtype,
+        threads=params.features.threads,
+        batch_size=params.features.batch_size,
+    )
+
+
+def clip_geometry(params: Params) -> ClipGeometry:
+    """What of section geometry decides features."""
+    geometry = params.geometry
+    return ClipGeometry(clip_frames=geometry.clip_frames, kept_frames=geometry.kept_frames, fps=geometry.fps)
+
+
+def audio_transform(params: Params, bands: int) -> AudioTransform:
+    """The spectrogram of section audio, with the backbone's number of mel bands."""
+    return AudioTransform(sample_rate=params.audio.sample_rate, n_mels=bands, window_s=params.audio.window_s)
+
+
+def update_features(root: Path, tracks: Sequence[Track], params: Params, *, device: str = "cpu") -> StoreReport:
+    """Bring `data/features` to hold exactly one current file for every track that has frames.
+
+    Raises:
+        AVFusionError: backbones are missing, no track has frames, or tracks failed and `common.on_error` is fail.
+    """
+    backbones = root / "models" / "backbones"
+    spec = feature_spec(params, {stream: read_backbone_record(backbones, stream) for stream in STREAMS})
+    tasks, wanted = {}, {}
+    for track in tracks:
+        frames = root / "data" / "frames" / f"{track.track}.parquet"
+        sound = root / "data" / "audio" / f"{track.video}.wav"
+        if not frames.is_file():  # skipped by the frames stage (`common.on_error: skip`)
+            continue
+        heard = sound.is_file()
+        task = FeatureTask(
+            track.track, frames, sound if heard else None, backbones, spec.model_dump_json(), device=device
+        )
+        tasks[track.track] = task
+        wanted[track.track] = fingerprint(
+            spec=spec.to_dict(),
+            frames=frame_store.read_fingerprint(frames),
+            sound=audio_store.read_fingerprint(sound) if heard else None,
+        )
+    if not tasks:
+        raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
+    return update_store(
+        root / "data" / "features",
+        ".safetensors",
+        wanted,
+        tasks,
+        make_feature_file,
+        read_features_fingerprint,
+        execution=params.execution,
+        label="features",
+        on_error=params.common.on_error,
+    )
+
+
+def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
+    """Write one track's feature file to `path`."""
+    extractor = _extractor(task.backbones, task.spec, task.device)
+    table = frame_store.read_frames(task.frames)
+    sound = None if task.sound is None else audio_store.read_audio(task.sound)
+    write_features(path, extractor.extract_track(table.time_s, table.jpeg, sound, fingerprint=fingerprint))
+
+
+@lru_cache(maxsize=1)  # models are loaded once in each worker
+def _extractor(backbones: Path, spec: str, device: str) -> FeatureExtractor:
+    parsed = FeatureSpec.model_validate_json(spec)
+    visual, _ = load_backbone(backbones, "visual", output=parsed.output)
+    audio, _ = load_backbone(backbones, "audio")
+    return FeatureExtractor(visual, audio, parsed, device=device)

@@ -1,0 +1,136 @@
+"""From crops and sound to what the backbones see, and the augmentation that they are trained with."""
+
+import cv2
+import numpy as np
+import torch
+import torchaudio
+from torch import Tensor
+
+from avfusion.data.feature_spec import AudioTransform, VisualTransform
+
+
+def downscale(crops: np.ndarray, size: int) -> np.ndarray:
+    """Shrink RGB crops (n, H, W, 3) uint8 to (n, size, size, 3) uint8 by averaging areas."""
+    if crops.shape[1:3] == (size, size):
+        return crops
+    small: np.ndarray = np.empty((len(crops), size, size, 3), dtype=np.uint8)
+    for index, crop in enumerate(crops):
+        small[index] = cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
+    return small
+
+
+def normalise_clips(clips: Tensor, transform: VisualTransform) -> Tensor:
+    """RGB clips (B, 8, S, S, 3) uint8 → (B, 3, 8, S, S) float32.
+
+    Contiguous: in channels-last order oneDNN's gradients of narrow convolutions wrote outside their memory (torch 2.11,
+    12 channels, 2 threads), and were hardly faster.
+    """
+    mean = torch.tensor(transform.mean, device=clips.device)
+    std = torch.tensor(transform.std, device=clips.device)
+    return ((clips.float() / 255 - mean) / std).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def augment_clips(
+    clips: Tensor,
+    generator: torch.Generator,
+    *,
+    brightness: float = 0.2,
+    contrast: float = 0.2,
+    saturation: float = 0.2,
+    shift: int = 0,
+) -> Tensor:
+    """Jitter colours and flip, drawn once per clip so that nothing flickers.
+
+    Args:
+        clips: (B, 8, S, S, 3) uint8.
+        brightness, contrast, saturation: largest relative change, drawn evenly from both sides.
+        shift: largest translation in pixels, in both directions; edges are repeated.
+
+    Returns:
+        (B, 8, S, S, 3) float32 in [0, 255].
+    """
+    count, _, size = clips.shape[:3]
+    flipped = torch.rand(count, 1, generator=generator) < 0.5
+    columns = torch.arange(size).expand(count, size)
+    columns = torch.where(flipped, size - 1 - columns, columns)
+    rows = torch.arange(size).expand(count, size)
+    if shift:
+        moves = torch.randint(-shift, shift + 1, (count, 2), generator=generator)
+        rows = (rows + moves[:, :1]).clamp(0, size - 1)
+        columns = (columns + moves[:, 1:]).clamp(0, size - 1)
+    pixels = torch.stack([clip[:, row][:, :, column] for clip, row, column in zip(clips, rows, columns, strict=True)])
+    pixels = pixels.float().reshape(count, -1, 3)
+
+    def factors(strength: float) -> Tensor:
+        return 1 + strength * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
+
+    # All three are linear in a pixel's colour c, so they are one matrix a clip: brightness b c; contrast about the
+    # clip's mean level m, m + k (c - m); saturation g + s (c - g) about the pixel's grey g.
+    b, k, s = factors(brightness), factors(contrast), factors(saturation)
+    to_grey = torch.tensor([0.299, 0.587, 0.114])[:, None].expand(3, 3)
+    matrix = b * k * (s * torch.eye(3) + (1 - s) * to_grey)
+    level = b * (1 - k) * pixels.mean(dim=(1, 2), keepdim=True)
+    return torch.baddbmm(level.expand(count, 1, 3), pixels, matrix).clamp_(0, 255).reshape(clips.shape)
+
+
+class LogMel(torch.nn.Module):
+    """Log-mel spectrograms of equally long clips, each clamped by its own maximum."""
+
+    def __init__(self, transform: AudioTransform) -> None:
+        super().__init__()
+        self.transform = transform
+        self.mel = torchaudio.transforms.MelSpectrogram(
+            transform.sample_rate,
+            n_fft=transform.n_fft,
+            win_length=transform.win_length,
+            hop_length=transform.hop_length,
+            n_mels=transform.n_mels,
+            window_fn=torch.hann_window,
+        )
+        self.decibels = torchaudio.transforms.AmplitudeToDB("power", top_db=transform.top_db)
+
+    @torch.no_grad()
+    def forward(self, sound: Tensor) -> Tensor:
+        """Sound (B, samples) in [-1, 1] → (B, 1, bands, T) with T = samples // hop + 1."""
+        # The channel axis matters: without it torchaudio clamps all clips by the loudest one.
+        power = self.mel(sound)[:, None]
+        return (self.decibels(power) + self.transform.offset_db) / self.transform.scale_db
+
+
+def augment_sound(sound: Tensor, generator: torch.Generator, *, gain_db: float = 2.0, noise_db: float = 0.0) -> Tensor:
+    """Change each clip's level (B, samples) by up to `gain_db` either way and add hiss.
+
+    `noise_db`: clips get white noise between this many dB and 60 dB below full scale; 0: none.
+    """
+    decibels = gain_db * (2 * torch.rand(len(sound), 1, generator=generator) - 1)
+    louder = sound * 10 ** (decibels / 20)
+    if not noise_db:
+        return louder
+    level = -60 + (60 - noise_db) * torch.rand(len(sound), 1, generator=generator)
+    return louder + 10 ** (level / 20) * torch.randn(sound.shape, generator=generator)
+
+
+def augment_spectrograms(
+    spectrograms: Tensor, generator: torch.Generator, *, bands: int = 6, frames: int = 12, masks: int = 1
+) -> Tensor:
+    """SpecAugment (arXiv 1904.08779): hide runs of bands and of frames behind the clip's mean.
+
+    Args:
+        spectrograms: (B, 1, bands, T).
+        bands, frames: longest run that a mask hides.
+        masks: how many of either kind.
+    """
+    count, _, height, width = spectrograms.shape
+    hidden = torch.zeros(count, 1, height, width, dtype=torch.bool)
+    for _ in range(masks):
+        hidden |= _runs(count, height, bands, generator)[:, None, :, None]
+        hidden |= _runs(count, width, frames, generator)[:, None, None, :]
+    return torch.where(hidden, spectrograms.mean(dim=(2, 3), keepdim=True), spectrograms)
+
+
+def _runs(count: int, size: int, longest: int, generator: torch.Generator) -> Tensor:
+    """(count, size) bool, one run of 0 to `longest` per row."""
+    length = torch.randint(0, longest + 1, (count, 1), generator=generator)
+    start = (torch.rand(count, 1, generator=generator) * (size - length + 1).clamp(min=1)).floor()
+    at = torch.arange(size)
+    return (at >= start) & (at < start + length)

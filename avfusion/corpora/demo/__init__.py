@@ -1,0 +1,1 @@
+"""The rendered demo corpus: faces and voices that show known valence and arousal."""

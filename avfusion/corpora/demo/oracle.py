@@ -1,0 +1,108 @@
+"""The best possible prediction from the cues of one or both streams: the Gaussian-process posterior mean of the track.
+
+It knows the generator (`latents`) but only sees cues while they are expressed: not through an occlusion, a pause or a
+noise burst. A trained system cannot beat it but by chance, and the distance between its one- and two-stream versions is
+what fusion can gain.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from avfusion.corpora.demo import latents as model
+from avfusion.corpora.demo.latents import Signals, inside
+
+_WHITE_NOISE = 1e-4
+"""Variance of a cue's reading error, without which smooth kernels would be numerically singular."""
+
+SOURCES = {"audio": ("audio",), "visual": ("visual",), "both": ("visual", "audio")}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An affine map from posterior means to predictions, per source and target: `offset + factor * mean`."""
+
+    factor: Mapping[str, tuple[float, float]]
+    offset: Mapping[str, tuple[float, float]]
+
+
+def visible(signals: Signals, stream: str) -> np.ndarray:
+    """Return at which knots (K,) `stream` expresses anything."""
+    if stream == "visual":
+        return ~inside(signals.spans.occlusions, signals.times)
+    return ~inside(signals.spans.bursts + signals.spans.pauses, signals.times)
+
+
+def posterior_mean(signals: Signals, source: str) -> np.ndarray:
+    """Return the posterior mean (K, 2) of valence and arousal at the knots, given the cues of `source`.
+
+    The cues of a stream share one noise kernel, so their generalised least-squares estimate of the two expressed values
+    is a sufficient statistic: the linear system has two unknowns a knot and stream instead of one a cue.
+    """
+    times = signals.times
+    prior = np.kron(model.target_correlation(), model.latent_kernel(times))
+    slow = model.slow_error_kernel(times)
+    noise = model.CUE_NOISE_SD**2 * model.rbf(times, model.CUE_NOISE_LENGTH_S) + model.IDENTITY_OFFSET_SD**2
+    noise += _WHITE_NOISE * np.eye(len(times))
+    observed, rows, errors = [], [], []
+    for stream in SOURCES[source]:
+        loadings = np.array(list(model.LOADINGS[stream].values()))
+        gram_inverse = np.linalg.inv(loadings.T @ loadings)
+        seen = np.tile(visible(signals, stream), 2)
+        estimate = signals.cues[stream] @ loadings @ gram_inverse
+        error = np.kron(np.diag(np.square(model.SLOW_ERROR_SD[stream])), slow) + np.kron(gram_inverse, noise)
+        observed.append(estimate.T.reshape(-1)[seen])
+        rows.append(np.flatnonzero(seen))
+        errors.append(error[np.ix_(seen, seen)])
+    row = np.concatenate(rows)
+    if len(row) == 0:
+        return np.zeros((len(times), 2))
+    covariance = prior[np.ix_(row, row)]
+    start = 0
+    for error in errors:
+        stop = start + len(error)
+        covariance[start:stop, start:stop] += error
+        start = stop
+    weights = cho_solve(cho_factor(covariance, lower=True), np.concatenate(observed))
+    return (prior[:, row] @ weights).reshape(2, -1).T
+
+
+def fit_scale(tracks: Iterable[Signals]) -> Scale:
+    """Fit, on the training tracks, the affine map that gives posterior means the spread and centre that CCC rewards."""
+    tracks = list(tracks)
+    truth = np.concatenate([signals.latents for signals in tracks])
+    factor, offset = {}, {}
+    for source in SOURCES:
+        mean = np.concatenate([posterior_mean(signals, source) for signals in tracks])
+        spread = truth.std(axis=0) / np.maximum(mean.std(axis=0), 1e-6)
+        centre = truth.mean(axis=0) - spread * mean.mean(axis=0)
+        factor[source] = (float(spread[0]), float(spread[1]))
+        offset[source] = (float(centre[0]), float(centre[1]))
+    return Scale(factor, offset)
+
+
+def predictions(signals: Signals, scale: Scale, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the oracle's predictions (N, 2) in [-1, 1] at `times` (N,) in seconds, per source."""
+    result = {}
+    for source in SOURCES:
+        mean = posterior_mean(signals, source)
+        scaled = mean * np.array(scale.factor[source]) + np.array(scale.offset[source])
+        columns = [np.interp(times, signals.times, scaled[:, target]) for target in range(2)]
+        result[source] = np.clip(np.stack(columns, axis=1), -1.0, 1.0)
+    return result
+
+
+def oracle_table(
+    tracks: Iterable[Signals], scale: Scale, ccc: Callable[[np.ndarray, np.ndarray], float]
+) -> dict[str, tuple[float, float]]:
+    """Return the pooled score `ccc` (valence, arousal) over `tracks` of the audio, visual and two-stream oracle."""
+    tracks = list(tracks)
+    truth = np.concatenate([signals.latents for signals in tracks])
+    predicted = [predictions(signals, scale, signals.times) for signals in tracks]
+    table = {}
+    for source in SOURCES:
+        values = np.concatenate([track[source] for track in predicted])
+        table[source] = (float(ccc(values[:, 0], truth[:, 0])), float(ccc(values[:, 1], truth[:, 1])))
+    return table

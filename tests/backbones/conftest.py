@@ -1,0 +1,103 @@
+"""Small tracks in the form of the stores: drawn faces whose mouth shows valence, a voice whose level shows arousal."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from avfusion.backbones.registry import build_backbone
+from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
+from avfusion.data.frames import encode_crop
+from avfusion.data.labelled_tracks import LabelledTrack
+
+RATE = 44100
+
+
+def draw_face(valence: float, shade: int) -> np.ndarray:
+    face = np.full((112, 112, 3), (shade, shade - 30, shade - 50), dtype=np.uint8)
+    cv2.circle(face, (38, 45), 7, (20, 20, 20), -1)
+    cv2.circle(face, (74, 45), 7, (20, 20, 20), -1)
+    bend = round(14 * valence)
+    points = np.array([[36, 82 - bend], [56, 82 + bend], [76, 82 - bend]], dtype=np.int32)
+    cv2.polylines(face, [points], False, (150, 20, 20), 5)
+    return face
+
+
+def make_track(name: str, seed: int, frames: int = 90, fps: float = 25.0, seconds_of_sound: float | None = None):
+    """A track of `frames` frames; sound lasts as long as the pictures unless told otherwise."""
+    random = np.random.default_rng(seed)
+    moments = np.arange(frames) / fps
+    phase = random.uniform(0, 2 * np.pi, 2)
+    labels = np.stack([0.8 * np.sin(2 * np.pi * moments / 3 + p) for p in phase], axis=1).astype(np.float32)
+    shade = int(random.integers(140, 220))
+    jpegs = [encode_crop(draw_face(float(v), shade), 90) for v in labels[:, 0]]
+    length = round((frames / fps if seconds_of_sound is None else seconds_of_sound) * RATE)
+    level = np.interp(np.arange(length) / RATE, moments, labels[:, 1])
+    tone = np.sin(2 * np.pi * 220 * np.arange(length) / RATE) + random.normal(0, 0.3, length)
+    sound = (3000 * np.exp(level) * tone).clip(-32768, 32767).astype(np.int16)
+    return LabelledTrack(name, moments, labels, np.ones(frames, dtype=bool), jpegs, sound)
+
+
+@dataclass
+class SmallModels:
+    """Narrow backbones of fixed random weights, and the spec of the features they give."""
+
+    visual: torch.nn.Module
+    audio: torch.nn.Module
+    spec: FeatureSpec
+
+
+def small_models(**changes) -> SmallModels:
+    torch.manual_seed(5)
+    visual = build_backbone("narrow_r2plus1d", stream="visual", width=8, input_size=28)
+    audio = build_backbone("narrow_resnet", stream="audio", width=8)
+    # Batch statistics of an untrained network are 0 and 1; other numbers catch a network left in training mode.
+    for network in (visual, audio):
+        for name, buffer in network.named_buffers():
+            if name.endswith("running_var"):
+                buffer.fill_(0.5)
+    identities = {
+        network.stream: BackboneIdentity(
+            name=network.name,
+            width=network.width,
+            input_size=network.input_size,
+            feature_dim=network.feature_dim,
+            sha256="0" * 64,
+        )
+        for network in (audio, visual)
+    }
+    values = {
+        "geometry": ClipGeometry(fps=25),
+        "stride": 8,
+        "audio": AudioTransform(),
+        "visual": VisualTransform(input_size=28),
+        "backbones": identities,
+        "batch_size": 8,
+    }
+    return SmallModels(visual.eval(), audio.eval(), FeatureSpec(**(values | changes)))
+
+
+@pytest.fixture
+def models() -> SmallModels:
+    return small_models()
+
+
+@pytest.fixture
+def models_with():
+    return small_models
+
+
+@pytest.fixture
+def track_maker():
+    return make_track
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    torch.use_deterministic_algorithms(False)

@@ -1,0 +1,136 @@
+"""What every registered backbone must do, and what the full-size ones share with torchvision's."""
+
+import pytest
+import torch
+from torchvision.models import resnet18
+from torchvision.models.video import r2plus1d_18
+
+from avfusion.backbones.registry import BACKBONES, build_backbone
+from avfusion.backbones.weights import load_backbone, save_backbone
+from avfusion.errors import AVFusionError, BadInputError
+
+SMALL_INPUT = {"visual": (3, 8, 32, 32), "audio": (1, 64, 61)}
+
+
+def build(name, **options):
+    entry = BACKBONES[name]
+    options.setdefault("width", 64 if entry.full_size else 8)
+    options.setdefault("input_size", 32 if entry.stream == "visual" else 64)
+    torch.manual_seed(3)
+    return build_backbone(name, stream=entry.stream, **options)
+
+
+def inputs(name, count=3):
+    return torch.randn(count, *SMALL_INPUT[BACKBONES[name].stream], generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_and_every_gradient(name):
+    backbone = build(name, dropout=0.5)
+    features = backbone(inputs(name))
+    assert features.shape == (3, backbone.feature_dim)
+    assert backbone.feature_dim == 8 * backbone.width
+    assert backbone.stream == BACKBONES[name].stream
+    predictions = backbone.head(features)
+    assert predictions.shape == (3, 2)
+    (predictions * torch.tensor([1.0, -2.0])).pow(2).sum().backward()
+    dead = [key for key, value in backbone.named_parameters() if value.grad is None or not value.grad.abs().sum() > 0]
+    assert dead == []
+    assert all(value.grad.isfinite().all() for value in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_same_seed_same_bits(name):
+    clips = inputs(name)
+    assert torch.equal(build(name).eval()(clips), build(name).eval()(clips))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_map_averages_to_the_pooled_feature(name):
+    pooled, spatial = build(name).eval(), build(name, output="map").eval()
+    clips = inputs(name)
+    maps = spatial(clips)
+    assert maps.shape[:2] == (3, pooled.feature_dim)
+    assert maps.ndim == 4
+    torch.testing.assert_close(maps.mean(dim=(2, 3)), pooled(clips), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_saved_and_loaded_it_gives_the_same_bits(name, tmp_path):
+    backbone = build(name).eval()
+    record = save_backbone(tmp_path, backbone, provenance={"start": "random"}, metrics={"val_ccc_mean": 0.5})
+    loaded, read = load_backbone(tmp_path, backbone.stream)
+    assert read == record
+    assert read.metrics == {"val_ccc_mean": 0.5}
+    clips = inputs(name)
+    assert torch.equal(loaded(clips), backbone(clips))
+    assert torch.equal(loaded.head(loaded(clips)), backbone.head(backbone(clips)))
+    again = save_backbone(tmp_path / "again", backbone)
+    assert again.identity.sha256 == record.identity.sha256
+
+
+@pytest.mark.parametrize("name", [name for name, entry in BACKBONES.items() if entry.stream == "audio"])
+def test_audio_takes_any_length(name):
+    backbone = build(name).eval()
+    for frames in (30, 104, 125, 126):
+        assert backbone(torch.zeros(1, 1, 64, frames)).shape == (1, backbone.feature_dim)
+    # A stationary spectrogram gives nearly the same feature however long it is: time is pooled, not flattened.
+    stripes = torch.randn(1, 1, 64, 1, generator=torch.Generator().manual_seed(2))
+    long, longer = (backbone(stripes.expand(1, 1, 64, frames)) for frames in (512, 1024))
+    torch.testing.assert_close(long, longer, atol=0.05 * long.abs().max().item(), rtol=0)
+
+
+def test_r2plus1d_18_at_the_papers_size_is_torchvisions():
+    reference = r2plus1d_18(weights=None).eval()
+    backbone = build_backbone("r2plus1d_18", stream="visual", weights=None).eval()
+    names = {key for key in reference.state_dict() if not key.startswith("fc.")}
+    assert set(backbone.network.state_dict()) == names
+    backbone.network.load_state_dict({key: reference.state_dict()[key] for key in names})
+    reference.fc = torch.nn.Identity()
+    clip = torch.randn(1, 3, 8, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        feature, expected = backbone(clip), reference(clip)
+        backbone.network.output = "map"
+        spatial = backbone(clip)
+    assert feature.shape == (1, 512)
+    assert spatial.shape == (1, 512, 7, 7)
+    torch.testing.assert_close(feature, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_resnet18_is_torchvisions_with_one_channel():
+    reference = resnet18(weights=None).eval()
+    reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    backbone = build_backbone("resnet18", stream="audio").eval()
+    names = {key for key in reference.state_dict() if not key.startswith("fc.")}
+    assert set(backbone.network.state_dict()) == names
+    backbone.network.load_state_dict({key: reference.state_dict()[key] for key in names})
+    reference.fc = torch.nn.Identity()
+    clips = torch.randn(2, 1, 64, 104, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert backbone(clips).shape == (2, 512)
+        torch.testing.assert_close(backbone(clips), reference(clips), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stream", "options", "said"),
+    [
+        ("resnet50", "audio", {}, "allowed are narrow_resnet, resnet18"),
+        ("resnet18", "visual", {}, "allowed are narrow_r2plus1d, r2plus1d_18"),
+        ("r2plus1d_18", "visual", {"width": 32}, "has 64"),
+        ("narrow_r2plus1d", "visual", {"input_size": 224}, "16 to 112"),
+        ("narrow_resnet", "audio", {"output": "vector"}, "pooled, map"),
+    ],
+)
+def test_what_cannot_be_built_is_named(name, stream, options, said):
+    with pytest.raises(BadInputError, match=said):
+        build_backbone(name, stream=stream, **options)
+
+
+def test_a_changed_weights_file_is_refused(tmp_path):
+    backbone = build("narrow_resnet")
+    save_backbone(tmp_path, backbone)
+    torch.nn.init.ones_(backbone.head.linear.bias)
+    save_backbone(tmp_path / "other", backbone)
+    (tmp_path / "other" / "audio.safetensors").replace(tmp_path / "audio.safetensors")
+    with pytest.raises(AVFusionError, match="SHA-256"):
+        load_backbone(tmp_path, "audio")

@@ -1,0 +1,231 @@
+"""Training of a backbone: it learns, stops, goes on after a break with the same bits, and says what is wrong."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.weights import load_backbone, read_backbone_record
+from avfusion.config import Backbone as BackboneParams
+from avfusion.config import check_params
+from avfusion.corpora.table import Track
+from avfusion.data.audio import write_audio
+from avfusion.data.clips import SoundClips, VisualClips
+from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
+from avfusion.data.frames import FrameRow, write_frames
+from avfusion.data.labels import LabelTable, write_labels
+from avfusion.errors import AVFusionError
+from avfusion.evaluation.ccc import ccc
+from avfusion.training.backbone_runs import train_backbones
+from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
+from avfusion.training.logger import NullLogger
+
+PICTURE = VisualTransform(input_size=28)
+PARAMS = BackboneParams(
+    name="narrow_r2plus1d",
+    width=8,
+    input_size=28,
+    epochs=3,
+    steps_per_epoch=6,
+    batch_size=16,
+    lr=5e-3,
+    dropout=0.2,
+    patience=3,
+)
+
+
+class BrokenOffError(Exception):
+    """What a test ends a training with."""
+
+
+class InterruptingLogger(NullLogger):
+    """Raises when the epoch is logged: after its checkpoint was written."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+        self.seen = []
+
+    def log_metrics(self, metrics, step=None):
+        self.seen.append((step, sorted(metrics)))
+        if step == self.epoch:
+            raise BrokenOffError
+
+
+@pytest.fixture
+def clips(track_maker):
+    geometry = ClipGeometry(fps=25)
+    train = VisualClips([track_maker(str(n), n, frames=60) for n in range(4)], geometry, PICTURE)
+    val = VisualClips([track_maker("v", 9, frames=60)], geometry, PICTURE, stride=8)
+    return train, val
+
+
+def trainer(clips, params=PARAMS, **options):
+    torch.manual_seed(0)
+    backbone = build_backbone("narrow_r2plus1d", stream="visual", width=8, input_size=28, dropout=params.dropout)
+    return BackboneTrainer(backbone, visual_preparation(PICTURE), *clips, params, **options)
+
+
+def test_it_learns_what_the_pictures_show(clips):
+    fit = trainer(clips, PARAMS.model_copy(update={"epochs": 6, "steps_per_epoch": 15, "patience": 6}))
+    history = fit.fit().history
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.2
+    assert max(row["val_ccc_valence"] for row in history) > 0.5
+    # The kept weights are those of the best epoch, and its score is the pooled CCC of the head.
+    best = max(history, key=lambda row: row["val_ccc_mean"])
+    assert fit.score(clips[1]) == (best["val_ccc_valence"], best["val_ccc_arousal"])
+    prepared = fit.prepare(clips[1].load(np.arange(len(clips[1].targets))), None)
+    with torch.inference_mode():
+        predictions = fit.backbone.head(fit.backbone(prepared)).numpy()
+    assert ccc(predictions[:, 0], clips[1].targets[:, 0]) == pytest.approx(best["val_ccc_valence"], abs=1e-4)
+
+
+def test_the_rate_rises_and_falls_once(clips):
+    fit = trainer(clips)
+    rates = []
+    step = fit.schedule.step
+    fit.schedule.step = lambda: (rates.append(fit.optimiser.param_groups[0]["lr"]), step())
+    fit.fit()
+    assert len(rates) == 18
+    top = int(np.argmax(rates))
+    assert rates[top] == pytest.approx(PARAMS.lr, rel=0.1)
+    assert rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
+    assert rates[-1] < 0.05 * PARAMS.lr
+
+
+def test_broken_off_and_resumed_it_gives_the_same_bits(clips, tmp_path, capsys):
+    whole = trainer(clips)
+    expected = whole.fit()
+    broken = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=InterruptingLogger(2))
+    with pytest.raises(BrokenOffError):
+        broken.fit()
+    logger = InterruptingLogger(None)
+    resumed = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=logger)
+    torch.manual_seed(77)  # whatever state the new process is in
+    assert resumed.fit() == expected
+    assert "resumed after epoch 2" in capsys.readouterr().out
+    assert [step for step, _ in logger.seen] == [3]
+    ours, theirs = resumed.backbone.state_dict(), whole.backbone.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_it_stops_when_validation_gets_no_better(clips):
+    params = PARAMS.model_copy(update={"epochs": 9, "patience": 1, "lr": 1e-12, "dropout": 0.0})
+    training = trainer(clips, params).fit()
+    assert len(training.history) < 9
+    assert len(training.history) == training.best_epoch + 1
+
+
+def test_a_loss_that_is_no_number_stops_it_and_keeps_the_checkpoint(clips, tmp_path):
+    first = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=InterruptingLogger(1))
+    with pytest.raises(BrokenOffError):
+        first.fit()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    clips[0].targets[:] = np.nan
+    with pytest.raises(
+        AVFusionError, match=r"visual backbone: the loss is nan in epoch 2: lower backbones\.visual\.lr"
+    ):
+        trainer(clips, checkpoints=tmp_path, fingerprint="f").fit()
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_too_few_labels_are_named(clips):
+    nothing = VisualClips([], ClipGeometry(fps=25), PICTURE)
+    with pytest.raises(AVFusionError, match="0 labelled training clips"):
+        trainer((nothing, clips[1])).fit()
+
+
+def test_audio_learns_loudness(track_maker):
+    geometry, sound = ClipGeometry(fps=25), AudioTransform()
+    train = SoundClips([track_maker(str(n), n, frames=90) for n in range(4)], geometry, sound)
+    val = SoundClips([track_maker("v", 9, frames=90)], geometry, sound, stride=4)
+    torch.manual_seed(0)
+    backbone = build_backbone("narrow_resnet", stream="audio", width=8)
+    params = PARAMS.model_copy(update={"name": "narrow_resnet", "input_size": 64, "epochs": 5, "steps_per_epoch": 8})
+    history = BackboneTrainer(backbone, audio_preparation(sound), train, val, params).fit().history
+    assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.2
+    assert max(row["val_ccc_arousal"] for row in history) > 0.3
+
+
+@pytest.fixture
+def project(tmp_path, track_maker):
+    """Stores of three labelled tracks, and params that train for one short epoch."""
+    for folder in ("frames", "audio", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    tracks = []
+    for index, (name, split) in enumerate({"a": "train", "b": "train", "c": "val"}.items()):
+        made = track_maker(name, index, frames=50)
+        rows = (FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(made.time_s, made.jpegs, strict=True)))
+        write_frames(tmp_path / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
+        write_audio(tmp_path / "data" / "audio" / f"{name}.wav", made.sound / 32768, f"sound of {name}")
+        table = LabelTable(made.labels[:, 0], made.labels[:, 1], made.valid)
+        write_labels(table, tmp_path / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
+        tracks.append(Track(name, name, split, f"{name}.mp4", (), "", "", "", "", 50, 25.0, 2.0, True, 50, 50, ()))
+    short = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8, "width": 8}
+    sections = {
+        "common": {"threads": 1},
+        "geometry": {"fps": 25},
+        "audio": {},
+        "backbones": {
+            "visual": {"name": "narrow_r2plus1d", "input_size": 28} | short,
+            "audio": {"name": "narrow_resnet", "input_size": 64} | short,
+        },
+        "execution": {"executor": "serial", "workers": 1},
+    }
+    return tmp_path, tracks, sections
+
+
+def run(root, tracks, sections):
+    return train_backbones(root, tracks, check_params(sections, list(sections)), root / ".avfusion" / "backbones")
+
+
+def test_the_stage_leaves_weights_records_and_history(project):
+    root, tracks, sections = project
+    trainings = run(root, tracks, sections)
+    for stream in ("audio", "visual"):
+        backbone, record = load_backbone(root / "models" / "backbones", stream)
+        assert record.identity.feature_dim == 64
+        assert record.provenance["start"] == {"weights": "random"}
+        assert record.provenance["best_epoch"] == 1
+        assert record.metrics["val_ccc_mean"] == pytest.approx(trainings[stream].history[0]["val_ccc_mean"])
+        checkpoint = root / ".avfusion" / "backbones" / record.provenance["training"] / stream / "checkpoint.pt"
+        assert checkpoint.is_file()
+        assert not backbone.training
+    rows = (root / "reports" / "backbones" / "history.csv").read_text().splitlines()
+    assert rows[0].startswith("epoch,audio_lr,audio_train_loss,")
+    assert rows[0].endswith(",visual_val_ccc_mean")
+    assert len(rows) == 2
+
+
+def test_again_from_nothing_it_gives_the_same_bytes_and_other_inputs_other_ones(project):
+    root, tracks, sections = project
+    run(root, tracks, sections)
+    models = root / "models" / "backbones"
+    first = {path.name: path.read_bytes() for path in sorted(models.iterdir())}
+    for path in (root / ".avfusion").rglob("checkpoint.pt"):
+        path.unlink()
+    run(root, tracks, sections)
+    assert {path.name: path.read_bytes() for path in sorted(models.iterdir())} == first
+
+    tracks = [replace(track, split="train") if track.track == "b" else track for track in tracks]
+    write_labels(
+        LabelTable(np.zeros(50, np.float32), np.linspace(-1, 1, 50, dtype=np.float32), np.ones(50, bool)),
+        root / "data" / "labels" / "b.parquet",
+        "other labels of b",
+    )
+    before = json.loads(first["audio.json"])["provenance"]["training"]
+    run(root, tracks, sections)
+    assert read_backbone_record(models, "audio").provenance["training"] != before
+    assert (models / "audio.safetensors").read_bytes() != first["audio.safetensors"]
+
+
+def test_zero_epochs_keep_the_weights_they_start_from(project):
+    root, tracks, sections = project
+    run(root, tracks, sections)
+    trained = (root / "models" / "backbones" / "visual.safetensors").rename(root / "start.safetensors")
+    sections["backbones"]["visual"] |= {"epochs": 0, "weights": str(trained)}
+    run(root, tracks, sections)
+    assert (root / "models" / "backbones" / "visual.safetensors").read_bytes() == trained.read_bytes()
+    assert "sha256" in read_backbone_record(root / "models" / "backbones", "visual").provenance["start"]
