@@ -1,7 +1,9 @@
-"""dvc.yaml: stages depend on exactly the code, and take exactly the parameters, that they use."""
+"""dvc.yaml: DVC accepts it; stages depend on exactly the code, and take exactly the parameters, that they use."""
 
 import ast
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -68,3 +70,10 @@ def test_every_data_dep_is_made_by_an_earlier_stage() -> None:
         for dep in stage["deps"]:
             assert dep.endswith(".py") or dep in made, f"{name}: {dep}"
         made |= {out for kind in ("outs", "metrics", "plots") for out in out_names(stage, kind)}
+
+
+def test_dvc_accepts_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.split() == list(STAGES), done.stderr
