@@ -46,6 +46,7 @@ def render_demo(root: Path, params: Render, execution: Execution) -> None:
     Raises:
         AVFusionError: A video could not be rendered; the others are there.
     """
+    params = Render.model_validate(params.model_dump())  # 25 and 25.0 are one parameter, and one fingerprint
     videos = plan.plan_videos(params)
     signals = plan.draw_corpus(params, videos)
     scale = fit_scale(track for video in videos if video.split == "train" for track in signals[video.video])
