@@ -5,12 +5,15 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # DVC and the stages find the environment's commands before others.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := true
 
-.PHONY: help setup demo test test-slow accept lint format deps lock ui bench clean
+.PHONY: help setup demo repro test test-slow accept lint format deps lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
+	@echo "make repro      run what changed in the pipeline, on the corpus of params.yaml (dvc repro)"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
 	@echo "make lint       ruff and mypy; make format: put into shape; make deps: first-party imports into dvc.yaml"
@@ -28,10 +31,14 @@ setup: .venv/.installed
 	@touch $@
 
 demo: setup
+	@grep -q '^  name: demo' params.yaml || { echo "params.yaml is set to another corpus: \`make repro\` runs it, \`.venv/bin/avfusion preset demo\` goes back to the demo" >&2; exit 2; }
 	@if [ -d data/raw/demo ]; then $(BIN)/avfusion scan; fi
 	@$(BIN)/dvc repro
 	@$(BIN)/avfusion register
 	@$(BIN)/avfusion summary
+
+repro: setup
+	@$(BIN)/dvc repro
 
 test: setup
 	$(PYTEST) -m "not slow" -q --durations=15

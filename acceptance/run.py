@@ -29,6 +29,7 @@ def main() -> int:
     workspace = arguments.workspace or Path(tempfile.mkdtemp(prefix="avfusion-accept-"))
     print(f"in {workspace}")
     first = Clone(workspace / "first")
+    first.must("make", "setup")
     broken = 0
     for name, promise in PROMISES.items():
         if arguments.only and name not in arguments.only:
@@ -42,8 +43,8 @@ def _try(name: str, promise: Callable[[Clone, Path], str], first: Clone, workspa
     started = time.perf_counter()
     try:
         verdict, said = "kept", promise(first, workspace)
-    except AssertionError as error:
-        verdict, said = "BROKEN", str(error) or traceback.format_exc(limit=-1)
+    except Exception as error:  # one broken promise must not hide the others
+        verdict, said = "BROKEN", str(error) if isinstance(error, AssertionError) else traceback.format_exc(limit=-2)
     print(f"{verdict:6}  {name:12} {said}  [{time.perf_counter() - started:.0f} s]", flush=True)
     return verdict == "kept"
 

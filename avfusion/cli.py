@@ -66,7 +66,10 @@ def predict(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what is fine, what is missing and what a run costs. Exit status 1: something is missing."""
+    """Say what is fine, what is missing and what a run costs.
+
+    Exit status: 0 nothing is missing; 2 params.yaml or the data are not usable; 1 the environment is not whole.
+    """
     from avfusion.doctor import diagnose, print_report
     from avfusion.project import project_root
 
@@ -75,17 +78,18 @@ def doctor(
         print(report.to_json())
     else:
         print_report(report)
-    raise typer.Exit(1 if report.missing else 0)
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()
 def scan() -> None:
-    """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends."""
-    from avfusion.config import load_params
+    """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends.
+
+    A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it.
+    """
     from avfusion.project import project_root
 
-    root = project_root()
-    _scan(root, load_params(root / "params.yaml", ["corpus"]).corpus.root)
+    _scan(project_root())
 
 
 @app.command()
@@ -102,11 +106,11 @@ def preset(
     project = project_root()
     path = write_preset(project, name, root, force)
     print(f"{path.relative_to(project)}: preset {name}")
-    folder = load_params(path, ["corpus"]).corpus.root
-    if (project / Path(folder).expanduser()).is_dir():
-        _scan(project, folder)
-    elif name != "demo":
-        print(f"{folder} does not exist: set corpus.root, then run `avfusion scan`", file=sys.stderr)
+    corpus = load_params(path, ["corpus"]).corpus
+    if corpus.name == "demo" or (project / Path(corpus.root).expanduser()).is_dir():
+        _scan(project)
+    else:
+        print(f"{corpus.root} does not exist: set corpus.root, then run `avfusion scan`", file=sys.stderr)
 
 
 @app.command()
@@ -132,14 +136,20 @@ def summary() -> None:
     print_summary(project_root())
 
 
-def _scan(project: Path, folder: str) -> None:
+def _scan(project: Path) -> None:
     from avfusion.config import load_params
     from avfusion.corpora.adapters import corpus_root
     from avfusion.corpora.sources import scan as scan_corpus
 
     params = load_params(project / "params.yaml", ["corpus"]).corpus
-    out = project / "data" / "sources.txt"
-    print(f"{folder}: {scan_corpus(corpus_root(project, params), params, out)}")
+    folder = corpus_root(project, params)
+    if params.name == "demo":
+        from avfusion.corpora.demo.render import is_rendered
+
+        if not is_rendered(folder, load_params(project / "params.yaml", ["render"]).render):
+            print("the demo corpus is not rendered yet: `dvc repro` does it")
+            return
+    print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt')}")
 
 
 def main() -> None:

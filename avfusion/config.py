@@ -4,14 +4,16 @@ Every section of params.yaml is one class here. Unknown keys, wrong types and va
 `section.key`, the value and what is allowed. YAML 1.1 reads `1e-4` as a string; numbers accept it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from avfusion.errors import BadInputError
+from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_fusion_name
 
 
 def _number(value: Any) -> Any:
@@ -30,6 +32,20 @@ Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+FusionName = Annotated[str, AfterValidator(check_fusion_name)]
+
+
+def _fault(key: str, value: object, message: str) -> PydanticCustomError:
+    """A fault that a check of a whole section finds in its `key`."""
+    return PydanticCustomError(
+        "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
+    )
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 class Section(BaseModel):
@@ -57,7 +73,9 @@ class Geometry(Section):
     @model_validator(mode="after")
     def _kept(self) -> "Geometry":
         if self.clip_frames % self.kept_frames:
-            raise ValueError(f"kept_frames ({self.kept_frames}) must divide clip_frames ({self.clip_frames})")
+            allowed = ", ".join(map(str, divisors(self.clip_frames)))
+            message = f"allowed are the divisors of clip_frames ({allowed})"
+            raise _fault("kept_frames", self.kept_frames, message)
         return self
 
 
@@ -71,6 +89,12 @@ class Render(Section):
     min_seconds: Positive = 25
     max_seconds: Positive = 30
     size: Annotated[int, Field(ge=96, le=1024, multiple_of=16, strict=True)] = 256
+
+    @model_validator(mode="after")
+    def _seconds(self) -> "Render":
+        if self.min_seconds > self.max_seconds:
+            raise _fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
+        return self
 
 
 class Corpus(Section):
@@ -124,6 +148,14 @@ class Backbones(Section):
     visual: Backbone
     audio: Backbone
 
+    @model_validator(mode="after")
+    def _names(self) -> "Backbones":
+        for stream, backbone in (("visual", self.visual), ("audio", self.audio)):
+            if wrong := check_backbone(stream, backbone.name, backbone.weights):
+                key, allowed = wrong
+                raise _fault(f"{stream}.{key}", getattr(backbone, key), allowed)
+        return self
+
 
 class Features(Section):
     """What is cached for fusion."""
@@ -133,19 +165,13 @@ class Features(Section):
     threads: Count = 1
     batch_size: Count = 32
 
-    @model_validator(mode="after")
-    def _stride(self) -> "Features":
-        if 32 % self.stride:
-            raise ValueError(f"stride is {self.stride}: allowed are the divisors of 32 (1, 2, 4, 8, 16, 32)")
-        return self
-
 
 class Train(Section):
     """Fusion training (paper's recipe as defaults)."""
 
-    model: str = "jca"
+    model: FusionName = "jca"
     options: dict[str, Any] = {}
-    baselines: tuple[str, ...] = ("audio_only", "visual_only", "concat")
+    baselines: tuple[FusionName, ...] = ("audio_only", "visual_only", "concat")
     seed: Seed = 0
     epochs: Annotated[int, Field(ge=0, strict=True)] = 50
     batch_size: Count = 64
@@ -158,6 +184,16 @@ class Train(Section):
     modality_dropout: Fraction = 0.0
     amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
     inference: Literal["overlap", "tile", "causal"] = "overlap"
+
+    @model_validator(mode="after")
+    def _options(self) -> "Train":
+        known = FUSION_OPTIONS[self.model]
+        for name, value in self.options.items():
+            if name not in known:
+                why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
+                message = f"{self.model} has no such option{why}: allowed are {', '.join(known)}"
+                raise _fault(f"options.{name}", value, message)
+        return self
 
 
 class Evaluate(Section):
@@ -208,7 +244,7 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
 
     Raises:
         BadInputError: no such file, not YAML, a section missing or unknown, or a key that is unknown, of the wrong
-            type or out of range; every fault is listed with its `section.key`.
+            type, out of range or at odds with another section; every fault is listed with its `section.key`.
     """
     path = Path(path)
     try:
@@ -228,14 +264,37 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
     if missing := sorted(wanted - values.keys() - {"execution"}):
         raise BadInputError(f"{source}: section {', '.join(missing)} is missing")
     kept = {key: value for key, value in values.items() if key in wanted or key not in SECTIONS}
+    faults = []
     try:
-        return Params.model_validate({"execution": {}} | kept)
+        params = Params.model_validate({"execution": {}} | kept)
     except ValidationError as error:
-        raise BadInputError(f"{source}: " + "; ".join(_describe(fault) for fault in error.errors())) from None
+        faults = [_describe(fault) for fault in error.errors()]
+    faults += _disagreements(values)
+    if faults:
+        raise BadInputError(f"{source}: " + "; ".join(faults))
+    return params
+
+
+def _disagreements(values: Mapping[str, Any]) -> list[str]:
+    """Faults between sections, also those that were not asked for: a stage that has one of them relies on the other.
+
+    A section that is invalid by itself is the fault of whoever asks for it.
+    """
+    try:
+        clip_frames = Geometry.model_validate(values["geometry"]).clip_frames
+        stride = Features.model_validate(values["features"]).stride
+    except (KeyError, ValidationError):
+        return []
+    if clip_frames % stride == 0:
+        return []
+    allowed = ", ".join(map(str, divisors(clip_frames)))
+    return [f"features.stride is {stride}: allowed are the divisors of geometry.clip_frames ({allowed})"]
 
 
 def _describe(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "key":
+        return f"{key}.{fault['msg']}"
     if fault["type"] == "extra_forbidden":
         return f"{key} is unknown: allowed are {', '.join(_siblings(fault['loc']))}"
     if fault["type"] == "missing":

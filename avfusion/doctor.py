@@ -16,8 +16,9 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from avfusion.config import Corpus, Params, load_params
+from avfusion.config import Params, load_params
 from avfusion.corpora.adapters import corpus_root, open_corpus
+from avfusion.corpora.demo.render import is_rendered
 from avfusion.corpora.layout import CorpusLayout
 from avfusion.corpora.sources import compare, describe_sources, read_sources
 from avfusion.corpora.table import Track, read_tracks
@@ -26,6 +27,7 @@ from avfusion.tracking.store import moved_store
 
 Status = Literal["ok", "warn", "missing"]
 PACKAGES = ("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
+ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
 CROP_BYTES = 5000  # of a 112x112 JPEG, where no crops are delivered
 AUDIO_BYTES_PER_S = 2 * 44100
 PAPER_WIDTH = 512  # features per stream; narrow backbones have fewer
@@ -58,6 +60,12 @@ class Report:
         """Something is missing without which nothing can be computed."""
         return any(item.status == "missing" for item in self.items)
 
+    @property
+    def exit_code(self) -> int:
+        """0: nothing is missing; 2: what the user gives (parameters, data) cannot be used; 1: our environment."""
+        sections = {item.section for item in self.items if item.status == "missing"}
+        return 0 if not sections else 1 if "environment" in sections else 2
+
     def to_json(self) -> str:
         """The report for programs."""
         return json.dumps(asdict(self), sort_keys=True, indent=2, ensure_ascii=False)
@@ -73,7 +81,7 @@ def diagnose(root: Path, params: Params | None = None) -> Report:
         except BadInputError as error:
             items.append(Item("params", "params.yaml", "missing", str(error)))
             return Report(tuple(items))
-    layout, found = _corpus(root, params.corpus)
+    layout, found = _corpus(root, params)
     items += found
     tracks, found = _table(root)
     items += found
@@ -90,6 +98,7 @@ def _environment() -> list[Item]:
             items.append(Item("environment", package, "ok", metadata.version(package)))
         except metadata.PackageNotFoundError:
             items.append(Item("environment", package, "missing", "not installed: run `make setup`"))
+    items.append(Item("environment", "size", "ok", ENVIRONMENT_SIZE))
     items.append(Item("environment", "device", "ok", _device()))
     return items
 
@@ -115,14 +124,15 @@ def _tracking(root: Path) -> Item:
     return Item("environment", "tracking store", "ok", f"mlruns/mlflow.db{state}")
 
 
-def _corpus(root: Path, params: Corpus) -> tuple[CorpusLayout | None, list[Item]]:
-    folder = corpus_root(root, params)
-    if params.name == "demo" and not folder.is_dir():
-        return None, [Item("corpus", "demo", "warn", f"{params.root} is not rendered yet: run `make demo`")]
+def _corpus(root: Path, params: Params) -> tuple[CorpusLayout | None, list[Item]]:
+    corpus = params.corpus
+    folder = corpus_root(root, corpus)
+    if corpus.name == "demo" and not is_rendered(folder, params.render):
+        return None, [Item("corpus", "demo", "warn", f"{corpus.root} is not rendered yet: run `make demo`")]
     try:
-        layout = open_corpus(params, folder)
+        layout = open_corpus(corpus, folder)
     except BadInputError as error:
-        return None, [Item("corpus", params.name, "missing", str(error))]
+        return None, [Item("corpus", corpus.name, "missing", str(error))]
     items = []
     for split in ("train", "val", "test"):
         chosen = [track for track in layout.tracks if track.split == split]

@@ -1,5 +1,6 @@
 """What every DVC stage does around its work: parameters, lock, clock, and errors for people."""
 
+import errno
 import os
 import resource
 import sys
@@ -39,7 +40,8 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
     """Run the body as DVC stage `name` with the named sections of params.yaml.
 
     Takes the stage's lock (a killed DVC leaves its command running, and two must not write side by side), records
-    wall and CPU seconds in `.avfusion/times/<name>.json`, and turns an AVFusionError into one line and an exit code.
+    wall and CPU seconds in `.avfusion/times/<name>.json`, and turns an AVFusionError or OSError into one line and an
+    exit code.
     """
     disable_telemetry()
     started = time.perf_counter()
@@ -55,7 +57,17 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
     except AVFusionError as error:
         print(f"error: stage {name}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # disk full, no permission, no connection
+        print(f"error: stage {name}: {_one_line(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
     print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU-seconds")
+
+
+def _one_line(error: OSError) -> str:
+    """What failed and where; a full disk without a file's name is the one that holds the workspace."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = error.filename or (f"below {Path.cwd()}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+    return " ".join(f"{place}: {reason}".removeprefix(": ").split())
 
 
 def _cpu_seconds() -> float:

@@ -93,11 +93,18 @@ def example_video(root: Path) -> str | None:
 
 
 def _print_model(root: Path, console: Console) -> None:
-    path = root / "reports" / "register" / "model_version.json"
-    if path.is_file():
-        record = json.loads(path.read_text(encoding="utf-8"))
-        text = f"model        {record['decision']}: {record['reason']} ({record['model_digest'][:12]})"
-        console.print(text, markup=False, soft_wrap=True)
+    """What this project's registry says; the report, which another store may have written, only where it is silent."""
+    here, report = root / ".avfusion" / "registration.json", root / "reports" / "register" / "model_version.json"
+    first, own = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None for path in (report, here))
+    record = own if own and (first is None or own["model_digest"] == first["model_digest"]) else first
+    if record is None:
+        return
+    decision = f"{record['decision']}: {record['reason']}"
+    if "version" in record:
+        if record["decision"] not in record["aliases"]:
+            decision = f"{', '.join(record['aliases']) or 'no alias'} now; when registered, {decision}"
+        decision = f"{record['name']} version {record['version']}, {decision}"
+    console.print(f"model        {decision} ({record['model_digest'][:12]})", markup=False, soft_wrap=True)
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float:

@@ -2,7 +2,7 @@
 
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import write_tracks
-from avfusion.data.tracks import build_tracks
+from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.stages import stage
 
 
@@ -17,7 +17,8 @@ def main() -> None:
             on_error=s.params.common.on_error,
             cache=s.work / "probes.json",
         )
-        write_tracks(s.root / "data" / "corpus" / "tracks.parquet", tracks)
+        shared = shared_digest(tracks, s.root / "data" / "sources.txt")
+        write_tracks(s.root / "data" / "corpus" / "tracks.parquet", tracks, shared)
         print(f"corpus: {len(tracks)} tracks, {sum(bool(track.warnings) for track in tracks)} with warnings")
 
 

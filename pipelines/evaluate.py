@@ -26,14 +26,15 @@ def main() -> None:
         mode, stride = config["inference"], config["feature_spec"]["stride"]
         corpus = s.root / params.corpus.root
         splits = {
-            split: predict_tracks(entries, models, params.geometry, stride, mode, corpus)
+            split: predict_tracks(entries, models, params.geometry, stride, mode, s.root, corpus)
             for split, entries in tracks.items()
         }
         folder = reports / "evaluate"
         protocol = protocol_facts(params.geometry, stride, mode, params.evaluate)
         metrics = write_evaluation(folder, splits, names, params.evaluate, protocol)
-        pictures = {names[0]: [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]}
-        log_evaluation(s.project, reports / "train" / "run.json", metrics, pictures)
+        files = {name: [folder / "protocol.json"] for name in names}
+        files[names[0]] += [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
+        log_evaluation(s.project, reports / "train" / "run.json", metrics, files)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from avfusion.stages import stage
 
 def main() -> None:
     """Bring the label files up to date."""
-    with stage("labels", "common", "corpus") as s:
+    with stage("labels", "corpus") as s:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         root = corpus_root(s.root, s.params.corpus)
         update_labels(s.root / "data" / "labels", root, tracks, Execution(executor="serial", workers=1))

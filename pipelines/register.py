@@ -7,7 +7,7 @@ from avfusion.tracking.registry import ensure_registered
 
 def main() -> None:
     """Register the model, unless it is registered, and write the decision down."""
-    with stage("register", "common", "register") as s:
+    with stage("register", "register") as s:
         done = ensure_registered(
             s.root / "models" / "fusion",
             root=s.project,

@@ -1,17 +1,17 @@
 """DVC stage `train`: the fusion model and its baselines, on cached features, each an MLflow run under one parent."""
 
-import shutil
-
 from avfusion.atomic import write_json
 from avfusion.stages import stage
-from avfusion.tracking.training_runs import TrainingRuns
+from avfusion.tracking.backbone_history import log_backbones
+from avfusion.tracking.params import every_param
+from avfusion.tracking.training_runs import TrainingRuns, discard_other_trainings
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs, train_models, training_fingerprint
 
 
 def main() -> None:
     """Run the stage."""
-    with stage("train", "common", "corpus", "geometry", "train") as s:
+    with stage("train", "common", "corpus", "frames", "geometry", "train") as s:
         params = s.params
         make_deterministic(params.common.threads)
         device = default_device()
@@ -19,23 +19,25 @@ def main() -> None:
         digest = training_fingerprint(inputs, params.train, params.geometry, params.common.threads, device)
         work = s.work / digest
         spec = inputs.feature_spec
-        sections = {name: getattr(params, name).model_dump() for name in ("common", "corpus", "geometry", "train")}
         features = s.root / "data" / "features"
         runs = TrainingRuns(
             s.project,
             work / "run.json",
-            params=sections | {"feature_spec": spec.to_dict()},
+            params=every_param(s.root / "params.yaml", params) | {"feature_spec": spec.to_dict()},
             tags={"corpus": params.corpus.name, "feature_spec": spec.digest()},
             datasets={
                 f"{params.corpus.name}-{split}": (inputs.digests[f"features_{split}"], features, use)
                 for split, use in (("train", "training"), ("val", "validation"))
             },
+            label=f"lr {params.train.lr:g}, seed {params.train.seed}",
         )
         with runs.parent() as parent:
+            log_backbones(parent, s.root)
             train_models(
                 inputs,
                 params.train,
                 params.geometry,
+                params.frames,
                 corpus_name=params.corpus.name,
                 root=s.root,
                 work=work,
@@ -47,9 +49,7 @@ def main() -> None:
             for name in ("history.csv", "metrics.json", "curves.png"):
                 parent.log_artifact(s.root / "reports" / "train" / name)
             write_json(s.root / "reports" / "train" / "run.json", runs.record(inputs.digests))
-        for folder in s.work.iterdir():  # checkpoints of other parameters or inputs
-            if folder != work:
-                shutil.rmtree(folder)
+        discard_other_trainings(s.project, s.work, work)
 
 
 if __name__ == "__main__":

@@ -330,3 +330,18 @@ def plant(tmp_path: Path) -> Callable[..., Path]:
 def half_heard_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A face for 2.6 s, with sound in the first second only."""
     return write_video(tmp_path_factory.mktemp("videos") / "half.mp4", sound_s=1.0)
+
+
+@pytest.fixture(scope="session")
+def undecodable_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A face, and an audio stream whose packets are damaged."""
+    import av
+
+    path = write_video(tmp_path_factory.mktemp("videos") / "undecodable.mp4")
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.size:
+                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(content)
+    return path

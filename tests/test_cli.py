@@ -10,6 +10,7 @@ import pytest
 from avfusion.cli import main
 from avfusion.config import load_params
 
+NOT_RENDERED = "the demo corpus is not rendered yet: `dvc repro` does it\n"
 COMMAND = Path(sys.executable).with_name("avfusion")
 
 
@@ -84,7 +85,7 @@ def test_doctor_reports_for_people_and_programs(
     report = json.loads(capsys.readouterr().out)
     assert {item["status"] for item in report["items"]} <= {"ok", "warn"}
     (project / "params.yaml").write_text("render: {seed: -1}\n")
-    assert call(monkeypatch, "doctor", "--json") == 1
+    assert call(monkeypatch, "doctor", "--json") == 2
     texts = [item["text"] for item in json.loads(capsys.readouterr().out)["items"] if item["status"] == "missing"]
     assert len(texts) == 1
     assert "params.yaml" in texts[0]
@@ -143,6 +144,32 @@ def test_register_is_idempotent(
     assert "already registered as version 1, champion (first model" in second
 
 
+def test_summary_tells_what_this_store_decided(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pull the report tells what the store decided that registered the model first."""
+
+    def shown() -> str:
+        assert call(monkeypatch, "summary") == 0
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("model "))
+
+    assert call(monkeypatch, "register") == 0
+    capsys.readouterr()
+    here = project / ".avfusion" / "registration.json"
+    record = json.loads(here.read_text())
+    pulled = project / "reports" / "register" / "model_version.json"
+    pulled.parent.mkdir(parents=True)
+    first = {"decision": "challenger", "reason": "0.5 does not beat 0.9", "model_digest": record["model_digest"]}
+    pulled.write_text(json.dumps(first))
+    assert shown().startswith("model        avfusion version 1, champion: first model with a validation score")
+    here.write_text(json.dumps(record | {"aliases": []}))
+    assert shown().startswith("model        avfusion version 1, no alias now; when registered, champion: first model")
+    here.write_text(json.dumps(record | {"model_digest": "0" * 64}))
+    assert shown().startswith("model        challenger: 0.5 does not beat 0.9"), "another model's registration"
+    here.unlink()
+    assert shown().startswith("model        challenger: 0.5 does not beat 0.9")
+
+
 def test_preset_writes_params(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +186,23 @@ def test_preset_writes_params(
     (tmp_path / "corpus").mkdir()
     assert call(monkeypatch, "preset", "affwild2", "--root", tmp_path / "corpus") == 2, "an empty folder is no corpus"
     assert load_params(project / "params.yaml").corpus.root == str(tmp_path / "corpus")
+    capsys.readouterr()
+    assert call(monkeypatch, "preset", "demo") == 0
+    assert capsys.readouterr().out == f"params.yaml: preset demo\n{NOT_RENDERED}"
+
+
+@pytest.mark.parametrize("folders", [(), (".",), (".partial/a", "truth", "videos"), ("annotations/VA_Set", "videos")])
+def test_scan_leaves_a_demo_that_is_not_rendered_to_dvc(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folders: tuple[str, ...]
+) -> None:
+    sources = project / "data" / "sources.txt"
+    sources.parent.mkdir()
+    sources.write_text("as it was\n")
+    for folder in folders:
+        (project / "data/raw/demo" / folder).mkdir(parents=True, exist_ok=True)
+    assert call(monkeypatch, "scan") == 0
+    assert capsys.readouterr().out == NOT_RENDERED
+    assert sources.read_text() == "as it was\n"
 
 
 def test_summary_shows_scores_times_and_what_to_do(

@@ -1,5 +1,7 @@
 """Parameters: presets, messages, and YAML's traps."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import yaml
 
 from avfusion.config import SECTIONS, check_params, load_params
 from avfusion.errors import BadInputError
+from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS, PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,10 +42,10 @@ def test_only_the_sections_asked_for(values: dict[str, Any]) -> None:
 
 
 def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("lr: 1.0e-3 ", "lr: 1e-4 ")
+    text = (ROOT / "params.yaml").read_text().replace("lr: 1.0e-4 ", "lr: 1e-5 ")
     (tmp_path / "params.yaml").write_text(text)
     assert isinstance(yaml.safe_load(text)["train"]["lr"], str)
-    assert load_params(tmp_path / "params.yaml").train.lr == 1e-4
+    assert load_params(tmp_path / "params.yaml").train.lr == 1e-5
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,29 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("train", "lr", ".nan", r"train\.lr"),
         ("train", "epochs", 2.5, r"train\.epochs is 2\.5: input should be a valid integer"),
         ("train", "dropout", 1.0, r"train\.dropout is 1\.0: input should be less than 1"),
-        ("features", "stride", 5, r"features: stride is 5: allowed are the divisors of 32"),
+        (
+            "features",
+            "stride",
+            5,
+            r"features\.stride is 5: allowed are the divisors of geometry\.clip_frames \(1, 2, 4",
+        ),
+        (
+            "geometry",
+            "kept_frames",
+            5,
+            r"geometry\.kept_frames is 5: allowed are the divisors of clip_frames \(1, 2, 4",
+        ),
+        ("render", "min_seconds", 31, r"render\.min_seconds is 31\.0: allowed is at most max_seconds \(30\.0\)"),
+        (
+            "train",
+            "model",
+            "jac",
+            r"train\.model is 'jac': allowed are audio_only, visual_only, concat, jca",
+        ),
+        ("train", "baselines", ["concat", "audio"], r"train\.baselines\.1 is 'audio': allowed are audio_only, "),
+        ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: allowed are .*, k, "),
+        ("train", "options", {"dropout": 0.1}, r"train\.options\.dropout is 0\.1: .*\(it is train\.dropout\): allowed"),
+        ("train", "options", {"length": [1]}, r"train\.options\.length is \[1\]: .*geometry\.sequence_clips"),
         ("corpus", "name", "affwild", r"corpus\.name is 'affwild': input should be 'demo', 'affwild2' or 'manifest'"),
         ("surprise", "key", 1, r"surprise is unknown: allowed are common, "),
     ],
@@ -66,6 +91,87 @@ def test_faults_name_section_key_and_what_is_allowed(
     values.setdefault(section, {})[key] = value
     with pytest.raises(BadInputError, match=message):
         check_params(values)
+
+
+@pytest.mark.parametrize("sections", [["geometry"], ["features"], ["common"], None])
+def test_sections_that_disagree_are_found_whichever_is_asked_for(
+    values: dict[str, Any], sections: list[str] | None
+) -> None:
+    values["geometry"] |= {"clip_frames": 24}
+    values["features"] |= {"stride": 12}
+    params = check_params(values, sections)
+    assert (params.features is None) == (sections not in (["features"], None))
+    values["features"] |= {"stride": 16}
+    with pytest.raises(
+        BadInputError, match=r"features\.stride is 16: allowed are .*clip_frames \(1, 2, 3, 4, 6, 8, 12, 24\)"
+    ):
+        check_params(values, sections)
+
+
+def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -> None:
+    values["features"]["stride"] = "many"
+    assert check_params(values, ["geometry"]).geometry.clip_frames == 32
+    with pytest.raises(BadInputError, match=r"features\.stride is 'many'"):
+        check_params(values, ["features"])
+
+
+@pytest.mark.parametrize(
+    ("stream", "key", "value", "message"),
+    [
+        (
+            "visual",
+            "name",
+            "r2plus1d",
+            r"backbones\.visual\.name is 'r2plus1d': allowed are narrow_r2plus1d, r2plus1d_18",
+        ),
+        ("visual", "name", "resnet18", r"backbones\.visual\.name is 'resnet18'"),
+        (
+            "audio",
+            "name",
+            "r2plus1d_18",
+            r"backbones\.audio\.name is 'r2plus1d_18': allowed are narrow_resnet, resnet18",
+        ),
+        (
+            "audio",
+            "weights",
+            "kinetics400",
+            r"backbones\.audio\.weights is 'kinetics400': allowed are random, imagenet,",
+        ),
+        (
+            "visual",
+            "weights",
+            "x.pt",
+            r"backbones\.visual\.weights is 'x\.pt': allowed are random, kinetics400, or a \.s",
+        ),
+    ],
+)
+def test_networks_and_weights_are_those_of_the_stream(
+    values: dict[str, Any], stream: str, key: str, value: str, message: str
+) -> None:
+    values["backbones"][stream][key] = value
+    with pytest.raises(BadInputError, match=message):
+        check_params(values)
+    values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream]}
+    values["backbones"][stream] |= {"weights": "models/mine.safetensors"}
+    check_params(values)
+
+
+def test_names_and_options_are_those_of_the_registries() -> None:
+    from avfusion.backbones import weights
+    from avfusion.backbones.registry import BACKBONES
+    from avfusion.fusion.registry import FUSION_MODELS, model_options
+
+    own = {name: set(model_options(name)) - DECIDED_ELSEWHERE.keys() for name in FUSION_MODELS}
+    assert {name: set(options) for name, options in FUSION_OPTIONS.items()} == own
+    for stream, names in BACKBONE_NAMES.items():
+        assert set(names) == {name for name, entry in BACKBONES.items() if entry.stream == stream}
+    assert weights.PRETRAINED == PRETRAINED
+
+
+def test_parameters_cost_no_heavy_import() -> None:
+    script = "import sys, avfusion.config; print(sorted({'torch', 'numpy', 'pandas', 'mlflow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_fault_is_listed_at_once(values: dict[str, Any]) -> None:

@@ -62,6 +62,8 @@ def test_corpus_found_missing_and_left_out(corpus_project):
     assert items["scan"].status == "ok"
     assert report.tracks["gone"][0].startswith("no video 'gone'")
     assert not report.missing
+    assert report.exit_code == 0
+    assert items["size"].text.startswith("about 3 GB to download, 6 GB on disk")
 
 
 def test_sources_that_changed_since_the_scan(corpus_project):
@@ -84,13 +86,27 @@ def test_bad_params_and_a_missing_corpus_are_findings(corpus_project):
     params.write_text(good.replace("stride: 1 ", "stride: 3 "))
     report = diagnose(corpus_project)
     assert report.missing
-    assert "stride is 3" in found(report)["params.yaml"].text
+    assert report.exit_code == 2
+    assert "features.stride is 3" in found(report)["params.yaml"].text
     params.write_text("\n".join("  root: /not/here" if "  root: " in line else line for line in good.splitlines()))
-    item = found(diagnose(corpus_project))["affwild2"]
-    assert item.status == "missing"
+    report = diagnose(corpus_project)
+    item = found(report)["affwild2"]
+    assert (item.status, report.exit_code) == ("missing", 2)
     assert "/not/here is missing" in item.text
     write_preset(corpus_project, "demo", force=True)
-    assert found(diagnose(corpus_project))["demo"].text == "data/raw/demo is not rendered yet: run `make demo`"
+    for folder in ("", "data/raw/demo", "data/raw/demo/.partial/x", "data/raw/demo/videos"):
+        (corpus_project / folder).mkdir(parents=True, exist_ok=True)
+        report = diagnose(corpus_project)
+        assert found(report)["demo"].text == "data/raw/demo is not rendered yet: run `make demo`"
+        assert report.exit_code == 0
+
+
+def test_a_package_that_is_missing_is_our_failure(corpus_project, monkeypatch):
+    monkeypatch.setattr("avfusion.doctor.PACKAGES", ("torch", "no-such-package"))
+    (corpus_project / "params.yaml").write_text("a: [")
+    report = diagnose(corpus_project)
+    assert found(report)["no-such-package"].status == "missing"
+    assert report.exit_code == 1
 
 
 def test_cost_and_failed_tracks_come_from_the_table(corpus_project):

@@ -72,6 +72,10 @@ def test_every_data_dep_is_made_by_an_earlier_stage() -> None:
         made |= {out for kind in ("outs", "metrics", "plots") for out in out_names(stage, kind)}
 
 
+def test_training_depends_on_the_backbones_that_it_logs() -> None:
+    assert {"models/backbones", "reports/backbones/history.csv"} <= set(STAGES["train"]["deps"])
+
+
 def test_dvc_accepts_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "stage", "list", "--name-only"], cwd=ROOT, capture_output=True, text=True

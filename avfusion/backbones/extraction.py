@@ -12,29 +12,10 @@ from avfusion.backbones.transforms import LogMel, downscale, normalise_clips
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import FeatureTable
 from avfusion.data.frames import decode_crops
-from avfusion.data.geometry import clip_end_ticks, clock_frames, select_clip_frames
+from avfusion.data.geometry import clip_end_ticks, clip_sound_spans, clock_frames, select_clip_frames
 from avfusion.errors import AVFusionError
 
 Loader = Callable[[np.ndarray], Tensor]
-
-
-def clip_sound_spans(
-    time_s: np.ndarray, ends: np.ndarray, *, clip_frames: int, sample_rate: int, window_s: float | None = None
-) -> np.ndarray:
-    """Samples (T, 2) from which to which each clip's sound runs, the second one not included.
-
-    A clip's sound runs from the time of its first frame to that of its last (arXiv 2209.09068), or for the
-    `window_s` seconds before its last one.
-
-    Args:
-        time_s: (K,) seconds of the clock's ticks, 0 at the first.
-        ends: (T,) ticks at which the clips end.
-    """
-    last = np.round(time_s[ends] * sample_rate).astype(np.int64)
-    if window_s is not None:
-        return np.stack([np.maximum(last - round(window_s * sample_rate), 0), last], axis=1)
-    first = np.round(time_s[np.maximum(ends - clip_frames + 1, 0)] * sample_rate).astype(np.int64)
-    return np.stack([first, last], axis=1)
 
 
 def cut_sound(waveform: np.ndarray, start: int, stop: int, *, min_samples: int) -> np.ndarray:

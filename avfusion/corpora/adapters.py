@@ -1,5 +1,6 @@
 """From a corpus name to the adapter that reads its folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from avfusion.config import Corpus
@@ -7,7 +8,15 @@ from avfusion.corpora.affwild2 import open_affwild2
 from avfusion.corpora.layout import CorpusLayout
 from avfusion.errors import BadInputError
 
-ADAPTERS = {"demo": open_affwild2, "affwild2": open_affwild2}
+
+def open_demo(params: Corpus, root: Path) -> CorpusLayout:
+    """As `open_affwild2`; the truth of the tracks is a source too, since the evaluation rests on it."""
+    layout = open_affwild2(params, root)
+    truth = (f"truth/{track.track}.parquet" for track in layout.tracks)
+    return replace(layout, extra_sources=(*layout.extra_sources, *(path for path in truth if (root / path).is_file())))
+
+
+ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2}
 
 
 def corpus_root(project: Path, params: Corpus) -> Path:

@@ -1,5 +1,6 @@
 """The table of tracks, data/corpus/tracks.parquet: what every later stage knows of the corpus."""
 
+import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -72,11 +73,19 @@ class Track:
     warnings: tuple[str, ...]
 
 
-def write_tracks(path: str | Path, tracks: list[Track]) -> None:
-    """Write the table, sorted by track; the same tracks give the same bytes."""
+def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "") -> None:
+    """Write the table, sorted by track; the same arguments give the same bytes.
+
+    Args:
+        path: The file.
+        tracks: Its rows.
+        shared_digest: Hash of the sources that belong to no single track. It goes into the table's metadata, so that
+            a change of those sources is a change of the table, on which later stages depend.
+    """
     rows = [asdict(track) for track in sorted(tracks, key=lambda track: track.track)]
+    schema = SCHEMA.with_metadata({b"avfusion": json.dumps({"shared_digest": shared_digest}).encode()})
     with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), temporary, compression="zstd")
+        pq.write_table(pa.Table.from_pylist(rows, schema), temporary, compression="zstd")
 
 
 def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:

@@ -29,6 +29,20 @@ def read_audio(path: str | Path) -> np.ndarray:
     return samples[:, 0]
 
 
+def audio_samples(path: str | Path) -> int:
+    """The number of samples in a WAV, from its header alone; 0 where there is no file (a video without sound).
+
+    Raises:
+        AVFusionError: the file is damaged.
+    """
+    if not Path(path).is_file():
+        return 0
+    try:
+        return int(soundfile.info(str(path)).frames)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AVFusionError(f"{path} cannot be read as WAV ({error}): run the stage `audio`") from None
+
+
 def read_fingerprint(path: str | Path) -> str | None:
     """The fingerprint inside a WAV, None without one."""
     with soundfile.SoundFile(path) as stream:

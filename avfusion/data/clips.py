@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avfusion.backbones.extraction import clip_sound_spans, cut_sound
+from avfusion.backbones.extraction import cut_sound
 from avfusion.backbones.transforms import downscale
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.frames import decode_crops
-from avfusion.data.geometry import clock_frames, select_clip_frames
+from avfusion.data.geometry import clip_sound_spans, clock_frames, select_clip_frames
 from avfusion.data.labelled_tracks import LabelledTrack
 
 DECODED_LIMIT_BYTES = 3 * 2**30
@@ -33,6 +33,9 @@ class Clips(Protocol):
 
     def load(self, chosen: np.ndarray) -> Tensor:
         """Clips of one shape as one tensor, before augmentation and normalisation."""
+
+    def names(self, chosen: np.ndarray) -> list[str]:
+        """Tracks that the chosen clips are of, each once, in the order of the corpus."""
 
 
 def clip_targets(
@@ -64,8 +67,10 @@ class VisualClips:
     ) -> None:
         self._size = transform.input_size
         self._jpegs: list[bytes] = []
+        self._tracks = [track.name for track in tracks]
+        owners = [np.zeros(0, dtype=np.int32)]
         frames, targets = [np.zeros((0, geometry.kept_frames), dtype=np.int64)], [np.zeros((0, 2), dtype=np.float32)]
-        for track in tracks:
+        for number, track in enumerate(tracks):
             clock = clock_frames(track.time_s, geometry.fps)
             if not len(clock):
                 continue
@@ -78,7 +83,9 @@ class VisualClips:
             frames.append(len(self._jpegs) + np.searchsorted(used, chosen[usable]))
             self._jpegs += [crop for crop in (track.jpegs[clock[tick]] for tick in used) if crop is not None]
             targets.append(values[usable])
+            owners.append(np.full(int(usable.sum()), number, dtype=np.int32))
         self._frames, self.targets = np.concatenate(frames), np.concatenate(targets)
+        self._owners = np.concatenate(owners)
         self.shape_of = np.zeros(len(self.targets), dtype=np.int64)
         self._crops: np.ndarray | None = None
         if len(self._jpegs) * self._size**2 * 3 <= limit:
@@ -96,6 +103,10 @@ class VisualClips:
         needed, places = np.unique(frames, return_inverse=True)
         crops = downscale(decode_crops([self._jpegs[frame] for frame in needed]), self._size)
         return torch.from_numpy(crops[places.reshape(frames.shape)])
+
+    def names(self, chosen: np.ndarray) -> list[str]:
+        """Tracks that the chosen clips are of, each once, in the order of the corpus."""
+        return [self._tracks[owner] for owner in np.unique(self._owners[chosen])]
 
 
 class SoundClips:
@@ -115,6 +126,7 @@ class SoundClips:
         stride: int = 1,
     ) -> None:
         self._sounds: list[np.ndarray] = []
+        self._tracks: list[str] = []
         self._shortest = transform.min_samples
         if transform.window_s is not None:
             self._shortest = max(self._shortest, round(transform.window_s * transform.sample_rate))
@@ -139,6 +151,7 @@ class SoundClips:
             spans.append(span[usable])
             targets.append(values[usable])
             self._sounds.append(track.sound)
+            self._tracks.append(track.name)
         self._spans, self._owners = np.concatenate(spans), np.concatenate(owners)
         self.targets = np.concatenate(targets)
         self.shape_of = np.maximum(self._spans[:, 1] - self._spans[:, 0], self._shortest) // self._hop
@@ -153,6 +166,10 @@ class SoundClips:
             for sound, (start, stop) in zip(sounds, spans, strict=True)
         ]
         return torch.from_numpy(np.stack(pieces) / np.float32(32768))
+
+    def names(self, chosen: np.ndarray) -> list[str]:
+        """Tracks that the chosen clips are of, each once, in the order of the corpus."""
+        return [self._tracks[owner] for owner in np.unique(self._owners[chosen])]
 
 
 def batches(clips: Clips, chosen: np.ndarray, size: int, *, smallest: int = 1) -> Iterator[np.ndarray]:

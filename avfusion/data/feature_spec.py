@@ -85,8 +85,13 @@ class FeatureSpec(_Part):
         """Read what `to_dict` gave.
 
         Raises:
-            BadInputError: a key is missing, unknown or of the wrong type.
+            BadInputError: it is of another version, or a key is missing, unknown or of the wrong type.
         """
+        if (found := values.get("version", VERSION)) != VERSION:
+            raise BadInputError(
+                f"feature spec of version {found}, this avfusion extracts by version {VERSION} and would give other "
+                "features: make features and models anew (`dvc repro`), or use the avfusion that the model is from"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:

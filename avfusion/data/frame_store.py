@@ -33,6 +33,7 @@ from avfusion.media.face_tracks import Side, face_crops
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 1  # raise it when equal inputs give other frame tables
+DETECTION_VERSION = 2  # raise it when only tables of detected faces differ
 SHEET_VERSION = 1
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker
@@ -104,6 +105,7 @@ def _fingerprint(track: Track, settings: Frames) -> str:
     if track.crops_paths:
         return fingerprint(crops=track.crops_hash, **common)
     return fingerprint(
+        detection=DETECTION_VERSION,
         side=_side(track),
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,

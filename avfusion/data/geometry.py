@@ -76,6 +76,25 @@ def select_clip_frames(
     return np.where(present[:, None], chosen, PADDING), present
 
 
+def clip_sound_spans(
+    time_s: np.ndarray, ends: np.ndarray, *, clip_frames: int, sample_rate: int, window_s: float | None = None
+) -> np.ndarray:
+    """Samples (T, 2) from which to which each clip's sound runs, the second one not included.
+
+    A clip's sound runs from the time of its first frame to that of its last (arXiv 2209.09068), or for the
+    `window_s` seconds before its last one.
+
+    Args:
+        time_s: (K,) seconds of the clock's ticks, 0 at the first.
+        ends: (T,) ticks at which the clips end.
+    """
+    last = np.round(time_s[ends] * sample_rate).astype(np.int64)
+    if window_s is not None:
+        return np.stack([np.maximum(last - round(window_s * sample_rate), 0), last], axis=1)
+    first = np.round(time_s[np.maximum(ends - clip_frames + 1, 0)] * sample_rate).astype(np.int64)
+    return np.stack([first, last], axis=1)
+
+
 def clips_apart(stride: int, clip_frames: int = 32) -> int:
     """How many clips lie between neighbours in a sequence: clip_frames / stride."""
     if clip_frames % stride:

@@ -9,7 +9,7 @@ import numpy as np
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio
 from avfusion.data.frames import read_frame_times, read_frames
-from avfusion.data.labels import read_labels
+from avfusion.data.labels import frame_labels
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,6 @@ def labelled_tracks(root: Path, tracks: Sequence[Track], split: str, *, stream: 
         sound = None
         if stream == "audio" and sound_path.is_file():
             sound = np.round(read_audio(sound_path) * 32768).astype(np.int16)  # as it is in the file
-        values, valid = _per_frame(labels, len(time_s))
+        values, valid = frame_labels(labels, len(time_s))
         found.append(LabelledTrack(track.track, time_s, values, valid, jpegs, sound))
     return found
-
-
-def _per_frame(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N, 2) and validity (N,) of N frames; frames without a label row are not valid."""
-    table = read_labels(path).head(frames)
-    values, valid = np.zeros((frames, 2), dtype=np.float32), np.zeros(frames, dtype=bool)
-    valid[: len(table)] = table.valid
-    values[: len(table)] = np.stack([table.valence, table.arousal], axis=1)
-    return np.where(valid[:, None], values, 0).astype(np.float32), valid

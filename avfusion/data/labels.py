@@ -156,6 +156,20 @@ def read_labels(path: str | Path) -> LabelTable:
     return LabelTable(valence, arousal, valid)
 
 
+def frame_labels(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (N, 2) float32 of a video's N frames and their validity (N,).
+
+    Frames beyond the label file's rows are not valid, rows beyond the video are left out; no file: nothing is valid.
+    """
+    labels, valid = np.zeros((frames, 2), np.float32), np.zeros(frames, bool)
+    if path.is_file():
+        table = read_labels(path).head(frames)
+        valid[: len(table)] = table.valid
+        values = np.stack([table.valence, table.arousal], axis=1)
+        labels[: len(table)] = np.where(table.valid[:, None], values, 0)
+    return labels, valid
+
+
 def read_parquet_fingerprint(path: str | Path) -> str | None:
     """The fingerprint in the `avfusion` metadata of a parquet file, None where there is none."""
     metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}

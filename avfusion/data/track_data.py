@@ -12,7 +12,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import read_features
 from avfusion.data.frames import read_frame_times
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
-from avfusion.data.labels import read_labels
+from avfusion.data.labels import frame_labels
 from avfusion.errors import AVFusionError, BadInputError
 
 
@@ -58,20 +58,6 @@ class TrackData:
 def feature_path(root: Path, track: str) -> Path:
     """Where a track's features are."""
     return root / "data" / "features" / f"{track}.safetensors"
-
-
-def frame_labels(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N, 2) float32 of a video's N frames and their validity (N,).
-
-    Frames beyond the label file's rows are not valid, rows beyond the video are left out; no file: nothing is valid.
-    """
-    labels, valid = np.zeros((frames, 2), np.float32), np.zeros(frames, bool)
-    if path.is_file():
-        table = read_labels(path).head(frames)
-        valid[: len(table)] = table.valid
-        values = np.stack([table.valence, table.arousal], axis=1)
-        labels[: len(table)] = np.where(table.valid[:, None], values, 0)
-    return labels, valid
 
 
 def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:

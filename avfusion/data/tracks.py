@@ -11,12 +11,13 @@ from avfusion.atomic import write_json
 from avfusion.config import Corpus, Execution
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.crops import list_crops
-from avfusion.corpora.layout import RawTrack
+from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, read_sources
 from avfusion.corpora.table import Track
 from avfusion.data.labels import count_rows
 from avfusion.errors import BadInputError
 from avfusion.execution import raise_failures, run_tasks
+from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 
 VERSION = 1  # of what a probe says; raised when it says something else about the same file
@@ -46,9 +47,10 @@ def build_tracks(
         BadInputError: as `open_corpus`; or the files are others than those scanned.
         AVFusionError: unreadable videos.
     """
-    raw = open_corpus(params, root).tracks
+    layout = open_corpus(params, root)
+    raw = layout.tracks
     scanned = read_sources(sources)
-    _check_scanned(raw, scanned, root)
+    _check_scanned(layout, scanned, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
     tracks = [_track(one, scanned, root, infos, failures) for one in raw]
     if on_error == "fail":
@@ -56,14 +58,20 @@ def build_tracks(
     return tracks
 
 
-def _check_scanned(raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path) -> None:
+def shared_digest(tracks: Sequence[Track], sources: Path) -> str:
+    """Hash of the scanned sources that belong to no single track: lists, manifests, the demo's truth."""
+    own = {path for track in tracks for path in (track.video_path, track.labels_path)}
+    own |= {f"{path}/" for track in tracks for path in track.crops_paths}
+    rest = {path: source.digest for path, source in read_sources(sources).items() if path not in own}
+    return fingerprint(sources=rest)
+
+
+def _check_scanned(layout: CorpusLayout, scanned: Mapping[str, Source], root: Path) -> None:
     """Every file must be in the scan, with its present size; else hashes and files would not belong together."""
-    changed = set()
-    for track in raw:
-        for path in {track.video_path, track.labels_path} - {""}:
-            if path not in scanned or (root / path).stat().st_size != scanned[path].size:
-                changed.add(path)
-        changed.update(path for path in track.crops_paths if f"{path}/" not in scanned)
+    files = {path for track in layout.tracks for path in (track.video_path, track.labels_path)} - {""}
+    files |= set(layout.extra_sources)
+    changed = {path for path in files if path not in scanned or (root / path).stat().st_size != scanned[path].size}
+    changed |= {path for track in layout.tracks for path in track.crops_paths if f"{path}/" not in scanned}
     if changed:
         shown = ", ".join(sorted(changed)[:5]) + (" …" if len(changed) > 5 else "")
         raise BadInputError(f"{len(changed)} sources were added or changed since the last scan ({shown}): {RESCAN}")
@@ -85,7 +93,7 @@ def _probe_videos(
         on_error="skip",
     )
     infos |= {outcome.key: outcome.value for outcome in outcomes if outcome.value is not None}
-    failures = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
+    failures = {outcome.key: _reason(outcome.error, root, outcome.key) for outcome in outcomes if outcome.error}
     if cache:
         videos = {scanned[path].digest: asdict(info) for path, info in infos.items()}
         write_json(cache, {"version": VERSION, "videos": videos})
@@ -94,6 +102,13 @@ def _probe_videos(
 
 def _probe_below(root: Path, path: str) -> MediaInfo:
     return probe(root / path)
+
+
+def _reason(error: str, root: Path, path: str) -> str:
+    """An error about the video `path` without the place of the corpus, which must not get into the table."""
+    for place in (str((root / path).absolute()), str(root / path)):
+        error = error.removeprefix(f"{place} ").replace(place, path)
+    return error
 
 
 def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
@@ -119,7 +134,7 @@ def _track(
     info = infos.get(raw.video_path)
     warnings = list(raw.warnings)
     if raw.video_path in failures:
-        warnings.append(f"unreadable video: {failures[raw.video_path]}")
+        warnings.append(f"unreadable video: {raw.video_path}: {failures[raw.video_path]}")
     crops = list_crops(root / path for path in raw.crops_paths)
     rows = count_rows(root / raw.labels_path) if raw.labels_path else 0
     if info:

@@ -42,7 +42,8 @@ def ccc_of_sums(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mx, my = sx / n, sy / n
     # top = cov, bottom = mean square of x - y + 2 cov: the numerator and denominator of CCC / 2.
     top = sxy / n - mx * my
-    bottom = np.maximum(sxx / n + syy / n - 2 * mx * my, np.finfo(np.float64).tiny)
+    # Two equal constants leave only rounding, which the floor turns into a score of 0.
+    bottom = np.maximum(sxx / n + syy / n - 2 * mx * my, 1e-12)
     score = 2 * top / bottom
     gradient_top = np.stack([2 * mx * my - sxy / n, -my, -mx, 0 * n, 0 * n, 1 + 0 * n], axis=-1)
     gradient_bottom = np.stack([4 * mx * my - (sxx + syy) / n, -2 * my, -2 * mx, 1 + 0 * n, 1 + 0 * n, 0 * n], axis=-1)

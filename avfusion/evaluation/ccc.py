@@ -9,7 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-EPSILON = 1e-8
+EPSILON = 1e-8  # in the denominator, in float32
+ROUNDING = 1e-24  # spread of two equal constants in float64, relative to their size
 
 
 def ccc(predictions: Any, targets: Any, mask: Any = None) -> Any:
@@ -42,7 +43,9 @@ def ccc(predictions: Any, targets: Any, mask: Any = None) -> Any:
         return _undefined(len(x))
     dx, dy = x - x.mean(), y - y.mean()
     spread = (dx * dx).mean() + (dy * dy).mean() + (x.mean() - y.mean()) ** 2
-    return float(2 * (dx * dy).mean() / max(spread, np.finfo(np.float64).tiny))  # two equal constants score 0
+    if spread <= ROUNDING * (1 + x.mean() ** 2):
+        return 0.0  # two equal constants
+    return float(2 * (dx * dy).mean() / spread)
 
 
 def _ccc_torch(predictions: "torch.Tensor", targets: Any, mask: Any) -> "torch.Tensor":

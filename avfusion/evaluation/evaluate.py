@@ -6,15 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avfusion.config import Evaluate, Geometry
 from avfusion.corpora.table import read_tracks
+from avfusion.data.audio import audio_samples
+from avfusion.data.frames import read_face_confidence
+from avfusion.data.presence import frame_presence
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.oracle import ORACLES, read_truth
 from avfusion.evaluation.plots.bars import plot_ccc
 from avfusion.evaluation.plots.plane import plot_plane
 from avfusion.evaluation.plots.traces import plot_trace
-from avfusion.evaluation.predictions import frame_presence, predict_frames
+from avfusion.evaluation.predictions import predict_track
 from avfusion.evaluation.report import (
     bootstrap_facts,
     comparisons,
@@ -71,12 +76,18 @@ def predict_tracks(
     geometry: Geometry,
     stride: int,
     mode: Any,
+    root: Path,
     corpus_root: Path,
 ) -> list[TrackPredictions]:
-    """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given."""
+    """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given.
+
+    Args:
+        root: the project, whose stores say when there was a face and sound.
+        corpus_root: folder of the raw data, where the demo corpus keeps its truth.
+    """
     found = []
     for track in tracks:
-        predictions = {name: predict_frames(model, track, geometry, stride, mode) for name, model in models.items()}
+        predictions = {name: predict_track(model, track, geometry, stride, mode) for name, model in models.items()}
         entry = TrackPredictions(
             track=track.track,
             video=track.video,
@@ -84,7 +95,7 @@ def predict_tracks(
             time_s=track.time_s,
             labels=track.labels,
             valid=track.valid,
-            presence=frame_presence(track),
+            presence=stored_presence(root, track),
             predictions=predictions,
         )
         if truth := read_truth(corpus_root, track.track, len(track.time_s)):
@@ -93,6 +104,15 @@ def predict_tracks(
                 entry = replace(entry, labels=truth.labels, valid=truth.valid)
         found.append(entry)
     return found
+
+
+def stored_presence(root: Path, track: TrackData) -> np.ndarray:
+    """Presence (N, 2) bool of audio and visual stream in the clip that ends at each frame; reads no crop, no sound."""
+    if track.feature_spec is None:
+        raise AVFusionError(f"the features of {track.track} carry no feature spec: run the stage `features` again")
+    face = read_face_confidence(root / "data" / "frames" / f"{track.track}.parquet") > 0
+    samples = audio_samples(root / "data" / "audio" / f"{track.video}.wav")
+    return frame_presence(track.time_s, face, samples, track.feature_spec)
 
 
 def write_evaluation(

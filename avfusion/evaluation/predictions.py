@@ -3,35 +3,33 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from scipy.ndimage import uniform_filter1d
 
 from avfusion.config import Geometry
-from avfusion.data.geometry import interpolate_to_frames
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.inference import Mode, predict_clips
+from avfusion.fusion.inference import Mode, predict_frames
 
 
-def predict_frames(model: FusionModel, track: TrackData, geometry: Geometry, stride: int, mode: Mode) -> np.ndarray:
+def predict_track(model: FusionModel, track: TrackData, geometry: Geometry, stride: int, mode: Mode) -> np.ndarray:
     """Valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by the package's one inference function.
 
-    Between clip ends predictions are interpolated linearly, outside they are held. A track in which no clip has a
-    stream is predicted neutral (0, 0).
+    A track in which no clip has a stream is predicted neutral (0, 0).
     """
-    device = next(model.parameters()).device
-    clips, _ = predict_clips(
+    frames = predict_frames(
         model,
-        *(torch.from_numpy(array).to(device) for array in (track.audio, track.visual)),
-        *(torch.from_numpy(array).to(device) for array in (track.audio_present, track.visual_present)),
+        track.audio,
+        track.visual,
+        track.audio_present,
+        track.visual_present,
+        clip_ticks=track.clip_ticks,
+        frame_ticks=track.frame_ticks,
         stride=stride,
         clip_frames=geometry.clip_frames,
         mode=mode,
+        target_offset=geometry.target_offset,
     )
-    if len(clips) == 0 or np.isnan(clips).all():
-        return np.zeros((len(track.time_s), 2), np.float32)
-    frames = interpolate_to_frames(clips, track.clip_ticks, track.frame_ticks, geometry.target_offset)
-    return np.clip(frames, -1, 1).astype(np.float32)
+    return np.zeros_like(frames) if np.isnan(frames).all() else frames
 
 
 def smooth(predictions: np.ndarray, windows: Sequence[int]) -> np.ndarray:
@@ -43,10 +41,3 @@ def smooth(predictions: np.ndarray, windows: Sequence[int]) -> np.ndarray:
         return predictions
     columns = [uniform_filter1d(predictions[:, c].astype(np.float64), w, mode="nearest") for c, w in enumerate(windows)]
     return np.stack(columns, axis=1).astype(predictions.dtype)
-
-
-def frame_presence(track: TrackData) -> np.ndarray:
-    """Presence (N, 2) bool of audio and visual stream at every frame: of the last clip that has ended by then."""
-    at = np.searchsorted(track.clip_ticks, track.frame_ticks + 1e-6, side="right") - 1
-    at = np.clip(at, 0, len(track.clip_ticks) - 1)
-    return np.stack([track.audio_present[at], track.visual_present[at]], axis=1)

@@ -71,7 +71,7 @@ def compare_seeds(
                 quiet=True,
             )
             trained[_entry(name, seed)] = training.fit().model
-        entries = predict_tracks(tracks, trained, params.geometry, stride, params.train.inference, corpus)
+        entries = predict_tracks(tracks, trained, params.geometry, stride, params.train.inference, root, corpus)
         merged = found or entries
         found = [
             replace(old, predictions=old.predictions | new.predictions)

@@ -1,15 +1,59 @@
-"""From the features of a track to one prediction per clip: the one inference function of the package."""
+"""From the features of a track to a prediction per clip and per video frame: the only inference of the package."""
 
 from typing import Literal
 
 import numpy as np
 import torch
 
-from avfusion.data.geometry import PADDING, causal_sequences, overlap_sequences, training_sequences
+from avfusion.data.geometry import (
+    PADDING,
+    causal_sequences,
+    interpolate_to_frames,
+    overlap_sequences,
+    training_sequences,
+)
 from avfusion.fusion.base import FusionModel
 
 Mode = Literal["overlap", "tile", "causal"]
 _SEQUENCES = {"overlap": overlap_sequences, "tile": training_sequences, "causal": causal_sequences}
+
+
+def predict_frames(
+    model: FusionModel,
+    audio: np.ndarray,
+    visual: np.ndarray,
+    audio_present: np.ndarray,
+    visual_present: np.ndarray,
+    *,
+    clip_ticks: np.ndarray,
+    frame_ticks: np.ndarray,
+    stride: int,
+    clip_frames: int = 32,
+    mode: Mode = "overlap",
+    target_offset: int = 0,
+) -> np.ndarray:
+    """Predict valence and arousal of every video frame of a track, where the model is (CPU or GPU).
+
+    Args:
+        model, audio, visual, audio_present, visual_present, stride, clip_frames, mode: as for `predict_clips`.
+        clip_ticks: (T,) clock ticks at which the clips end.
+        frame_ticks: (N,) position of every video frame on the clock.
+        target_offset: ticks from a clip's end to the moment that its prediction describes.
+
+    Returns:
+        (N, 2) float32 in [-1, 1]: linear between clips, held outside; NaN where no clip of the track has a stream.
+    """
+    device = next(model.parameters()).device
+    clips, _ = predict_clips(
+        model,
+        *(torch.from_numpy(array).to(device) for array in (audio, visual, audio_present, visual_present)),
+        stride=stride,
+        clip_frames=clip_frames,
+        mode=mode,
+    )
+    if not len(clips):
+        return np.full((len(frame_ticks), 2), np.nan, np.float32)
+    return np.clip(interpolate_to_frames(clips, clip_ticks, frame_ticks, target_offset), -1, 1)
 
 
 @torch.inference_mode()

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.execution import describe_exception
 from avfusion.inference.output import Target, check_overwrite, plan_targets, provenance, write_csv
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.trace import plot_trace
@@ -44,9 +45,8 @@ def predict_files(
         except AVFusionError as error:
             print(f"error: {error}", file=sys.stderr)
             worst = FAILED if FAILED in (worst, error.exit_code) else BAD_INPUT
-        except (OSError, RuntimeError, ValueError) as error:  # ours, or the machine's: the other videos go on
-            reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"error: {target.video}: {type(error).__name__}: {reason}", file=sys.stderr)
+        except Exception as error:  # a fault of ours or of the machine, not of the input: the other videos go on
+            print(f"error: {target.video}: {describe_exception(error)}", file=sys.stderr)
             worst = FAILED
     return worst
 
@@ -54,9 +54,6 @@ def predict_files(
 def _predict_one(
     target: Target, predictor: Predictor, stream: Stream, stride: int | None, force: bool, label: str
 ) -> None:
-    if not target.video.is_file():
-        found = "is a folder" if target.video.is_dir() else "does not exist"
-        raise BadInputError(f"{target.video} {found}: a video file is needed")
     check_overwrite(target, force)
     started = time.perf_counter()
     with _PhaseProgress(label) as progress:

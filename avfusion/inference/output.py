@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from avfusion.atomic import atomic_path
 from avfusion.corpora.sources import video_source
 from avfusion.errors import BadInputError
+from avfusion.media.opener import check_media_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,10 @@ def check_overwrite(target: Target, force: bool) -> None:
     """Refuse to replace another video's CSV.
 
     Raises:
-        BadInputError: the CSV is there and is not this video's, or nothing says whose it is.
+        BadInputError: the CSV is there and is not this video's, or nothing says whose it is; or the video is no file
+            that can be read (as `check_media_file`).
     """
+    check_media_file(target.video)
     if force or not target.csv.exists():
         return
     owner = read_provenance(target.trace)

@@ -8,20 +8,17 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
-from avfusion.backbones.extraction import FeatureExtractor, clip_sound_spans
+from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import load_backbone
+from avfusion.config import Frames
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.geometry import (
-    clip_end_ticks,
-    clock_frames,
-    frame_positions,
-    interpolate_to_frames,
-    select_clip_frames,
-)
+from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
+from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
-from avfusion.fusion.inference import predict_clips
-from avfusion.inference.model_folder import ModelFolder
+from avfusion.fusion.inference import predict_frames
+from avfusion.inference.model_folder import CONFIG, ModelFolder
 from avfusion.inference.streams import VideoStreams, read_streams
 from avfusion.training.fusion_files import load_fusion
 
@@ -36,6 +33,7 @@ class Predictor:
         source: where the model came from, for people.
         digest: what identifies its weights and config.
         spec: how features are made; a video's features are made by it and no other way.
+        frames: how faces are looked for and crops are kept, likewise.
     """
 
     def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "cpu") -> None:
@@ -43,6 +41,7 @@ class Predictor:
         self.digest = folder.digest()
         self.name = str(folder.config["fusion"]["name"])
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
+        self.frames = _frames_settings(folder)
         self.mode = folder.config.get("inference", "overlap")
         self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
         self.device = _device(device)
@@ -101,7 +100,7 @@ class Predictor:
             raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
         spec = self._spec(stride)
         notice = notice or (lambda text: None)
-        streams = read_streams(path, stream=stream, progress=progress)
+        streams = read_streams(path, stream=stream, settings=self.frames, progress=progress)
         _check_usable(streams, stream, Path(path), notice)
         if progress:
             progress("features", 0, 1)
@@ -109,21 +108,23 @@ class Predictor:
         features = extractor.extract_track(streams.time_s, streams.jpegs, streams.waveform)
         if not (features.audio_present.any() or features.visual_present.any()):
             raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
-        values, _ = predict_clips(
+        fps = spec.geometry.fps
+        frames = predict_frames(
             self._model,
-            torch.from_numpy(features.audio).to(self.device),
-            torch.from_numpy(features.visual).to(self.device),
-            torch.from_numpy(features.audio_present).to(self.device),
-            torch.from_numpy(features.visual_present).to(self.device),
+            features.audio,
+            features.visual,
+            features.audio_present,
+            features.visual_present,
+            clip_ticks=clip_end_ticks(len(clock_frames(streams.time_s, fps)), spec.stride),
+            frame_ticks=frame_positions(streams.time_s, fps),
             stride=spec.stride,
             clip_frames=spec.geometry.clip_frames,
             mode=self.mode,
+            target_offset=self.target_offset,
         )
-        clock = clock_frames(streams.time_s, spec.geometry.fps)
-        frame_ticks = frame_positions(streams.time_s, spec.geometry.fps)
-        ends = clip_end_ticks(len(clock), spec.stride)
-        frames = np.clip(interpolate_to_frames(values, ends, frame_ticks, self.target_offset), -1, 1)
-        audio_present, visual_present = _frame_presence(streams, clock, frame_ticks, spec)
+        face = np.array([jpeg is not None for jpeg in streams.jpegs], dtype=bool)
+        samples = 0 if streams.waveform is None else len(streams.waveform)
+        presence = frame_presence(streams.time_s, face, samples, spec)
         if progress:
             progress("features", 1, 1)
         return pd.DataFrame(
@@ -133,8 +134,8 @@ class Predictor:
                 "valence": frames[:, 0].astype(np.float32),
                 "arousal": frames[:, 1].astype(np.float32),
                 "face_confidence": streams.face_confidence.astype(np.float32),
-                "audio_present": audio_present,
-                "visual_present": visual_present,
+                "audio_present": presence[:, 0],
+                "visual_present": presence[:, 1],
             }
         )
 
@@ -146,6 +147,14 @@ class Predictor:
             allowed = ", ".join(str(s) for s in range(1, clip_frames + 1) if clip_frames % s == 0)
             raise BadInputError(f"stride is {stride}: allowed are the divisors of {clip_frames} ({allowed})")
         return self.spec.model_copy(update={"stride": stride})
+
+
+def _frames_settings(folder: ModelFolder) -> Frames:
+    try:
+        return Frames.model_validate(folder.config.get("frames") or {})  # older models were trained with the defaults
+    except ValidationError as error:
+        faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
+        raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None
 
 
 @contextmanager
@@ -179,29 +188,11 @@ def _check_usable(streams: VideoStreams, stream: Stream, path: Path, notice: Cal
     heard = streams.waveform is not None and len(streams.waveform) > 0
     if not seen and not heard:
         wanted = {"both": "no face and no audio", "audio": "no audio", "visual": "no face"}[stream]
-        raise BadInputError(f"{path}: {wanted} in it, so there is nothing to predict from")
+        reason = f" ({streams.silence})" if streams.silence else ""
+        raise BadInputError(f"{path}: {wanted} in it{reason}, so there is nothing to predict from")
     for warning in streams.warnings:
         notice(f"{path}: {warning}")
     if stream == "both" and not seen:
         notice(f"{path}: no face found: predicted from the sound alone")
     if stream == "both" and not heard:
-        notice(f"{path}: no audio stream: predicted from the face alone")
-
-
-def _frame_presence(
-    streams: VideoStreams, clock: np.ndarray, frame_ticks: np.ndarray, spec: FeatureSpec
-) -> tuple[np.ndarray, np.ndarray]:
-    """Presence (N,), (N,) of audio and visual stream in the clip that ends at each video frame."""
-    geometry, ticks = spec.geometry, np.arange(len(clock))
-    face = np.array([streams.jpegs[frame] is not None for frame in clock], dtype=bool)
-    _, seen = select_clip_frames(face, ticks, geometry.clip_frames, geometry.kept_frames)
-    spans = clip_sound_spans(
-        streams.time_s[clock],
-        ticks,
-        clip_frames=geometry.clip_frames,
-        sample_rate=spec.audio.sample_rate,
-        window_s=spec.audio.window_s,
-    )
-    heard = spans[:, 0] < (0 if streams.waveform is None else len(streams.waveform))
-    nearest = np.clip(np.round(frame_ticks).astype(int), 0, len(clock) - 1)
-    return heard[nearest], seen[nearest]
+        notice(f"{path}: {streams.silence}: predicted from the face alone")

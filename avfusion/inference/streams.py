@@ -10,7 +10,7 @@ from avfusion.config import Frames
 from avfusion.data.frames import encode_crop
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
-from avfusion.media.timeline import read_timeline
+from avfusion.media.timeline import Timeline, read_timeline
 
 PCM_SCALE = 32768
 
@@ -23,7 +23,8 @@ class VideoStreams:
         time_s: (N,) float64, seconds of every video frame, 0 at the first.
         jpegs: N face crops, None where there is no face.
         face_confidence: (N,) float32, 0 where there is no face.
-        waveform: (n,) float32 mono at 44.1 kHz, sample 0 at frame 1; None: no audio stream.
+        waveform: (n,) float32 mono at 44.1 kHz, sample 0 at frame 1; None: no audio stream, or not asked for.
+        silence: why there is no sound though it was asked for; empty where there is.
         warnings: what was repaired while reading.
     """
 
@@ -31,6 +32,7 @@ class VideoStreams:
     jpegs: list[bytes | None]
     face_confidence: np.ndarray
     waveform: np.ndarray | None
+    silence: str
     warnings: tuple[str, ...]
 
 
@@ -49,7 +51,7 @@ def read_streams(
     Args:
         path: a local media file.
         stream: `both`, `audio` or `visual`.
-        settings: how faces are looked for; default: those of params.yaml's section `frames`.
+        settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
         progress: called with what is being done, frames done, and frames in all.
 
     Raises:
@@ -77,4 +79,15 @@ def read_streams(
     waveform = None if stream == "visual" else read_aligned_audio(path, timeline=timeline)
     if waveform is not None:
         waveform = np.clip(np.rint(waveform * PCM_SCALE), -PCM_SCALE, PCM_SCALE - 1).astype(np.float32) / PCM_SCALE
-    return VideoStreams(timeline.times_s, jpegs, confidence, waveform, tuple(warnings))
+    silence = "" if stream == "visual" else _silence(waveform, timeline)
+    return VideoStreams(timeline.times_s, jpegs, confidence, waveform, silence, tuple(warnings))
+
+
+def _silence(waveform: np.ndarray | None, timeline: Timeline) -> str:
+    if waveform is None:
+        return "no audio stream"
+    if len(waveform):
+        return ""
+    if timeline.audio_end_s is not None and timeline.audio_end_s <= 0:
+        return "its sound ends before the first frame"
+    return "its audio stream cannot be decoded"

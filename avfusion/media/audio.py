@@ -84,12 +84,12 @@ def _contiguous_runs(path: str | os.PathLike[str]) -> Iterator[tuple[float, np.n
 def _frames(path: str | os.PathLike[str]) -> Iterator[av.AudioFrame]:
     with open_media(path) as container:
         stream = audio_stream(container)
-        if stream is None:
+        if stream is None or stream.codec_context is None:
             return
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
-            except (av.error.InvalidDataError, av.error.EOFError):
+            except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
                 continue  # a hole: the next frame's stamp is ahead, and zeros fill it
             for frame in frames:
                 if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:

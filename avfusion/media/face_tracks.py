@@ -5,7 +5,7 @@ are kept), once to cut the crops of the person chosen after all of it has been s
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -19,6 +19,7 @@ from avfusion.media.video import read_video
 
 SAME_PERSON_OVERLAP = 0.3  # intersection over union of a face's box with where the person was last seen
 LOST_AFTER_S = 10.0  # whoever appears there later may be someone else
+NOTABLE_SHARE = 0.01  # of the detections; a stray one among hundreds is not worth a warning
 
 Side = Literal["left", "right"]
 
@@ -35,7 +36,7 @@ class FaceCrop:
 
 @dataclass
 class FaceTrack:
-    """One person's detections: 0-based frame indices, ascending, and the faces there."""
+    """One person's detections without a long absence: 0-based frame indices, ascending, and the faces there."""
 
     indices: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
@@ -49,6 +50,10 @@ class FaceTrack:
     def weight(self) -> float:
         """Mean area of the face times the number of detections: large and long seen."""
         return float(areas(np.stack([face.box for face in self.faces])).sum())
+
+    def overlaps(self, other: "FaceTrack") -> bool:
+        """Whether the two stretches, from first to last detection, have a moment in common."""
+        return self.indices[0] <= other.indices[-1] and other.indices[0] <= self.indices[-1]
 
     @property
     def centre_x(self) -> float:
@@ -69,9 +74,9 @@ def face_crops(
 ) -> Iterator[FaceCrop]:
     """Aligned crops of the main person, one item per video frame, also where there is no face.
 
-    The main person is the one whose face covers most area summed over the detections (largest times most
-    persistent). Between detections at most two detection steps apart landmarks and confidence are interpolated
-    linearly; elsewhere the frame has no face.
+    Which stretches of detections are the main person's is said at `main_person`. Within a stretch, between detections
+    at most two detection steps apart, landmarks and confidence are interpolated linearly; elsewhere the frame has no
+    face.
 
     Args:
         path: A local video.
@@ -80,7 +85,7 @@ def face_crops(
         size: Side of the crops.
         side: "left" or "right": of the two main persons, the one further there in the picture.
         timeline: Of the video, where it is known already.
-        on_warning: Called with what could not be decoded.
+        on_warning: Called with what could not be decoded, and with how many detections are of other persons.
         on_detection: Called in the first pass with the number of frames looked through so far.
 
     Raises:
@@ -91,6 +96,11 @@ def face_crops(
         path, detect_every=detect_every, min_confidence=min_confidence, timeline=timeline, on_detection=on_detection
     )
     person = main_person(tracks, side)
+    if on_warning and side is None and (unused := _share_without(tracks, person)) >= NOTABLE_SHARE:
+        on_warning(
+            f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than the one "
+            "followed, and not used"
+        )
     landmarks, confidence = interpolate_faces(person, timeline.frames, longest_gap=2 * detect_every)
     following = 0
     frames = read_video(path, timeline=timeline, wanted=lambda i: bool(confidence[i] > 0), on_warning=on_warning)
@@ -145,20 +155,45 @@ def associate(tracks: list[FaceTrack], index: int, faces: list[Face], *, step: i
     return [FaceTrack([index], [faces[f]]) for f in sorted(unclaimed)]
 
 
-def main_person(tracks: list[FaceTrack], side: Side | None = None) -> FaceTrack | None:
-    """The track of the greatest weight; with `side`, the one further there of the two greatest."""
+def main_person(tracks: list[FaceTrack], side: Side | None = None) -> list[FaceTrack]:
+    """The stretches of detections that make up the main person, in order of time.
+
+    A cut or a long absence breaks a person's detections into several stretches. Taken are the one of the greatest
+    weight (area of the face summed over the detections) and then, by descending weight, every further one that
+    overlaps none already taken in time. So whoever is seen while the person followed so far is not, is followed then.
+    With `side`, it is one stretch alone: of the two of the greatest weight, the one further there in the picture.
+    """
     ranked = sorted(tracks, key=lambda track: (-track.weight, track.indices[0]))
-    if side is None or len(ranked) < 2:
-        return ranked[0] if ranked else None
-    return (min if side == "left" else max)(ranked[:2], key=lambda track: track.centre_x)
+    if side is not None and ranked:
+        return [(min if side == "left" else max)(ranked[:2], key=lambda track: track.centre_x)]
+    taken: list[FaceTrack] = []
+    for track in ranked:
+        if not any(track.overlaps(other) for other in taken):
+            taken.append(track)
+    return sorted(taken, key=lambda track: track.indices[0])
 
 
-def interpolate_faces(track: FaceTrack | None, frames: int, *, longest_gap: int) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (N, 5, 2) and confidence (N,) float32 of every frame; confidence 0 where there is no face."""
+def _share_without(tracks: Sequence[FaceTrack], used: Sequence[FaceTrack]) -> float:
+    """Share of all detections that are in none of the used stretches."""
+    every, kept = (sum(len(track.indices) for track in some) for some in (tracks, used))
+    return 1 - kept / every if every else 0.0
+
+
+def interpolate_faces(
+    stretches: Sequence[FaceTrack], frames: int, *, longest_gap: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (N, 5, 2) and confidence (N,) float32 of every frame; confidence 0 where there is no face.
+
+    From one stretch to the next nothing is interpolated: there may be a cut between them.
+    """
     landmarks = np.zeros((frames, 5, 2), np.float32)
     confidence = np.zeros(frames, np.float32)
-    if track is None:
-        return landmarks, confidence
+    for stretch in stretches:
+        _interpolate(stretch, landmarks, confidence, longest_gap)
+    return landmarks, confidence
+
+
+def _interpolate(track: FaceTrack, landmarks: np.ndarray, confidence: np.ndarray, longest_gap: int) -> None:
     at = np.array(track.indices)
     points = np.stack([face.landmarks for face in track.faces]).reshape(len(at), 10)
     scores = np.array([face.confidence for face in track.faces])
@@ -168,7 +203,6 @@ def interpolate_faces(track: FaceTrack | None, frames: int, *, longest_gap: int)
     kept = every[near]
     landmarks[kept] = np.stack([np.interp(kept, at, points[:, k]) for k in range(10)], axis=1).reshape(-1, 5, 2)
     confidence[kept] = np.interp(kept, at, scores)
-    return landmarks, confidence
 
 
 def _without_face(timeline: Timeline, start: int, stop: int) -> Iterator[FaceCrop]:

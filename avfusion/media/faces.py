@@ -69,7 +69,9 @@ class FaceDetector:
         """Faces in an (H, W, 3) uint8 RGB image, the most confident first."""
         height, width = rgb.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        image = rgb if scale == 1 else _resized(rgb, round(width * scale), round(height * scale))
+        # A strip of a few pixels would scale down to none.
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = rgb if scale == 1 else _resized(rgb, *size)
         ratio = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
         boxes = self._propose(image)
         boxes = self._refine(image, boxes)

@@ -48,7 +48,7 @@ def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMIT
             is instead), unreadable, or beyond the limits on streams, pixels and duration. Errors of FFmpeg inside
             the block become BadInputErrors too.
     """
-    file = _regular_file(path)
+    file = check_media_file(path)
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": CONTAINERS,
@@ -67,23 +67,31 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
     """The main video stream; cover art is none.
 
     Raises:
-        BadInputError: there is no video stream.
+        BadInputError: there is no video stream, or no decoder for it.
     """
     streams = {s.index: s for s in container.streams.video if not s.disposition & Disposition.attached_pic}
     best = container.streams.best("video")
     if streams:
-        return streams.get(best.index if best else -1) or next(iter(streams.values()))
+        chosen = streams.get(best.index if best else -1) or next(iter(streams.values()))
+        if chosen.codec_context is None:
+            raise BadInputError(f"{path}: there is no decoder for its video stream: convert it, for example to H.264")
+        return chosen
     found = ", ".join(stream.type for stream in container.streams) or "nothing"
     raise BadInputError(f"{path} has no video stream (found: {found})")
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The main audio stream, or None."""
+    """The main audio stream, or None; its `codec_context` is None where there is no decoder for it."""
     best = container.streams.best("audio")
     return best if isinstance(best, AudioStream) else None
 
 
-def _regular_file(path: str | os.PathLike[str]) -> Path:
+def check_media_file(path: str | os.PathLike[str]) -> Path:
+    """The absolute path of a local regular file that may be read and is not empty; its content is not looked at.
+
+    Raises:
+        BadInputError: it is a URL, missing, a folder, a device, pipe or socket, not readable, or empty.
+    """
     text = os.fspath(path)
     file = Path(text)
     if not file.exists():
@@ -110,7 +118,7 @@ def _check_limits(container: InputContainer, path: str | os.PathLike[str], limit
     if seconds > limits.duration_s:
         raise BadInputError(f"{path} lasts {seconds / 3600:.1f} h, allowed are {limits.duration_s / 3600:g} h: cut it")
     for stream in container.streams.video:
-        if stream.width * stream.height > limits.pixels:
+        if stream.codec_context is not None and stream.width * stream.height > limits.pixels:
             raise BadInputError(
                 f"{path} has frames of {stream.width}x{stream.height}, allowed are {limits.pixels} pixels: scale it"
             )

@@ -32,8 +32,8 @@ class Timeline:
         stamps: Raw presentation stamp of each frame (the stream's ticks), where they identify frames, else None.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When it ends.
-        audio_rate: Samples per second of the audio stream, 0 without one.
-        audio_channels: Its channels, 0 without one.
+        audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
+        audio_channels: Its channels, likewise.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
         warnings: What was repaired or looks wrong.
@@ -92,7 +92,8 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
             raise BadInputError(f"{path} lasts {end / 3600:.1f} h, allowed are {limits.duration_s / 3600:g} h: cut it")
         # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
         guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
-        sounds = audio if packets.audio_start_s is not None else None
+        # Without a decoder there is a stream, but nothing is known of it.
+        sounds = audio if packets.audio_start_s is not None and audio and audio.codec_context else None
         return Timeline(
             times_s=times,
             end_s=end,

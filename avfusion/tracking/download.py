@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from avfusion.errors import BadInputError
-from avfusion.tracking.registry import CHAMPION, REGISTERED_MODEL
+from avfusion.tracking.registry import CHAMPION, REGISTERED_MODEL, champion_version
 from avfusion.tracking.store import configure, database_path, store_errors, tracking_uri
 
 SCHEMES = ("models:/", "runs:/")
@@ -39,11 +39,5 @@ def champion_uri(root: Path, name: str = REGISTERED_MODEL) -> str | None:
     if uri == f"sqlite:///{database_path(root)}" and not database_path(root).is_file():
         return None
     with store_errors():
-        client = MlflowClient(configure(root))
-        try:
-            client.get_model_version_by_alias(name, CHAMPION)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-    return f"models:/{name}@{CHAMPION}"
+        champion = champion_version(MlflowClient(configure(root)), name)
+    return f"models:/{name}@{CHAMPION}" if champion is not None else None

@@ -1,8 +1,13 @@
-"""The registered model: every trained model once, and which version is the champion."""
+"""The registered model: every trained model once, and which version is the champion.
+
+A store decides on a model when it registers it, against the champion that it has then, so two stores may decide
+differently. reports/register/model_version.json, which DVC carries from clone to clone, holds the decision of the store
+that registered the model first; `.avfusion/registration.json`, which `ensure_registered` writes, that of this store.
+"""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +16,21 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from avfusion.atomic import write_json
 from avfusion.errors import BadInputError
 from avfusion.inference.model_folder import ModelFolder
 from avfusion.project import project_root
 from avfusion.tracking.model import DIGEST_TAG, find_logged_model, log_fusion_model
 from avfusion.tracking.runs import tracked_run
-from avfusion.tracking.store import configure, ensure_experiment, store_errors
+from avfusion.tracking.store import configure, ensure_experiment, is_missing, store_errors
 
 REGISTERED_MODEL = "avfusion"
 CHAMPION, CHALLENGER = "champion", "challenger"
 SCORES = ("ccc_valence", "ccc_arousal", "ccc_mean")
+REGISTRATION = ".avfusion/registration.json"
 _TAG = "avfusion."
+_RECORD_TAG = _TAG + "record"
+_ALIAS_TAG = _TAG + "alias"  # `set`: the version has had its alias, wherever that is now
 
 
 @dataclass(frozen=True)
@@ -32,10 +41,11 @@ class Registration:
         digest: of the model's files.
         validation: digest of the validation corpus that the scores belong to; "" where unknown.
         metrics: pooled CCCs on it.
-        decision: `champion` or `challenger`, as decided when it was registered.
+        decision: `champion` or `challenger`, as this store decided when it registered the model.
         reason: why.
         version: the version number in this store.
         created: whether this call registered it.
+        aliases: of the version now; without `decision` where another version has taken it over.
     """
 
     digest: str
@@ -45,9 +55,10 @@ class Registration:
     reason: str
     version: str
     created: bool
+    aliases: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """What depends on the model alone, not on the store that it is in."""
+        """What was decided, without the numbers that only this store knows."""
         return {
             "model_digest": self.digest,
             "validation_corpus": self.validation,
@@ -68,7 +79,9 @@ def ensure_registered(
 
     The model that training logged is registered; where the store has none (a model pulled from DVC), it is logged by a
     run of its own. It becomes `champion` only if nothing is, or if it scores a higher mean CCC than the champion on the
-    same validation corpus; else it becomes `challenger`. Decision and reason are kept as tags of the version.
+    same validation corpus; else it becomes `challenger`. Decision and reason are kept as tags of the version, and
+    written with its number and aliases to `.avfusion/registration.json`. A registration that was interrupted before the
+    alias was set is completed by the next call, against the champion of then.
 
     Args:
         metrics: contents, or path, of `reports/evaluate/metrics.json`; default: that of the project.
@@ -81,7 +94,8 @@ def ensure_registered(
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock), store_errors():
         client = MlflowClient(configure(root))
-        if (known := find_version(client, name, digest)) is not None:
+        known = find_version(client, name, digest)
+        if known is not None:
             registration = _read(known)
         else:
             scores = _validation_scores(root / "reports/evaluate/metrics.json" if metrics is None else metrics, folder)
@@ -95,7 +109,11 @@ def ensure_registered(
                 run_id,
                 Registration(digest, validation, scores, decision, reason, version="", created=True),
             )
-        _point_alias(client, name, registration)
+        if known is None or _ALIAS_TAG not in known.tags:
+            registration = _point_alias(client, name, registration)
+        registration = replace(registration, aliases=_aliases(client, name, registration.version))
+    here = {"name": name, "version": registration.version, "aliases": registration.aliases}
+    write_json(root / REGISTRATION, registration.record() | here)
     return registration
 
 
@@ -121,6 +139,16 @@ def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion |
     return found[0] if found else None
 
 
+def champion_version(client: MlflowClient, name: str) -> ModelVersion | None:
+    """The version with the alias `champion`, None where there is none."""
+    try:
+        return client.get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if is_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE":  # no such model; no such alias
+            return None
+        raise
+
+
 def validation_digest(folder: ModelFolder) -> str:
     """Digest of the validation corpus that the model was chosen on, from its config; "" where it says none."""
     corpus = folder.config.get("corpus") or {}
@@ -144,10 +172,8 @@ def _validation_scores(metrics: str | Path | Mapping[str, Any], folder: ModelFol
 
 
 def _champion(client: MlflowClient, name: str) -> Registration | None:
-    try:
-        return _read(client.get_model_version_by_alias(name, CHAMPION))
-    except MlflowException:
-        return None
+    version = champion_version(client, name)
+    return None if version is None else _read(version)
 
 
 def _logged_model(
@@ -171,14 +197,14 @@ def _create(client: MlflowClient, name: str, uri: str, run_id: str | None, regis
         source=uri,
         run_id=run_id,
         model_id=uri.removeprefix("models:/"),
-        tags={DIGEST_TAG: registration.digest, _TAG + "record": json.dumps(registration.record(), sort_keys=True)},
-        description=f"{registration.decision}: {registration.reason}",
+        tags={DIGEST_TAG: registration.digest, _RECORD_TAG: _record_text(registration)},
+        description=_description(registration),
     )
-    return Registration(**{**vars(registration), "version": str(version.version)})
+    return replace(registration, version=str(version.version))
 
 
 def _read(version: ModelVersion) -> Registration:
-    record = json.loads(version.tags.get(_TAG + "record", "{}"))
+    record = json.loads(version.tags.get(_RECORD_TAG, "{}"))
     return Registration(
         digest=version.tags.get(DIGEST_TAG, ""),
         validation=record.get("validation_corpus", ""),
@@ -190,11 +216,34 @@ def _read(version: ModelVersion) -> Registration:
     )
 
 
-def _point_alias(client: MlflowClient, name: str, registration: Registration) -> None:
-    """Set the alias of a new version, or the one that an interrupted registration left unset; move no other."""
+def _point_alias(client: MlflowClient, name: str, registration: Registration) -> Registration:
+    """Give a version its alias, and note that it has had it: the last steps of a registration.
+
+    After an interruption another version may be champion, so the decision is taken again.
+    """
+    version = registration.version
+    if registration.decision not in _aliases(client, name, version):
+        decision, reason = decide(registration.metrics, registration.validation, _champion(client, name))
+        if (decision, reason) != (registration.decision, registration.reason):
+            registration = replace(registration, decision=decision, reason=reason)
+            client.set_model_version_tag(name, version, _RECORD_TAG, _record_text(registration))
+            client.update_model_version(name, version, _description(registration))
+        client.set_registered_model_alias(name, decision, version)
+    client.set_model_version_tag(name, version, _ALIAS_TAG, "set")
+    return registration
+
+
+def _aliases(client: MlflowClient, name: str, version: str) -> tuple[str, ...]:
     aliases = client.get_registered_model(name).aliases
-    if registration.created or registration.decision not in aliases:
-        client.set_registered_model_alias(name, registration.decision, registration.version)
+    return tuple(sorted(alias for alias, holder in aliases.items() if str(holder) == version))
+
+
+def _record_text(registration: Registration) -> str:
+    return json.dumps(registration.record(), sort_keys=True)
+
+
+def _description(registration: Registration) -> str:
+    return f"{registration.decision}: {registration.reason}"
 
 
 def _shown(score: float | None) -> str:

@@ -15,9 +15,9 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from avfusion.project import project_root
-from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, store_errors
+from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, is_missing, store_errors
 
-__all__ = ["EXPERIMENT", "TrackedRun", "configure", "flatten", "provenance_tags", "tracked_run"]
+__all__ = ["EXPERIMENT", "TrackedRun", "configure", "flatten", "provenance_tags", "run_exists", "tracked_run"]
 
 BATCH = 100  # MLflow's limit of params and tags per request
 DIGEST_LENGTH = 36  # MLflow's limit of a data set's digest
@@ -30,14 +30,19 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
         self.root = root
-        self._params = set(client.get_run(run_id).data.params)
+        self._params = dict(client.get_run(run_id).data.params)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters, nested mappings flattened with dots.
 
-        MLflow keeps a parameter's first value for good; a continued run keeps those it began with.
+        MLflow keeps a parameter's first value for good; a continued run keeps those it began with, and where one has
+        another value now, the tag `resumed.params` says so.
         """
-        new = {key: _text(value) for key, value in flatten(params).items() if key not in self._params}
+        given = {key: _text(value) for key, value in flatten(params).items()}
+        new = {key: value for key, value in given.items() if key not in self._params}
+        changed = {key: value for key, value in given.items() if self._params.get(key, value) != value}
+        if changed:
+            self.set_tags({"resumed.params": json.dumps(changed, sort_keys=True)})
         entries = [Param(key, value) for key, value in new.items()]
         for start in range(0, len(entries), BATCH):
             self.client.log_batch(self.run_id, params=entries[start : start + BATCH])
@@ -93,7 +98,8 @@ def tracked_run(
     """Open a run: new, or the unfinished `run_id` where the store still has it.
 
     It is the process's active MLflow run inside the block and ends FINISHED, or FAILED when the block raises. A run
-    whose process was killed stays RUNNING in the store and is continued here by its id.
+    whose process was killed stays RUNNING in the store and is continued here by its id. Its provenance tags stay those
+    of the code that it began with; `resumed.git.commit` names the commit that continued it last.
 
     Args:
         parent: the run, or its id, under which this one is shown.
@@ -104,7 +110,8 @@ def tracked_run(
     nested = mlflow.active_run() is not None or parent_id is not None
     with store_errors():
         client = MlflowClient(configure(root))
-        if run_id is not None and _exists(client, run_id):
+        resumed = run_id is not None and run_exists(client, run_id)
+        if resumed:
             active = mlflow.start_run(run_id=run_id, nested=nested)
         else:
             experiment_id = ensure_experiment(client, root, experiment)
@@ -113,9 +120,22 @@ def tracked_run(
             )
     with active:
         run = TrackedRun(client, active.info.run_id, root)
-        run.set_tags(provenance_tags(root) | dict(tags or {}))
+        origin = provenance_tags(root)
+        if resumed:
+            origin = {f"resumed.{key}": value for key, value in origin.items() if key == "git.commit"}
+        run.set_tags(origin | dict(tags or {}))
         run.log_params(params or {})
         yield run
+
+
+def run_exists(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store has the run, and not as a deleted one."""
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
+    except MlflowException as error:
+        if is_missing(error):
+            return False
+        raise
 
 
 def provenance_tags(root: Path) -> dict[str, str]:
@@ -150,13 +170,6 @@ def _text(value: object) -> str:
     if isinstance(value, Mapping | Sequence) or value is None or isinstance(value, bool):
         return json.dumps(value, sort_keys=True, default=str)
     return str(value)
-
-
-def _exists(client: MlflowClient, run_id: str) -> bool:
-    try:
-        return bool(client.get_run(run_id).info.lifecycle_stage == "active")
-    except MlflowException:
-        return False
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -13,6 +13,7 @@ from avfusion.project import project_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "avfusion"
 
@@ -64,6 +65,11 @@ def store_errors() -> Iterator[None]:
     except (MlflowException, SQLAlchemyError) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise AVFusionError(f"the MLflow store cannot be used: {reason}") from error
+
+
+def is_missing(error: "MlflowException") -> bool:
+    """Whether the store answered that it has no such thing, rather than that it cannot be asked."""
+    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
 
 def ensure_experiment(client: "MlflowClient", root: Path, name: str = EXPERIMENT) -> str:

@@ -1,17 +1,20 @@
 """The runs of one training: a parent, a nested run per model, found again after an interruption and by `evaluate`."""
 
 import json
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from avfusion.atomic import write_json
 from avfusion.tracking.model import log_fusion_model
-from avfusion.tracking.runs import TrackedRun, configure, tracked_run
+from avfusion.tracking.runs import TrackedRun, configure, run_exists, tracked_run
+from avfusion.tracking.store import is_missing, store_errors
 
 
 class TrainingRuns:
@@ -22,6 +25,7 @@ class TrainingRuns:
         params: of every run.
         tags: of every run.
         datasets: name → (digest, path, use) of the data that every run reads.
+        label: what tells this training from others where runs are compared; ends the runs' names.
     """
 
     def __init__(
@@ -31,9 +35,11 @@ class TrainingRuns:
         params: Mapping[str, object],
         tags: Mapping[str, str],
         datasets: Mapping[str, tuple[str, Path, str]],
+        label: str = "",
     ) -> None:
         self.root, self.book = root, book
         self.params, self.tags, self.datasets = params, tags, datasets
+        self.label = label
         self.ids: dict[str, str] = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
         self.uris: dict[str, str] = {}
 
@@ -53,7 +59,8 @@ class TrainingRuns:
     @contextmanager
     def _open(self, name: str, parent: str | None) -> Iterator[TrackedRun]:
         known = self.ids.get(name)
-        with tracked_run(name, run_id=known, parent=parent, params=self.params, tags=self.tags, root=self.root) as run:
+        title = f"{name}, {self.label}" if self.label else name
+        with tracked_run(title, run_id=known, parent=parent, params=self.params, tags=self.tags, root=self.root) as run:
             if run.run_id != known:
                 self.ids[name] = run.run_id
                 write_json(self.book, self.ids)
@@ -76,33 +83,65 @@ class TrainingRuns:
         return {"parent": self.ids["train"], "runs": runs, "inputs": dict(digests)}
 
 
+def discard_other_trainings(root: Path, folder: Path, kept: Path) -> None:
+    """Delete the work of trainings with other parameters or inputs; runs that they left running end as KILLED.
+
+    Args:
+        folder: holds a folder per training, its `run.json` inside; what is no folder stays.
+        kept: the training to keep.
+    """
+    for other in sorted(folder.iterdir()):
+        if other == kept or other.is_symlink() or not other.is_dir():
+            continue
+        book = other / "run.json"
+        if book.is_file():
+            _end_runs(root, json.loads(book.read_text(encoding="utf-8")).values())
+        shutil.rmtree(other)
+
+
+def _end_runs(root: Path, run_ids: Iterable[str]) -> None:
+    running, killed = (RunStatus.to_string(status) for status in (RunStatus.RUNNING, RunStatus.KILLED))
+    with store_errors():
+        client = MlflowClient(configure(root))
+        for run_id in run_ids:
+            try:
+                if client.get_run(run_id).info.status == running:
+                    client.set_terminated(run_id, killed)
+            except MlflowException as error:
+                if not is_missing(error):
+                    raise
+
+
 def log_evaluation(
-    root: Path, record: Path, metrics: Mapping[str, Mapping[str, Any]], pictures: Mapping[str, list[Path]]
+    root: Path, record: Path, metrics: Mapping[str, Mapping[str, Any]], files: Mapping[str, list[Path]]
 ) -> list[str]:
-    """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and pictures to the runs of a training.
+    """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and files to the runs of a training.
 
     Args:
         record: reports/train/run.json.
         metrics: contents of reports/evaluate/metrics.json.
-        pictures: files by model.
+        files: pictures and facts by model.
 
     Returns:
-        Models whose run is in the store; the others were trained elsewhere.
+        Models whose run is in the store; the others were trained elsewhere, or their runs were deleted.
+
+    Raises:
+        AVFusionError: the store cannot be used.
     """
     if not record.is_file():
         return []
-    client = MlflowClient(configure(root))
     logged = []
-    for name, entry in json.loads(record.read_text(encoding="utf-8"))["runs"].items():
-        try:
-            client.get_run(entry["run_id"])
-        except MlflowException:
-            continue
-        run = TrackedRun(client, entry["run_id"], root)
-        run.log_metrics({key: value for split in metrics for key, value in _flat(split, metrics[split].get(name, {}))})
-        for picture in pictures.get(name, []):
-            run.log_artifact(picture, "evaluate")
-        logged.append(name)
+    with store_errors():
+        client = MlflowClient(configure(root))
+        for name, entry in json.loads(record.read_text(encoding="utf-8"))["runs"].items():
+            if not run_exists(client, entry["run_id"]):
+                continue
+            run = TrackedRun(client, entry["run_id"], root)
+            scores = {split: metrics[split].get(name, {}) for split in metrics}
+            run.log_metrics({key: value for split in scores for key, value in _flat(split, scores[split])})
+            for path in files.get(name, []):
+                run.log_artifact(path, "evaluate")
+            logged.append(name)
     return logged
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from avfusion.atomic import write_text
 from avfusion.backbones.feature_files import STREAMS, audio_transform, clip_geometry
 from avfusion.backbones.registry import build_backbone
-from avfusion.backbones.weights import save_backbone
+from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.config import Params
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
@@ -51,7 +52,8 @@ def train_backbones(
     Args:
         tracks: all of the corpus; those of train and val are used.
         params: sections common, geometry, audio and backbones.
-        work: folder of the checkpoints, from which a broken training goes on.
+        work: folder of the checkpoints, from which a broken training goes on; when both streams are trained, those of
+            other parameters or inputs are deleted.
     """
     tasks = [(stream, BackboneTask(root, tuple(tracks), params, work, stream, device)) for stream in reversed(STREAMS)]
     execution = params.execution
@@ -64,6 +66,10 @@ def train_backbones(
     write_text(root / "reports" / "backbones" / "history.csv", history_csv(trainings))
     for stream, training in trainings.items():
         log_history(logger or NullLogger(), stream, training)
+    current = {read_backbone_record(root / "models" / "backbones", stream).provenance["training"] for stream in STREAMS}
+    for folder in work.iterdir() if work.is_dir() else ():
+        if folder.is_dir() and folder.name not in current:
+            shutil.rmtree(folder)
     return trainings
 
 
@@ -85,7 +91,7 @@ def train_backbone(task: BackboneTask) -> BackboneTraining:
     settings = params.backbones.visual if stream == "visual" else params.backbones.audio
     precision = resolve_precision(params.backbones.amp, task.device)
     print(f"{stream} backbone: {settings.name}, amp {precision.name} ({precision.reason})", flush=True)
-    digest = training_fingerprint(root, task.tracks, params, stream, precision.name)
+    digest = training_fingerprint(root, task.tracks, params, stream, precision.name, task.device)
     make_deterministic(params.common.threads)
     torch.manual_seed(params.backbones.seed)  # of the initial weights
     backbone = build_backbone(
@@ -160,8 +166,10 @@ def log_history(logger: RunLogger, stream: str, training: BackboneTraining) -> N
         logger.log_metrics(metrics, step=int(row["epoch"]))
 
 
-def training_fingerprint(root: Path, tracks: Sequence[Track], params: Params, stream: str, precision: str) -> str:
-    """Digest of everything that decides one stream's weights: contents of its inputs, parameters, code version."""
+def training_fingerprint(
+    root: Path, tracks: Sequence[Track], params: Params, stream: str, precision: str, device: str
+) -> str:
+    """Digest of everything that decides one stream's weights: inputs, parameters, code version, type of device."""
     settings = params.backbones.visual if stream == "visual" else params.backbones.audio
     inputs = {}
     for track in sorted(tracks, key=lambda track: track.track):
@@ -189,6 +197,7 @@ def training_fingerprint(root: Path, tracks: Sequence[Track], params: Params, st
         output=params.backbones.output,
         precision=precision,
         threads=params.common.threads,
+        device=torch.device(device).type,
     )
 
 

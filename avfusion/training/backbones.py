@@ -21,7 +21,7 @@ from avfusion.evaluation.ccc import ccc
 from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
-from avfusion.training.precision import Precision
+from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 
@@ -96,12 +96,14 @@ class BackboneTrainer:
         self.optimiser = torch.optim.AdamW(backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
+        self._skipped = 0  # steps in a row that float16 overflow left out
 
     def fit(self) -> BackboneTraining:
         """Train, stop early, and leave the weights of the best epoch in the backbone, in evaluation mode.
 
         Raises:
-            AVFusionError: too few labelled clips, or a loss that is not a number (the last checkpoint stays).
+            AVFusionError: too few labelled clips; or a loss, a gradient or a validation prediction that is not finite
+                (the last checkpoint stays).
         """
         stream = self.backbone.stream
         if self.params.epochs and min(len(self.train.targets), len(self.val.targets)) < 2:
@@ -129,12 +131,24 @@ class BackboneTrainer:
 
     def score(self, clips: Clips) -> tuple[float, float]:
         """Pooled CCC of valence and arousal of the head over clips, without augmentation."""
+        return _scores(self._predict(clips), clips.targets)
+
+    def _predict(self, clips: Clips) -> np.ndarray:
+        """Predictions (M, 2) of the head, without augmentation."""
         self.backbone.eval()
         predictions = np.zeros_like(clips.targets)
         for batch in batches(clips, np.arange(len(clips.targets)), self.params.batch_size):
             with torch.inference_mode():
                 predictions[batch] = self._forward(self.prepare(clips.load(batch), None)).cpu().numpy()
-        return _scores(predictions, clips.targets)
+        return predictions
+
+    def _validate(self, epoch: int) -> tuple[float, float]:
+        """`score` of the validation clips, refused where it is not finite."""
+        predictions = self._predict(self.val)
+        broken = np.flatnonzero(~np.isfinite(predictions + self.val.targets).all(axis=1))
+        if len(broken):
+            raise self._broken("the validation score", epoch, f"after epoch {epoch}", self.val.names(broken))
+        return _scores(predictions, self.val.targets)
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         size = self.params.batch_size
@@ -147,21 +161,15 @@ class BackboneTrainer:
         order = sampler.permutation(len(plan))[: self.steps]
         self.backbone.train()
         losses, predictions = [], []
-        for step in order:
-            clips = self.prepare(self.train.load(plan[step]), generator)
-            loss, output = self._step(clips, torch.from_numpy(self.train.targets[plan[step]]).to(self.device))
-            if not math.isfinite(loss):
-                raise AVFusionError(
-                    f"{self.backbone.stream} backbone: the loss is {loss} in epoch {epoch}: lower "
-                    f"backbones.{self.backbone.stream}.lr, or set backbones.amp to off"
-                )
+        for step, number in enumerate(order, start=1):
+            loss, output = self._step(plan[number], generator, epoch, step)
             losses.append(loss)
             predictions.append(output)
         rate = float(self.optimiser.param_groups[0]["lr"])
         for _ in range(self.steps - len(order)):
             self.schedule.step()  # the cycle is laid out for full epochs
-        seen = np.concatenate([self.train.targets[plan[step]] for step in order])
-        train, val = _scores(np.concatenate(predictions), seen), self.score(self.val)
+        seen = np.concatenate([self.train.targets[plan[number]] for number in order])
+        train, val = _scores(np.concatenate(predictions), seen), self._validate(epoch)
         return {
             "epoch": epoch,
             "lr": rate,
@@ -173,15 +181,38 @@ class BackboneTrainer:
             "val_ccc_mean": sum(val) / 2,
         }
 
-    def _step(self, clips: Tensor, targets: Tensor) -> tuple[float, np.ndarray]:
+    def _step(self, batch: np.ndarray, generator: torch.Generator, epoch: int, step: int) -> tuple[float, np.ndarray]:
+        """One optimiser step on the clips `batch` (B,); returns the loss and the predictions (B, 2)."""
+        clips = self.prepare(self.train.load(batch), generator)
+        targets = torch.from_numpy(self.train.targets[batch]).to(self.device)
+        where = f"at epoch {epoch}, step {step}"
         predictions = self._forward(clips)
         loss = ccc_loss(predictions, targets, torch.ones(len(targets), dtype=torch.bool, device=self.device))
+        if not math.isfinite(loss.item()):
+            raise self._broken("the loss", epoch, where, self.train.names(batch))
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        gradients = [weight.grad for weight in self.backbone.parameters() if weight.grad is not None]
+        # The scaler itself leaves out a step whose float16 gradients overflowed, and lowers the scale.
+        overflow = not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+        self._skipped = self._skipped + 1 if overflow else 0
+        if overflow and (not self.precision.scales_loss or self._skipped > MAX_SKIPPED_STEPS):
+            raise self._broken("a gradient", epoch, where, self.train.names(batch))
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.schedule.step()
         return loss.item(), predictions.detach().float().cpu().numpy()
+
+    def _broken(self, what: str, epoch: int, where: str, names: list[str]) -> AVFusionError:
+        stream = self.backbone.stream
+        tracks = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+        saved = self.checkpoints is not None and epoch > 1
+        kept = f"; the checkpoint of epoch {epoch - 1} is kept in {self.checkpoints}" if saved else ""
+        return AVFusionError(
+            f"{stream} backbone: {what} is not finite {where} (tracks {tracks}){kept}: lower backbones.{stream}.lr, or "
+            "set backbones.amp to off"
+        )
 
     def _forward(self, clips: Tensor) -> Tensor:
         """Prepared clips → predictions (B, 2) float32."""

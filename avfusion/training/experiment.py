@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from avfusion.config import Geometry, Train
+from avfusion.config import Frames, Geometry, Train
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.ccc import ccc
 from avfusion.evaluation.plots.curves import plot_curves
-from avfusion.evaluation.predictions import predict_frames
+from avfusion.evaluation.predictions import predict_track
 from avfusion.evaluation.report import write_csv, write_report
 from avfusion.evaluation.track_predictions import TARGETS
 from avfusion.fingerprints import file_digest, fingerprint
@@ -119,7 +119,7 @@ def model_names(config: Train) -> list[str]:
     Raises:
         BadInputError: a name that is no fusion model.
     """
-    names = list(dict.fromkeys((config.model, *config.baselines)))
+    names: list[str] = list(dict.fromkeys((config.model, *config.baselines)))
     for name in names:
         if name not in FUSION_MODELS:
             key = "train.model" if name == config.model else "train.baselines"
@@ -131,6 +131,7 @@ def train_models(
     inputs: TrainingInputs,
     config: Train,
     geometry: Geometry,
+    frames: Frames,
     *,
     corpus_name: str,
     root: Path,
@@ -143,6 +144,7 @@ def train_models(
     """Train all models, one after the other, and write models/ and reports/train/ below `root`.
 
     Args:
+        frames: how the crops behind the features were made; the models carry it, training does not depend on it.
         work: folder of the checkpoints, one folder per model.
         digest: `training_fingerprint` of all this.
         open_run: gives the run that a model's training is logged to.
@@ -152,6 +154,7 @@ def train_models(
     facts = {
         "feature_spec": inputs.feature_spec.to_dict(),
         "geometry": geometry.model_dump(mode="json"),
+        "frames": frames.model_dump(mode="json", exclude={"contact_sheets"}),
         "inference": config.inference,
         "corpus": {"name": corpus_name, "validation_digest": inputs.digests["validation_corpus"]},
     }
@@ -199,7 +202,7 @@ def split_scores(
     model: FusionModel, tracks: Sequence[TrackData], geometry: Geometry, stride: int, config: Train
 ) -> dict[str, float | None]:
     """Pooled CCC of every labelled frame of the tracks: valence, arousal and their mean."""
-    predictions = [predict_frames(model, track, geometry, stride, config.inference)[track.valid] for track in tracks]
+    predictions = [predict_track(model, track, geometry, stride, config.inference)[track.valid] for track in tracks]
     pooled, labels = np.concatenate(predictions), np.concatenate([track.labels[track.valid] for track in tracks])
     if len(pooled) < 2:
         return dict.fromkeys((*(f"ccc_{target}" for target in TARGETS), "ccc_mean"))

@@ -18,13 +18,13 @@ from avfusion.config import Geometry, Train
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.predictions import predict_frames
+from avfusion.evaluation.predictions import predict_track
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import build_fusion, model_options
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
-from avfusion.training.precision import Precision, resolve_precision
+from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision, resolve_precision
 from avfusion.training.schedule import LearningRate
 from avfusion.training.sequences import Batch, SequenceData
 
@@ -35,7 +35,6 @@ HISTORY_COLUMNS = (
     "lr",
     *(f"{split}_ccc_{name}" for split in ("train", "val") for name in ("valence", "arousal", "mean")),
 )
-MAX_SKIPPED_STEPS = 20  # float16 steps in a row that overflow: then the loss scale cannot be the reason
 
 
 @dataclass
@@ -228,7 +227,7 @@ class FusionTraining:
 
     def _validate(self, model: FusionModel) -> dict[str, float]:
         """CCC over every labelled frame of the validation tracks, pooled."""
-        predictions = [predict_frames(model, track, self.geometry, self.stride, self.config.inference)[track.valid]
+        predictions = [predict_track(model, track, self.geometry, self.stride, self.config.inference)[track.valid]
                        for track in self.validation]  # fmt: skip
         labels = [track.labels[track.valid] for track in self.validation]
         return _scores("val", np.concatenate(predictions), np.concatenate(labels))

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
+MAX_SKIPPED_STEPS = 20
+"""Float16 steps in a row whose gradients may overflow; after more of them, the loss scale cannot be the reason."""
+
 
 @dataclass(frozen=True)
 class Precision:

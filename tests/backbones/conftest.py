@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from avfusion.backbones.registry import build_backbone
+from avfusion.corpora.table import Track
+from avfusion.data.audio import write_audio
 from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
-from avfusion.data.frames import encode_crop
+from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.data.labelled_tracks import LabelledTrack
+from avfusion.data.labels import LabelTable, write_labels
 
 RATE = 44100
 
@@ -92,6 +95,34 @@ def models_with():
 @pytest.fixture
 def track_maker():
     return make_track
+
+
+@pytest.fixture
+def project(tmp_path, track_maker):
+    """Stores of three labelled tracks, and params that train for one short epoch."""
+    for folder in ("frames", "audio", "labels"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    tracks = []
+    for index, (name, split) in enumerate({"a": "train", "b": "train", "c": "val"}.items()):
+        made = track_maker(name, index, frames=50)
+        rows = (FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(made.time_s, made.jpegs, strict=True)))
+        write_frames(tmp_path / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
+        write_audio(tmp_path / "data" / "audio" / f"{name}.wav", made.sound / 32768, f"sound of {name}")
+        table = LabelTable(made.labels[:, 0], made.labels[:, 1], made.valid)
+        write_labels(table, tmp_path / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
+        tracks.append(Track(name, name, split, f"{name}.mp4", (), "", "", "", "", 50, 25.0, 2.0, True, 50, 50, ()))
+    short = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8, "width": 8}
+    sections = {
+        "common": {"threads": 1},
+        "geometry": {"fps": 25},
+        "audio": {},
+        "backbones": {
+            "visual": {"name": "narrow_r2plus1d", "input_size": 28} | short,
+            "audio": {"name": "narrow_resnet", "input_size": 64} | short,
+        },
+        "execution": {"executor": "serial", "workers": 1},
+    }
+    return tmp_path, tracks, sections
 
 
 @pytest.fixture(autouse=True)

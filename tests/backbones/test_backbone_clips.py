@@ -67,6 +67,16 @@ def test_clips_without_a_stream_are_no_samples(tracks):
     assert len(SoundClips([short], GEOMETRY, AudioTransform()).targets) == (begins < 0.5).sum()
 
 
+def test_clips_tell_their_tracks(tracks):
+    deaf = replace(tracks[0], name="deaf", sound=None)
+    visual = VisualClips([deaf, *tracks], GEOMETRY, VisualTransform(input_size=28))
+    assert visual.names(np.array([130, 3, 59, 119])) == ["deaf", "a", "b"]
+    assert visual.names(np.array([120, 164])) == ["b"]
+    sound = SoundClips([deaf, *tracks], GEOMETRY, AudioTransform())
+    assert sound.names(np.array([59])) == ["a"]
+    assert sound.names(np.array([60, 0])) == ["a", "b"]
+
+
 def test_crops_kept_as_jpegs_give_the_same_pixels(tracks):
     decoded, encoded = (VisualClips(tracks, GEOMETRY, VisualTransform(input_size=28), limit=n) for n in (2**30, 0))
     chosen = np.array([70, 3, 3, 59])

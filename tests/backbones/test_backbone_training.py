@@ -11,14 +11,12 @@ from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import load_backbone, read_backbone_record
 from avfusion.config import Backbone as BackboneParams
 from avfusion.config import check_params
-from avfusion.corpora.table import Track
-from avfusion.data.audio import write_audio
 from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
-from avfusion.data.frames import FrameRow, write_frames
 from avfusion.data.labels import LabelTable, write_labels
 from avfusion.errors import AVFusionError
 from avfusion.evaluation.ccc import ccc
+from avfusion.training import backbones
 from avfusion.training.backbone_runs import train_backbones
 from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
 from avfusion.training.logger import NullLogger
@@ -118,16 +116,35 @@ def test_it_stops_when_validation_gets_no_better(clips):
     assert len(training.history) == training.best_epoch + 1
 
 
-def test_a_loss_that_is_no_number_stops_it_and_keeps_the_checkpoint(clips, tmp_path):
+@pytest.mark.parametrize("what", ["the loss", "a gradient", "the validation score"])
+def test_what_is_not_finite_is_named_and_the_last_checkpoint_stays(what, clips, tmp_path, monkeypatch):
     first = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=InterruptingLogger(1))
     with pytest.raises(BrokenOffError):
         first.fit()
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    clips[0].targets[:] = np.nan
+    names = {"the loss": r"(\d, )*2(, 3)?", "a gradient": r"\d(, \d)*", "the validation score": "v"}[what]
+    where = "after epoch 2" if what == "the validation score" else r"at epoch 2, step \d"
+    again = trainer(clips, checkpoints=tmp_path, fingerprint="f")
+    if what == "the loss":
+        owned = [clip for clip in range(len(clips[0].targets)) if clips[0].names(np.array([clip])) == ["2"]]
+        clips[0].targets[owned] = np.nan
+    elif what == "a gradient":
+        loss, calls = backbones.ccc_loss, iter(range(100))
+
+        def breaking(*arguments):
+            value = loss(*arguments)
+            return value if next(calls) != 3 else (value - value.detach()).sqrt() + 1
+
+        monkeypatch.setattr(backbones, "ccc_loss", breaking)
+        where = "at epoch 2, step 4"
+    else:
+        prepare = again.prepare
+        again.prepare = lambda batch, generator: prepare(batch, generator) * (1 if generator else torch.nan)
+    kept = rf"; the checkpoint of epoch 1 is kept in {tmp_path}: lower backbones\.visual\.lr, or set backbones\.amp"
     with pytest.raises(
-        AVFusionError, match=r"visual backbone: the loss is nan in epoch 2: lower backbones\.visual\.lr"
+        AVFusionError, match=rf"^visual backbone: {what} is not finite {where} \(tracks {names}\){kept}"
     ):
-        trainer(clips, checkpoints=tmp_path, fingerprint="f").fit()
+        again.fit()
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -147,34 +164,6 @@ def test_audio_learns_loudness(track_maker):
     history = BackboneTrainer(backbone, audio_preparation(sound), train, val, params).fit().history
     assert history[-1]["train_loss"] < history[0]["train_loss"] - 0.2
     assert max(row["val_ccc_arousal"] for row in history) > 0.3
-
-
-@pytest.fixture
-def project(tmp_path, track_maker):
-    """Stores of three labelled tracks, and params that train for one short epoch."""
-    for folder in ("frames", "audio", "labels"):
-        (tmp_path / "data" / folder).mkdir(parents=True)
-    tracks = []
-    for index, (name, split) in enumerate({"a": "train", "b": "train", "c": "val"}.items()):
-        made = track_maker(name, index, frames=50)
-        rows = (FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(made.time_s, made.jpegs, strict=True)))
-        write_frames(tmp_path / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
-        write_audio(tmp_path / "data" / "audio" / f"{name}.wav", made.sound / 32768, f"sound of {name}")
-        table = LabelTable(made.labels[:, 0], made.labels[:, 1], made.valid)
-        write_labels(table, tmp_path / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
-        tracks.append(Track(name, name, split, f"{name}.mp4", (), "", "", "", "", 50, 25.0, 2.0, True, 50, 50, ()))
-    short = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8, "width": 8}
-    sections = {
-        "common": {"threads": 1},
-        "geometry": {"fps": 25},
-        "audio": {},
-        "backbones": {
-            "visual": {"name": "narrow_r2plus1d", "input_size": 28} | short,
-            "audio": {"name": "narrow_resnet", "input_size": 64} | short,
-        },
-        "execution": {"executor": "serial", "workers": 1},
-    }
-    return tmp_path, tracks, sections
 
 
 def run(root, tracks, sections):
@@ -217,7 +206,10 @@ def test_again_from_nothing_it_gives_the_same_bytes_and_other_inputs_other_ones(
     )
     before = json.loads(first["audio.json"])["provenance"]["training"]
     run(root, tracks, sections)
-    assert read_backbone_record(models, "audio").provenance["training"] != before
+    current = {stream: read_backbone_record(models, stream).provenance["training"] for stream in ("audio", "visual")}
+    assert current["audio"] != before
+    checkpoints = {path.name for path in (root / ".avfusion" / "backbones").iterdir()}
+    assert checkpoints == set(current.values())  # those of the former inputs are gone
     assert (models / "audio.safetensors").read_bytes() != first["audio.safetensors"]
 
 

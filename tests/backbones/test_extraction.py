@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.backbones.extraction import FeatureExtractor, clip_sound_spans, cut_sound
+from avfusion.backbones.extraction import FeatureExtractor, cut_sound
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.transforms import LogMel
 from avfusion.data.feature_spec import AudioTransform
+from avfusion.data.geometry import clip_sound_spans
 from avfusion.errors import AVFusionError
 
 RATE = 44100

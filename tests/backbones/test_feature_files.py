@@ -53,6 +53,13 @@ def test_written_and_read_it_is_the_same(table, tmp_path):
     assert FeatureSpec.from_dict(metadata["feature_spec"]).digest() == table.feature_spec.digest()
 
 
+def test_a_spec_of_another_version_is_refused(table):
+    values = table.feature_spec.to_dict()
+    assert FeatureSpec.from_dict(values) == table.feature_spec
+    with pytest.raises(BadInputError, match=rf"version {VERSION + 1}, .* version {VERSION} .*dvc repro"):
+        FeatureSpec.from_dict(values | {"version": VERSION + 1})
+
+
 def test_golden_features(table):
     assert GOLDEN["version"] == VERSION, "VERSION changed: write the new golden values"
     for stream in ("visual", "audio"):

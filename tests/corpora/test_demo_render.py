@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from threadpoolctl import threadpool_limits
 
 from avfusion.config import Execution, Render
 from avfusion.corpora.demo.plan import VideoPlan, frame_times, plan_videos
@@ -166,6 +167,26 @@ def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path) -> None
     render_demo(tmp_path, TINY, serial)
     assert folder_digest(tmp_path) == whole
     assert done.stat().st_mtime_ns == before
+
+
+def test_a_lost_crop_is_made_again(tmp_path: Path) -> None:
+    serial = Execution(executor="serial")
+    render_demo(tmp_path, TINY, serial)
+    whole = folder_digest(tmp_path)
+    other = (tmp_path / "videos" / "demo-003.mp4").stat().st_mtime_ns
+    next((tmp_path / "cropped_aligned" / "demo-002").glob("*.jpg")).unlink()
+    render_demo(tmp_path, TINY, serial)
+    assert folder_digest(tmp_path) == whole
+    assert (tmp_path / "videos" / "demo-003.mp4").stat().st_mtime_ns == other
+
+
+def test_the_number_of_blas_threads_changes_no_byte(tmp_path: Path) -> None:
+    digests = set()
+    for threads in (1, 2):
+        with threadpool_limits(threads, "blas"):
+            render_demo(tmp_path / str(threads), TINY, Execution(executor="serial"))
+        digests.add(folder_digest(tmp_path / str(threads)))
+    assert len(digests) == 1
 
 
 def test_other_parameters_remake_every_video(tmp_path: Path) -> None:

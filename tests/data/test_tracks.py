@@ -12,7 +12,7 @@ from avfusion.corpora.sources import read_sources, scan
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
-from avfusion.data.tracks import build_tracks
+from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.errors import AVFusionError, BadInputError
 
 PARAMS = Corpus(name="affwild2")
@@ -141,14 +141,53 @@ def test_a_video_is_probed_once_and_again_when_it_changed(root, tmp_path, capsys
 def test_unreadable_videos_fail_by_name_or_are_kept_with_the_reason(root, tmp_path):
     (root / "videos/b/mute.mp4").write_text("this is a text file\n")
     (root / "videos/b/tested.mp4").write_bytes(b"")
-    with pytest.raises(AVFusionError, match=r"corpus: videos: 2 of 4 failed: videos/b/mute\.mp4: .*videos/b/tested"):
+    with pytest.raises(AVFusionError) as error:
         build(root, tmp_path)
+    assert str(error.value) == (
+        "corpus: videos: 2 of 4 failed: videos/b/mute.mp4: cannot be read as media: it is a text file, not a video; "
+        "videos/b/tested.mp4: is empty (0 bytes)"
+    )
     tracks = build(root, tmp_path, on_error="skip")
     write_tracks(tmp_path / "tracks.parquet", tracks)
     assert [track.track for track in read_tracks(tmp_path / "tracks.parquet")] == ["good", "good_left", "more"]
     failed = [track for track in read_tracks(tmp_path / "tracks.parquet", unusable=True) if not track.frames]
     assert [track.track for track in failed] == ["mute", "tested"]
-    assert any(warning.startswith("unreadable video: ") and "text file" in warning for warning in failed[0].warnings)
+    reason = "cannot be read as media: it is a text file, not a video"
+    assert f"unreadable video: videos/b/mute.mp4: {reason}" in failed[0].warnings
+
+
+def test_the_table_does_not_tell_where_the_corpus_lies(root, tmp_path):
+    (root / "videos/b/mute.mp4").write_text("this is a text file\n")
+    (root / "videos/b/tested.mp4").write_bytes((root / "videos/b/good.mp4").read_bytes()[:900])
+    tables = []
+    for place in ("raw", "elsewhere/deeper"):
+        moved = tmp_path / place
+        moved.parent.mkdir(exist_ok=True)
+        root = root.rename(moved)
+        tables.append(build(root, tmp_path, on_error="skip"))
+        write_tracks(tmp_path / f"{len(tables)}.parquet", tables[-1])
+    assert tables[0] == tables[1]
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+
+
+def test_sources_of_no_single_track_are_part_of_the_table(root, tmp_path):
+    def table(name):
+        tracks = build(root, tmp_path)
+        write_tracks(tmp_path / name, tracks, shared_digest(tracks, tmp_path / "sources.txt"))
+        return tracks, (tmp_path / name).read_bytes()
+
+    first, before = table("a.parquet")
+    assert table("b.parquet")[1] == before
+    test_list = root / "annotations/VA_Set/Valence_Arousal_test_set_release.txt"
+    test_list.write_text("tested\n\n")
+    tracks, after = table("c.parquet")
+    assert tracks == first
+    assert after != before
+    test_list.write_text("tested\n\n\n")
+    with pytest.raises(
+        BadInputError, match=r"1 sources .*\(annotations/VA_Set/Valence_Arousal_test_set_release\.txt\)"
+    ):
+        build_tracks(root, PARAMS, tmp_path / "sources.txt", execution=SERIAL)
 
 
 def test_labels_without_a_video_are_a_warning(root, tmp_path):

@@ -68,10 +68,16 @@ def test_mask_leaves_pairs_out() -> None:
     assert float(tensor) == pytest.approx(ccc(x[mask], y[mask]), abs=1e-6)
 
 
-def test_constants_score_zero() -> None:
-    assert ccc([0.5, 0.5, 0.5], [0.5, 0.5, 0.5]) == 0
+@pytest.mark.parametrize("value", [0.1, 0.3, 0.5, 0.7, -1.0])
+@pytest.mark.parametrize("length", [2, 3, 1000])
+def test_equal_constants_score_zero(value: float, length: int) -> None:
+    """0.1 and 0.7 are no binary fractions: their mean is off by rounding."""
+    assert ccc([value] * length, [value] * length) == 0
+    assert abs(float(ccc(torch.full((length,), value), torch.full((length,), value)))) < 1e-3
+
+
+def test_a_constant_scores_zero() -> None:
     assert ccc([0.5, 0.5], [0.1, 0.9]) == 0
-    assert float(ccc(torch.full((3,), 0.5), torch.full((3,), 0.5))) == 0
 
 
 @pytest.mark.parametrize("length", [0, 1])

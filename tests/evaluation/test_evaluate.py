@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Evaluate, Geometry, Train, check_params
+from avfusion.config import Evaluate, Frames, Geometry, Train, check_params
+from avfusion.data.audio import write_audio
+from avfusion.data.frames import FrameRow, write_frames
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
 from avfusion.evaluation.seeds import compare_seeds, seed_table
@@ -35,6 +37,7 @@ def root(plant: Callable[..., Path]) -> Path:
         inputs,
         TRAIN,
         GEOMETRY,
+        Frames(detect_every=3, jpeg_quality=90),
         corpus_name="demo",
         root=folder,
         work=folder / "work",
@@ -51,7 +54,7 @@ def evaluate(root: Path, corpus: str = "data/raw/demo") -> dict[str, Any]:
     folders = {name: model_folder(root, name, TRAIN) for name in model_names(TRAIN)}
     models, config = load_models(folders, [track for split in tracks.values() for track in split])
     splits = {
-        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root / corpus)
+        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / corpus)
         for split, entries in tracks.items()
     }
     protocol = protocol_facts(GEOMETRY, 8, config["inference"], EVALUATE)
@@ -105,6 +108,26 @@ def test_predictions_have_a_row_per_frame_of_every_track(root: Path) -> None:
     valid = np.concatenate([table["valid"] for table in tables])
     pairs = [np.concatenate([table[name] for table in tables])[valid] for name in ("arousal", "true_arousal")]
     assert metrics["test"]["jca"]["ccc_arousal"] == pytest.approx(ccc(*pairs), abs=1e-6)
+
+
+def test_presence_is_that_of_the_clip_ending_at_the_frame(root: Path) -> None:
+    """From the stores' face confidence and the WAV's length: exact between clip ends, too (stride 8)."""
+    (root / "data" / "audio").mkdir()
+    write_audio(root / "data" / "audio" / "test-1.wav", np.zeros(44100, np.float32), "")
+    rows = (FrameRow(i + 1, i / 25, b"crop" if i in (10, 60) else None, float(i in (10, 60))) for i in range(300))
+    write_frames(root / "data" / "frames" / "test-1.parquet", rows, "")
+    evaluate(root)
+    table = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-1.parquet").to_pandas()
+    frames = np.arange(300)
+    assert table["audio_present"].tolist() == (frames - 31 < 25).tolist()
+    seen = ((frames >= 10) & (frames < 42)) | ((frames >= 60) & (frames < 92))
+    assert table["visual_present"].tolist() == seen.tolist()
+
+
+def test_the_model_carries_what_the_crops_were_made_by(root: Path) -> None:
+    for folder in ("fusion", "baselines/audio_only"):
+        config = json.loads((root / "models" / folder / "config.json").read_text())
+        assert config["frames"] == {"detect_every": 3, "min_confidence": 0.9, "jpeg_quality": 90}
 
 
 def test_the_same_models_give_the_same_bytes(root: Path) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
+from avfusion.config import Frames
 from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
 from avfusion.errors import AVFusionError, BadInputError
@@ -124,6 +125,39 @@ def test_no_audio_means_the_face_alone_and_is_said(predictor: Predictor, silent_
     assert table["visual_present"].all()
     assert not table["audio_present"].any()
     assert any("no audio stream" in text for text in said)
+
+
+def test_sound_that_cannot_be_decoded_is_said(predictor: Predictor, undecodable_video: Path) -> None:
+    said: list[str] = []
+    table = predictor.predict(undecodable_video, notice=said.append)
+    assert not table["audio_present"].any()
+    assert [text for text in said if "face alone" in text] == [
+        f"{undecodable_video}: its audio stream cannot be decoded: predicted from the face alone"
+    ]
+    with pytest.raises(BadInputError, match=r"no audio in it \(its audio stream cannot be decoded\)"):
+        predictor.predict(undecodable_video, stream="audio")
+
+
+def test_faces_are_looked_for_as_for_training(trained_models: Path, face_video: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_models, tmp_path / "models")
+    config = tmp_path / "models" / "fusion" / "config.json"
+    values = json.loads(config.read_text())
+
+    def model(frames: object) -> Predictor:
+        config.write_text(json.dumps(values | {"frames": frames}))
+        return Predictor.load(config.parent)
+
+    assert Predictor.load(config.parent).frames == Frames(), "an older model: the defaults"
+    coarse = model({"detect_every": 64, "min_confidence": 0.9, "jpeg_quality": 5})
+    table = coarse.predict(face_video, stream="visual")
+    assert (coarse.frames.detect_every, coarse.frames.jpeg_quality) == (64, 5)
+    # Of frames 1 and 65 faces are detected, between them everything is interpolated: a straight line.
+    assert np.abs(np.diff(table["face_confidence"], 2)).max() < 1e-6
+    assert not np.allclose(
+        table["valence"], model({"detect_every": 64}).predict(face_video, stream="visual")["valence"]
+    )
+    with pytest.raises(BadInputError, match=r"config\.json: frames\.detect_every: .*greater than or equal to 1"):
+        model({"detect_every": 0})
 
 
 def test_presence_is_that_of_the_clip_ending_at_the_frame(predictor: Predictor, half_heard_video: Path) -> None:

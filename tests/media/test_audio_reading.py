@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -69,6 +70,25 @@ def test_short_sound_is_not_padded(tmp_path, media, make_tone, make_flash):
 
 def test_sound_wholly_before_the_first_frame_is_empty(tmp_path, media, make_tone, make_flash):
     path = media(tmp_path / "early.mkv", make_flash(50, 5), TIMES + 2.0, sound=make_tone(1.0), sound_codec="pcm_s16le")
+    assert read_aligned_audio(path).shape == (0,)
+
+
+@pytest.mark.parametrize("fill", [0x00, 0xFF])
+def test_sound_that_cannot_be_decoded_is_empty(tmp_path, media, make_tone, make_flash, fill):
+    path = media(tmp_path / "broken.mp4", make_flash(50, 5), TIMES, sound=make_tone(2.0))
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in container.demux(container.streams.audio[0]):
+            if packet.size:
+                content[packet.pos : packet.pos + packet.size] = bytes([fill]) * packet.size
+    path.write_bytes(content)
+    assert probe(path).has_audio
+    assert read_aligned_audio(path).shape == (0,)
+
+
+def test_a_codec_without_a_decoder_is_empty(tmp_path, media, make_tone, make_flash):
+    path = media(tmp_path / "strange.mkv", make_flash(50, 5), TIMES, sound=make_tone(2.0))
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))
     assert read_aligned_audio(path).shape == (0,)
 
 

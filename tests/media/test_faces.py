@@ -63,6 +63,11 @@ def test_two_faces_and_none(detector, astronaut):
     assert detector.detect(np.zeros((30, 30, 3), np.uint8)) == []
 
 
+@pytest.mark.parametrize("shape", [(2, 4000, 3), (4000, 2, 3)])
+def test_a_strip_of_a_few_pixels_has_no_face(detector, shape):
+    assert detector.detect(np.zeros(shape, np.uint8)) == []
+
+
 def test_too_small_a_face_size_is_refused():
     with pytest.raises(ValueError, match="12 pixels"):
         FaceDetector(min_face=8)

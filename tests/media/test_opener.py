@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avfusion.errors import BadInputError
-from avfusion.media.opener import MediaLimits, open_media
+from avfusion.media.opener import MediaLimits, check_media_file, open_media
 from avfusion.media.probe import probe
 
 SCRIPT = "ffconcat version 1.0\nfile 'plain.mp4'\n"
@@ -53,6 +53,30 @@ def test_refuses_missing_folder_and_device(tmp_path):
         probe(tmp_path)
     with pytest.raises(BadInputError, match="device, pipe or socket"):
         probe(os.devnull)
+
+
+def test_a_file_is_checked_without_being_opened(tmp_path):
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    assert check_media_file(text) == text
+    for path, words in (
+        ("http:/host/a.mp4", "URL or FFmpeg protocol"),
+        ("/dev/zero", "device, pipe or socket"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.mp4", "does not exist"),
+    ):
+        with pytest.raises(BadInputError, match=words):
+            check_media_file(path)
+
+
+def test_a_stream_without_a_decoder(tmp_path, media, make_flash, make_tone):
+    path = media(tmp_path / "x.mkv", make_flash(50, 5), np.arange(50) / 25, sound=make_tone(2.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"A_AAC", b"A_XYZ"))
+    assert (probe(path).has_audio, probe(path).audio_rate) == (True, 0)
+    path.write_bytes(whole.replace(b"V_MPEG4/ISO/AVC", b"V_XXXXX/XXX/XXX"))
+    with pytest.raises(BadInputError, match="no decoder for its video stream"):
+        probe(path)
 
 
 def test_a_file_name_that_looks_like_a_protocol_is_a_file(tmp_path, plain_video, monkeypatch):

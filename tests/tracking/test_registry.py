@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
-from avfusion.errors import BadInputError
+from avfusion.errors import AVFusionError, BadInputError
 from avfusion.inference.model_folder import ModelFolder
 from avfusion.tracking.model import log_fusion_model
 from avfusion.tracking.registry import Registration, decide, ensure_registered
@@ -95,11 +96,95 @@ def test_the_model_that_training_logged_is_the_one_registered(project: Path) -> 
     assert (version.run_id, version.source) == (run.run_id, uri)
 
 
-def test_an_interrupted_registration_is_completed(project: Path) -> None:
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Registers the model, and is interrupted where the client's method of that name would be called."""
+
+    def register(method: str) -> None:
+        def stop(*arguments: object, **options: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MlflowClient, method, stop)
+            with pytest.raises(KeyboardInterrupt):
+                ensure_registered(FUSION)
+
+    return register
+
+
+@pytest.mark.parametrize("method", ["set_registered_model_alias", "set_model_version_tag"])
+def test_an_interrupted_registration_is_completed(
+    method: str,
+    project: Path,
+    score: Callable[[float], Path],
+    retrain: Callable[..., Path],
+    interrupted: Callable[[str], None],
+) -> None:
+    ensure_registered(FUSION)
+    retrain(1)
+    score(0.6)
+    interrupted(method)
+    done = ensure_registered(FUSION)
+    assert (done.version, done.decision, done.created) == ("2", "champion", False)
+    assert "0.6000 beats 0.5000" in done.reason
+    assert aliases() == {"champion": "2"}
+    assert done.aliases == ("champion",)
+
+
+def test_an_interrupted_registration_is_decided_against_the_champion_of_now(
+    project: Path, score: Callable[[float], Path], retrain: Callable[..., Path], interrupted: Callable[[str], None]
+) -> None:
+    ensure_registered(FUSION)
+    retrain(1)
+    score(0.6)
+    interrupted("set_registered_model_alias")
+    retrain(2)
+    score(0.7)
+    assert ensure_registered(FUSION).decision == "champion"
+    retrain(1)
+    late = ensure_registered(FUSION)
+    assert (late.version, late.decision) == ("2", "challenger")
+    assert "0.6000 does not beat 0.7000" in late.reason
+    assert aliases() == {"champion": "3", "challenger": "2"}
+    assert ensure_registered(FUSION).record() == late.record(), "kept in the store"
+    assert MlflowClient().get_model_version("avfusion", "2").description == f"challenger: {late.reason}"
+
+
+def test_an_alias_that_was_taken_away_stays_away(project: Path) -> None:
     ensure_registered(FUSION)
     MlflowClient().delete_registered_model_alias("avfusion", "champion")
+    again = ensure_registered(FUSION)
+    assert aliases() == {}
+    assert (again.decision, again.aliases) == ("champion", ())
+
+
+def test_a_store_that_does_not_answer_has_no_empty_place_for_a_champion(
+    project: Path, retrain: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ensure_registered(FUSION)
-    assert aliases() == {"champion": "1"}
+    retrain(1)
+
+    def fail(*arguments: object) -> None:
+        raise MlflowException("connection lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "get_model_version_by_alias", fail)
+        with pytest.raises(AVFusionError, match="cannot be used: connection lost"):
+            ensure_registered(FUSION)
+    assert len(MlflowClient().search_model_versions("name='avfusion'")) == 1
+
+
+def test_what_this_store_decided_is_written_beside_the_project(
+    project: Path, score: Callable[[float], Path], retrain: Callable[..., Path]
+) -> None:
+    written = project / ".avfusion" / "registration.json"
+    first = ensure_registered(FUSION)
+    own = {"name": "avfusion", "version": "1", "aliases": ["champion"]}
+    assert json.loads(written.read_text()) == first.record() | own
+    retrain(1)
+    score(0.6)
+    ensure_registered(FUSION)
+    assert json.loads(written.read_text())["version"] == "2"
 
 
 def test_missing_scores_are_named(project: Path) -> None:

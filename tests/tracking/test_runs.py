@@ -70,6 +70,35 @@ def test_git_and_dvc_tags(project: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (tags[0]["dvc.stage"], tags[0]["dvc.exp"]) == ("train", "furry-owl")
 
 
+def test_a_continued_run_keeps_its_origin(project: Path) -> None:
+    def commit() -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t"]
+        for arguments in (["init", "-q"], ["add", "dvc.yaml"], [*identity, "commit", "-q", "--allow-empty", "-m", "x"]):
+            subprocess.run(["git", *arguments], cwd=project, check=True)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    first = commit()
+    (project / "dvc.lock").write_text("a: 1\n")
+    with tracked_run("jca", params={"train": {"lr": 1}}, tags={"corpus": "demo"}) as run:
+        begun = MlflowClient().get_run(run.run_id).data.tags
+    assert begun["git.commit"] == first
+    assert not [key for key in begun if key.startswith("resumed.")]
+    second = commit()
+    assert second != first
+    (project / "dvc.yaml").write_text("stages: {a: {}}\n")
+    (project / "dvc.lock").write_text("a: 2\n")
+    with tracked_run("jca", run_id=run.run_id, params={"train": {"lr": 1, "seed": 0}}, tags={"corpus": "demo"}):
+        pass
+    resumed = {"resumed.git.commit": second}
+    assert MlflowClient().get_run(run.run_id).data.tags == begun | resumed
+    with tracked_run("jca", run_id=run.run_id, params={"train": {"lr": 2, "seed": 0}}):
+        pass
+    again = MlflowClient().get_run(run.run_id).data
+    assert again.params == {"train.lr": "1", "train.seed": "0"}
+    assert again.tags == begun | resumed | {"resumed.params": '{"train.lr": "2"}'}
+
+
 def test_a_failing_block_ends_failed_and_the_same_run_goes_on(project: Path) -> None:
     def killed() -> str:
         with tracked_run("jca", params={"lr": 1}) as run:

@@ -151,11 +151,11 @@ def test_early_stopping_keeps_the_best_weights(training: Make, monkeypatch: pyte
 
 def test_validation_is_over_every_labelled_frame_by_the_inference_function(training: Make) -> None:
     from avfusion.evaluation.ccc import ccc
-    from avfusion.evaluation.predictions import predict_frames
+    from avfusion.evaluation.predictions import predict_track
 
     work = training(epochs=1)
     result = work.fit()
-    predictions = [predict_frames(result.model, t, work.geometry, work.stride, "overlap") for t in work.validation]
+    predictions = [predict_track(result.model, t, work.geometry, work.stride, "overlap") for t in work.validation]
     labels = np.concatenate([track.labels for track in work.validation])
     valid = np.concatenate([track.valid for track in work.validation])
     by_hand = ccc(np.concatenate(predictions)[:, 1], labels[:, 1], valid)

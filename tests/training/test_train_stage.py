@@ -14,6 +14,7 @@ import yaml
 from mlflow import MlflowClient
 
 from avfusion.fingerprints import folder_digest
+from avfusion.tracking.runs import flatten
 
 SOURCE = Path(__file__).parents[2]
 EPOCHS = 60
@@ -31,6 +32,10 @@ def stage_project(plant: Callable[..., Path], migrated_store: Path) -> Path:
     params["evaluate"] |= {"bootstrap": 200, "trace_plots": 1}
     params["common"]["threads"] = 1
     (root / "params.yaml").write_text(yaml.safe_dump(params))
+    history = root / "reports" / "backbones" / "history.csv"
+    history.parent.mkdir(parents=True)
+    history.write_text("epoch,audio_val_ccc_mean,visual_val_ccc_mean\n1,0.25,0.5\n2,0.375,\n")
+    (root / "models" / "backbones" / "audio.json").write_text(json.dumps({"metrics": {"val_ccc_mean": 0.375}}))
     (root / "dvc.yaml").write_text("stages: {}\n")
     (root / "mlruns").mkdir()
     shutil.copyfile(migrated_store, root / "mlruns" / "mlflow.db")
@@ -82,7 +87,9 @@ def runs_of(root: Path) -> Iterator[tuple[str, object]]:
     client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
     (experiment,) = [e for e in client.search_experiments() if e.name == "avfusion"]
     for entry in client.search_runs([experiment.experiment_id]):
-        yield entry.info.run_name, entry
+        model, _, label = entry.info.run_name.partition(", ")
+        assert label.startswith("lr 0.00"), "runs are told apart by their names where they are compared"
+        yield model, entry
 
 
 def test_killed_training_continues_its_runs_and_ends_with_the_same_bytes(stage_project: Path, tmp_path: Path) -> None:
@@ -114,6 +121,18 @@ def test_killed_training_continues_its_runs_and_ends_with_the_same_bytes(stage_p
             assert steps == list(range(1, EPOCHS + 1)), metric
     assert results(stage_project) == results(whole)
 
+    params = yaml.safe_load((stage_project / "params.yaml").read_text())
+    parent = client.get_run(record["parent"]).data
+    for run_data in (parent, client.get_run(record["runs"]["concat"]["run_id"]).data):
+        flat = {key for key in run_data.params if key.partition(".")[0] != "feature_spec"}
+        assert flat - {"model"} == set(flatten(params)), "every param"
+        assert run_data.params["backbones.visual.lr"] == str(params["backbones"]["visual"]["lr"])
+        assert run_data.params["evaluate.bootstrap"] == "200"
+    epochs = client.get_metric_history(record["parent"], "backbones/audio/val_ccc_mean")
+    assert [(point.step, point.value) for point in epochs] == [(1, 0.25), (2, 0.375)]
+    assert parent.metrics["backbones/audio/best/val_ccc_mean"] == 0.375
+    assert "backbones/history.csv" in [item.path for item in client.list_artifacts(record["parent"], "backbones")]
+
     # A rerun with nothing new trains nothing, and its runs stay the same ones.
     again = run(stage_project, "train")
     assert "concat: trained already" in again
@@ -126,4 +145,4 @@ def test_killed_training_continues_its_runs_and_ends_with_the_same_bytes(stage_p
     assert scored["test/ccc_mean"] == pytest.approx(metrics["test"]["concat"]["ccc_mean"], abs=1e-6)
     assert scored["val/ci95_mean_low"] <= scored["val/ccc_mean"] <= scored["val/ci95_mean_high"]
     shown = [item.path for item in client.list_artifacts(record["runs"]["concat"]["run_id"], "evaluate")]
-    assert "evaluate/ccc.png" in shown
+    assert {"evaluate/ccc.png", "evaluate/protocol.json"} <= set(shown)

@@ -1,6 +1,6 @@
 """What happens in a demo track: true valence and arousal, what face and voice express of them, and when nothing.
 
-The whole generator is linear and Gaussian (up to clipping), so the best possible prediction is known (`oracle`):
+The whole generator is linear and Gaussian (up to clipping), so the best prediction from the cues is known (`oracle`):
 
     expressed_s,d(t) = latent_d(t) + slow_error_s,d(t)               s in {visual, audio}, d in {valence, arousal}
     cue_s,c(t)       = loading_c,v expressed_s,v(t) + loading_c,a expressed_s,a(t) + cue_noise(t) + identity_offset
@@ -129,6 +129,8 @@ def draw_split(rngs: Sequence[np.random.Generator], durations_s: Sequence[float]
 
     The latents and slow errors of the split are whitened together, so that its sample moments are the generator's own:
     with few tracks, chance correlations between a latent and an error would otherwise move every score by up to 0.1.
+    So the tracks of a split are no independent draws: what one has too much of, the others have too little of.
+    Bootstrap intervals are about the videos of this corpus, and say nothing about corpora of other seeds.
     """
     times = [knots(duration) for duration in durations_s]
     paths = [_draw_paths(rng, grid) for rng, grid in zip(rngs, times, strict=True)]

@@ -1,8 +1,16 @@
-"""The best possible prediction from the cues of one or both streams: the Gaussian-process posterior mean of the track.
+"""The best prediction from the listed cues of one or both streams: the Gaussian-process posterior mean of the track.
 
 It knows the generator (`latents`) but only sees cues while they are expressed: not through an occlusion, a pause or a
-noise burst. A trained system cannot beat it but by chance, and the distance between its one- and two-stream versions is
-what fusion can gain.
+noise burst. The distance between its one- and two-stream versions is about what fusion can gain. It is a yardstick, not
+a strict bound on systems that see and hear the media, which hold a little more than the cues of a stream:
+
+- the mouth opens and closes with the syllables, so pictures show the speaking rate, a cue of the voice;
+- an occluder moves in and out, so the face is partly seen at the edges of an occlusion, where the oracle sees nothing;
+- a track's draws are whitened together with those of its split (`latents.draw_split`), which a posterior of one track
+  does not use; and it is the best in squared error, rescaled for CCC, not the best in CCC.
+
+The whitening makes the tracks of a split dependent, too: bootstrap intervals of the scores, the oracle's and the
+models', are about the videos of this corpus, not about other corpora of the same generator.
 """
 
 from collections.abc import Callable, Iterable, Mapping

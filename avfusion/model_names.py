@@ -1,0 +1,37 @@
+"""Names of models and of their options, for checking parameters without importing torch.
+
+They stand in the registries too (`avfusion.fusion`, `avfusion.backbones`); a test compares the two.
+"""
+
+# A fusion model's own options, without those that are decided elsewhere.
+FUSION_OPTIONS: dict[str, tuple[str, ...]] = {
+    "audio_only": ("encoder_width", "head_hidden"),
+    "visual_only": ("encoder_width", "head_hidden"),
+    "concat": ("encoder_width", "head_hidden"),
+    "jca": ("encoder_width", "k", "released_concat", "head_hidden"),
+}
+DECIDED_ELSEWHERE = {
+    "dropout": "it is train.dropout",
+    "length": "it is geometry.sequence_clips",
+    "audio_dim": "it comes from the features",
+    "visual_dim": "it comes from the features",
+}
+BACKBONE_NAMES = {"visual": ("narrow_r2plus1d", "r2plus1d_18"), "audio": ("narrow_resnet", "resnet18")}
+PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
+
+
+def check_fusion_name(name: str) -> str:
+    """Return the name of a fusion model, or raise a ValueError that lists them."""
+    if name not in FUSION_OPTIONS:
+        raise ValueError(f"allowed are {', '.join(FUSION_OPTIONS)}")
+    return name
+
+
+def check_backbone(stream: str, name: str, weights: str) -> tuple[str, str] | None:
+    """What is wrong with a stream's backbone: (`name` or `weights`, what is allowed); None: nothing."""
+    if name not in BACKBONE_NAMES[stream]:
+        return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
+    if weights not in ("random", PRETRAINED[stream]) and not weights.endswith(".safetensors"):
+        ready = f"random, {PRETRAINED[stream]}"
+        return "weights", f"allowed are {ready}, or a .safetensors file (pickled checkpoints can run code)"
+    return None

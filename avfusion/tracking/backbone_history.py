@@ -1,0 +1,51 @@
+"""The backbones in the runs of the fusion training: their stage trains before any run is open."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+from avfusion.tracking.runs import TrackedRun
+
+FOLDER = "backbones"
+
+
+def log_backbones(run: TrackedRun, root: Path) -> None:
+    """Log records and epochs of the backbones below `root`, once.
+
+    Artifacts: models/backbones/<stream>.json and reports/backbones/history.csv, in `backbones/`. Metrics: each column
+    `<stream>_<name>` of the history as `backbones/<stream>/<name>` over epochs, and what the record says of the kept
+    epoch as `backbones/<stream>/best/<name>`. Backbones that were not trained here have no history.
+    """
+    history = root / "reports" / "backbones" / "history.csv"
+    records = sorted((root / "models" / "backbones").glob("*.json"))
+    rows: list[dict[str, str]] = []
+    if history.is_file():
+        run.log_artifact(history, FOLDER)
+        with history.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    for record in records:
+        run.log_artifact(record, FOLDER)
+        _log_epochs(run, record.stem, rows)
+        _log_best(run, record)
+
+
+def _log_epochs(run: TrackedRun, stream: str, rows: list[dict[str, str]]) -> None:
+    columns = [name for name in (rows[0] if rows else ()) if name.startswith(f"{stream}_")]
+    keys = {name: f"{FOLDER}/{stream}/{name.removeprefix(f'{stream}_')}" for name in columns}
+    done = max((run.last_step(key) or 0 for key in keys.values()), default=0)
+    for row in rows:
+        metrics = {key: float(row[name]) for name, key in keys.items() if row[name]}  # empty: it had ended
+        if metrics and int(row["epoch"]) > done:
+            run.log_metrics(metrics, step=int(row["epoch"]))
+
+
+def _log_best(run: TrackedRun, record: Path) -> None:
+    scores = json.loads(record.read_text(encoding="utf-8")).get("metrics") or {}
+    metrics = {
+        f"{FOLDER}/{record.stem}/best/{name}": float(value)
+        for name, value in scores.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+    if metrics and run.last_step(next(iter(metrics))) is None:
+        run.log_metrics(metrics)

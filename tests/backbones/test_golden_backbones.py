@@ -1,0 +1,40 @@
+"""What backbone training gives for fixed clips; where these numbers change, `backbone_runs.VERSION` has to be raised.
+
+Checkpoints of an earlier version would otherwise be taken for results of the changed code.
+"""
+
+import pytest
+import torch
+
+from avfusion.backbones.registry import build_backbone
+from avfusion.config import Backbone
+from avfusion.data.clips import SoundClips, VisualClips
+from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
+from avfusion.training.backbone_runs import VERSION
+from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
+
+# Stream: (version, loss of epoch 2, validation CCC of valence and arousal after it)
+GOLDEN = {"visual": (1, 0.0, 0.0, 0.0), "audio": (1, 0.0, 0.0, 0.0)}
+NAMES = {"visual": ("narrow_r2plus1d", 28), "audio": ("narrow_resnet", 64)}
+
+
+@pytest.mark.parametrize("stream", GOLDEN)
+def test_training_gives_the_known_numbers(stream, track_maker):
+    name, size = NAMES[stream]
+    train, val = [track_maker(str(n), n, frames=60) for n in range(3)], [track_maker("v", 9, frames=60)]
+    if stream == "visual":
+        kind, transform = VisualClips, VisualTransform(input_size=size)
+        prepare = visual_preparation(transform)
+    else:
+        kind, transform = SoundClips, AudioTransform()
+        prepare = audio_preparation(transform)
+    clips = (kind(tracks, ClipGeometry(fps=25), transform, stride=stride) for tracks, stride in ((train, 1), (val, 4)))
+    params = Backbone(
+        name=name, width=8, input_size=size, epochs=2, steps_per_epoch=5, batch_size=16, lr=5e-3, dropout=0.2
+    )
+    torch.manual_seed(0)
+    backbone = build_backbone(name, stream=stream, width=8, input_size=size, dropout=params.dropout)
+    row = BackboneTrainer(backbone, prepare, *clips, params).fit().history[-1]
+    found = (row["train_loss"], row["val_ccc_valence"], row["val_ccc_arousal"])
+    version, *values = GOLDEN[stream]
+    assert (VERSION, found) == (version, pytest.approx(values, abs=5e-3)), "raise VERSION and renew the golden values"

@@ -1,0 +1,74 @@
+"""Many videos, some of them bad: each fault is named in its own words, and the others are done."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, predict_files
+from avfusion.inference.predictor import Predictor
+
+
+class StumblingPredictor(Predictor):
+    """Fails on one video as a fault of the program or of a library would."""
+
+    def predict(self, path: str | Path, *arguments: object, **options: object) -> pd.DataFrame:
+        if Path(path).name == "silent.mp4":
+            raise KeyError("a fault\nof ours")
+        return super().predict(path, *arguments, **options)  # type: ignore[arg-type]
+
+
+def test_a_fault_of_ours_is_named_and_the_next_video_is_done(
+    trained_models: Path,
+    silent_video: Path,
+    face_video: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    predictor = StumblingPredictor.load(trained_models / "fusion")
+    missing = tmp_path / "none.mp4"
+    assert predict_files([silent_video, missing, face_video], predictor, folder=tmp_path / "out") == FAILED
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2
+    assert errors[0].startswith(f"error: {silent_video}: KeyError: ")
+    assert "(at test_batch.py:" in errors[0]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["face.csv", "face.trace.png"]
+
+
+def test_a_strip_of_pixels_stops_nobody(
+    trained_models: Path, face_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import av
+
+    strip = tmp_path / "strip.mkv"
+    with av.open(str(strip), "w") as container:
+        video = container.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 4000, 2, "yuv420p"
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((2, 4000, 3), np.uint8), "rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    predictor = Predictor.load(trained_models / "fusion")
+    assert predict_files([strip, face_video], predictor, folder=tmp_path / "out") == BAD_INPUT
+    assert f"error: {strip}: no face and no audio in it (no audio stream)" in capsys.readouterr().err
+    assert (tmp_path / "out" / "face.csv").is_file()
+
+
+def test_what_is_no_file_is_called_what_it_is(
+    trained_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = Predictor.load(trained_models / "fusion")
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "folder").mkdir()
+    for path, words in (
+        (Path("/dev/zero"), "is a device, pipe or socket"),
+        (Path("http://host/y.mp4"), "is a URL or FFmpeg protocol (http:)"),
+        (tmp_path / "folder", "is a folder"),
+        (tmp_path / "none.mp4", "does not exist"),
+    ):
+        (out / f"{path.stem}.csv").write_text("somebody's\n")  # whose it is would be asked of the video's content
+        assert predict_files([path], predictor, folder=out) == BAD_INPUT
+        assert f"error: {path} {words}" in capsys.readouterr().err
+    assert predict_files([], predictor, folder=out) == DONE

@@ -1,0 +1,66 @@
+"""What surrounds a stage's work: its own parameters, its times, and failures in one line."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from avfusion.atomic import TEMPORARY_PREFIX, write_json, write_text
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.stages import stage
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    return tmp_path
+
+
+def test_it_runs_in_the_root_with_its_sections_and_leaves_its_times(workspace: Path) -> None:
+    with stage("train", "geometry") as s:
+        assert (Path.cwd(), s.root, s.work) == (workspace, workspace, workspace / ".avfusion" / "train")
+        assert s.params.geometry.clip_frames == 32
+        assert s.params.train is None
+    times = json.loads((workspace / ".avfusion/times/train.json").read_text())
+    assert sorted(times) == ["cpu_s", "wall_s"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(AVFusionError("why"), 1), (BadInputError("why"), 2)])
+def test_errors_for_people_are_one_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str], error: AVFusionError, code: int
+) -> None:
+    with pytest.raises(SystemExit) as ended, stage("train", "geometry"):
+        raise error
+    assert ended.value.code == code
+    assert capsys.readouterr().err == "error: stage train: why\n"
+    assert not (workspace / ".avfusion/times/train.json").exists()
+
+
+def test_an_output_that_cannot_be_written_is_one_line_with_its_path(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workspace / "reports").write_text("a file in the place of a folder")
+    with pytest.raises(SystemExit) as ended, stage("train", "geometry") as s:
+        write_json(s.root / "reports" / "train" / "metrics.json", {})
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: stage train: {workspace}/reports/train: Not a directory\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is of Linux")
+def test_a_full_disk_is_one_line_with_the_path(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workspace / f"{TEMPORARY_PREFIX}{os.getpid()}-table.txt").symlink_to("/dev/full")
+    with pytest.raises(SystemExit) as ended, stage("train", "geometry") as s:
+        write_text(s.root / "table.txt", "values")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: stage train: {workspace}/table.txt: No space left on device\n"
+    assert not (workspace / "table.txt").exists()
+    with pytest.raises(SystemExit), stage("train", "geometry"), open("/dev/full", "wb", buffering=0) as stream:
+        stream.write(b"values")
+    assert capsys.readouterr().err == f"error: stage train: below {workspace}: No space left on device\n"
