@@ -173,3 +173,11 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
         "frames: 1/10, 0.10/s, 1:30 left",
         "frames: 2/10, 0.10/s, 1:20 left",
     ]
+
+
+@pytest.mark.ray
+def test_ray_gives_what_serial_gives(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    pytest.importorskip("ray")
+    serial = run_tasks(square, NUMBERS, executor="serial", label="x", on_error="skip")
+    assert run_tasks(square, NUMBERS, executor="ray", workers=2, label="x", on_error="skip") == serial

@@ -14,7 +14,7 @@ from avfusion.training.backbone_runs import VERSION
 from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
 
 # Stream: (version, loss of epoch 2, validation CCC of valence and arousal after it)
-GOLDEN = {"visual": (1, 0.0, 0.0, 0.0), "audio": (1, 0.0, 0.0, 0.0)}
+GOLDEN = {"visual": (1, 1.9326, 0.0695, -0.0389), "audio": (1, 1.9427, -0.2397, 0.4479)}
 NAMES = {"visual": ("narrow_r2plus1d", 28), "audio": ("narrow_resnet", 64)}
 
 
@@ -30,11 +30,11 @@ def test_training_gives_the_known_numbers(stream, track_maker):
         prepare = audio_preparation(transform)
     clips = (kind(tracks, ClipGeometry(fps=25), transform, stride=stride) for tracks, stride in ((train, 1), (val, 4)))
     params = Backbone(
-        name=name, width=8, input_size=size, epochs=2, steps_per_epoch=5, batch_size=16, lr=5e-3, dropout=0.2
+        name=name, width=8, input_size=size, epochs=2, steps_per_epoch=5, batch_size=16, lr=1e-3, dropout=0.2
     )
     torch.manual_seed(0)
     backbone = build_backbone(name, stream=stream, width=8, input_size=size, dropout=params.dropout)
     row = BackboneTrainer(backbone, prepare, *clips, params).fit().history[-1]
     found = (row["train_loss"], row["val_ccc_valence"], row["val_ccc_arousal"])
     version, *values = GOLDEN[stream]
-    assert (VERSION, found) == (version, pytest.approx(values, abs=5e-3)), "raise VERSION and renew the golden values"
+    assert (VERSION, found) == (version, pytest.approx(values, abs=6e-3)), "raise VERSION and renew the golden values"

@@ -1,0 +1,126 @@
+"""What decides a fusion training changes its fingerprint, so no checkpoint of something else is taken up."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avfusion.config import Geometry, Train
+from avfusion.corpora.table import Track, read_tracks, write_tracks
+from avfusion.data.features import read_features, write_features
+from avfusion.data.labels import read_labels, write_labels
+from avfusion.training import experiment
+from avfusion.training.experiment import corpus_digest, read_inputs, training_fingerprint
+
+Change = Callable[[Path], None]
+
+
+def digest(root: Path, *, threads: int = 1, device: str = "cpu", **changes: object) -> str:
+    geometry = Geometry(fps=25)
+    config = Train(model="concat", epochs=3)
+    inputs = read_inputs(root, geometry)
+    geometry = geometry.model_copy(update={key: changes[key] for key in Geometry.model_fields if key in changes})
+    config = config.model_copy(update={key: changes[key] for key in Train.model_fields if key in changes})
+    return training_fingerprint(inputs, config, geometry, threads, device)
+
+
+def change_table(track: str, **changes: object) -> Change:
+    def change(root: Path) -> None:
+        path = root / "data" / "corpus" / "tracks.parquet"
+        table = [replace(entry, **changes) if entry.track == track else entry for entry in read_tracks(path)]  # type: ignore[arg-type]
+        write_tracks(path, table)
+
+    return change
+
+
+def change_label(track: str) -> Change:
+    def change(root: Path) -> None:
+        path = root / "data" / "labels" / f"{track}.parquet"
+        table = read_labels(path)
+        table = replace(table, valence=table.valence * 0.9)
+        write_labels(table, path, f"labels of {track}")
+
+    return change
+
+
+def change_features(track: str) -> Change:
+    def change(root: Path) -> None:
+        path = root / "data" / "features" / f"{track}.safetensors"
+        write_features(path, replace(read_features(path), fingerprint="others"))
+
+    return change
+
+
+def change_spec(root: Path) -> None:
+    for path in (root / "data" / "features").iterdir():
+        table = read_features(path)
+        spec = table.feature_spec.model_copy(update={"batch_size": table.feature_spec.batch_size + 1})
+        write_features(path, replace(table, feature_spec=spec))
+
+
+CHANGES: dict[str, Change] = {
+    "label file, train": change_label("train-1"),
+    "label file, val": change_label("val-0"),
+    "features, train": change_features("train-0"),
+    "features, val": change_features("val-1"),
+    "feature spec": change_spec,
+    "split": change_table("train-1", split="val"),
+    "track left out": change_table("val-1", split=""),
+    "source of a val video": change_table("val-1", video_hash="another"),
+    "source of val crops": change_table("val-1", crops_hash="others"),
+    "source of val labels": change_table("val-1", labels_hash="others"),
+}
+GEOMETRY_CHANGES = {"clip_frames": 16, "kept_frames": 4, "sequence_clips": 8, "fps": None, "target_offset": -16}
+TRAIN_CHANGES = {
+    "model": "jca", "options": {"k": 8}, "baselines": ("audio_only",), "seed": 1, "epochs": 4, "batch_size": 8,
+    "lr": 2e-3, "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1,
+    "modality_dropout": 0.1, "amp": "off", "inference": "tile",
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(plant: Callable[..., Path]) -> Path:
+    return plant(tracks={"train": 2, "val": 2, "test": 1}, seconds=4)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changed_inputs_change_it(name: str, root: Path) -> None:
+    before = digest(root)
+    assert digest(root) == before
+    CHANGES[name](root)
+    assert digest(root) != before
+
+
+def test_changed_parameters_threads_device_and_code_change_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(GEOMETRY_CHANGES) == set(Geometry.model_fields)
+    assert set(TRAIN_CHANGES) == set(Train.model_fields)
+    changes = [{key: value} for key, value in (GEOMETRY_CHANGES | TRAIN_CHANGES).items()]
+    found = [digest(root)] + [digest(root, **change) for change in changes]  # type: ignore[arg-type]
+    found += [digest(root, threads=2), digest(root, device="cuda")]
+    monkeypatch.setattr(experiment, "VERSION", experiment.VERSION + 1)
+    found.append(digest(root))
+    assert len(set(found)) == len(found)
+
+
+def test_what_training_does_not_read_changes_nothing(root: Path) -> None:
+    before = digest(root)
+    path = root / "data" / "corpus" / "tracks.parquet"
+    write_tracks(path, read_tracks(path)[::-1])
+    change_table("test-0", video_hash="another")(root)
+    change_label("test-0")(root)
+    change_features("test-0")(root)
+    assert digest(root) == before
+
+
+@pytest.mark.parametrize("field", ["track", "video_hash", "crops_hash", "labels_hash"])
+def test_a_corpus_is_known_by_its_tracks_and_sources(field: str) -> None:
+    tracks = [
+        Track(name, name, "val", "v.mp4", (), "", f"v{name}", f"c{name}", f"l{name}", 5, 25.0, 1, True, 5, 5, ())
+        for name in "ab"
+    ]
+    before = corpus_digest(tracks)
+    assert corpus_digest(tracks[::-1]) == before
+    assert corpus_digest([tracks[0], replace(tracks[1], frames=6, warnings=("a remark",))]) == before
+    assert corpus_digest([tracks[0], replace(tracks[1], **{field: "other"})]) != before
+    assert corpus_digest(tracks[:1]) != before
