@@ -51,7 +51,8 @@ def test_stages_are_dvcs() -> None:
 def test_python_example_names_what_the_package_exports() -> None:
     import avfusion
 
-    for name in set(re.findall(r"avfusion\.([A-Za-z_]+)[.(]", README)) - {"fusion"}:
+    blocks = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+    for name in re.findall(r"avfusion\.([A-Za-z_]+)[.(]", blocks):
         assert name in avfusion.__all__, name
     from avfusion import fusion
 
