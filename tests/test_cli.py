@@ -109,7 +109,7 @@ def test_predict_keeps_other_videos_csvs(
     first = (project / "out" / "clip.csv").read_bytes()
     capsys.readouterr()
     assert call(monkeypatch, "predict", "b/clip.mp4", *options) == 2
-    assert "holds the predictions of clip.mp4" in capsys.readouterr().err
+    assert "holds the predictions of another video named clip.mp4" in capsys.readouterr().err
     assert (project / "out" / "clip.csv").read_bytes() == first
     assert call(monkeypatch, "predict", "b/clip.mp4", *options, "--force") == 0
     assert (project / "out" / "clip.csv").read_bytes() != first

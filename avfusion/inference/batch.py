@@ -35,8 +35,10 @@ def predict_files(
     Returns:
         0: all done; 2: some input was bad, the others are done; 1: something else failed.
     """
-    if folder is not None and folder.exists() and not folder.is_dir():
-        raise BadInputError(f"{folder} is not a folder: -o names the folder for the CSVs")
+    if folder is not None:
+        there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        if not there.is_dir():
+            raise BadInputError(f"{there} is not a folder: -o names the folder for the CSVs")
     targets = plan_targets(videos, folder)
     worst = DONE
     for number, target in enumerate(targets, 1):
@@ -69,14 +71,15 @@ def _predict_one(
     # The picture says whose the CSV is, so it comes first: a CSV without it would count as another video's.
     plot_trace(target.trace, table, f"{target.video.name}  ·  {predictor.name}", provenance(target, origin))
     write_csv(target.csv, table)
-    print(f"{target.csv}: {_summary(table)}, {time.perf_counter() - started:.1f} s")
+    print(f"{target.csv}: {_summary(table, stream)}, {time.perf_counter() - started:.1f} s")
 
 
-def _summary(table: pd.DataFrame) -> str:
+def _summary(table: pd.DataFrame, stream: Stream) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
     means = ", ".join(f"mean {name} {float(table[name].mean()):+.2f}" for name in ("valence", "arousal"))
-    return f"{len(table)} frames ({duration:.1f} s), {means}, face in {faces:.0f} % of frames"
+    seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
+    return f"{len(table)} frames ({duration:.1f} s), {means}, {seen}"
 
 
 class _PhaseProgress:

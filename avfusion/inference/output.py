@@ -82,7 +82,11 @@ def check_overwrite(target: Target, force: bool) -> None:
     owner = read_provenance(target.trace)
     if owner.get("video_identity") == video_identity(target.video):
         return
-    whose = f"holds the predictions of {owner['video']}" if "video" in owner else "is there, from something unknown"
+    whose = (
+        f"holds the predictions of another video named {owner['video']}"
+        if "video" in owner
+        else f"is there without {target.trace.name}, which would tell whose it is"
+    )
     raise BadInputError(
         f"{target.video}: {target.csv} {whose}: choose another folder with -o, or overwrite with --force"
     )

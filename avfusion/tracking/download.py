@@ -23,6 +23,12 @@ def downloaded_model(uri: str, root: Path) -> Iterator[Path]:
     Raises:
         BadInputError: there is no such model in the store.
     """
+    if tracking_uri(root) == f"sqlite:///{database_path(root)}" and not database_path(root).is_file():
+        # Asking MLflow would make an empty store here.
+        raise BadInputError(
+            f"no model at {uri}: {root} has no MLflow store (run `make demo` there, start inside the project, or set "
+            "MLFLOW_TRACKING_URI)"
+        )
     store = configure(root)
     with tempfile.TemporaryDirectory(prefix="avfusion-model-") as scratch:
         try:

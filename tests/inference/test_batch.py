@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from avfusion.errors import BadInputError
 from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, predict_files
 from avfusion.inference.predictor import Predictor
 
@@ -72,3 +73,20 @@ def test_what_is_no_file_is_called_what_it_is(
         assert predict_files([path], predictor, folder=out) == BAD_INPUT
         assert f"error: {path} {words}" in capsys.readouterr().err
     assert predict_files([], predictor, folder=out) == DONE
+
+
+def test_an_output_folder_below_a_file_is_named_and_no_video_is_blamed(
+    trained_models: Path, face_video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    predictor = Predictor.load(trained_models / "fusion")
+    with pytest.raises(BadInputError, match=r"file is not a folder: -o names the folder"):
+        predict_files([face_video], predictor, folder=tmp_path / "file" / "sub")
+
+
+def test_a_stream_that_was_not_asked_for_is_not_counted(
+    trained_models: Path, face_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = Predictor.load(trained_models / "fusion")
+    assert predict_files([face_video], predictor, folder=tmp_path, stream="audio") == DONE
+    assert "face not used" in capsys.readouterr().out

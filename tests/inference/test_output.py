@@ -77,11 +77,11 @@ def test_another_videos_csv_is_not_overwritten(table: pd.DataFrame, tmp_path: Pa
     assert read_provenance(target.trace)["model_digest"] == "abc"
     check_overwrite(target, force=False)
     foreign = Target(other, tmp_path / "o.csv")
-    with pytest.raises(BadInputError, match=r"holds the predictions of mine\.mp4.*--force"):
+    with pytest.raises(BadInputError, match=r"holds the predictions of another video named mine\.mp4.*--force"):
         check_overwrite(foreign, force=False)
     check_overwrite(foreign, force=True)
     target.trace.unlink()
-    with pytest.raises(BadInputError, match="from something unknown"):
+    with pytest.raises(BadInputError, match="which would tell whose it is"):
         check_overwrite(target, force=False)
 
 

@@ -270,3 +270,10 @@ def test_device_names(trained_models: Path) -> None:
         assert Predictor.load(trained_models / "fusion", device="auto").device.type == "cpu"
         with pytest.raises(BadInputError, match="no CUDA"):
             Predictor.load(trained_models / "fusion", device="cuda")
+
+
+def test_a_uri_outside_a_project_makes_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match=r"no model at models:/avfusion@champion: .* has no MLflow store"):
+        Predictor.load("models:/avfusion@champion")
+    assert list(tmp_path.iterdir()) == []
