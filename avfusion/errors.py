@@ -3,6 +3,9 @@
 The command line prints them in one line, without a traceback, and exits with their `exit_code`.
 """
 
+import os
+import traceback
+
 
 class AVFusionError(Exception):
     """Something failed; the message says what, where, and what to do."""
@@ -14,3 +17,11 @@ class BadInputError(AVFusionError):
     """The user's input (file, folder, parameter) cannot be used; the message says what is allowed."""
 
     exit_code = 2
+
+
+def describe_exception(error: BaseException) -> str:
+    """An unexpected exception in one line: its type, text and the place it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "site-packages" not in frame.filename]  # the nearest place of our own
+    place = f" (at {os.path.basename(ours[-1].filename)}:{ours[-1].lineno})" if ours else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"

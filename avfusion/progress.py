@@ -1,11 +1,12 @@
 """Progress of many tasks: a bar on a terminal, a plain line now and then elsewhere."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 PLAIN_SECONDS = 10.0
 
@@ -14,12 +15,14 @@ class TaskProgress:
     """Counts finished and failed tasks and says how fast they go; used as a context manager.
 
     On a terminal that is a bar with the rate and the time left. Elsewhere (logs, DVC, CI) it is a plain line about
-    every 10 s. Both end with one line of count, time and rate.
+    every 10 s. Both end with one line of count, time and rate. Counts and rates are of tasks; the bar and the time left
+    go by their weights, since videos differ in length.
     """
 
-    def __init__(self, label: str, total: int, console: Console | None = None) -> None:
-        self.label, self.total = label, total
+    def __init__(self, label: str, weights: Sequence[float], console: Console | None = None) -> None:
+        self.label, self.total = label, len(weights)
         self.done = self.failed = 0
+        self._weight, self._weight_done = sum(weights), 0.0
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._started = self._printed = time.monotonic()
         self._bar: Progress | None = None
@@ -30,21 +33,22 @@ class TaskProgress:
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[count]}"),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task(self.label, total=self.total, rate="")
+            self._task = self._bar.add_task(self.label, total=self._weight, count=f"0/{self.total}")
             self._bar.start()
         return self
 
-    def advance(self, failed: bool = False) -> None:
-        """Count one finished task."""
+    def advance(self, weight: float, failed: bool = False) -> None:
+        """Count one finished task of this weight."""
         self.done += 1
         self.failed += failed
+        self._weight_done += weight
         if self._bar:
-            self._bar.update(self._task, advance=1, rate=f"{self._rate():.2f}/s")
+            count = f"{self.done}/{self.total} {self._rate():.2f}/s"
+            self._bar.update(self._task, completed=self._weight_done, count=count)
         self.tick()
 
     def tick(self) -> None:
@@ -52,8 +56,7 @@ class TaskProgress:
         now = time.monotonic()
         if self._bar is None and now - self._printed >= PLAIN_SECONDS and self.done < self.total:
             self._printed = now
-            left = f", {_clock((self.total - self.done) / self._rate())} left" if self.done else ""
-            self._print(f"{self.label}: {self.done}/{self.total}, {self._rate():.2f}/s{left}")
+            self._print(f"{self.label}: {self.done}/{self.total}, {self._rate():.2f}/s{self._left(now)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,6 +74,11 @@ class TaskProgress:
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False)
         self._console.file.flush()
+
+    def _left(self, now: float) -> str:
+        if not self._weight_done:
+            return ""
+        return f", {_clock((self._weight - self._weight_done) * (now - self._started) / self._weight_done)} left"
 
     def _rate(self) -> float:
         return self.done / max(time.monotonic() - self._started, 1e-9)

@@ -150,9 +150,9 @@ def _wait_for(condition, seconds: float = 30.0) -> None:
 
 def test_plain_progress_ends_with_count_rate_and_failures():
     stream = StringIO()
-    with TaskProgress("frames", 2, Console(file=stream, width=200)) as progress:
-        progress.advance()
-        progress.advance(failed=True)
+    with TaskProgress("frames", [1.0, 1.0], Console(file=stream, width=200)) as progress:
+        progress.advance(1.0)
+        progress.advance(1.0, failed=True)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("frames: 2/2 done in ")
@@ -163,11 +163,11 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
     stream = StringIO()
-    with TaskProgress("frames", 10, Console(file=stream, width=200)) as progress:
+    with TaskProgress("frames", [1.0] * 10, Console(file=stream, width=200)) as progress:
         for second in range(1, 25):
             now[0] = float(second)
             if second in (5, 15):
-                progress.advance()
+                progress.advance(1.0)
             progress.tick()
     assert stream.getvalue().splitlines()[:2] == [
         "frames: 1/10, 0.10/s, 1:30 left",

@@ -109,6 +109,7 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         execution=params.execution,
         label="features",
         on_error=params.common.on_error,
+        weights={track.track: track.duration_s for track in tracks},
     )
 
 

@@ -12,6 +12,7 @@ from avfusion.data.audio import read_fingerprint, write_audio
 from avfusion.data.store import StoreReport, update_store
 from avfusion.fingerprints import fingerprint
 from avfusion.media.audio import read_aligned_audio
+from avfusion.media.time_limits import decoding_limit_s
 
 VERSION = 1  # raise it when equal inputs give other samples
 
@@ -43,6 +44,8 @@ def update_audio(
         execution=execution,
         label="audio",
         on_error=on_error,
+        limits_s={video: decoding_limit_s(track.duration_s) for video, track in videos.items()},
+        weights={video: track.duration_s for video, track in videos.items()},
     )
 
 

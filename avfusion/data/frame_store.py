@@ -30,6 +30,7 @@ from avfusion.execution import raise_failures
 from avfusion.fingerprints import fingerprint
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
 from avfusion.media.face_tracks import Side, face_crops
+from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 1  # raise it when equal inputs give other frame tables
@@ -80,6 +81,8 @@ def update_frames(
         execution=execution,
         label="frames",
         on_error="skip",
+        limits_s={track.track: decoding_limit_s(track.duration_s) for track in tracks},
+        weights={track.track: track.frames for track in tracks},
     )
     done = [track for track in tracks if track.track not in report.failed]
     drawn = done if settings.contact_sheets else []

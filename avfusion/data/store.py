@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
 from avfusion.config import Execution
 from avfusion.errors import AVFusionError
-from avfusion.execution import raise_failures, run_tasks
+from avfusion.execution import list_failures, raise_failures, run_tasks
 
 T = TypeVar("T")
 
@@ -39,6 +39,8 @@ def update_store(
     execution: Execution,
     label: str,
     on_error: Literal["fail", "skip"] = "fail",
+    limits_s: Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> StoreReport:
     """Bring `folder` to hold exactly one file `<key><suffix>` of the wanted fingerprint for every key.
 
@@ -47,6 +49,11 @@ def update_store(
         payloads: Key to what `make` needs; keys without need to be made may be absent.
         make: `make(payload, path, fingerprint)` writes the file; runs in the executor, so it must be picklable.
         read_fingerprint: Gives the fingerprint inside a file, None (or any exception) where there is none.
+        execution: Where files are made.
+        label: What they are, for people.
+        on_error: Whether failures are raised.
+        limits_s: Key to the seconds that making its file may take, as in `run_tasks`; for those made from media.
+        weights: Key to how much work its file is, as in `run_tasks`.
 
     A key that fails has no file afterwards, not even an outdated one. The counts are printed, failures listed.
 
@@ -61,15 +68,21 @@ def update_store(
     tasks = [(key, (make, payloads[key], folder / f"{key}{suffix}", wanted[key])) for key in due]
     try:
         outcomes = run_tasks(
-            _make_file, tasks, executor=execution.executor, workers=execution.workers, label=label, on_error="skip"
+            _make_file,
+            tasks,
+            executor=execution.executor,
+            workers=execution.workers,
+            label=label,
+            on_error="skip",
+            limits_s=limits_s,
+            weights=weights,
         )
     finally:
         _remove_temporaries(folder)  # of workers that died, or were ended by Ctrl-C
     failed = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     made = tuple(key for key in due if key not in failed)
     print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
-    for key, reason in failed.items():
-        print(f"  {key}: {reason}", flush=True)
+    list_failures(failed)
     if on_error != "skip":
         raise_failures(label, failed, len(wanted))
     return StoreReport(made, tuple(key for key in wanted if key in kept), removed, failed)

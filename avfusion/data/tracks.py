@@ -16,9 +16,10 @@ from avfusion.corpora.sources import RESCAN, Source, read_sources
 from avfusion.corpora.table import Track
 from avfusion.data.labels import count_rows
 from avfusion.errors import BadInputError
-from avfusion.execution import raise_failures, run_tasks
+from avfusion.execution import list_failures, raise_failures, run_tasks
 from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
+from avfusion.media.time_limits import PROBE_LIMIT_S
 
 VERSION = 1  # of what a probe says; raised when it says something else about the same file
 
@@ -53,6 +54,7 @@ def build_tracks(
     _check_scanned(layout, scanned, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
     tracks = [_track(one, scanned, root, infos, failures) for one in raw]
+    list_failures(failures)
     if on_error == "fail":
         raise_failures("corpus: videos", failures, len(infos) + len(failures))
     return tracks
@@ -84,13 +86,15 @@ def _probe_videos(
     paths = sorted({track.video_path for track in raw} - {""})
     remembered = _read_cache(cache)
     infos = {path: remembered[digest] for path in paths if (digest := scanned[path].digest) in remembered}
+    due = [path for path in paths if path not in infos]
     outcomes = run_tasks(
         partial(_probe_below, root),
-        [(path, path) for path in paths if path not in infos],
+        [(path, path) for path in due],
         executor=execution.executor,
         workers=execution.workers,
         label="probing videos",
         on_error="skip",
+        limits_s=dict.fromkeys(due, PROBE_LIMIT_S),
     )
     infos |= {outcome.key: outcome.value for outcome in outcomes if outcome.value is not None}
     failures = {outcome.key: _reason(outcome.error, root, outcome.key) for outcome in outcomes if outcome.error}

@@ -11,8 +11,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.execution import describe_exception
+from avfusion.errors import AVFusionError, BadInputError, describe_exception
 from avfusion.inference.output import Target, check_overwrite, plan_targets, provenance, write_csv
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.trace import plot_trace

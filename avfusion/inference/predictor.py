@@ -19,11 +19,10 @@ from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
 from avfusion.fusion.inference import predict_frames
 from avfusion.inference.model_folder import CONFIG, ModelFolder
-from avfusion.inference.streams import VideoStreams, read_streams
+from avfusion.inference.streams import Progress, StreamReader, VideoStreams
 from avfusion.training.fusion_files import load_fusion
 
 Stream = Literal["both", "audio", "visual"]
-Progress = Callable[[str, int, int], None]
 
 
 class Predictor:
@@ -45,6 +44,7 @@ class Predictor:
         self.mode = folder.config.get("inference", "overlap")
         self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
         self.device = _device(device)
+        self._reader = StreamReader()
         self._model = load_fusion(folder.fusion)[0].to(self.device)
         self._backbones = {
             stream: load_backbone(weights.parent, stream, output=self.spec.output if stream == "visual" else "pooled")[
@@ -79,7 +79,7 @@ class Predictor:
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> pd.DataFrame:
-        """Predict valence and arousal for every frame of a video.
+        """Predict valence and arousal for every frame of a video, which is decoded in another process.
 
         Args:
             path: a local media file.
@@ -95,12 +95,13 @@ class Predictor:
 
         Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
+            AVFusionError: the process that decoded it died, or took too long.
         """
         if stream not in ("both", "audio", "visual"):
             raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
         spec = self._spec(stride)
         notice = notice or (lambda text: None)
-        streams = read_streams(path, stream=stream, settings=self.frames, progress=progress)
+        streams = self._reader.read(path, stream=stream, settings=self.frames, progress=progress)
         _check_usable(streams, stream, Path(path), notice)
         if progress:
             progress("features", 0, 1)

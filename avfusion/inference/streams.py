@@ -8,11 +8,15 @@ import numpy as np
 
 from avfusion.config import Frames
 from avfusion.data.frames import encode_crop
+from avfusion.errors import AVFusionError
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
+from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.workers import Worker, WorkerError
 
 PCM_SCALE = 32768
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ def read_streams(
     *,
     stream: str = "both",
     settings: Frames | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    timeline: Timeline | None = None,
+    progress: Progress | None = None,
 ) -> VideoStreams:
     """Read what the wanted streams need; the other one is left out, as if the video lacked it.
 
@@ -52,13 +57,14 @@ def read_streams(
         path: a local media file.
         stream: `both`, `audio` or `visual`.
         settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
+        timeline: the video's timeline where it is known already.
         progress: called with what is being done, frames done, and frames in all.
 
     Raises:
         BadInputError: not a readable video.
     """
     settings = settings or Frames()
-    timeline = read_timeline(path)
+    timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
     jpegs: list[bytes | None] = [None] * timeline.frames
     confidence = np.zeros(timeline.frames, np.float32)
@@ -91,3 +97,51 @@ def _silence(waveform: np.ndarray | None, timeline: Timeline) -> str:
     if timeline.audio_end_s is not None and timeline.audio_end_s <= 0:
         return "its sound ends before the first frame"
     return "its audio stream cannot be decoded"
+
+
+class StreamReader:
+    """Reads videos in worker processes, so that a crash or hang inside FFmpeg costs one video and not its caller.
+
+    A worker is kept for the next video, since it takes a second to start; calls from several threads have one each.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Worker] = []
+
+    def read(self, path: str | Path, *, stream: str, settings: Frames, progress: Progress | None) -> VideoStreams:
+        """As `read_streams`, elsewhere.
+
+        Raises:
+            BadInputError: as `read_streams`.
+            AVFusionError: the process that read the video died, or took too long.
+        """
+        worker = self._take()
+        try:
+            timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
+            limit_s = decoding_limit_s(timeline.end_s)
+            arguments = (path, stream, settings, timeline)
+            return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress or _ignore)
+        except WorkerError as error:
+            raise AVFusionError(f"{path}: {error}") from None
+        finally:
+            if worker.usable:
+                self._idle.append(worker)
+
+    def _take(self) -> Worker:
+        while True:
+            try:
+                worker = self._idle.pop()
+            except IndexError:
+                return Worker()
+            if worker.usable:
+                return worker
+
+
+def _read_streams(
+    path: str | Path, stream: str, settings: Frames, timeline: Timeline, progress: Progress
+) -> VideoStreams:
+    return read_streams(path, stream=stream, settings=settings, timeline=timeline, progress=progress)
+
+
+def _ignore(phase: str, done: int, total: int) -> None:
+    """Nobody wants to know."""
