@@ -87,15 +87,14 @@ class Worker:
             except OSError as error:
                 raise AVFusionError(f"no worker process can be started ({sys.executable!r}: {error})") from None
         self._connection = ours
-        self._owner = os.getpid()
         self._limit_s: float | None = None
         self._until: float | None = None
-        self._end = weakref.finalize(self, _end, self._process, ours, self._owner)
+        self._end = weakref.finalize(self, _end, self._process, ours)
 
     @property
     def usable(self) -> bool:
-        """It lives, and was started by this very process (not by one that this is a fork of)."""
-        return self._owner == os.getpid() and self._end.alive and self._process.poll() is None
+        """It lives, and is a child of this very process (not of one that this is a fork of)."""
+        return self._end.alive and self._process.poll() is None
 
     @property
     def left_s(self) -> float | None:
@@ -187,11 +186,11 @@ class Worker:
         return f"its worker process died ({how}): too little memory, or a crash inside a library"
 
 
-def _end(process: "subprocess.Popen[bytes]", connection: Connection, owner: int) -> None:
+def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     connection.close()
-    if os.getpid() == owner:  # a fork of the owner holds copies of both, but the process is not its own
-        process.kill()
-        process.wait()
+    process.kill()  # no other process's child: in a fork, where this is a copy, Popen finds that and does nothing
+    with suppress(subprocess.TimeoutExpired):  # it waits for a disk or a server that does not answer
+        process.wait(5)
 
 
 def serve(descriptor: int) -> None:

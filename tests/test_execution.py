@@ -1,4 +1,4 @@
-"""Serial and process execution: equal results, failures and deaths that cost only their own task."""
+"""Serial and process execution: equal results; failures, hangs and deaths cost only their own task."""
 
 import os
 import signal
@@ -42,6 +42,16 @@ def exit_on_two(number: int) -> int:
     return number
 
 
+def hang_on_two(number: int) -> int:
+    if number == 2:
+        time.sleep(600)
+    return number + 100
+
+
+def process_seen(_: int) -> int:
+    return os.getpid()
+
+
 def threads_seen(_: int) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
@@ -71,6 +81,16 @@ def test_a_failing_task_is_recorded_and_the_others_go_on(executor):
     assert "test_execution.py:" in outcomes[5].error
 
 
+def test_of_many_failures_all_are_listed_and_the_error_names_the_first(capsys):
+    tasks = [(f"track{n:03d}", 3) for n in range(200)]
+    with pytest.raises(AVFusionError) as raised:
+        run_tasks(fail_on_three, tasks, label="numbers")
+    named = "; ".join(f"track{n:03d}: no. 3: a reason for people" for n in range(5))
+    assert str(raised.value) == f"numbers: 200 of 200 failed: {named}; and 195 more, listed above"
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    assert listed == [f"  track{n:03d}: no. 3: a reason for people" for n in range(200)]
+
+
 def test_failures_are_raised_together_after_all_have_run():
     with pytest.raises(AVFusionError, match=r"numbers: 2 of 7 failed: track3: no\. 3.*; track5: ZeroDivision"):
         run_tasks(fail_on_three, NUMBERS, label="numbers")
@@ -83,6 +103,28 @@ def test_a_dead_worker_costs_only_its_task(function, how):
     assert outcomes[2].error is not None
     assert how in outcomes[2].error
     assert [o.value for o in outcomes if not o.error] == [function(n) for n in range(7) if n != 2]
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+@pytest.mark.parametrize(
+    ("function", "limit_s", "reason"),
+    [
+        (hang_on_two, 2.0, "took more than 2 s, given up"),
+        (die_on_two, 600.0, "its worker process died (signal SIGKILL)"),
+    ],
+    ids=["hang", "death"],
+)
+def test_with_a_limit_a_hang_or_death_costs_only_its_task(executor, function, limit_s, reason):
+    limits = dict.fromkeys((key for key, _ in NUMBERS), 600.0) | {"track2": limit_s}
+    outcomes = run_tasks(function, NUMBERS, executor=executor, workers=2, label="x", on_error="skip", limits_s=limits)
+    assert [o.value for o in outcomes] == [100, 101, None, 103, 104, 105, 106]
+    assert outcomes[2].error.startswith(reason)
+
+
+def test_serial_work_happens_here_unless_it_has_limits():
+    assert {o.value for o in run_tasks(process_seen, NUMBERS)} == {os.getpid()}
+    (other,) = {o.value for o in run_tasks(process_seen, NUMBERS, limits_s={"track0": 60.0})}
+    assert other != os.getpid(), "one worker, for those without a limit too"
 
 
 def test_workers_have_one_thread_and_the_parent_keeps_its_setting(monkeypatch):
@@ -172,6 +214,24 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
     assert stream.getvalue().splitlines()[:2] == [
         "frames: 1/10, 0.10/s, 1:30 left",
         "frames: 2/10, 0.10/s, 1:20 left",
+    ]
+
+
+def test_the_time_left_goes_by_the_tasks_weights(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    stream = StringIO()
+    with TaskProgress("frames", [1.0, 1.0, 98.0], Console(file=stream, width=200)) as progress:
+        now[0] = 10.0
+        progress.advance(1.0)
+        now[0] = 20.0
+        progress.advance(1.0)
+        now[0] = 1000.0
+        progress.advance(98.0)
+    assert stream.getvalue().splitlines() == [
+        "frames: 1/3, 0.10/s, 16:30 left",
+        "frames: 2/3, 0.10/s, 16:20 left",
+        "frames: 3/3 done in 1000.0 s (0.00/s)",
     ]
 
 

@@ -1,0 +1,118 @@
+"""Videos are read in a process of their own: its death or hang is an error of that video, and the next one is read."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avfusion.config import Frames
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.inference.streams import StreamReader, VideoStreams, read_streams
+
+
+@pytest.fixture(scope="module")
+def reader() -> StreamReader:
+    return StreamReader()
+
+
+def worker_of(reader: StreamReader) -> int:
+    (worker,) = reader._idle
+    return worker.call(os.getpid)
+
+
+def same(one: VideoStreams, other: VideoStreams) -> bool:
+    arrays = ("time_s", "face_confidence", "waveform")
+    return (
+        all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
+        and one.jpegs == other.jpegs
+        and (one.silence, one.warnings) == (other.silence, other.warnings)
+    )
+
+
+def read(reader: StreamReader, path: Path, progress: Callable[[str, int, int], None] | None = None) -> VideoStreams:
+    return reader.read(path, stream="both", settings=Frames(), progress=progress)
+
+
+def test_what_is_read_elsewhere_is_what_is_read_here(reader: StreamReader, face_video: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    streams = read(reader, face_video, lambda *step: seen.append(step))
+    here: list[tuple[str, int, int]] = []
+    assert same(streams, read_streams(face_video, progress=lambda *step: here.append(step)))
+    assert seen == here
+    assert len(here) > 65
+    first = worker_of(reader)
+    with pytest.raises(BadInputError, match=r"^none\.mp4 does not exist$"):
+        read(reader, Path("none.mp4"))
+    assert worker_of(reader) == first, "one worker for all of it"
+
+
+def test_a_crash_costs_one_video(reader: StreamReader, silent_video: Path) -> None:
+    read(reader, silent_video)
+    pid = worker_of(reader)
+
+    def crash(phase: str, done: int, total: int) -> None:
+        if phase == "cutting crops" and done == 10:
+            os.kill(pid, signal.SIGSEGV)
+
+    with pytest.raises(AVFusionError) as raised:
+        read(reader, silent_video, crash)
+    assert str(raised.value).startswith(f"{silent_video}: its worker process died (signal SIGSEGV): ")
+    assert raised.value.exit_code == 1
+    assert len(read(reader, silent_video).time_s) == 65
+    assert worker_of(reader) != pid
+
+
+def test_a_hang_costs_one_video(reader: StreamReader, silent_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(reader, silent_video)
+    pid = worker_of(reader)
+    durations: list[float] = []
+
+    def limit(duration_s: float) -> float:
+        durations.append(duration_s)
+        return 2.0
+
+    monkeypatch.setattr("avfusion.inference.streams.decoding_limit_s", limit)
+    with pytest.raises(AVFusionError) as raised:
+        read(reader, silent_video, lambda *step: os.kill(pid, signal.SIGSTOP))
+    assert str(raised.value) == f"{silent_video}: took more than 2 s, given up"
+    assert durations == [pytest.approx(2.6)]
+    monkeypatch.undo()
+    assert len(read(reader, silent_video).time_s) == 65
+
+
+def test_threads_read_side_by_side(reader: StreamReader, silent_video: Path) -> None:
+    together = threading.Barrier(2, timeout=60)
+    found: list[VideoStreams] = []
+
+    def meet(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("cutting crops", 1):
+            together.wait()
+
+    threads = [threading.Thread(target=lambda: found.append(read(reader, silent_video, meet))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert same(*found)
+
+
+def test_predict_from_an_unguarded_script_on_standard_input(trained_models: Path, face_video: Path) -> None:
+    script = (
+        "import os, avfusion\n"
+        "print('once')\n"
+        f"predictor = avfusion.Predictor.load({str(trained_models / 'fusion')!r})\n"
+        f"print(len(predictor.predict({str(face_video)!r})))\n"
+        "print(predictor._reader._idle[0].call(os.getpid))\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    once, rows, pid = done.stdout.splitlines()
+    assert (once, rows) == ("once", "65")
+    with pytest.raises(ProcessLookupError):  # it ends with the interpreter
+        os.kill(int(pid), 0)
