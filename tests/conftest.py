@@ -345,3 +345,9 @@ def undecodable_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
     path.write_bytes(content)
     return path
+
+
+@pytest.fixture(scope="session")
+def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 frames of a face, with sound."""
+    return write_video(tmp_path_factory.mktemp("videos") / "short.mp4", seconds=1.6)

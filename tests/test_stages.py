@@ -43,6 +43,23 @@ def test_errors_for_people_are_one_line(
     assert not (workspace / ".avfusion/times/train.json").exists()
 
 
+def test_a_second_one_beside_it_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A killed DVC leaves its command running, and DVC starts another."""
+    lock = workspace / ".avfusion" / "locks" / "train.lock"
+    with stage("train", "geometry"):
+        with stage("labels", "corpus"):
+            pass
+        with pytest.raises(SystemExit) as ended, stage("train", "geometry"):
+            raise AssertionError("both run")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: stage train: stage train is already running (it holds {lock}): "
+        "wait for it, or end that process, and start again\n"
+    )
+    with stage("train", "geometry"):
+        pass
+
+
 def test_an_output_that_cannot_be_written_is_one_line_with_its_path(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
