@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 
 VIDEOS = 6
+SECONDS_PER_FILE = {"audio": 0.05, "frames": 1.0, "features": 1.0}
 FOLDERS = {"audio": ["data/audio"], "frames": ["data/frames", "reports/faces"], "features": ["data/features"]}
 
 
@@ -28,18 +29,15 @@ def project(make_project, tmp_path_factory, face_video, half_heard_video, silent
 
 @pytest.fixture(scope="module")
 def undisturbed(project):
-    """Gives, of a stage, the bytes it leaves and the seconds from its first sign of work to its end."""
+    """Gives the bytes that a stage leaves when nobody kills it."""
 
     @cache
     def run(stage):
         if stage == "features":
             project.update(stages=["frames", "audio"])
         remove_outs(project, stage)
-        process = project.start(stage)
-        began = wait_for_work(project, stage, process)
-        output = process.communicate(timeout=300)[0]
-        assert process.returncode == 0, output
-        return project.contents(*FOLDERS[stage]), time.monotonic() - began
+        project.run(stage)
+        return project.contents(*FOLDERS[stage])
 
     return run
 
@@ -49,58 +47,59 @@ def remove_outs(project, stage: str) -> None:
         shutil.rmtree(project.root / folder, ignore_errors=True)
 
 
-def wait_for_work(project, stage, process: "subprocess.Popen[str]") -> float:
-    """Wait until the stage has made its folder; the moment of that."""
-    while not (project.root / FOLDERS[stage][0]).exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.005)
-    return time.monotonic()
+def finished_files(project, stage: str) -> dict[str, tuple[int, int]]:
+    """Identity of what stands under a final name; the summary of all frames is written at every end."""
+    found = project.identities(*FOLDERS[stage])
+    return {path: identity for path, identity in found.items() if path != "reports/faces/summary.csv"}
 
 
-def kill_and_rerun(project, stage: str, contents: dict[str, bytes], delay_s: float) -> int:
-    """Kill the stage this long after it began to work, run it again, check; gives how many files it had finished."""
+def in_store(paths, stage: str) -> int:
+    return sum(path.startswith(FOLDERS[stage][0]) for path in paths)
+
+
+def kill(project, stage: str, finished: int, delay_s: float) -> None:
+    """Start the stage without outs; kill its group this long after so many files of its store were finished."""
     remove_outs(project, stage)
     process = project.start(stage)
-    wait_for_work(project, stage, process)
+    store = project.root / FOLDERS[stage][0]
+    while process.poll() is None and (not store.exists() or in_store(finished_files(project, stage), stage) < finished):
+        time.sleep(0.002)
     try:
         process.wait(delay_s)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
-    finished = project.identities(*FOLDERS[stage])
-    for path in finished:
-        assert (project.root / path).read_bytes() == contents[path], "never half a file under a final name"
 
+
+def kill_and_rerun(project, stage: str, contents: dict[str, bytes], finished: int, delay_s: float) -> int:
+    """Kill the stage, run it again to its end, and check; gives how many files it had finished when it was killed."""
+    kill(project, stage, finished, delay_s)
+    before = finished_files(project, stage)
+    for path in before:
+        assert (project.root / path).read_bytes() == contents[path], "half a file under a final name"
     output = project.run(stage)
-    after = project.identities(*FOLDERS[stage])
-    summary = "reports/faces/summary.csv"
-    assert {path: after[path] for path in finished if path != summary} == {
-        path: identity for path, identity in finished.items() if path != summary
-    }, "no finished file is made again"
+    after = finished_files(project, stage)
+    assert {path: after[path] for path in before} == before, "a finished file was made again"
     assert project.contents(*FOLDERS[stage]) == contents
-    kept = sum(path.startswith(FOLDERS[stage][0]) for path in finished)
-    total = sum(path.startswith(FOLDERS[stage][0]) for path in contents)
+    kept, total = in_store(before, stage), in_store(contents, stage)
     assert re.search(rf"^{stage}: {total - kept} made, {kept} kept, 0 removed, 0 failed$", output, re.MULTILINE), output
     return kept
 
 
-def moments(count: int, seed: int) -> list[float]:
-    """Random shares of a run, one in each `count`-th of it."""
-    draw = random.Random(seed)
-    return [(part + draw.random()) / count for part in range(count)]
-
-
 @pytest.mark.parametrize("stage", ["audio", "frames"])  # torch makes `features` dear
 def test_killed_once(project, undisturbed, stage):
-    contents, seconds = undisturbed(stage)
-    kill_and_rerun(project, stage, contents, 0.6 * seconds)
+    kill_and_rerun(project, stage, undisturbed(stage), 2, 0.02)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("stage", FOLDERS)
 def test_killed_at_ten_moments(project, undisturbed, stage):
-    contents, seconds = undisturbed(stage)
-    kept = [kill_and_rerun(project, stage, contents, moment * seconds) for moment in moments(10, seed=2)]
-    print(f"{stage}: {seconds:.1f} s of work; finished when killed: {kept}")
-    assert len(set(kept)) > 2, "the moments are spread over the work"
+    """Spread over the run: after 0, 1, … all files are finished, and then within about the time that one file takes."""
+    contents = undisturbed(stage)
+    total = in_store(contents, stage)
+    draw = random.Random(2)
+    moments = [(round(part / 9 * total), draw.uniform(0, 1) * SECONDS_PER_FILE[stage]) for part in range(10)]
+    kept = [kill_and_rerun(project, stage, contents, *moment) for moment in moments]
+    print(f"{stage}: of {total} files were finished when it was killed: {kept}")
+    assert len(set(kept)) > total / 2
