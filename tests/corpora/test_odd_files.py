@@ -1,4 +1,4 @@
-"""What lies in a corpus folder and is no regular file, or has a name that no list can hold: named, and nothing hangs."""
+"""What lies in a corpus folder and is no regular file, or has a name that no list can hold: named; nothing hangs."""
 
 import os
 from pathlib import Path

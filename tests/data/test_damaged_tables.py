@@ -34,18 +34,20 @@ def refused(path, *, match):
     assert "\n" not in str(caught.value)
 
 
-def test_every_byte_lost_or_changed_is_a_table_or_one_error(tmp_path):
+def test_bytes_lost_or_changed_are_a_table_or_one_error(tmp_path):
     path = tmp_path / "tracks.parquet"
     write_tracks(path, [])
     whole = path.read_bytes()
+    refusals = []
     for at in range(0, len(whole), 67):
         for content in (whole[:at], whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]):
             path.write_bytes(content)
             try:
                 read_tracks(path)
             except BadInputError as error:
-                assert "run the stage `corpus` again" in str(error)
-                assert "\n" not in str(error)
+                refusals.append(str(error))
+    assert len(refusals) > len(whole) // 67
+    assert all("run the stage `corpus` again" in text and "\n" not in text for text in refusals)
 
 
 def test_text_that_is_none_and_columns_of_other_types(tmp_path):
