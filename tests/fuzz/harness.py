@@ -66,6 +66,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def process_id(self) -> int:
+        """Of the worker."""
+        return self._worker().pid
+
     def read(self, target: str, content: bytes) -> Answer:
         """What becomes of a file with this content."""
         file = self.folder / TARGETS[target].file
@@ -73,7 +78,8 @@ class Reader:
         process = self._worker()
         assert process.stdin
         assert process.stdout
-        print(json.dumps({"target": target, "file": file.name}), file=process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it died meanwhile, which the missing answer tells
+            print(json.dumps({"target": target, "file": file.name}), file=process.stdin, flush=True)
         if not select.select([process.stdout], [], [], DEADLINE_S)[0]:
             self.close()
             return Answer("hang", f"longer than {DEADLINE_S:g} s")

@@ -1,7 +1,5 @@
-"""What is fuzzed: a reader of files from outside, the files its fuzz starts from, and words that it knows."""
+"""The readers of what comes from outside, each with whole files of its kind."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,25 +18,9 @@ from avfusion.media.probe import media_info
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from tests.fuzz.media_seeds import media_seeds
+from tests.fuzz.target import SEPARATORS, Target
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader under test.
-
-    Attributes:
-        file: Name of the damaged file.
-        read: Reads it; an AVFusionError that names the file is a right answer, any other exception is none.
-        seeds: Makes the whole files that are damaged.
-        tokens: Pieces that are written into them.
-    """
-
-    file: str
-    read: Callable[[Path], object]
-    seeds: Callable[[], Sequence[bytes]]
-    tokens: Sequence[bytes] = (b"\0", b"\xff", b"\n", b",")
 
 
 def read_media(file: Path) -> None:
@@ -128,20 +110,6 @@ MEDIA_TOKENS = (
     *(b"subfile:,,start,0,end,9,,:other.mp4", b"data:video/mp4;base64,AAAA", b"http://127.0.0.1/other.mp4\n"),
     *(b"segment0.ts\n", b'URI="key.bin"', b"ftyp", b"moov", b"moof", b"mdat", b"dref", b"url ", b"alis", b"cmov"),
     *(b"RIFF", b"LIST", b"idx1", b"\x1aE\xdf\xa3", b"\x47", b"FLV\x01", b"\0\0\0\x01", b"\xff" * 8, b"\0" * 8),
-)
-SEPARATORS = (
-    b"\n",
-    b"\r\n",
-    b"\r",
-    b",",
-    b";",
-    b"\t",
-    b" ",
-    b"\0",
-    b"\xff",
-    b"\xef\xbb\xbf",
-    b"\xc2\x85",
-    b"\xe2\x80\xa8",
 )
 YAML_TOKENS = (
     *SEPARATORS,

@@ -1,6 +1,7 @@
 """Files that are no video, or a broken one, made for real: each is refused by name, and no other file is opened."""
 
 import os
+import re
 import socket
 import struct
 from pathlib import Path
@@ -256,6 +257,23 @@ def test_doubled_and_backward_stamps_are_made_to_increase(tmp_path, media):
     assert any("interpolated" in warning for warning in timeline.warnings)
     frames = list(read_video(path, timeline=timeline))
     assert [frame.index0 for frame in frames] == list(range(20))
+
+
+def test_missing_stamps_are_filled_in(tmp_path, media, make_flash):
+    """A transport stream says packet by packet whether there is a stamp: every third one says so no more."""
+    fast = {"preset": "ultrafast", "bf": "0"}
+    path = media(tmp_path / "stampless.ts", make_flash(50, 20), TIMES, codec_options=fast)
+    content = bytearray(path.read_bytes())
+    starts = [found.start() for found in re.finditer(rb"\0\0\x01\xe0", content)]
+    assert len(starts) == 50
+    for start in starts[1::3]:
+        content[start + 7] &= 0x3F
+    path.write_bytes(bytes(content))
+    timeline = read_timeline(path)
+    assert timeline.warnings == ("17 of 50 frames have no time stamp: filled in",)
+    np.testing.assert_allclose(timeline.times_s, TIMES, atol=0.021)
+    assert (np.diff(timeline.times_s) > 0).all()
+    assert [frame.index0 for frame in read_video(path) if frame.rgb.mean() > 128] == [20, 21, 22]
 
 
 def test_recordings_one_after_the_other_in_a_file_are_joined(tmp_path, media, make_flash):
