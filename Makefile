@@ -8,13 +8,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup demo repro test test-slow accept lint format deps lock ui bench clean
+.PHONY: help setup demo repro test test-slow fuzz accept lint format deps lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
 	@echo "make repro      run what changed in the pipeline, on the corpus of params.yaml (dvc repro)"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
+	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
 	@echo "make lint       ruff and mypy; make format: put into shape; make deps: first-party imports into dvc.yaml"
 	@echo "make bench      benchmarks; make clean: remove everything that the pipeline made"
@@ -45,6 +46,9 @@ test: setup
 
 test-slow: setup
 	$(PYTEST) -m slow -q --durations=15
+
+fuzz: setup
+	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600)
 
 accept: setup
 	@$(BIN)/python acceptance/run.py

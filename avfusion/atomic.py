@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and locks that keep two processes apart."""
 
+import errno
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout
 from avfusion.errors import AVFusionError
 
 TEMPORARY_PREFIX = ".partial-"
+FULL_BYTES = 1 << 16
 
 
 @contextmanager
@@ -20,6 +22,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The suffix is kept, since many writers choose the format by it. On an error the temporary file is removed
     and `path` stays as it was.
+
+    Raises:
+        OSError: the system refuses; it names the file. Also where a library hides that the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -28,11 +33,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # a write that fails (disk full) names no file
-            error.filename = str(path)
+        if error.errno is not None and error.filename in (None, str(temporary)):  # a failing write names no file
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    except AVFusionError:
+        raise
+    except Exception as error:  # soundfile, safetensors and torch have their own words for a write that fails
+        if _is_full(path.parent) or f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether the unfinished file took what was left, but for what is too little for the next piece of it."""
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
 
 def write_text(path: str | Path, text: str) -> None:

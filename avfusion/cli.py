@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from avfusion.errors import AVFusionError
+from avfusion.errors import AVFusionError, describe_os_error
 
 app = typer.Typer(
     help="Valence and arousal for every frame of a video, by joint cross-attention of face and voice.",
@@ -159,6 +159,9 @@ def main() -> None:
     except AVFusionError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except OSError as error:  # disk full, no permission
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

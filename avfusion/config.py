@@ -236,6 +236,8 @@ class Params(Section):
     execution: Execution = Field(default=None)  # type: ignore[assignment]
 
 
+# What the parser lets through of values that look like a date, a number or a tag and are none, and of deep nesting.
+_YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 SECTIONS = tuple(field.alias or name for name, field in Params.model_fields.items())
 
 
@@ -251,7 +253,9 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: `avfusion preset demo` writes one") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadInputError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, *_YAML_VALUE_ERRORS) as error:
         raise BadInputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise BadInputError(f"{path}: sections ({', '.join(SECTIONS)}) are needed, found {type(values).__name__}")

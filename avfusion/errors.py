@@ -3,8 +3,10 @@
 The command line prints them in one line, without a traceback, and exits with their `exit_code`.
 """
 
+import errno
 import os
 import traceback
+from pathlib import Path
 
 
 class AVFusionError(Exception):
@@ -25,3 +27,10 @@ def describe_exception(error: BaseException) -> str:
     ours = [frame for frame in frames if "site-packages" not in frame.filename]  # the nearest place of our own
     place = f" (at {os.path.basename(ours[-1].filename)}:{ours[-1].lineno})" if ours else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
+
+
+def describe_os_error(error: OSError) -> str:
+    """What the system refused and where, in one line; a full disk that names no file holds the working directory."""
+    reason = error.strerror or str(error) or type(error).__name__
+    place = error.filename or (f"below {Path.cwd()}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+    return " ".join(f"{place}: {reason}".removeprefix(": ").split())

@@ -1,6 +1,5 @@
 """What every DVC stage does around its work: parameters, lock, clock, and errors for people."""
 
-import errno
 import os
 import resource
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from avfusion.atomic import exclusive_lock, write_json
 from avfusion.config import Params, load_params
-from avfusion.errors import AVFusionError
+from avfusion.errors import AVFusionError, describe_os_error
 from avfusion.project import disable_telemetry, project_root, workspace_root
 
 
@@ -58,16 +57,9 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
         print(f"error: stage {name}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # disk full, no permission, no connection
-        print(f"error: stage {name}: {_one_line(error)}", file=sys.stderr)
+        print(f"error: stage {name}: {describe_os_error(error)}", file=sys.stderr)
         raise SystemExit(1) from None
     print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU-seconds")
-
-
-def _one_line(error: OSError) -> str:
-    """What failed and where; a full disk without a file's name is the one that holds the workspace."""
-    reason = error.strerror or str(error) or type(error).__name__
-    place = error.filename or (f"below {Path.cwd()}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
-    return " ".join(f"{place}: {reason}".removeprefix(": ").split())
 
 
 def _cpu_seconds() -> float:

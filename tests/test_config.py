@@ -187,6 +187,29 @@ def test_missing_file_section_and_not_yaml(tmp_path: Path, values: dict[str, Any
     (tmp_path / "params.yaml").write_text("a: [1")
     with pytest.raises(BadInputError, match="is not YAML"):
         load_params(tmp_path / "params.yaml")
+    for odd in (
+        "train: {seed: 2024-99-99}",
+        "train: {seed: !!timestamp soon}",
+        "train: {seed: !!int many}",
+        "train: {seed: !!float much}",
+        "train: {seed: !!bool maybe}",
+        f"train: {{seed: {'9' * 5000}}}",
+        "train: " + "[" * 3000,
+        "train: !!python/object/apply:os.system [touch executed]",
+        "train: {[a]: b}",
+        "train: *nobody",
+        "\0",
+    ):
+        (tmp_path / "params.yaml").write_text(odd)
+        with pytest.raises(BadInputError, match=r"params\.yaml is not YAML: .") as caught:
+            load_params(tmp_path / "params.yaml")
+        assert "\n" not in str(caught.value)
+    (tmp_path / "params.yaml").write_bytes(b"train: \xff")
+    with pytest.raises(BadInputError, match="is not YAML"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(BadInputError, match=r"folder\.yaml cannot be read: Is a directory"):
+        load_params(tmp_path / "folder.yaml")
     (tmp_path / "params.yaml").write_text("just text")
     with pytest.raises(BadInputError, match="found str"):
         load_params(tmp_path / "params.yaml")

@@ -112,6 +112,8 @@ def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
 
 
 def _is_va(path: Path) -> bool:
+    if not path.is_file():  # a pipe would block
+        return False
     with open(path, "rb") as stream:
         line = stream.readline(200)
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER

@@ -101,9 +101,19 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files anywhere below a folder in sorted order, through links but never in circles, hidden ones left out."""
+    """Files anywhere below a folder in sorted order, through links but never in circles, hidden ones left out.
+
+    Raises:
+        BadInputError: a folder may not be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise BadInputError(
+            f"{error.filename} cannot be listed ({error.strerror}): its files would be missed"
+        ) from None
+
     seen = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
+    for here, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()

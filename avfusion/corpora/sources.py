@@ -76,14 +76,30 @@ def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
     for path in sorted({path for track in layout.tracks for path in track.crops_paths}):
         sources[f"{path}/"] = crops_source(root / path)
     for path in sorted({track.labels_path for track in layout.tracks} - {""} | set(layout.extra_sources)):
+        if not (root / path).is_file():
+            raise BadInputError(f"{path} is not a regular file (a broken link, a pipe, a device?): replace it")
         sources[path] = Source((root / path).stat().st_size, file_digest(root / path))
-    if odd := [path for path in sources if any(mark in path for mark in "\t\n\r")]:
-        raise BadInputError(f"{odd[0]!r}: tabs and line ends in file names are not supported: rename it")
+    if odd := [path for path in sources if _is_odd(path)]:
+        raise BadInputError(f"{odd[0]!r}: file names must be UTF-8 without tabs and line ends: rename it")
     return sources
 
 
+def _is_odd(path: str) -> bool:
+    try:
+        path.encode()  # names of other encodings hold surrogates
+    except UnicodeEncodeError:
+        return True
+    return any(mark in path for mark in "\t\n\r")
+
+
 def video_source(path: Path) -> Source:
-    """Hash of a video by its size and its first and last MiB."""
+    """Hash of a video by its size and its first and last MiB.
+
+    What is no regular file (a broken link, a device, a pipe that nobody writes to) is not opened, and counts as empty:
+    whoever opens it as a video says what it is.
+    """
+    if not path.is_file():
+        return Source(0, hashlib.sha256(b"0\n").hexdigest())
     size = path.stat().st_size
     digest = hashlib.sha256(f"{size}\n".encode())
     with open(path, "rb") as stream:
@@ -97,7 +113,9 @@ def video_source(path: Path) -> Source:
 def crops_source(folder: Path) -> Source:
     """Hash of a crop folder by the sorted names and sizes of its files; no image is opened."""
     with os.scandir(folder) as entries:
-        files = sorted((entry.name, entry.stat().st_size) for entry in entries if entry.name[0] != ".")
+        # The size of a folder depends on the file system; a broken link has none.
+        found = (entry for entry in entries if entry.name[0] != "." and entry.is_file())
+        files = sorted((entry.name, entry.stat().st_size) for entry in found)
     listing = "".join(f"{name}\0{size}\n" for name, size in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     return Source(sum(size for _, size in files), digest)
@@ -111,11 +129,13 @@ def read_sources(path: str | Path) -> dict[str, Source]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: {RESCAN}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"{path} cannot be read ({error}): {RESCAN}") from None
     sources = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else (), 1):
         try:
             name, size, digest = line.rsplit("\t", 2)
             sources[name] = Source(int(size), digest)

@@ -97,15 +97,24 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
     path = Path(path)
     try:
         table = pq.read_table(path, partitioning=None)
+        present = set(table.column_names)
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run the stage `corpus`") from None
-    except pa.ArrowInvalid as error:
-        raise BadInputError(f"{path} is not a table of tracks ({error}): run the stage `corpus` again") from None
-    if missing := [field.name for field in fields(Track) if field.name not in table.column_names]:
-        raise BadInputError(f"{path} has no column {', '.join(missing)}: run the stage `corpus` again")
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
     names = [field.name for field in fields(Track)]
+    if missing := [name for name in names if name not in present]:
+        raise BadInputError(f"{path} has no column {', '.join(missing)}: run the stage `corpus` again")
     tracks = []
-    for row in table.select(names).to_pylist():
-        row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
-        tracks.append(Track(**row))
+    try:
+        for row in table.select(names).cast(SCHEMA).to_pylist():
+            row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
+            tracks.append(Track(**row))
+    except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:  # other types, text that is none, no lists
+        raise _damaged(path, error) from None
     return [track for track in tracks if unusable or track.frames]
+
+
+def _damaged(path: Path, error: Exception) -> BadInputError:
+    reason = " ".join(str(error).split())
+    return BadInputError(f"{path} is not a table of tracks ({reason}): run the stage `corpus` again")

@@ -58,8 +58,9 @@ def source_crop_rows(
 
 
 def _read_bytes(file: Path) -> bytes:
+    """Its content; nothing of what is no regular file, since a pipe would block and a device never end."""
     try:
-        return file.read_bytes()
+        return file.read_bytes() if file.is_file() else b""
     except OSError:
         return b""
 
@@ -107,7 +108,7 @@ def _is_template_jpeg(data: bytes) -> bool:
     if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-64:]:
         return False
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    while at + 10 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1

@@ -72,11 +72,16 @@ def _check_scanned(layout: CorpusLayout, scanned: Mapping[str, Source], root: Pa
     """Every file must be in the scan, with its present size; else hashes and files would not belong together."""
     files = {path for track in layout.tracks for path in (track.video_path, track.labels_path)} - {""}
     files |= set(layout.extra_sources)
-    changed = {path for path in files if path not in scanned or (root / path).stat().st_size != scanned[path].size}
+    changed = {path for path in files if path not in scanned or _size(root / path) != scanned[path].size}
     changed |= {path for track in layout.tracks for path in track.crops_paths if f"{path}/" not in scanned}
     if changed:
         shown = ", ".join(sorted(changed)[:5]) + (" …" if len(changed) > 5 else "")
         raise BadInputError(f"{len(changed)} sources were added or changed since the last scan ({shown}): {RESCAN}")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a regular file; anything else counts as empty, as in the scan."""
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _probe_videos(

@@ -85,9 +85,12 @@ def _read(path: str | Path) -> Mapping[str, torch.Tensor]:
     except FileNotFoundError:
         raise BadInputError(f"{path} does not exist") from None
     except Exception as error:  # torch raises many kinds for files that are no checkpoint
-        raise BadInputError(f"{path} is not a checkpoint of tensors: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInputError(f"{path} is not a checkpoint of tensors: {reason}") from None
     state = loaded.get("net", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise BadInputError(f"{path} holds no mapping of names to tensors")
     return state
 

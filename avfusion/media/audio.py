@@ -9,7 +9,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from avfusion.media.opener import audio_stream, open_media
+from avfusion.media.opener import audio_stream, demux, open_media
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.wav import SAMPLE_RATE
 
@@ -51,7 +51,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.written_s = self.read_s
-        self.resampler = AudioResampler("fltp", self.source[1], SAMPLE_RATE)
+        self.resampler = AudioResampler("flt", self.source[1], SAMPLE_RATE)
 
     def resampled(self, frame: av.AudioFrame | None) -> Iterator[tuple[float, np.ndarray]]:
         """Mono pieces that the resampler gives for a frame, or for its end (None), each with its start."""
@@ -60,7 +60,8 @@ class _Run:
             frame.pts = None  # samples are counted here; rounded stamps would make the resampler's own count wander
         for piece in self.resampler.resample(frame):
             # The channels are averaged here: FFmpeg's own downmix of floats adds 3 dB and clips.
-            samples = piece.to_ndarray().mean(axis=0, dtype=np.float32)
+            # Interleaved: PyAV 18 crashes over the planes of eight channels and more.
+            samples = piece.to_ndarray().reshape(-1, piece.layout.nb_channels).mean(axis=1, dtype=np.float32)
             yield self.written_s, samples
             self.written_s += len(samples) / SAMPLE_RATE
 
@@ -86,7 +87,7 @@ def _frames(path: str | os.PathLike[str]) -> Iterator[av.AudioFrame]:
         stream = audio_stream(container)
         if stream is None or stream.codec_context is None:
             return
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             try:
                 frames = packet.decode()
             except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
@@ -56,11 +56,23 @@ def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMIT
     }
     try:
         # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
-        with av.open(f"file:{file}", container_options=options, timeout=limits.read_timeout_s) as container:
+        with av.open(
+            f"file:{file}", container_options=options, timeout=limits.read_timeout_s, metadata_errors="replace"
+        ) as container:
             _check_limits(container, path, limits)
             yield container
     except av.FFmpegError as error:
         raise BadInputError(f"{path} cannot be read as media: {describe_content(file, error)}") from None
+
+
+def demux(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
+    """The container's packets in the order of the file; only those of `streams` where some are named."""
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        # FLV and MPEG-TS tell of streams on the way. PyAV 18 leaves those out, but at the end, after the last packet,
+        # it may ask for one of them.
+        return
 
 
 def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
@@ -94,12 +106,18 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     file = Path(text)
-    if not file.exists():
+    reason = ""
+    try:
+        there = file.exists()
+    except OSError as error:  # the name is too long, a folder above may not be entered
+        there, reason = False, f" ({error.strerror})"
+    if not there:
+        shown = text if len(text) <= 200 else f"{text[:200]}…"
         if match := _PROTOCOL.match(text):
             raise BadInputError(
-                f"{text} is a URL or FFmpeg protocol ({match[1]}:), only local files are read: save it first"
+                f"{shown} is a URL or FFmpeg protocol ({match[1]}:), only local files are read: save it first"
             )
-        raise BadInputError(f"{text} does not exist")
+        raise BadInputError(f"{shown} does not exist{reason}")
     if file.is_dir():
         raise BadInputError(f"{text} is a folder, a media file is needed")
     if not file.is_file():

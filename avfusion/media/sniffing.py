@@ -45,6 +45,25 @@ def describe_content(file: Path, error: Exception | None = None) -> str:
     return f"its container is unknown, damaged or not allowed{reason}"
 
 
+def index_is_cut(file: Path) -> bool:
+    """Whether an MP4/MOV file ends inside its index (`moov`): FFmpeg then reads the streams that it still tells of."""
+    size = file.stat().st_size
+    at = 0
+    with file.open("rb") as stream:
+        while at + 8 <= size:
+            stream.seek(at)
+            head = stream.read(16)
+            length = int.from_bytes(head[:4])
+            if length == 1:  # a box of more than 4 GB
+                length = int.from_bytes(head[8:])
+            if head[4:8] == b"moov" and at + length > size:
+                return True
+            if length < 8:  # 0: to the end of the file
+                break
+            at += length
+    return False
+
+
 def _is_text(head: bytes) -> bool:
     if b"\0" in head:
         return False

@@ -4,6 +4,7 @@ import os
 import time
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +12,8 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
-from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, open_media, video_stream
+from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, demux, open_media, video_stream
+from avfusion.media.sniffing import index_is_cut
 from avfusion.media.timestamps import presentation_order
 
 FALLBACK_FPS = 25.0
@@ -85,6 +87,8 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
         shown = presentation_order(packets.pts, packets.dts, 1 / base, nominal_s / base)
         origin = float(shown.ticks[0]) * base
         times = (shown.ticks - shown.ticks[0]) * base
+        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the ends of 64 bits
+            raise BadInputError(f"{path}: its time stamps are beyond what can be told apart: remux it")
         tail = _check_whole(container, video, packets, origin + float(times[-1]), path)
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
@@ -117,7 +121,7 @@ def _read_packets(
     deadline = time.monotonic() + limits.demux_deadline_s
     hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
     latest = -(1 << 62)
-    for packet in container.demux():
+    for packet in demux(container):
         if packet.size == 0 or packet.is_discard:  # the demuxer's end marks; samples outside the edit list
             continue
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -150,6 +154,8 @@ def _check_whole(
     container: InputContainer, video: VideoStream, packets: _Packets, last_s: float, path: str | os.PathLike[str]
 ) -> tuple[str, ...]:
     """Compare what the header promises with what the packets hold; a small lack is a warning."""
+    if "mp4" in container.format.name and index_is_cut(Path(path)):
+        raise BadInputError(f"{path} is truncated: it ends inside its index, so streams are missing: copy it again")
     promised, held = (container.duration or 0) / av.time_base, packets.end_s
     if "avi" in container.format.name and video.frames and video.average_rate:
         # FFmpeg guesses the duration of an AVI without index from its size; the header's frame count is the promise.

@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
-from avfusion.media.opener import open_media, video_stream
+from avfusion.media.opener import demux, open_media, video_stream
 from avfusion.media.timeline import Timeline, read_timeline
 
 
@@ -72,7 +72,7 @@ def read_video(
 
 
 def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         try:
             yield from packet.decode()
         except (av.error.InvalidDataError, av.error.EOFError):

@@ -34,7 +34,7 @@ def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
 
     Raises:
         BadInputError: there is no model, or its config is not readable.
-        AVFusionError: the weights are damaged or another architecture's; missing and unexpected keys are named.
+        AVFusionError: the weights are damaged, not finite, or another architecture's; the keys are named.
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -47,4 +47,6 @@ def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
         model.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:
         raise AVFusionError(f"{folder / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from None
+    if broken := sorted(key for key, value in model.state_dict().items() if not value.isfinite().all()):
+        raise AVFusionError(f"{folder / WEIGHTS} holds NaN or infinity in {', '.join(broken)}: train again")
     return model.eval(), config

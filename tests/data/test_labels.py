@@ -141,9 +141,28 @@ def test_garbage_is_read_or_explained(tmp_path_factory, content):
     if table is None:
         assert "x.txt" in message
         return
-    assert len(table) >= 1
+    assert len(table) == count_rows(path) >= 1
     assert np.abs(table.valence[table.valid]).max(initial=0) <= 1
     assert np.isnan(table.valence[~table.valid]).all()
+
+
+@pytest.mark.parametrize("end", ["\u00a0", "\x1c", "\u2028 "])
+def test_blanks_of_other_alphabets_at_the_end_are_no_rows(tmp_path, end):
+    path = annotation(tmp_path, f"valence,arousal\n0.1,0.2\n{end}\n")
+    assert len(read_annotation(path)) == count_rows(path) == 1
+
+
+@pytest.mark.timeout(60)  # a pattern with two ways to match takes time by the square of the length: hours
+@pytest.mark.parametrize("line", ["1" * 400_000 + "x,0", "0." + "1" * 400_000 + ",x", " " * 400_000 + "x"])
+def test_a_very_long_line_is_refused_at_once(tmp_path, line):
+    with pytest.raises(AnnotationError, match=r"line 2: '.{60}…': two numbers"):
+        read_annotation(annotation(tmp_path, f"valence,arousal\n{line}\n"))
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "x.txt").mkdir()
+    with pytest.raises(AnnotationError, match=r"x\.txt: the file cannot be read \(Is a directory\)"):
+        read_annotation(tmp_path / "x.txt")
 
 
 def test_label_files_round_trip_with_the_same_bytes(tmp_path):

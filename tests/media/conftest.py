@@ -26,6 +26,7 @@ def write_media(
     sound_at_s: float = 0.0,
     hole_s: tuple[float, float] | None = None,
     codec: str = "libx264",
+    codec_options: dict[str, str] | None = None,
     sound_codec: str = "aac",
     rotation: int | None = None,
     ticks: int = TICKS,
@@ -36,7 +37,7 @@ def write_media(
     With `hole_s` (at, length) the stream has no sound for that long, and what follows comes later.
     """
     with av.open(str(path), "w", options=options or {}) as container:
-        video = container.add_stream(codec, rate=25)
+        video = container.add_stream(codec, rate=25, options=codec_options or {})
         video.height, video.width = frames[0].shape[:2]
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         video.codec_context.time_base = video.time_base = Fraction(1, ticks)

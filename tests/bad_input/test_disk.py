@@ -1,0 +1,173 @@
+"""A disk that is full, and one that may not be written: named with the file; what is whole stays, a rerun goes on."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from avfusion.atomic import atomic_path
+from avfusion.data.audio import write_audio
+from avfusion.errors import AVFusionError
+from avfusion.training.checkpoints import CHECKPOINT, save_checkpoint
+
+STORES = {"labels": 4, "frames": 4, "audio": 64}  # stage, and KiB that hold one or two of its three files
+
+
+def mount(*arguments: object) -> bool:
+    return not subprocess.run(["mount", *map(str, arguments)], capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[Path, int], Callable[[int], None]]]:
+    """Mounts a disk of a few KiB at a folder; what it gives changes its size."""
+    mounted: list[Path] = []
+
+    def small(folder: Path, kib: int) -> Callable[[int], None]:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if not mount("-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder):
+                pytest.skip("a disk can only be mounted by root")
+        except FileNotFoundError:
+            pytest.skip("there is no command mount")
+        mounted.append(folder)
+        return lambda larger: pytest.fail("remount") if not mount("-o", f"remount,size={larger}k", folder) else None
+
+    yield small
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("stage", STORES)
+def test_a_full_disk_is_named_keeps_what_is_whole_and_a_rerun_goes_on(project, disk, stage, tmp_path):
+    for step in (lambda: project.avfusion("scan"), lambda: project.run("corpus"), lambda: project.run(stage)):
+        assert step().code == 0
+    store = project.root / "data" / stage
+    undisturbed = contents(store)
+    assert len(undisturbed) == 3
+    store.rename(tmp_path / "undisturbed")
+    enlarge = disk(store, STORES[stage])
+    done = project.run(stage)
+    assert done.code == 1
+    assert f"{stage}: " in done.error
+    assert "No space left on device" in done.error
+    assert done.error.count("\n") == 1
+    some = contents(store)
+    assert 0 < len(some) < 3
+    assert some.items() <= undisturbed.items()
+    before = {name: (store / name).stat().st_mtime_ns for name in some}
+    enlarge(4096)
+    done = project.run(stage)
+    assert done.code == 0
+    assert f"{stage}: {3 - len(some)} made, {len(some)} kept" in done.out
+    assert contents(store) == undisturbed
+    assert {name: (store / name).stat().st_mtime_ns for name in some} == before
+
+
+def test_every_writer_says_that_the_disk_is_full(disk, tmp_path):
+    folder = tmp_path / "disk"
+    disk(folder, 64)
+
+    def at(name: str, write: Callable[[Path], object]) -> Callable[[], None]:
+        def run() -> None:
+            with atomic_path(folder / name) as temporary:
+                write(temporary)
+
+        return run
+
+    for name, write in {
+        "a.wav": at("a.wav", lambda path: write_audio(path, np.zeros(40_000), "f")),
+        "a.safetensors": at("a.safetensors", lambda path: save_file({"a": torch.zeros(50_000)}, path)),
+        "a.txt": at("a.txt", lambda path: path.write_text("x" * 200_000)),
+        CHECKPOINT: lambda: save_checkpoint(folder, {"a": torch.zeros(50_000)}),
+    }.items():
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write()
+        assert caught.value.filename == str(folder / name)
+        assert list(folder.iterdir()) == []
+
+
+def test_a_refusal_is_not_blamed_on_a_disk_that_is_nearly_full(disk, tmp_path):
+    folder = tmp_path / "disk"
+    disk(folder, 60)
+
+    def refuse() -> None:
+        with atomic_path(folder / "a") as temporary:
+            temporary.write_bytes(bytes(30_000))
+            raise AVFusionError("a video that cannot be read")
+
+    with pytest.raises(AVFusionError, match="cannot be read"):
+        refuse()
+
+
+def test_other_failures_of_writers_stay_what_they_are(tmp_path):
+    with pytest.raises(RuntimeError, match="of another kind"), atomic_path(tmp_path / "a"):
+        raise RuntimeError("of another kind")
+
+
+@pytest.mark.parametrize("stage", ["corpus", "frames"])
+def test_a_read_only_disk_is_one_line(project, stage):
+    for step in (lambda: project.avfusion("scan"), lambda: project.run("corpus")):
+        assert step().code == 0
+    target = project.root / "data" / ("corpus" if stage == "corpus" else "frames")
+    target.mkdir(exist_ok=True)
+    if not mount("--bind", target, target):
+        pytest.skip("a folder can only be made read-only for root by a mount")
+    try:
+        assert mount("-o", "remount,bind,ro", target)
+        done = project.run(stage)
+    finally:
+        subprocess.run(["umount", str(target)], check=True)
+    assert done.code == 1
+    assert "Read-only file system" in done.error
+    assert str(target) in done.error
+    assert done.error.count("\n") == 1
+    assert project.run(stage).code == 0
+
+
+def test_an_unwritable_list_of_sources_is_one_line(project):
+    sources = project.root / "data" / "sources.txt"
+    sources.mkdir(parents=True)
+    done = project.avfusion("scan")
+    assert done.code == 1
+    assert f"{sources}: Is a directory" in done.error
+    assert done.error.count("\n") == 1
+
+
+def test_what_may_not_be_read_is_named(project):
+    """Root may read everything: its two capabilities for that are given up in a process of its own."""
+    script = (
+        "import ctypes, os, sys\n"
+        "libc = ctypes.CDLL(None)\n"
+        "if os.geteuid() == 0 and any(libc.prctl(24, capability, 0, 0, 0) for capability in (1, 2)): sys.exit(77)\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"  # root's new program gets what is left of the bounding set
+    )
+    command = [sys.executable, "-c", "from avfusion.cli import main; main()", "scan"]
+
+    def scan() -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, timeout=60)
+        if done.returncode == 77:
+            pytest.skip("root cannot give up its capabilities here")
+        return done
+
+    assert scan().returncode == 0
+    for path, words in {
+        project.labels("a"): "a.txt: Permission denied",
+        project.video("a"): "a.mp4: Permission denied",
+        project.corpus / "videos": "videos cannot be listed (Permission denied)",
+    }.items():
+        mode = path.stat().st_mode
+        path.chmod(0)
+        done = scan()
+        path.chmod(mode)
+        assert done.returncode in (1, 2)
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -1,0 +1,149 @@
+"""Weights from outside: a payload is refused and not run, what is cut or of another make is named."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from avfusion.backbones.registry import build_backbone
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.fusion import load_paper_jca
+from avfusion.inference.predictor import Predictor
+from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
+from avfusion.training.fusion_files import load_fusion
+
+
+class Payload:
+    """Unpickled by a reader that trusts it, it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self.file,)
+
+
+def zipped(state: object, path: Path) -> None:
+    torch.save(state, path)
+
+
+def legacy(state: object, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def plain(state: object, path: Path) -> None:
+    path.write_bytes(pickle.dumps(state, protocol=2))
+
+
+WRITERS = {"zip": zipped, "legacy": legacy, "plain pickle": plain}
+
+
+@pytest.fixture(params=WRITERS)
+def evil(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Path], Path]:
+    """Writes a checkpoint with a payload; gives the file that the payload would make."""
+    executed = tmp_path / "executed"
+
+    def write(path: Path) -> Path:
+        state = {"net": {"W_ca.weight": torch.zeros(2), "more": Payload(executed)}, "fingerprint": "f"}
+        WRITERS[request.param](state, path)
+        return executed
+
+    return write
+
+
+def test_the_payload_works(tmp_path):
+    executed = tmp_path / "executed"
+    pickle.loads(pickle.dumps(Payload(executed)))
+    assert executed.exists()
+
+
+def test_published_weights(evil, tmp_path):
+    executed = evil(tmp_path / "model.pt")
+    with pytest.raises(BadInputError, match=r"model\.pt is not a checkpoint of tensors: .") as caught:
+        load_paper_jca(tmp_path / "model.pt")
+    assert "\n" not in str(caught.value)
+    assert not executed.exists()
+
+
+def test_a_start_for_a_backbone(evil, tmp_path):
+    for name, words in {"x.pt": "can run code", "x.safetensors": "is not a whole safetensors file"}.items():
+        executed = evil(tmp_path / name)
+        with pytest.raises(BadInputError, match=words):
+            build_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / name))
+        assert not executed.exists()
+
+
+def test_a_model_to_predict_with(evil, trained_models, tmp_path):
+    shutil.copytree(trained_models, tmp_path / "models")
+    for part in ("fusion/model", "backbones/audio"):
+        path = tmp_path / "models" / f"{part}.safetensors"
+        whole = path.read_bytes()
+        executed = evil(path)
+        with pytest.raises(AVFusionError, match=path.name):
+            Predictor.load(tmp_path / "models" / "fusion")
+        assert not executed.exists()
+        path.write_bytes(whole)
+    assert Predictor.load(tmp_path / "models" / "fusion").name == "jca"
+
+
+def test_a_checkpoint_of_training(evil, tmp_path):
+    executed = evil(tmp_path / CHECKPOINT)
+    with pytest.raises(AVFusionError, match=rf"{CHECKPOINT} cannot be read .*delete it to train from the start"):
+        load_checkpoint(tmp_path, "f")
+    assert not executed.exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.999])
+def test_cut_files(share, trained_models, tmp_path):
+    source = trained_models / "fusion"
+    whole = (source / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: int(len(whole) * share)])
+    (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
+    with pytest.raises(AVFusionError, match=r"model\.safetensors does not fit config\.json: .") as caught:
+        load_fusion(tmp_path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadInputError, match="is not a whole safetensors file"):
+        build_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / "model.safetensors"))
+    save_checkpoint(tmp_path, {"fingerprint": "f", "numbers": torch.zeros(2000)})
+    checkpoint = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(checkpoint[: int(len(checkpoint) * share)])
+    with pytest.raises(AVFusionError, match=rf"{CHECKPOINT} cannot be read"):
+        load_checkpoint(tmp_path, "f")
+    with pytest.raises(BadInputError, match=rf"{CHECKPOINT} is not a checkpoint of tensors"):
+        load_paper_jca(tmp_path / CHECKPOINT)
+
+
+def test_another_architecture_is_named_key_by_key(trained_models, tmp_path):
+    source = trained_models / "fusion"
+    config = json.loads((source / "config.json").read_text())
+    tensors = load_file(source / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tensors["surplus.weight"] = tensors.pop("heads.valence.0.weight")
+    tensors["heads.arousal.0.bias"] = torch.zeros(3)
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(AVFusionError) as caught:
+        load_fusion(tmp_path)
+    for words in ("heads.valence.0.weight", "surplus.weight", "heads.arousal.0.bias"):
+        assert words in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_refused(trained_models, tmp_path):
+    source = trained_models / "fusion"
+    tensors = load_file(source / "model.safetensors")
+    tensors["heads.valence.0.weight"][0, 0] = torch.nan
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
+    with pytest.raises(AVFusionError, match=r"holds NaN or infinity in heads\.valence\.0\.weight"):
+        load_fusion(tmp_path)
+
+
+@pytest.mark.parametrize("state", [{1: torch.zeros(2)}, {"net": {1: torch.zeros(2)}}, [torch.zeros(2)], {"a": 1}])
+def test_a_checkpoint_of_other_things(state, tmp_path):
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(BadInputError, match=r"model\.pt holds no mapping of names to tensors"):
+        load_paper_jca(tmp_path / "model.pt")
