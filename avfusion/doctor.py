@@ -137,7 +137,7 @@ def _corpus(root: Path, params: Params) -> tuple[CorpusLayout | None, list[Item]
     for split in ("train", "val", "test"):
         chosen = [track for track in layout.tracks if track.split == split]
         absent = sum(not track.video_path for track in chosen)
-        uncropped = sum(not track.crops_paths for track in chosen)
+        uncropped = sum(bool(track.video_path) and not track.crops_paths for track in chosen)
         text = f"{len(chosen)} tracks of {len({track.video for track in chosen})} videos"
         text += f"; {absent} without their video" if absent else ""
         text += f"; {uncropped} without crops (faces will be detected)" if uncropped else ""

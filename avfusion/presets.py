@@ -1,6 +1,7 @@
 """Presets: complete params.yaml files in configs/, and how one becomes the project's own."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,17 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
 
 
 def _as_written(project: Path, data_root: Path) -> str:
-    """Absolute, or from the project where it lies inside."""
-    folder = data_root.expanduser().resolve()
+    """Absolute, or from the project where it lies inside, or a link there leads to it.
+
+    A link is kept as it is named, so that a project with its data linked in has the same parameters on every machine.
+    """
+    folder = Path(os.path.abspath(data_root.expanduser()))
     if not folder.is_dir():
         raise BadInputError(f"--root {data_root} is not a folder: the folder of the raw data is needed")
-    inside = project.resolve()
-    return folder.relative_to(inside).as_posix() if folder.is_relative_to(inside) else str(folder)
+    for place, inside in ((folder, Path(os.path.abspath(project))), (folder.resolve(), project.resolve())):
+        if place.is_relative_to(inside):
+            return place.relative_to(inside).as_posix()
+    return str(folder)
 
 
 class _Representer(RoundTripRepresenter):

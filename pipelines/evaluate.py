@@ -8,6 +8,7 @@ from avfusion.evaluation.evaluate import (
     trace_paths,
     write_evaluation,
 )
+from avfusion.inference.model_folder import ModelFolder
 from avfusion.stages import stage
 from avfusion.tracking.training_runs import log_evaluation
 from avfusion.training.determinism import make_deterministic
@@ -30,7 +31,8 @@ def main() -> None:
             for split, entries in tracks.items()
         }
         folder = reports / "evaluate"
-        protocol = protocol_facts(params.geometry, stride, mode, params.evaluate)
+        model = {"name": names[0], "digest": ModelFolder.open(model_folder(s.root, names[0], params.train)).digest()}
+        protocol = protocol_facts(params.geometry, stride, mode, params.evaluate, model)
         metrics = write_evaluation(folder, splits, names, params.evaluate, protocol)
         files = {name: [folder / "protocol.json"] for name in names}
         files[names[0]] += [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]

@@ -314,6 +314,12 @@ def _write_truth(path: Path, truth: np.ndarray, valid: np.ndarray, rng: np.rando
     pq.write_table(pa.table(columns), path)
 
 
+@pytest.fixture(scope="session")
+def plant_at() -> Callable[..., list[str]]:
+    """`write_planted_corpus`, for fixtures that many tests share."""
+    return write_planted_corpus
+
+
 @pytest.fixture
 def plant(tmp_path: Path) -> Callable[..., Path]:
     """Writes a planted corpus (`write_planted_corpus`'s arguments); gives its project root."""

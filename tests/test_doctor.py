@@ -53,9 +53,7 @@ def test_corpus_found_missing_and_left_out(corpus_project):
     items = found(report)
     assert (items["params.yaml"].status, items["torch"].status) == ("ok", "ok")
     assert items["train"].status == "warn"
-    assert items["train"].text == (
-        "2 tracks of 2 videos; 1 without their video; 1 without crops (faces will be detected)"
-    )
+    assert items["train"].text == ("2 tracks of 2 videos; 1 without their video")
     assert (items["val"].status, items["val"].text) == ("warn", "0 tracks of 0 videos")
     assert items["test"].status == "ok"
     assert items["left out"].text == "annotations/AU_Set: 1 annotation files ignored (not valence-arousal)"

@@ -72,8 +72,9 @@ def test_every_data_dep_is_made_by_an_earlier_stage() -> None:
         made |= {out for kind in ("outs", "metrics", "plots") for out in out_names(stage, kind)}
 
 
-def test_training_depends_on_the_backbones_that_it_logs() -> None:
+def test_stages_depend_on_the_backbones_that_they_log_or_name() -> None:
     assert {"models/backbones", "reports/backbones/history.csv"} <= set(STAGES["train"]["deps"])
+    assert "models/backbones" in STAGES["evaluate"]["deps"]
 
 
 def test_dvc_accepts_it() -> None:

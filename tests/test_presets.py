@@ -44,6 +44,18 @@ def test_a_root_inside_the_project_is_written_relative_to_it(bare_project, monke
     assert load_params(bare_project / "params.yaml").corpus.root == "data/raw/mine"
 
 
+def test_a_link_inside_the_project_is_written_by_its_name(bare_project, tmp_path_factory):
+    data = tmp_path_factory.mktemp("far away")
+    (bare_project / "data" / "raw").mkdir(parents=True)
+    (bare_project / "data" / "raw" / "affwild2").symlink_to(data)
+    write_preset(bare_project, "affwild2", bare_project / "data" / "raw" / "affwild2")
+    assert (bare_project / "params.yaml").read_bytes() == (ROOT / "configs" / "affwild2.yaml").read_bytes()
+    elsewhere = tmp_path_factory.mktemp("links") / "project"
+    elsewhere.symlink_to(bare_project)
+    write_preset(bare_project, "affwild2", elsewhere / "data")
+    assert load_params(bare_project / "params.yaml").corpus.root == "data"
+
+
 def test_an_edited_file_is_kept_unless_forced(bare_project):
     target = write_preset(bare_project, "demo")
     edited = target.read_text().replace("batch_size: 32", "batch_size: 31")

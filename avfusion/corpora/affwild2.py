@@ -16,6 +16,7 @@ from avfusion.corpora.layout import (
     RawTrack,
     check_track_names,
     contents,
+    is_litter,
     require_folder,
     walk_files,
 )
@@ -177,7 +178,7 @@ def _find_crops(root: Path) -> dict[str, list[str]]:
     todo = [root]
     while todo:
         for folder in sorted(todo.pop(0).iterdir()):
-            if not folder.is_dir() or folder.name.startswith("."):
+            if is_litter(folder.name) or not folder.is_dir():
                 continue
             if folder.name.lower().startswith("cropped_aligned"):
                 todo.append(folder)
@@ -198,7 +199,7 @@ def _raw_track(
         warnings.append(f"no video {video!r} below videos/: the track cannot be used")
     elif len(paths) > 1:
         warnings.append(f"{len(paths)} videos have this name ({', '.join(paths)}): the first is used")
-    if name not in crops:
+    if paths and name not in crops:
         warnings.append("no crops: faces are detected in the video")
     return RawTrack(name, video, split, paths[0] if paths else "", tuple(crops.get(name, ())), labels, tuple(warnings))
 

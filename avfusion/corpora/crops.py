@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avfusion.corpora.layout import is_litter
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -24,12 +26,12 @@ class CropListing:
 
 
 def list_crops(folders: Iterable[Path]) -> CropListing:
-    """List and merge crop folders without opening an image; hidden files are passed over."""
+    """List and merge crop folders without opening an image; litter of operating systems is passed over."""
     found: dict[int, Path] = {}
     strays, repeated = [], 0
     for folder in folders:
         for name in sorted(os.listdir(folder)):
-            if name.startswith("."):
+            if is_litter(name):
                 continue
             stem, suffix = os.path.splitext(name)
             number = int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 10 else 0

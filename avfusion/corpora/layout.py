@@ -97,11 +97,11 @@ def contents(folder: Path, limit: int = 8) -> str:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_litter(path.name))
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files anywhere below a folder in sorted order, through links but never in circles, hidden ones left out.
+    """Files anywhere below a folder in sorted order, through links but never in circles, litter left out.
 
     Raises:
         BadInputError: a folder may not be listed.
@@ -119,5 +119,10 @@ def walk_files(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(here, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not is_litter(name))
+        yield from (Path(here, name) for name in sorted(files) if not is_litter(name))
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or the one that archives made on a Mac have beside the real ones."""
+    return name.startswith(".") or name == "__MACOSX"

@@ -14,7 +14,7 @@ from pathlib import Path
 from avfusion.atomic import write_text
 from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
-from avfusion.corpora.layout import CorpusLayout
+from avfusion.corpora.layout import CorpusLayout, is_litter
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
 
@@ -114,7 +114,7 @@ def crops_source(folder: Path) -> Source:
     """Hash of a crop folder by the sorted names and sizes of its files; no image is opened."""
     with os.scandir(folder) as entries:
         # The size of a folder depends on the file system; a broken link has none.
-        found = (entry for entry in entries if entry.name[0] != "." and entry.is_file())
+        found = (entry for entry in entries if not is_litter(entry.name) and entry.is_file())
         files = sorted((entry.name, entry.stat().st_size) for entry in found)
     listing = "".join(f"{name}\0{size}\n" for name, size in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()

@@ -33,7 +33,7 @@ from avfusion.media.face_tracks import Side, face_crops
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
-VERSION = 1  # raise it when equal inputs give other frame tables
+VERSION = 2  # raise it when equal inputs give other frame tables
 DETECTION_VERSION = 2  # raise it when only tables of detected faces differ
 SHEET_VERSION = 1
 
@@ -134,7 +134,7 @@ def _source(track: Track) -> str:
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
     timeline = read_timeline(task.video)
-    warnings = list(timeline.warnings)
+    warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:
         rows = source_crop_rows(
             task.crops, timeline.times_s, jpeg_quality=task.settings.jpeg_quality, on_warning=warnings.append

@@ -24,13 +24,13 @@ def source_crop_rows(
     """One row per video frame, paired with the crop of its number; confidence is 1 where there is a crop.
 
     A crop that already is a 112x112 RGB JPEG passes byte for byte. Others are decoded, made 8-bit RGB of that size
-    and encoded. What cannot be decoded counts as no face.
+    and encoded. What cannot be decoded counts as no face. What the names alone tell, the table of tracks says already.
 
     Args:
         folders: Folders of crops, merged; of two crops for one frame the earlier folder's is taken.
         times_s: (N,) times of the video's frames.
         jpeg_quality: Of crops that have to be encoded.
-        on_warning: Called at the end, once per kind of remarkable file, with their number.
+        on_warning: Called at the end, once per kind of remarkable image, with their number.
 
     Raises:
         BadInputError: a folder is missing.
@@ -38,12 +38,8 @@ def source_crop_rows(
     for folder in folders:
         if not folder.is_dir():
             raise BadInputError(f"{folder} is missing: the folder of face crops is needed, or none in the table")
-    listing = list_crops(folders)
-    crops = listing.files
+    crops = list_crops(folders).files
     counts: Counter[str] = Counter()
-    counts["files are not named by a frame number: ignored"] = len(listing.strays)
-    counts["crops are doubles of another of the same frame: ignored"] = listing.repeated
-    counts["crops are numbered past the last frame: ignored"] = sum(number > len(times_s) for number in crops)
     for index, time_s in enumerate(times_s):
         jpeg = None
         if file := crops.get(index + 1):
@@ -53,8 +49,7 @@ def source_crop_rows(
         yield FrameRow(index + 1, float(time_s), jpeg, 0.0 if jpeg is None else 1.0)
     if on_warning:
         for kind, count in sorted(counts.items()):
-            if count:
-                on_warning(f"{count} {kind}")
+            on_warning(f"{count} {kind}")
 
 
 def _read_bytes(file: Path) -> bytes:

@@ -97,6 +97,7 @@ def predict_tracks(
             valid=track.valid,
             presence=stored_presence(root, track),
             predictions=predictions,
+            features=track.fingerprint,
         )
         if truth := read_truth(corpus_root, track.track, len(track.time_s)):
             entry = replace(entry, predictions=predictions | truth.oracles, conditions=truth.conditions)
@@ -143,9 +144,12 @@ def write_evaluation(
     return metrics
 
 
-def protocol_facts(geometry: Geometry, stride: int, mode: str, config: Evaluate) -> dict[str, Any]:
-    """How the numbers came about, in words and parameters."""
+def protocol_facts(
+    geometry: Geometry, stride: int, mode: str, config: Evaluate, model: Mapping[str, str]
+) -> dict[str, Any]:
+    """How the numbers came about, in words and parameters; `model` has the main model's name and digest."""
     return {
+        "model": dict(model),
         "pooling": "pooled: all valid frames of all tracks of the split, concatenated",
         "inference": mode,
         "geometry": geometry.model_dump(mode="json"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from avfusion.evaluation.bootstrap import interval, video_sums
 from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.predictions import smooth
+from avfusion.evaluation.smoothing import smooth
 from avfusion.evaluation.track_predictions import TARGETS, TrackPredictions
 
 NAMES = (*TARGETS, "mean")

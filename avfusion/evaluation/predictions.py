@@ -1,9 +1,6 @@
-"""A prediction for every frame of a track, and its smoothing."""
-
-from collections.abc import Sequence
+"""A prediction for every frame of a track."""
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from avfusion.config import Geometry
 from avfusion.data.track_data import TrackData
@@ -30,14 +27,3 @@ def predict_track(model: FusionModel, track: TrackData, geometry: Geometry, stri
         target_offset=geometry.target_offset,
     )
     return np.zeros_like(frames) if np.isnan(frames).all() else frames
-
-
-def smooth(predictions: np.ndarray, windows: Sequence[int]) -> np.ndarray:
-    """Uniform filter over the frames of one track, one window length per column of `predictions` (N, 2).
-
-    Beyond the ends the first and last values are repeated; there are no zeros to fade into, and labels play no part.
-    """
-    if len(predictions) == 0:
-        return predictions
-    columns = [uniform_filter1d(predictions[:, c].astype(np.float64), w, mode="nearest") for c, w in enumerate(windows)]
-    return np.stack(columns, axis=1).astype(predictions.dtype)

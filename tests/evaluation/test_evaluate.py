@@ -57,7 +57,7 @@ def evaluate(root: Path, corpus: str = "data/raw/demo") -> dict[str, Any]:
         split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / corpus)
         for split, entries in tracks.items()
     }
-    protocol = protocol_facts(GEOMETRY, 8, config["inference"], EVALUATE)
+    protocol = protocol_facts(GEOMETRY, 8, config["inference"], EVALUATE, {"name": "jca", "digest": "d"})
     write_evaluation(root / "reports" / "evaluate", splits, list(models), EVALUATE, protocol)
     found: dict[str, Any] = json.loads((root / "reports" / "evaluate" / "metrics.json").read_text())
     return found

@@ -7,7 +7,8 @@ import pytest
 from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.evaluation.predictions import predict_track, smooth
+from avfusion.evaluation.predictions import predict_track
+from avfusion.evaluation.smoothing import smooth
 from avfusion.fusion import build_fusion
 from avfusion.fusion.base import FusionModel
 

@@ -20,7 +20,7 @@ from avfusion.evaluation.plots.style import (
     save_png,
     spans,
 )
-from avfusion.evaluation.predictions import smooth
+from avfusion.evaluation.smoothing import smooth
 from avfusion.evaluation.track_predictions import TARGETS, TrackPredictions
 
 CONDITION_TITLES = {"occluded": "face occluded", "pause": "speech pause", "burst": "noise burst"}
