@@ -1,7 +1,7 @@
 """Submission files of Aff-Wild2's size: 162 test tracks, 2.7 million frames, without a sample and by a shuffled one.
 
-Each is a process of its own, three rounds in turn; the least times, and the peak memory. Beside them the bare operation:
-pandas reads the sample and writes it with five decimals, without predictions, smoothing or validation.
+Each is a process of its own, three rounds in turn; the least times, and the peak memory. Beside them the bare
+operation: pandas reads the sample and writes it with five decimals, without predictions, smoothing or validation.
 """
 
 import json

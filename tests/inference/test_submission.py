@@ -407,11 +407,23 @@ def test_another_submission_is_replaced_only_by_force(root: Path) -> None:
     assert not [path for path in root.rglob("*") if ".partial-" in path.name]
 
 
-@pytest.mark.parametrize("name", ["notes.md", "test-9.txt", ".hidden"])
-def test_a_folder_with_other_things_is_never_replaced(root: Path, name: str) -> None:
+ONES = "valence,arousal\n0.10000,-0.25000\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.md", ONES),
+        ("test-0.txt", "valence,arousal\n0.1,0.25\n"),  # labels have the header of a submission
+        ("test-0.txt", ONES + "-5,-5\n"),
+        ("test-0.txt", "valence,arousal\n"),
+        ("test-0.txt", ""),
+    ],
+)
+def test_a_folder_with_other_things_is_never_replaced(root: Path, name: str, text: str) -> None:
     out = Path("annotations")
     out.mkdir()
-    (out / name).write_text("valence,arousal\n0.1,0.25\n-5,-5\n")  # labels have the header of a submission
+    (out / name).write_text(text)
     for force in (False, True):
         with pytest.raises(BadInputError, match=f"1 things that are no submission \\({name}\\)"):
             submit(root, out, form="abaw3", force=force)
@@ -420,6 +432,21 @@ def test_a_folder_with_other_things_is_never_replaced(root: Path, name: str) -> 
         submit(root, out, force=True)
     with pytest.raises(BadInputError, match=r"is a file: -o names the folder"):
         submit(root, out / name, form="abaw3", force=True)
+
+
+def test_links_and_folders_in_a_folder_are_not_followed(root: Path) -> None:
+    (root / "labels.txt").write_text(ONES)
+    Path("linked").mkdir()
+    Path("linked/test-0.txt").symlink_to(root / "labels.txt")
+    Path("deep/test-0.txt").mkdir(parents=True)
+    for out in ("linked", "deep"):
+        with pytest.raises(BadInputError, match=r"no submission \(test-0\.txt\)"):
+            submit(root, Path(out), form="abaw3", force=True)
+    Path("place").mkdir()
+    Path("link").symlink_to("place")
+    submit(root, Path("link"), form="abaw3")
+    assert Path("link").is_symlink()
+    assert len(list(Path("place").iterdir())) == 3
 
 
 def test_a_failed_write_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
