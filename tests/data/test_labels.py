@@ -12,8 +12,8 @@ from avfusion.data.labels import (
     AnnotationError,
     LabelTable,
     count_rows,
+    read_all,
     read_annotation,
-    read_annotations,
     read_labels,
     read_parquet_fingerprint,
     write_labels,
@@ -91,8 +91,8 @@ def test_all_bad_files_are_listed_in_one_go(tmp_path):
         files[name].write_text(f"valence,arousal\n{row}\n")
     files["e"] = tmp_path / "missing.txt"
     with pytest.raises(BadInputError, match=r"3 of 5 .*set/b\.txt, line 2.*c\.txt, line 2.*missing\.txt: the file"):
-        read_annotations(files, {"b": "set/b.txt"})
-    good = read_annotations({"a": files["a"], "d": files["d"]})
+        read_all(files, read_annotation, {"b": "set/b.txt"})
+    good = read_all({"a": files["a"], "d": files["d"]}, read_annotation)
     assert good["a"].valid.tolist() == [True]
     assert good["d"].valid.tolist() == [False]
 
