@@ -98,10 +98,10 @@ def shown(text: str) -> str:
 
 
 def list_faults(name: str, faults: Iterable[Fault], limit: int) -> str:
-    """The first `limit` faults of file `name` with their lines, and how many more there are."""
+    """The first `limit` faults of the file `name` with their lines, and how many more there are."""
     ordered = sorted(faults)
-    listed = "; ".join(f"{name}, line {line}: {text}" for line, text in ordered[:limit])
-    return listed + (f"; {len(ordered) - limit} more lines of this file" if len(ordered) > limit else "")
+    listed = "; ".join(f"line {line}: {text}" for line, text in ordered[:limit])
+    return f"{name}, {listed}" + (f"; {len(ordered) - limit} more lines of this file" if ordered[limit:] else "")
 
 
 def _read_text(path: Path, name: str) -> str:

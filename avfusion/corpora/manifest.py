@@ -59,10 +59,12 @@ def open_manifest(params: Corpus, root: Path) -> CorpusLayout:
     faults = table.faults + _header_faults(table)
     rows = []
     if "video" in table.columns:
+        broken = {line for line, _ in table.faults}
         for line, cells in table.rows():
-            row, found = _check_row(line, cells, path.parent, root)
-            rows.append(row)
-            faults += [(line, fault) for fault in found]
+            if line not in broken:  # else its cells are not where they belong
+                row, found = _check_row(line, cells, path.parent, root)
+                rows.append(row)
+                faults += [(line, fault) for fault in found]
         faults += _name_faults(rows)
     if faults:
         raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
@@ -99,9 +101,10 @@ def video_names(tracks: Mapping[str, Sequence[str]], paths: Mapping[str, str]) -
 
 def _missing(path: Path) -> str:
     above = next(folder for folder in path.absolute().parents if folder.is_dir())
+    state = "is a folder" if path.is_dir() else "is missing"
     return (
-        f"the manifest {path} {'is a folder' if path.is_dir() else 'is missing'}: corpus.name manifest needs a CSV "
-        f"with the column video (and {', '.join(COLUMNS[1:])} as needed); {above} has {contents(above)}: "
+        f"the manifest {path} {state}: corpus.name manifest needs a CSV with the column video "
+        f"(and {', '.join(COLUMNS[1:])} as needed); {above} has {contents(above)}: "
         "set corpus.root, or corpus.manifest, in params.yaml"
     )
 

@@ -36,17 +36,19 @@ def compare_own_labels(labels: OwnLabels, info: MediaInfo, delay_s: float) -> li
 
 
 def _compare_times(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[str]:
-    stamps = labels.stamps if labels.by == "time" else (labels.stamps - 1) / info.fps
+    frame_s = info.duration_s / info.frames
+    stamps = labels.stamps if labels.by == "time" else (labels.stamps - 1) * frame_s
+    step = float(np.median(np.diff(stamps))) if len(stamps) > 1 else frame_s
     first, last = float(stamps[0]) - delay_s, float(stamps[-1]) - delay_s
     described = f"the labels describe {first:.2f} to {last:.2f} s"
     described += f" (label_delay_s {delay_s:g} subtracted)" if delay_s else ""
     described += f", the video has 0 to {info.duration_s:.2f} s"
-    times_s = np.arange(info.frames) * (info.duration_s / info.frames)
     everything = replace(labels, valid=np.ones(len(labels), bool))
+    times_s = np.arange(info.frames) * frame_s
     bare = info.frames - int(labels_by_time(everything, times_s, info.duration_s, delay_s).valid.sum())
     if bare == info.frames:
-        return [f"{described}: no frame has a label; are the times seconds from the video's first frame?"]
-    if bare:
+        hint = ": `time` counts seconds from the video's first frame" if labels.by == "time" else ""
+        return [f"{described}: no frame has a label{hint}"]
+    if bare * frame_s > step:  # what a step more of labels would not cover
         return [f"{described}: about {bare} of {info.frames} frames have no label"]
-    beyond = last - info.duration_s
-    return [f"{described}: what lies beyond is not used"] if beyond > info.duration_s / info.frames else []
+    return [f"{described}: what lies beyond is not used"] if last - info.duration_s > max(step, frame_s) else []

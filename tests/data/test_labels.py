@@ -119,6 +119,28 @@ def test_what_is_written_is_read(tmp_path_factory, rows, end, bom, blanks):
     assert count_rows(path) == len(rows)
 
 
+BAD_ROWS = ["x,0", "0.1", "", ",", "0;0", "1,2,3", "nan,0", "1.1,0", "0,-6", "-5,5", "0x1,0", "1e5,-5", "0 1,0"]
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=40),
+    bad=st.sampled_from(BAD_ROWS),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    bom=st.booleans(),
+    data=st.data(),
+)
+def test_a_single_bad_line_is_reported_with_its_number(tmp_path_factory, rows, bad, end, bom, data):
+    lines = ["valence,arousal", *(f"{v!r},{a!r}" for v, a in rows)]
+    at = data.draw(st.integers(1, len(rows) - 1))  # not the last: a blank line there is no fault
+    lines[at] = bad
+    path = tmp_path_factory.mktemp("a") / "x.txt"
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + end.join(lines).encode())
+    with pytest.raises(AnnotationError, match=rf"x\.txt, line {at + 1}: {re.escape(repr(bad))}: ") as error:
+        read_annotation(path)
+    assert str(error.value).count("line ") == 1
+
+
 LINES = st.one_of(
     st.text(max_size=12),
     st.sampled_from(["0.1,0.2", "-5,-5", "1,", ",", "1,1,1", "\r", "\n\n", "\x00", "1e5,0", "\x85"]),
