@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from avfusion.corpora.manifest import open_manifest
-from avfusion.data.label_times import labels_by_number, labels_by_time
-from avfusion.data.own_labels import read_own_labels
 
 from avfusion.config import Corpus
 from avfusion.corpora.layout import TRACK_NAME
+from avfusion.corpora.manifest import open_manifest
+from avfusion.data.label_times import labels_by_number, labels_by_time
+from avfusion.data.own_labels import read_own_labels
 from tests.fuzz.target import SEPARATORS, Target
 
 TIMES_S = np.arange(12) / 25
