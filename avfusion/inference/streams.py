@@ -108,6 +108,10 @@ class StreamReader:
     def __init__(self) -> None:
         self._idle: list[Worker] = []
 
+    def __reduce__(self) -> tuple[type["StreamReader"], tuple[()]]:
+        """A copy in another place has workers of its own."""
+        return StreamReader, ()
+
     def read(self, path: str | Path, *, stream: str, settings: Frames, progress: Progress | None) -> VideoStreams:
         """As `read_streams`, elsewhere.
 

@@ -1,6 +1,7 @@
 """Videos are read in a process of their own: its death or hang is an error of that video, and the next one is read."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -84,6 +85,11 @@ def test_a_hang_costs_one_video(reader: StreamReader, silent_video: Path, monkey
     assert durations == [pytest.approx(2.6)]
     monkeypatch.undo()
     assert len(read(reader, silent_video).time_s) == 65
+
+
+def test_a_copy_has_workers_of_its_own(reader: StreamReader, silent_video: Path) -> None:
+    read(reader, silent_video)
+    assert pickle.loads(pickle.dumps(reader))._idle == []
 
 
 def test_threads_read_side_by_side(reader: StreamReader, silent_video: Path) -> None:
