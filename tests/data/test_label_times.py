@@ -132,6 +132,12 @@ def test_between_samples_it_is_linear():
     np.testing.assert_allclose(found.arousal, found.valence / -2, atol=1e-6)
 
 
+def test_dense_samples_are_told_apart():
+    stamps = np.arange(-10, 410) / 1000
+    found = labels_by_time(own("time", stamps, stamps), frame_times(10, 25), 0.4, 0.0005)
+    np.testing.assert_allclose(found.valence, np.arange(10) / 25 + 0.0005, atol=1e-6)
+
+
 def test_frames_beside_a_sample_that_is_not_annotated_are_not_valid():
     times_s = frame_times(13, 25)
     labels = own("time", [0, 0.16, 0.32, 0.48], [0.1, 0.2, 0.3, 0.4], missing=[1])
@@ -154,11 +160,11 @@ def test_a_gap_is_not_bridged():
 
 def test_missing_frame_numbers_are_gaps_also_where_labels_are_late():
     times_s = frame_times(10, 25)
-    labels = own("frame", [0, 2, 3, 4, 8, 99], [0.9, 0.2, 0.3, 0.4, 0.8, 0.9])
-    assert np.flatnonzero(labels_by_number(labels, 10).valid).tolist() == [1, 2, 3, 7]
-    late = labels_by_time(labels, times_s, 0.4, 0.02)  # half a frame
-    assert np.flatnonzero(late.valid).tolist() == [0, 1, 2, 3, 6, 7]
-    np.testing.assert_allclose(late.valence[late.valid], [0.2, 0.25, 0.35, 0.4, 0.8, 0.8], atol=1e-6)
+    labels = own("frame", [0, 2, 3, 4, 6, 99], [0.9, 0.2, 0.3, 0.4, 0.8, 0.9])
+    assert np.flatnonzero(labels_by_number(labels, 10).valid).tolist() == [1, 2, 3, 5]
+    late = labels_by_time(labels, times_s, 0.4, 0.016)  # 0.4 of a frame
+    assert np.flatnonzero(late.valid).tolist() == [1, 2, 3, 5]
+    np.testing.assert_allclose(late.valence[late.valid], [0.24, 0.34, 0.4, 0.8], atol=1e-6)
     nothing = labels_by_time(own("frame", [0], [0.5]), times_s, 0.4, 0.02)
     assert (len(nothing), nothing.valid.any()) == (10, False)
 
