@@ -1,6 +1,5 @@
 """DVC stage `labels`: annotation files -> data/labels/<track>.parquet."""
 
-from avfusion.config import Execution
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import read_tracks
 from avfusion.data.label_store import update_labels
@@ -12,7 +11,7 @@ def main() -> None:
     with stage("labels", "corpus") as s:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         root = corpus_root(s.root, s.params.corpus)
-        update_labels(s.root / "data" / "labels", root, tracks, Execution(executor="serial", workers=1))
+        update_labels(s.root / "data" / "labels", root, tracks, s.params.execution)
 
 
 if __name__ == "__main__":

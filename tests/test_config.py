@@ -20,7 +20,7 @@ def values() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
 
 
-@pytest.mark.parametrize("preset", ["demo", "affwild2"])
+@pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
 def test_presets_validate_and_name_every_key(preset: str) -> None:
     path = ROOT / "configs" / f"{preset}.yaml"
     params = load_params(path)

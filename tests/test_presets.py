@@ -24,7 +24,7 @@ def test_without_a_root_it_is_the_preset_byte_for_byte(bare_project):
     assert target.read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["demo", "affwild2"])
+@pytest.mark.parametrize("name", ["demo", "affwild2", "manifest"])
 def test_only_the_line_of_the_root_changes(bare_project, name, tmp_path_factory):
     data = tmp_path_factory.mktemp("my data")
     before = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()
@@ -80,7 +80,7 @@ def test_a_broken_file_is_an_edited_one(bare_project):
 
 
 def test_unknown_presets_and_missing_roots_are_named(bare_project):
-    with pytest.raises(BadInputError, match="'affwild' is unknown: allowed are affwild2, demo"):
+    with pytest.raises(BadInputError, match="'affwild' is unknown: allowed are affwild2, demo, manifest"):
         write_preset(bare_project, "affwild")
     with pytest.raises(BadInputError, match=r"--root /not/here is not a folder"):
         write_preset(bare_project, "affwild2", "/not/here")

@@ -6,6 +6,7 @@ from pathlib import Path
 from avfusion.config import Corpus
 from avfusion.corpora.affwild2 import open_affwild2
 from avfusion.corpora.layout import CorpusLayout
+from avfusion.corpora.manifest import open_manifest
 from avfusion.errors import BadInputError
 
 
@@ -16,7 +17,7 @@ def open_demo(params: Corpus, root: Path) -> CorpusLayout:
     return replace(layout, extra_sources=(*layout.extra_sources, *(path for path in truth if (root / path).is_file())))
 
 
-ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2}
+ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2, "manifest": open_manifest}
 
 
 def corpus_root(project: Path, params: Corpus) -> Path:

@@ -6,11 +6,12 @@
 <root>/annotations/**/Valence_Arousal_*test_set_release.txt
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from avfusion.config import Corpus
 from avfusion.corpora.layout import (
+    SIDES,
     VIDEO_SUFFIXES,
     CorpusLayout,
     RawTrack,
@@ -19,13 +20,13 @@ from avfusion.corpora.layout import (
     is_litter,
     require_folder,
     walk_files,
+    warn_of_leaks,
 )
 from avfusion.errors import BadInputError
 
 HEADER = "valence,arousal"
 SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val", "val_set": "val"}
 TEST_LIST = "Valence_Arousal_*test_set_release.txt"
-SIDES = ("_left", "_right")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def open_affwild2(params: Corpus, root: Path) -> CorpusLayout:
     if test_list is None:
         notes.append(f"no test list ({TEST_LIST}) below {root / 'annotations'}: there will be no test tracks")
     extra = (_relative(test_list, root),) if test_list else ()
-    return CorpusLayout(tuple(_with_leak_warnings(tracks)), extra, tuple(notes))
+    return CorpusLayout(warn_of_leaks(tracks), extra, tuple(notes))
 
 
 def annotation_sets(folder: Path) -> list[AnnotationSet]:
@@ -200,18 +201,6 @@ def _raw_track(
     if paths and name not in crops:
         warnings.append("no crops: faces are detected in the video")
     return RawTrack(name, video, split, paths[0] if paths else "", tuple(crops.get(name, ())), labels, tuple(warnings))
-
-
-def _with_leak_warnings(tracks: list[RawTrack]) -> list[RawTrack]:
-    splits: dict[str, set[str]] = {}
-    for track in tracks:
-        splits.setdefault(track.video, set()).add(track.split)
-    return [
-        replace(track, warnings=(*track.warnings, f"its video is in several splits ({', '.join(sorted(found))})"))
-        if len(found := splits[track.video]) > 1
-        else track
-        for track in tracks
-    ]
 
 
 def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict[str, list[str]]) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from avfusion.errors import BadInputError
@@ -13,6 +13,9 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
 )
+
+
+SIDES = ("_left", "_right")  # of two people in one video
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class RawTrack:
         crops_paths: Folders with its face crops, named by video frame from 1.
         labels_path: Its annotation file.
         warnings: What disagrees.
+        label_format: "aff-wild2" for its annotation files, "csv" for own labels.
+        label_delay_s: Seconds by which the labels come after what they describe.
     """
 
     track: str
@@ -36,6 +41,8 @@ class RawTrack:
     crops_paths: tuple[str, ...] = ()
     labels_path: str = ""
     warnings: tuple[str, ...] = ()
+    label_format: str = "aff-wild2"
+    label_delay_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,13 @@ class CorpusLayout:
     notes: tuple[str, ...] = field(default=())
 
 
+def name_fault(name: str) -> str:
+    """Why a name cannot be a file name; "" where it can."""
+    if TRACK_NAME.fullmatch(name) and ".." not in name:
+        return ""
+    return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+
+
 def check_track_names(tracks: list[RawTrack]) -> None:
     """Refuse names that cannot be file names, or that differ only by case.
 
@@ -56,13 +70,26 @@ def check_track_names(tracks: list[RawTrack]) -> None:
     faults = []
     seen: dict[str, str] = {}
     for track in tracks:
-        if not TRACK_NAME.fullmatch(track.track) or ".." in track.track:
-            faults.append(f"{track.track!r} has characters other than letters, digits, '_', '-', '.', single spaces")
+        if fault := name_fault(track.track):
+            faults.append(fault)
         other = seen.setdefault(track.track.casefold(), track.track)
         if other != track.track:
             faults.append(f"{other!r} and {track.track!r} differ only by case")
     if faults:
         raise BadInputError(f"track names become file names, and some cannot: {'; '.join(faults)}: rename them")
+
+
+def warn_of_leaks(tracks: list[RawTrack]) -> tuple[RawTrack, ...]:
+    """The tracks, with a warning where a video's tracks are in several splits."""
+    splits: dict[str, set[str]] = {}
+    for track in tracks:
+        splits.setdefault(track.video, set()).add(track.split)
+    return tuple(
+        replace(track, warnings=(*track.warnings, f"its video is in several splits ({', '.join(sorted(found))})"))
+        if len(found := splits[track.video] - {""}) > 1
+        else track
+        for track in tracks
+    )
 
 
 def require_folder(root: Path, *names: str) -> None:

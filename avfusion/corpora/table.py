@@ -28,6 +28,8 @@ SCHEMA = pa.schema(
         ("label_rows", pa.int64()),
         ("crops", pa.int64()),
         ("warnings", pa.list_(pa.string())),
+        ("label_format", pa.string()),
+        ("label_delay_s", pa.float64()),
     ]
 )
 
@@ -53,6 +55,8 @@ class Track:
         label_rows: Rows of the annotation file.
         crops: Frames with a crop.
         warnings: What disagrees or looks wrong, one sentence each.
+        label_format: "aff-wild2" for its annotation files, "csv" for own labels.
+        label_delay_s: Seconds by which the labels come after what they describe.
     """
 
     track: str
@@ -71,6 +75,8 @@ class Track:
     label_rows: int
     crops: int
     warnings: tuple[str, ...]
+    label_format: str = "aff-wild2"
+    label_delay_s: float = 0.0
 
 
 def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "") -> None:

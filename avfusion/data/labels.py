@@ -6,23 +6,27 @@ either value means that the frame is not annotated.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from avfusion.corpora.csv_table import NUMBER, list_faults, shown
 from avfusion.errors import AVFusionError, BadInputError
+
+T = TypeVar("T")
 
 HEADER = "valence,arousal"
 NOT_ANNOTATED = -5.0
 VERSION = 1
 FAULTS_SHOWN = 3  # per file
 
-_NUMBER = r"[ \t]*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ \t]*"
-_ROW = re.compile(f"{_NUMBER},{_NUMBER}", re.ASCII)
+_CELL = rf"[ \t]*({NUMBER})[ \t]*"
+_ROW = re.compile(f"{_CELL},{_CELL}", re.ASCII)
 _LINE_END = re.compile(r"\r\n|\n|\r")
 SCHEMA = pa.schema([("frame", pa.int32()), ("valence", pa.float32()), ("arousal", pa.float32()), ("valid", pa.bool_())])
 
@@ -76,7 +80,7 @@ def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
     if not lines:
         raise AnnotationError(f"{name}: empty: the header '{HEADER}' and one line per video frame are needed")
     if re.sub(r"\s", "", lines[0]).lower() != HEADER:
-        raise AnnotationError(f"{name}, line 1: {_shown(lines[0])}: the header '{HEADER}' is needed")
+        raise AnnotationError(f"{name}, line 1: {shown(lines[0])}: the header '{HEADER}' is needed")
     if len(lines) == 1:
         raise AnnotationError(f"{name}: no rows below the header: one 'v,a' line per video frame is needed")
     return _parse_rows(lines[1:], name)
@@ -95,30 +99,31 @@ def _parse_rows(lines: list[str], name: str) -> LabelTable:
     outside = ~missing & ~((values >= -1) & (values <= 1))
     faults += [(int(index), "out of [-1, 1] and not -5") for index in np.flatnonzero(outside.any(axis=1))]
     if faults:
-        faults.sort()
-        shown = "; ".join(f"{name}, line {i + 2}: {_shown(lines[i])}: {why}" for i, why in faults[:FAULTS_SHOWN])
-        more = f"; {len(faults) - FAULTS_SHOWN} more lines of this file" if len(faults) > FAULTS_SHOWN else ""
-        raise AnnotationError(shown + more)
+        listed = [(index + 2, f"{shown(lines[index])}: {why}") for index, why in faults]
+        raise AnnotationError(list_faults(name, listed, FAULTS_SHOWN))
     valid = ~missing.any(axis=1)
     values[~valid] = np.nan
     return LabelTable(values[:, 0].astype(np.float32), values[:, 1].astype(np.float32), valid)
 
 
-def _shown(line: str) -> str:
-    return repr(line if len(line) <= 60 else f"{line[:60]}…")
+def read_all(
+    files: Mapping[str, Path], read: Callable[[Path, str | None], T], names: Mapping[str, str] | None = None
+) -> dict[str, T]:
+    """Read the label files of many tracks, by track.
 
-
-def read_annotations(files: Mapping[str, Path], names: Mapping[str, str] | None = None) -> dict[str, LabelTable]:
-    """Read many annotation files, by track.
+    Args:
+        files: Track to file.
+        read: `read(path, name)` reads one, and raises an AnnotationError where it cannot be used.
+        names: Track to what messages call its file.
 
     Raises:
         BadInputError: some cannot be used; all of them are listed.
     """
-    tables: dict[str, LabelTable] = {}
+    tables: dict[str, T] = {}
     faults = []
     for track, path in files.items():
         try:
-            tables[track] = read_annotation(path, (names or {}).get(track))
+            tables[track] = read(path, (names or {}).get(track))
         except AnnotationError as error:
             faults.append(str(error))
     if faults:

@@ -14,7 +14,9 @@ from avfusion.corpora.crops import list_crops
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, read_sources
 from avfusion.corpora.table import Track
-from avfusion.data.labels import count_rows
+from avfusion.data.label_coverage import compare_own_labels, compare_rows
+from avfusion.data.labels import count_rows, read_all
+from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.errors import BadInputError
 from avfusion.execution import raise_failures, run_tasks
 from avfusion.fingerprints import fingerprint
@@ -44,15 +46,16 @@ def build_tracks(
         cache: File that remembers what was found in a video, by its hash.
 
     Raises:
-        BadInputError: as `open_corpus`; or the files are others than those scanned.
+        BadInputError: as `open_corpus`; the files are others than those scanned; or own labels cannot be used.
         AVFusionError: unreadable videos.
     """
     layout = open_corpus(params, root)
     raw = layout.tracks
     scanned = read_sources(sources)
     _check_scanned(layout, scanned, root)
+    own = _read_own_labels(raw, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
-    tracks = [_track(one, scanned, root, infos, failures) for one in raw]
+    tracks = [_track(one, scanned, root, infos, failures, own.get(one.track)) for one in raw]
     if on_error == "fail":
         raise_failures("corpus: videos", failures, len(infos) + len(failures))
     return tracks
@@ -75,6 +78,13 @@ def _check_scanned(layout: CorpusLayout, scanned: Mapping[str, Source], root: Pa
     if changed:
         shown = ", ".join(sorted(changed)[:5]) + (" …" if len(changed) > 5 else "")
         raise BadInputError(f"{len(changed)} sources were added or changed since the last scan ({shown}): {RESCAN}")
+
+
+def _read_own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
+    """Own labels by track: their form decides how they are compared with the frames."""
+    labelled = [track for track in raw if track.labels_path and track.label_format == "csv"]
+    names = {track.track: track.labels_path for track in labelled}
+    return read_all({name: root / path for name, path in names.items()}, read_own_labels, names)
 
 
 def _probe_videos(
@@ -130,19 +140,22 @@ def _track(
     root: Path,
     infos: Mapping[str, MediaInfo],
     failures: Mapping[str, str],
+    own: OwnLabels | None,
 ) -> Track:
     info = infos.get(raw.video_path)
     warnings = list(raw.warnings)
     if raw.video_path in failures:
         warnings.append(f"unreadable video: {raw.video_path}: {failures[raw.video_path]}")
     crops = list_crops(root / path for path in raw.crops_paths)
-    rows = count_rows(root / raw.labels_path) if raw.labels_path else 0
+    rows = len(own) if own else count_rows(root / raw.labels_path) if raw.labels_path else 0
     if info:
         warnings += info.warnings
         if not info.has_audio:
             warnings.append("no audio stream: the audio is absent in every clip")
-        if raw.labels_path:
-            warnings += _compare_labels(rows, info.frames)
+        if own:
+            warnings += compare_own_labels(own, info, raw.label_delay_s)
+        elif raw.labels_path:
+            warnings += compare_rows(rows, info.frames)
         if raw.crops_paths:
             warnings += _compare_crops(list(crops.files), info.frames)
     if crops.strays:
@@ -166,20 +179,14 @@ def _track(
         label_rows=rows,
         crops=len(crops.files),
         warnings=tuple(warnings),
+        label_format=raw.label_format,
+        label_delay_s=raw.label_delay_s,
     )
 
 
 def _digest(scanned: Mapping[str, Source], paths: Sequence[str]) -> str:
     """Hash of one source; of several, theirs in turn (the earlier crop folder wins, so their order counts)."""
     return "+".join(scanned[path].digest for path in paths if path)
-
-
-def _compare_labels(rows: int, frames: int) -> list[str]:
-    if rows > frames:
-        return [f"{rows} label rows for {frames} video frames: the last {rows - frames} are not used"]
-    if rows < frames:
-        return [f"{rows} label rows for {frames} video frames: the last {frames - rows} frames have no label"]
-    return []
 
 
 def _compare_crops(numbers: list[int], frames: int) -> list[str]:

@@ -96,8 +96,8 @@ def common_spec(tracks: Sequence[TrackData]) -> FeatureSpec:
 
 
 def corpus_digest(tracks: Sequence[Track]) -> str:
-    """Digest of the sources (videos, crops, annotations) of tracks."""
-    return fingerprint(tracks={t.track: [t.video_hash, t.crops_hash, t.labels_hash] for t in tracks})
+    """Digest of the sources (videos, crops, annotations and their delay) of tracks."""
+    return fingerprint(tracks={t.track: [t.video_hash, t.crops_hash, t.labels_hash, t.label_delay_s] for t in tracks})
 
 
 def training_fingerprint(inputs: TrainingInputs, config: Train, geometry: Geometry, threads: int, device: str) -> str:

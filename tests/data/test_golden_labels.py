@@ -1,4 +1,4 @@
-"""What a label file holds for a fixed annotation; where this changes, `labels.VERSION` has to be raised."""
+"""What is made of fixed annotations; where this changes, the VERSION beside it has to be raised."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 
 from avfusion.config import Execution
 from avfusion.corpora.table import Track
+from avfusion.data import label_times
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import VERSION
+from avfusion.data.own_labels import read_own_labels
 from avfusion.fingerprints import file_digest
 
 TEXT = "valence,arousal\r\n0.1234,-0.5\r\n-5,0.25\r\n1,-1\r\n0.75,-5\r\n-0.0001,0\r\n0.5,0.5\r\n"
@@ -32,3 +34,12 @@ def test_labels_are_the_known_ones(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "labels" / "a.parquet").to_pydict()
     found = {name: [None if value != value else value for value in values] for name, values in table.items()}
     assert (VERSION, found) == GOLDEN, "raise VERSION and renew the golden values"
+
+
+def test_own_labels_on_frames_are_the_known_ones(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,valence,arousal\n0.1,0.2,-1\n0.2,0.4,1\n0.3,-5,0\n0.4,0.8,0\n0.8,0,0\n")
+    labels = read_own_labels(tmp_path / "a.csv")
+    found = label_times.labels_by_time(labels, np.arange(12) / 12, 1.0, delay_s=0.02)
+    known = (1, [None, 0.20667, 0.37333, None, None, 0.8, None, None, None, 0.0, None, None])
+    values = [None if value != value else round(float(value), 5) for value in found.valence]
+    assert (label_times.VERSION, values) == known, "raise VERSION and renew the golden values"

@@ -12,8 +12,8 @@ from avfusion.data.labels import (
     AnnotationError,
     LabelTable,
     count_rows,
+    read_all,
     read_annotation,
-    read_annotations,
     read_labels,
     read_parquet_fingerprint,
     write_labels,
@@ -91,8 +91,8 @@ def test_all_bad_files_are_listed_in_one_go(tmp_path):
         files[name].write_text(f"valence,arousal\n{row}\n")
     files["e"] = tmp_path / "missing.txt"
     with pytest.raises(BadInputError, match=r"3 of 5 .*set/b\.txt, line 2.*c\.txt, line 2.*missing\.txt: the file"):
-        read_annotations(files, {"b": "set/b.txt"})
-    good = read_annotations({"a": files["a"], "d": files["d"]})
+        read_all(files, read_annotation, {"b": "set/b.txt"})
+    good = read_all({"a": files["a"], "d": files["d"]}, read_annotation)
     assert good["a"].valid.tolist() == [True]
     assert good["d"].valid.tolist() == [False]
 
@@ -117,6 +117,28 @@ def test_what_is_written_is_read(tmp_path_factory, rows, end, bom, blanks):
     expected = np.array([row if ok else (np.nan, np.nan) for row, ok in zip(rows, valid, strict=True)], np.float32)
     np.testing.assert_array_equal(np.stack([table.valence, table.arousal], 1), expected)
     assert count_rows(path) == len(rows)
+
+
+BAD_ROWS = ["x,0", "0.1", "", ",", "0;0", "1,2,3", "nan,0", "1.1,0", "0,-6", "-5,5", "0x1,0", "1e5,-5", "0 1,0"]
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(st.tuples(VALUES, VALUES), min_size=2, max_size=40),
+    bad=st.sampled_from(BAD_ROWS),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    bom=st.booleans(),
+    data=st.data(),
+)
+def test_a_single_bad_line_is_reported_with_its_number(tmp_path_factory, rows, bad, end, bom, data):
+    lines = ["valence,arousal", *(f"{v!r},{a!r}" for v, a in rows)]
+    at = data.draw(st.integers(1, len(rows) - 1))  # not the last: a blank line there is no fault
+    lines[at] = bad
+    path = tmp_path_factory.mktemp("a") / "x.txt"
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + end.join(lines).encode())
+    with pytest.raises(AnnotationError, match=rf"x\.txt, line {at + 1}: {re.escape(repr(bad))}: ") as error:
+        read_annotation(path)
+    assert str(error.value).count("line ") == 1
 
 
 LINES = st.one_of(

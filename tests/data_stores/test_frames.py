@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from avfusion.data.frames import (
     FrameRow,
@@ -21,6 +23,9 @@ from avfusion.errors import AVFusionError, BadInputError
 def _picture(seed=0, size=112, channels=3):
     smooth = np.random.default_rng(seed).integers(0, 255, (7, 7, channels)).astype(np.float32)
     return np.clip(cv2.resize(smooth, (size, size), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+
+
+_SMALL_JPEG = encode_crop(_picture(), 30)
 
 
 def _rows(count):
@@ -120,6 +125,35 @@ def test_source_crops_of_every_kind(folder):
         "2 crops cannot be decoded: no face",
         "3 crops were not 112x112 RGB JPEG: encoded anew",
     ]
+
+
+@settings(max_examples=30)
+@given(
+    folders=st.lists(st.sets(st.integers(1, 25), max_size=12), min_size=1, max_size=3),
+    digits=st.integers(1, 8),
+    frames=st.integers(1, 20),
+)
+def test_any_subset_of_crops_pairs_by_number_and_every_frame_stays_a_row(tmp_path_factory, folders, digits, frames):
+    root = tmp_path_factory.mktemp("crops")
+    for at, numbers in enumerate(folders):
+        (root / str(at)).mkdir()
+        for number in numbers:  # a comment in the JPEG tells which crop it is
+            mark = f"{at}/{number}".encode()
+            jpeg = _SMALL_JPEG[:2] + b"\xff\xfe" + (len(mark) + 2).to_bytes(2) + mark + _SMALL_JPEG[2:]
+            (root / str(at) / f"{number:0{digits}d}.jpg").write_bytes(jpeg)
+    times_s, remarks = np.arange(frames) / 25, []
+    paths = [root / str(at) for at in range(len(folders))]
+    rows = list(source_crop_rows(paths, times_s, jpeg_quality=95, on_warning=remarks.append))
+    assert [row.frame for row in rows] == list(range(1, frames + 1))
+    assert [row.time_s for row in rows] == times_s.tolist()
+    first = {n: at for at, numbers in reversed(list(enumerate(folders))) for n in numbers}
+    assert [row.jpeg and row.jpeg[6:].split(b"\xff")[0].decode() for row in rows] == [
+        f"{first[n]}/{n}" if n in first else None for n in range(1, frames + 1)
+    ]
+    assert [row.face_confidence for row in rows] == [float(n in first) for n in range(1, frames + 1)]
+    beyond, doubles = sum(n > frames for n in first), sum(map(len, folders)) - len(first)
+    kinds = {"doubles of another of the same frame": doubles, "numbered past the last frame": beyond}
+    assert remarks == [f"{count} crops are {kind}: ignored" for kind, count in kinds.items() if count]
 
 
 def test_folders_are_merged_and_a_missing_one_is_named(folder, tmp_path):

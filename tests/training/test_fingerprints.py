@@ -70,6 +70,7 @@ CHANGES: dict[str, Change] = {
     "source of a val video": change_table("val-1", video_hash="another"),
     "source of val crops": change_table("val-1", crops_hash="others"),
     "source of val labels": change_table("val-1", labels_hash="others"),
+    "delay of val labels": change_table("val-1", label_delay_s=2.0),
 }
 GEOMETRY_CHANGES = {"clip_frames": 16, "kept_frames": 4, "sequence_clips": 8, "fps": None, "target_offset": -16}
 TRAIN_CHANGES = {
@@ -113,8 +114,11 @@ def test_what_training_does_not_read_changes_nothing(root: Path) -> None:
     assert digest(root) == before
 
 
-@pytest.mark.parametrize("field", ["track", "video_hash", "crops_hash", "labels_hash"])
-def test_a_corpus_is_known_by_its_tracks_and_sources(field: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [*((field, "other") for field in ("track", "video_hash", "crops_hash", "labels_hash")), ("label_delay_s", 1.0)],
+)
+def test_a_corpus_is_known_by_its_tracks_and_sources(field: str, value: object) -> None:
     tracks = [
         Track(name, name, "val", "v.mp4", (), "", f"v{name}", f"c{name}", f"l{name}", 5, 25.0, 1, True, 5, 5, ())
         for name in "ab"
@@ -122,5 +126,5 @@ def test_a_corpus_is_known_by_its_tracks_and_sources(field: str) -> None:
     before = corpus_digest(tracks)
     assert corpus_digest(tracks[::-1]) == before
     assert corpus_digest([tracks[0], replace(tracks[1], frames=6, warnings=("a remark",))]) == before
-    assert corpus_digest([tracks[0], replace(tracks[1], **{field: "other"})]) != before
+    assert corpus_digest([tracks[0], replace(tracks[1], **{field: value})]) != before
     assert corpus_digest(tracks[:1]) != before

@@ -1,0 +1,137 @@
+"""CSV files that people write: the usual spellings are read, and every fault has its line.
+
+UTF-8 with or without a BOM; any line ends; `,`, `;` or tab between cells; quoted cells; blank rows. Names of columns
+are taken in lower case; columns without a name (an index that a table program wrote) are left out.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.errors import BadInputError
+
+DELIMITERS = (",", ";", "\t")
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"  # of what float() takes, only what a table would hold
+CELL_SHOWN = 60  # characters
+
+Fault = tuple[int, str]  # line of the file, what is wrong there
+_NUMBER = re.compile(NUMBER, re.ASCII)
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The cells of a CSV, stripped of blanks.
+
+    Attributes:
+        columns: Name to the cells of all rows; a row's missing last cells are blank.
+        header_line: Line of the file, from 1, of the header.
+        lines: Line on which each row begins.
+        blank_lines: Lines of blank rows between the header and the last row.
+        faults: What is wrong with the header or with whole rows.
+    """
+
+    columns: dict[str, list[str]]
+    header_line: int
+    lines: list[int]
+    blank_lines: list[int]
+    faults: list[Fault]
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line and cells by column of each row."""
+        for index, line in enumerate(self.lines):
+            yield line, {name: cells[index] for name, cells in self.columns.items()}
+
+
+def read_csv(path: str | Path, known: Collection[str], name: str | None = None) -> CsvTable:
+    """Read a CSV whose first row that is not blank names its columns.
+
+    Args:
+        path: The file.
+        known: Columns that matter; the delimiter that finds most of them in the header is taken, and none may be twice.
+        name: What messages call the file (default: the path).
+
+    Raises:
+        BadInputError: there is no such file, or it is not UTF-8, empty, without rows, or its quotes are not closed.
+    """
+    name = name or str(path)
+    text = _read_text(Path(path), name)
+    delimiter = max(DELIMITERS, key=lambda one: _known_cells(text, one, known))
+    rows = list(_parse(text, delimiter, name))
+    while rows and not any(rows[-1][1]):
+        rows.pop()
+    first = next((index for index, (_, cells) in enumerate(rows) if any(cells)), None)
+    if first is None:
+        raise BadInputError(f"{name}: empty: a header that names the columns is needed")
+    header_line, header = rows[first][0], [cell.lower() for cell in rows[first][1]]
+    body = rows[first + 1 :]
+    if not body:
+        raise BadInputError(f"{name}: no rows below the header")
+    twice = sorted({column for column in header if column in known and header.count(column) > 1})
+    faults = [(header_line, f"column {column!r} is there twice") for column in twice]
+    width = len(header)
+    for line, cells in body:
+        if any(cells[width:]):
+            why = f"{len(cells)} cells for {width} columns: a cell that holds {delimiter!r} has to be quoted"
+            faults.append((line, f"{shown(delimiter.join(cells))}: {why}"))
+    filled = [(line, cells + [""] * (width - len(cells))) for line, cells in body if any(cells)]
+    places = {column: index for index, column in enumerate(header) if column}
+    return CsvTable(
+        columns={column: [cells[index] for _, cells in filled] for column, index in places.items()},
+        header_line=header_line,
+        lines=[line for line, _ in filled],
+        blank_lines=[line for line, cells in body if not any(cells)],
+        faults=faults,
+    )
+
+
+def number(cell: str) -> float | None:
+    """The number that a cell holds; None for other text, for infinities and NaN."""
+    return float(cell) if _NUMBER.fullmatch(cell) else None
+
+
+def shown(text: str) -> str:
+    """A cell or line as messages quote it."""
+    return repr(text if len(text) <= CELL_SHOWN else f"{text[:CELL_SHOWN]}…")
+
+
+def list_faults(name: str, faults: Iterable[Fault], limit: int) -> str:
+    """The first `limit` faults of the file `name` with their lines, and how many more there are."""
+    ordered = sorted(faults)
+    listed = "; ".join(f"line {line}: {text}" for line, text in ordered[:limit])
+    return f"{name}, {listed}" + (f"; {len(ordered) - limit} more lines of this file" if ordered[limit:] else "")
+
+
+def _read_text(path: Path, name: str) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BadInputError(f"{name}: the file is missing") from None
+    except OSError as error:
+        raise BadInputError(f"{name} cannot be read: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise BadInputError(f"{name}, line {line}: not UTF-8 text: save it as CSV in UTF-8") from None
+
+
+def _known_cells(text: str, delimiter: str, known: Collection[str]) -> int:
+    try:
+        header = next((cells for _, cells in _parse(text, delimiter, "") if any(cells)), [])
+    except BadInputError:
+        return -1
+    return len({cell.lower() for cell in header} & set(known))
+
+
+def _parse(text: str, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            yield line, [cell.strip() for cell in cells]
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise BadInputError(f"{name}, line {line}: its quotes or line ends are broken ({error})") from None

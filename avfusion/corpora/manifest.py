@@ -1,0 +1,235 @@
+"""Own data: a CSV with one row per track.
+
+| column | content |
+|---|---|
+| `video` | the video file (the only column that is needed) |
+| `track` | name of the track; blank: the file's stem |
+| `split` | train, val, test, or blank: features and predictions only |
+| `crops` | folder of face crops numbered by video frame; blank: faces are detected |
+| `labels` | CSV of own labels (`avfusion.data.own_labels`); blank: none |
+| `label_delay_s` | seconds by which the labels come after what they describe, subtracted; blank: 0 |
+
+Paths are absolute or from the manifest's folder. The tables hold them relative to the corpus root where they lie below
+it, else absolute.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.config import Corpus
+from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
+from avfusion.corpora.layout import SIDES, CorpusLayout, RawTrack, contents, name_fault, warn_of_leaks
+from avfusion.errors import BadInputError
+
+MANIFEST = "manifest.csv"
+COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
+SPLITS = ("train", "val", "test")
+LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; more is milliseconds
+FAULTS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One checked row; `file` tells videos apart, whatever path they are given by."""
+
+    line: int
+    track: str
+    split: str
+    file: str
+    video_path: str
+    crops_path: str
+    labels_path: str
+    label_delay_s: float
+
+
+def open_manifest(params: Corpus, root: Path) -> CorpusLayout:
+    """Read the tracks of `corpus.manifest`: absolute or from `root`, by default `<root>/manifest.csv`.
+
+    Raises:
+        BadInputError: the manifest is missing or not such a CSV, or cells of it cannot be used; all are listed.
+    """
+    root = Path(os.path.abspath(root))
+    path = root / Path(params.manifest or MANIFEST).expanduser()
+    if not path.is_file():
+        raise BadInputError(_missing(path))
+    table = read_csv(path, COLUMNS)
+    faults = table.faults + _header_faults(table)
+    rows = []
+    if "video" in table.columns:
+        broken = {line for line, _ in table.faults}
+        for line, cells in table.rows():
+            if line not in broken:  # else its cells are not where they belong
+                row, found = _check_row(line, cells, path.parent, root)
+                rows.append(row)
+                faults += [(line, fault) for fault in found]
+        faults += _name_faults(rows)
+    if faults:
+        raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
+    tracks = _tracks(rows)
+    return CorpusLayout(warn_of_leaks(tracks), (_from_root(path, root),), _notes(tracks))
+
+
+def video_names(tracks: Mapping[str, Sequence[str]], paths: Mapping[str, str]) -> dict[str, str]:
+    """Names of the videos, unique also without regard to case: their sound is kept by them.
+
+    A video is called by its file's stem. Where that cannot be a file name, or other videos have the same, it is called
+    by the first of its tracks, `_left` or `_right` left out; where that is taken as well, by that track's whole name.
+
+    Args:
+        tracks: Video to the names of its tracks.
+        paths: Video to the path that is written in the manifest.
+    """
+    choices = {}
+    for video, names in tracks.items():
+        first, stem = min(names), Path(paths[video]).stem
+        side = next((side for side in SIDES if first.endswith(side)), "")
+        others = [] if stem == first else [stem, first.removesuffix(side)]
+        choices[video] = [name for name in others if name != first and not name_fault(name)] + [first]
+    while True:
+        taken: dict[str, list[str]] = {}
+        for video, names in choices.items():
+            taken.setdefault(names[0].casefold(), []).append(video)
+        doubles = [video for same in taken.values() if len(same) > 1 for video in same if len(choices[video]) > 1]
+        if not doubles:  # a video's first track is no other video's
+            return {video: names[0] for video, names in choices.items()}
+        for video in doubles:
+            choices[video] = choices[video][1:]
+
+
+def _missing(path: Path) -> str:
+    above = next(folder for folder in path.absolute().parents if folder.is_dir())
+    state = "is a folder" if path.is_dir() else "is missing"
+    return (
+        f"the manifest {path} {state}: corpus.name manifest needs a CSV with the column video "
+        f"(and {', '.join(COLUMNS[1:])} as needed); {above} has {contents(above)}: "
+        "set corpus.root, or corpus.manifest, in params.yaml"
+    )
+
+
+def _header_faults(table: CsvTable) -> list[Fault]:
+    faults = []
+    unknown = [column for column in table.columns if column not in COLUMNS]
+    for column in unknown:
+        near = difflib.get_close_matches(column, COLUMNS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        faults.append((table.header_line, f"column {shown(column)} is unknown: {hint}allowed are {', '.join(COLUMNS)}"))
+    if "video" not in table.columns:
+        why = "there is no column video: the first row has to name the columns, with ',', ';' or tab between them"
+        faults.append((table.header_line, why))
+    return faults
+
+
+def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) -> tuple[_Row, list[str]]:
+    """A row and what is wrong with it."""
+    faults: list[str] = []
+
+    def fault(column: str, why: str) -> None:
+        faults.append(f"column {column}: {shown(cells.get(column, ''))}: {why}")
+
+    places = {}
+    for column, kind in (("video", "file"), ("crops", "folder"), ("labels", "file")):
+        text = cells.get(column, "")
+        places[column] = Path(os.path.normpath(folder / text)) if text else None
+        if why := _place_fault(text, places[column], kind):
+            fault(column, why)
+    if not cells["video"]:
+        fault("video", "the path of a video is needed")
+    split = cells.get("split", "")
+    if split not in (*SPLITS, ""):
+        fault("split", f"allowed are {', '.join(SPLITS)}, or blank")
+    delay = number(cells.get("label_delay_s", "") or "0")
+    if delay is None or abs(delay) > LONGEST_DELAY_S:
+        fault("label_delay_s", f"allowed are seconds from {-LONGEST_DELAY_S:g} to {LONGEST_DELAY_S:g}, or blank")
+    video = places["video"]
+    row = _Row(
+        line=line,
+        track=cells.get("track", "") or (video.stem if video else ""),
+        split=split,
+        file=os.path.realpath(video) if video and not faults else "",
+        video_path=_from_root(video, root),
+        crops_path=_from_root(places["crops"], root),
+        labels_path=_from_root(places["labels"], root),
+        label_delay_s=delay or 0.0,
+    )
+    return row, faults
+
+
+def _place_fault(text: str, place: Path | None, kind: str) -> str:
+    if place is None:
+        return ""
+    if "\t" in text or text.splitlines() != [text]:
+        return "tabs and line ends in file names are not supported: rename it"
+    there = os.path.isdir(place) if kind == "folder" else os.path.isfile(place)  # these take names of any length
+    if there:
+        return ""
+    if os.path.exists(place):
+        return f"a {kind} is needed, {place} is {'a file' if kind == 'folder' else 'no regular file'}"
+    return f"there is no {kind} {place} (paths are absolute or from the manifest's folder)"
+
+
+def _name_faults(rows: Sequence[_Row]) -> list[Fault]:
+    faults = []
+    seen: dict[str, _Row] = {}
+    for row in rows:
+        if not row.track:
+            continue
+        if why := name_fault(row.track):
+            faults.append((row.line, f"column track: {why}: name it otherwise (blank: the video's file name)"))
+        other = seen.setdefault(row.track.casefold(), row)
+        if other is not row:
+            same = "is" if other.track == row.track else f"differs only by case from {other.track!r},"
+            faults.append((row.line, f"column track: {row.track!r} {same} the track of line {other.line} already"))
+    return faults
+
+
+def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
+    names: dict[str, list[str]] = {}
+    paths: dict[str, str] = {}
+    for row in rows:
+        names.setdefault(row.file, []).append(row.track)
+        paths.setdefault(row.file, row.video_path)
+    videos = video_names(names, paths)
+    tracks = [
+        RawTrack(
+            track=row.track,
+            video=videos[row.file],
+            split=row.split,
+            video_path=paths[row.file],
+            crops_paths=(row.crops_path,) if row.crops_path else (),
+            labels_path=row.labels_path,
+            warnings=_warnings(row, videos[row.file], len(names[row.file]) > 1),
+            label_format="csv",
+            label_delay_s=row.label_delay_s,
+        )
+        for row in rows
+    ]
+    return sorted(tracks, key=lambda track: track.track)
+
+
+def _warnings(row: _Row, video: str, shared: bool) -> tuple[str, ...]:
+    warnings = []
+    if shared and not row.crops_path and row.track not in [f"{video}{side}" for side in SIDES]:
+        warnings.append(
+            f"shares its video with other tracks, has no crops, and is not called {video}{SIDES[0]} or "
+            f"{video}{SIDES[1]}: the main face is followed"
+        )
+    if row.split in ("train", "val") and not row.labels_path:
+        warnings.append(f"no labels: it adds nothing to the split {row.split}")
+    return tuple(warnings)
+
+
+def _notes(tracks: Sequence[RawTrack]) -> tuple[str, ...]:
+    loose = [track.track for track in tracks if not track.split]
+    if not loose:
+        return ()
+    some = ", ".join(loose[:5]) + (" …" if len(loose) > 5 else "")
+    return (f"{len(loose)} tracks of no split get features, but neither train nor score: {some}",)
+
+
+def _from_root(path: Path | None, root: Path) -> str:
+    if path is None:
+        return ""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

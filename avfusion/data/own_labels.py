@@ -1,0 +1,149 @@
+"""Own labels: a CSV with columns `valence,arousal` in one of three forms, other columns ignored.
+
+- one row per video frame, in order;
+- a column `frame`: the video frame that a row belongs to, counted from 1;
+- a column `time`: seconds from the presentation of the video's first frame.
+
+Values are in [-1, 1]; -5 in either means that nothing was annotated there.
+"""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
+from avfusion.data.labels import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
+from avfusion.errors import BadInputError
+
+VALUES = ("valence", "arousal")
+STAMPS = ("frame", "time")
+LAST_FRAME = 10**9
+LONGEST_S = 1e6  # 11 days; clock times and milliseconds are beyond
+
+
+@dataclass(frozen=True)
+class OwnLabels:
+    """Labels in the order of their stamps.
+
+    Attributes:
+        by: The form of the file.
+        stamps: (n,) float64, strictly increasing: frame numbers (rows are numbered from 1), or seconds.
+        values: (n, 2) float64 valence and arousal, NaN where not annotated.
+        valid: (n,) bool, annotated.
+        warnings: What was remarkable in the file.
+    """
+
+    by: Literal["row", "frame", "time"]
+    stamps: np.ndarray
+    values: np.ndarray
+    valid: np.ndarray
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.stamps)
+
+
+def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:
+    """Read one CSV of own labels; rows out of order are sorted, with a warning.
+
+    Args:
+        path: The file.
+        name: What messages call it (default: the path).
+
+    Raises:
+        AnnotationError: the file is no CSV, columns are missing or contradict each other, cells are no numbers or out
+            of range, or two rows have one stamp; the first lines of each kind are listed.
+    """
+    name = name or str(path)
+    try:
+        table = read_csv(path, (*VALUES, *STAMPS), name)
+    except BadInputError as error:
+        raise AnnotationError(str(error)) from None
+    faults = table.faults + _column_faults(table)
+    if faults:
+        raise AnnotationError(list_faults(name, faults, FAULTS_SHOWN))
+    by: Literal["row", "frame", "time"] = (
+        "frame" if "frame" in table.columns else "time" if "time" in table.columns else "row"
+    )
+    values, faults = _values(table)
+    stamps, stamp_faults = _stamps(table, by)
+    faults += stamp_faults
+    if by == "row":
+        faults += [(line, "a blank row: there has to be one row for every frame") for line in table.blank_lines]
+    if not stamp_faults:
+        faults += _doubles(table, by, stamps)
+    if faults:
+        raise AnnotationError(list_faults(name, faults, FAULTS_SHOWN))
+    order = np.argsort(stamps, kind="stable")
+    moved = int((np.diff(stamps) < 0).sum())
+    warnings = (f"the labels are not in the order of their column {by} ({moved} steps back): sorted",) if moved else ()
+    valid = (values != NOT_ANNOTATED).all(axis=1)
+    values[~valid] = np.nan
+    return OwnLabels(by, stamps[order], values[order], valid[order], warnings)
+
+
+def _column_faults(table: CsvTable) -> list[Fault]:
+    line, found = table.header_line, ", ".join(map(shown, table.columns))
+    faults = []
+    for column in VALUES:
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, table.columns, 1)
+            hint = f", did you mean {shown(near[0])}?" if near else ""
+            faults.append((line, f"there is no column {column} (found: {found}){hint}"))
+    stamps = [column for column in STAMPS if column in table.columns]
+    if len(stamps) > 1:
+        faults.append((line, "there are both columns, frame and time: remove one"))
+    # Read as one row per frame, such a file would be wrong without a word.
+    posing = [column for column in table.columns if any(stamp in column for stamp in STAMPS)]
+    if not stamps and posing:
+        why = "call it `frame` (numbers from 1) or `time` (seconds), or remove it where there is one row per frame"
+        faults.append((line, f"column {shown(posing[0])} looks as if it said where the rows belong: {why}"))
+    return faults
+
+
+def _values(table: CsvTable) -> tuple[np.ndarray, list[Fault]]:
+    values = np.full((len(table.lines), 2), np.nan)
+    faults = []
+    for at, column in enumerate(VALUES):
+        for row, cell in enumerate(table.columns[column]):
+            value = number(cell)
+            if value is None:
+                why = "a number in [-1, 1], or -5 (not annotated), is needed"
+                faults.append((table.lines[row], f"column {column}: {shown(cell)}: {why}"))
+            elif not -1 <= value <= 1 and value != NOT_ANNOTATED:
+                faults.append((table.lines[row], f"column {column}: {shown(cell)}: out of [-1, 1] and not -5"))
+            else:
+                values[row, at] = value
+    return values, faults
+
+
+def _stamps(table: CsvTable, by: str) -> tuple[np.ndarray, list[Fault]]:
+    if by == "row":
+        return np.arange(1.0, len(table.lines) + 1), []
+    stamps = np.zeros(len(table.lines))
+    faults = []
+    for row, cell in enumerate(table.columns[by]):
+        value = number(cell)
+        whole = value is not None and value.is_integer() and 0 <= value <= LAST_FRAME
+        seconds = value is not None and abs(value) <= LONGEST_S
+        if value is not None and (whole if by == "frame" else seconds):
+            stamps[row] = value
+        else:
+            why = "a frame number, counted from 1, is needed"
+            if by == "time":
+                why = f"seconds from the video's first frame are needed, at most {LONGEST_S:.0f}"
+            faults.append((table.lines[row], f"column {by}: {shown(cell)}: {why}"))
+    return stamps, faults
+
+
+def _doubles(table: CsvTable, by: str, stamps: np.ndarray) -> list[Fault]:
+    first: dict[float, int] = {}
+    faults = []
+    for line, stamp in zip(table.lines, stamps.tolist(), strict=True):
+        other = first.setdefault(stamp, line)
+        if other != line:
+            faults.append((line, f"column {by}: {stamp:.12g} is on line {other} already"))
+    return faults

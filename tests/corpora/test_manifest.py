@@ -1,0 +1,308 @@
+"""The manifest adapter: what a row means, and every fault with its line; no video is opened."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avfusion.config import Corpus
+from avfusion.corpora.adapters import open_corpus
+from avfusion.corpora.layout import RawTrack
+from avfusion.corpora.manifest import COLUMNS, video_names
+from avfusion.corpora.sources import describe_sources, read_sources, scan
+from avfusion.errors import BadInputError
+
+PARAMS = Corpus(name="manifest")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Videos, crops and labels of which manifests are made."""
+    root = tmp_path / "own"
+    for name in ("videos/a.mp4", "videos/b.mov", "s1/cam.mp4", "s2/cam.mp4", "labels/a.csv"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "crops" / "a").mkdir(parents=True)
+    (root / "crops" / "a" / "00001.jpg").write_bytes(b"jpeg")
+    return root
+
+
+def put(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def opened(root: Path, *lines: str, **params: str) -> dict[str, RawTrack]:
+    put(root / "manifest.csv", *lines)
+    return {track.track: track for track in open_corpus(Corpus(name="manifest", **params), root).tracks}
+
+
+def test_all_columns_and_their_defaults(root):
+    tracks = opened(
+        root,
+        "video,track,split,crops,labels,label_delay_s",
+        "videos/b.mov,,,,,",
+        "videos/a.mp4,first,train,crops/a,labels/a.csv,2.5",
+    )
+    assert tracks == {
+        "first": RawTrack(
+            "first", "a", "train", "videos/a.mp4", ("crops/a",), "labels/a.csv", label_format="csv", label_delay_s=2.5
+        ),
+        "b": RawTrack("b", "b", "", "videos/b.mov", label_format="csv"),
+    }  # fmt: skip
+    assert opened(root, "video", "videos/b.mov")["b"] == tracks["b"]
+    layout = open_corpus(PARAMS, root)
+    assert layout.extra_sources == ("manifest.csv",)
+    assert layout.notes == ("1 tracks of no split get features, but neither train nor score: b",)
+
+
+def test_tracks_are_sorted_whatever_the_order_of_rows(root):
+    put(root / "manifest.csv", "video", "videos/b.mov", "s1/cam.mp4", "videos/a.mp4")
+    assert [track.track for track in open_corpus(PARAMS, root).tracks] == ["a", "b", "cam"]
+
+
+def test_paths_are_from_the_manifests_folder_and_named_from_the_root(root, tmp_path):
+    outside = tmp_path / "elsewhere" / "c.mp4"
+    put(outside, "c")
+    lines = ["video,track", "../videos/./a.mp4,", f"{root}/videos/b.mov,", f"{outside},", "../../elsewhere/c.mp4,again"]
+    put(root / "lists" / "mine.csv", *lines)
+    expected = {"a": "videos/a.mp4", "b": "videos/b.mov", "c": str(outside), "again": str(outside)}
+    for spelled in ("lists/mine.csv", str(root / "lists" / "mine.csv"), "./videos/../lists/mine.csv"):
+        layout = open_corpus(Corpus(name="manifest", manifest=spelled), root)
+        assert {track.track: track.video_path for track in layout.tracks} == expected
+    assert {track.video for track in layout.tracks} == {"a", "b", "c"}
+    sources = describe_sources(layout, root)
+    assert sources.keys() == {"videos/a.mp4", "videos/b.mov", str(outside), layout.extra_sources[0]}
+    far = put(tmp_path / "far" / "m.csv", "video", "../own/videos/a.mp4")
+    layout = open_corpus(Corpus(name="manifest", manifest=str(far)), root)
+    assert (layout.tracks[0].video_path, layout.extra_sources) == ("videos/a.mp4", (str(far),))
+
+
+def test_rows_of_one_file_share_a_video_whatever_path_leads_there(root):
+    (root / "link.mp4").symlink_to(root / "videos" / "a.mp4")
+    tracks = opened(root, "video,track", "videos/a.mp4,a_left", "link.mp4,a_right", "videos/../videos/a.mp4,third")
+    assert {(track.video, track.video_path) for track in tracks.values()} == {("a", "videos/a.mp4")}
+
+
+def test_only_tracks_of_a_shared_video_that_nobody_tells_apart_are_warned_of(root):
+    lines = ["video,track,crops", "videos/a.mp4,a_left,", "videos/a.mp4,a_right,", "videos/b.mov,anna_left,"]
+    assert not any(track.warnings for track in opened(root, *lines).values())
+    tracks = opened(root, *lines, "videos/a.mp4,anna,", "videos/a.mp4,ben,crops/a")
+    warned = {track.track: track.warnings for track in tracks.values() if track.warnings}
+    assert warned == {
+        "anna": (
+            "shares its video with other tracks, has no crops, and is not called a_left or a_right: "
+            "the main face is followed",
+        )
+    }
+
+
+def test_equal_stems_are_told_apart_by_their_tracks(root):
+    tracks = opened(root, "video,track", "s1/cam.mp4,", "s2/cam.mp4,s2_left", "s2/cam.mp4,s2_right")
+    assert {name: track.video for name, track in tracks.items()} == {"cam": "cam", "s2_left": "s2", "s2_right": "s2"}
+
+
+def test_names_of_videos_that_clash_twice():
+    tracks = {"1": ["x_left", "x_right"], "2": ["x"], "3": ["y"], "4": ["z"], "5": ["Cam 2"], "6": ["w_left"]}
+    stems = {"1": "cam", "2": "cam", "3": "CAM", "4": "x_left", "5": "bad (name)", "6": "w_left"}
+    found = video_names(tracks, {video: f"{video}/{stem}.mp4" for video, stem in stems.items()})
+    assert found == {"1": "x_left", "2": "x", "3": "y", "4": "z", "5": "Cam 2", "6": "w_left"}
+
+
+NAMES = st.sampled_from(["a", "A", "b", "a_left", "a_right", "b_left", "(", "c", "C_right"])
+
+
+@given(stems=st.lists(NAMES, min_size=1, max_size=7), data=st.data())
+def test_names_of_videos_are_unique_and_do_not_depend_on_the_order(stems, data):
+    pool = ["a", "b", "c", "a_left", "a_right", "b_left", "b_right", "c_right", "d", "e", "f", "g"]
+    names = data.draw(st.permutations(pool))
+    tracks = {str(index): [names[index]] for index in range(len(stems))}
+    for name in names[len(stems) :]:
+        tracks[data.draw(st.sampled_from(sorted(tracks)))].append(name)
+    paths = {video: f"{video}/{stem}.mp4" for video, stem in zip(tracks, stems, strict=True)}
+    found = video_names(tracks, paths)
+    assert len({name.casefold() for name in found.values()}) == len(stems)
+    choices = {}
+    for video, stem in zip(tracks, stems, strict=True):
+        first = min(tracks[video])
+        choices[video] = {stem, first, first.removesuffix("_left").removesuffix("_right")}
+        assert found[video] in choices[video]
+    for video, stem in zip(tracks, stems, strict=True):
+        others = {name.casefold() for other in choices if other != video for name in choices[other]}
+        assert found[video] == stem or stem == "(" or stem.casefold() in others
+    assert video_names(dict(reversed(tracks.items())), paths) == found
+
+
+def test_missing_labels_of_a_split_that_learns_from_them(root):
+    tracks = opened(root, "video,split", "videos/a.mp4,train", "videos/b.mov,test", "s1/cam.mp4,val")
+    assert tracks["a"].warnings == ("no labels: it adds nothing to the split train",)
+    assert tracks["cam"].warnings == ("no labels: it adds nothing to the split val",)
+    assert tracks["b"].warnings == ()
+
+
+def test_a_leak_between_splits_but_not_from_no_split(root):
+    lines = ["video,track,split,labels", "videos/a.mp4,a_left,train,labels/a.csv", "videos/a.mp4,a_right,,"]
+    assert not any(track.warnings for track in opened(root, *lines).values())
+    tracks = opened(root, *lines, "videos/a.mp4,a,test,")
+    assert all("its video is in several splits (test, train)" in track.warnings for track in tracks.values())
+
+
+FAULTS = [
+    ("videos/a.mp4,x,train,,,zwei", "line 2: column label_delay_s: 'zwei': allowed are seconds from -60 to 60, or"),
+    ("videos/a.mp4,x,train,,,nan", "line 2: column label_delay_s: 'nan': allowed"),
+    ("videos/a.mp4,x,train,,,2500", "line 2: column label_delay_s: '2500': allowed"),
+    ("videos/a.mp4,x,dev,,,", "line 2: column split: 'dev': allowed are train, val, test, or blank"),
+    ("videos/a.mp4,../x,,,,", "line 2: column track: '../x' has characters other than letters"),
+    ("videos/a.mp4,a  b,,,,", "line 2: column track: 'a  b' has characters other than letters"),
+    ("videos/z.mp4,,,,,", "line 2: column video: 'videos/z.mp4': there is no file {root}/videos/z.mp4 (paths are abs"),
+    ("videos,,,,,", "line 2: column video: 'videos': a file is needed, {root}/videos is no regular file"),
+    (",x,,,,", "line 2: column video: '': the path of a video is needed"),
+    ("http://host/a.mp4,,,,,", "line 2: column video: 'http://host/a.mp4': there is no file"),
+    (f"{'n' * 300}.mp4,x,,,,", "nnn…': there is no file"),
+    ("videos/a.mp4,x,,crops/z,,", "line 2: column crops: 'crops/z': there is no folder {root}/crops/z"),
+    ("videos/a.mp4,x,,labels/a.csv,,", "crops: 'labels/a.csv': a folder is needed, {root}/labels/a.csv is a file"),
+    ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': a file is needed"),
+    ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': tabs and line ends in file names are not"),
+    ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': tabs and line ends"),
+    ("videos/a.mp4,x,,,,,y", "line 2: 'videos/a.mp4,x,,,,,y': 7 cells for 6 columns: a cell that holds ',' has to be"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "message"), FAULTS)
+def test_cells_that_cannot_be_used(root, row, message):
+    with pytest.raises(BadInputError) as error:
+        opened(root, ",".join(COLUMNS), row, "videos/b.mov,,,,,")
+    assert message.format(root=root) in str(error.value)
+    assert str(error.value).startswith(f"{root}/manifest.csv, line 2: ")
+    assert str(error.value).count("line ") == 1 + str(error.value).count("line ends"), "no other fault"
+    assert error.value.exit_code == 2
+
+
+def test_doubled_names_say_where_the_first_is(root):
+    with pytest.raises(BadInputError) as error:
+        opened(root, "video,track", "videos/a.mp4,x", "s1/cam.mp4,", "videos/b.mov,X", "s2/cam.mp4,")
+    assert "line 4: column track: 'X' differs only by case from 'x', the track of line 2 already" in str(error.value)
+    assert "line 5: column track: 'cam' is the track of line 3 already" in str(error.value)
+
+
+def test_all_faults_are_in_one_message_in_the_order_of_lines(root):
+    with pytest.raises(BadInputError) as error:
+        opened(root, "tarck,Video,age,splits", "", "x,nope.mp4,3,", "y,gone.mp4,4,train", ",,,test")
+    text = str(error.value)
+    parts = [
+        "line 1: column 'age' is unknown: allowed are video, track, split, crops, labels, label_delay_s",
+        "line 1: column 'splits' is unknown: did you mean split? allowed are",
+        "line 1: column 'tarck' is unknown: did you mean track? allowed are",
+        "line 3: column video: 'nope.mp4'",
+        "line 4: column video: 'gone.mp4'",
+        "line 5: column video: '': the path",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    with pytest.raises(BadInputError, match=r"line 21: .*; 9 more lines of this file$"):
+        opened(root, "video", *(f"{index}.mp4" for index in range(29)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("track,split\nx,train\n", "line 1: there is no column video: the first row has to name the columns"),
+        ("videos/a.mp4,train\nvideos/b.mov,val\n", r"column 'train' is unknown.*there is no column video"),
+        (
+            "video|split\nvideos/a.mp4|train\n",
+            r"'video\|split' is unknown: did you mean video\?.*',', ';' or tab",
+        ),
+        ("", "empty: a header"),
+        ("video\n", "no rows below the header"),
+        ("video\nM\udcfcller.mp4\n", "line 2: not UTF-8 text"),
+        ('video\n"videos/a.mp4\n', "line 2: its quotes or line ends are broken"),
+        ("video,video\na,b\n", "line 1: column 'video' is there twice"),
+    ],
+)
+def test_files_that_are_no_manifest(root, content, message):
+    (root / "manifest.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadInputError, match=message):
+        open_corpus(PARAMS, root)
+
+
+def test_a_missing_manifest_says_what_is_there_instead(root, tmp_path):
+    with pytest.raises(BadInputError, match=r"own/manifest\.csv is missing: .*column video .*own has crops/, labels/"):
+        open_corpus(PARAMS, root)
+    with pytest.raises(BadInputError, match=r"gone/manifest\.csv is missing: .* has own/: set corpus\.root"):
+        open_corpus(PARAMS, tmp_path / "gone")
+    with pytest.raises(BadInputError, match="labels is a folder"):
+        open_corpus(Corpus(name="manifest", manifest="labels"), root)
+
+
+def test_the_scan_sees_the_manifest_and_all_that_it_names(root, tmp_path):
+    lines = ["video,crops,labels", "videos/a.mp4,crops/a,labels/a.csv", "videos/b.mov,,"]
+    manifest, out = put(root / "manifest.csv", *lines), tmp_path / "sources.txt"
+    assert len(scan(root, PARAMS, out).added) == 5
+    assert read_sources(out).keys() == {"crops/a/", "labels/a.csv", "manifest.csv", "videos/a.mp4", "videos/b.mov"}
+    assert scan(root, PARAMS, out).same
+    put(manifest, *lines, "")
+    assert scan(root, PARAMS, out).changed == ("manifest.csv",)
+    put(manifest, *lines[:-1])
+    summary = scan(root, PARAMS, out)
+    assert (summary.changed, summary.removed) == (("manifest.csv",), ("videos/b.mov",))
+
+
+ROW = {
+    "video": st.sampled_from(["videos/a.mp4", "videos/b.mov", "s1/cam.mp4"]),
+    "split": st.sampled_from(["train", "val", "test", ""]),
+    "crops": st.sampled_from(["crops/a", ""]),
+    "labels": st.sampled_from(["labels/a.csv", ""]),
+    "label_delay_s": st.floats(-60, 60).map(repr) | st.just(""),
+}
+BROKEN = {"video": "gone.mp4", "track": "a/b", "split": "dev", "crops": "gone", "labels": "gone", "label_delay_s": "x"}
+
+
+@given(
+    rows=st.lists(st.fixed_dictionaries(ROW), min_size=1, max_size=6),
+    order=st.permutations(COLUMNS),
+    delimiter=st.sampled_from(",;\t"),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    bom=st.booleans(),
+    blanks=st.integers(0, 2),
+    data=st.data(),
+)
+def test_any_spelling_gives_the_same_tracks_and_any_bad_cell_its_line(
+    root_of_properties, rows, order, delimiter, end, bom, blanks, data
+):
+    def written(rows):
+        text = io.StringIO(newline="")
+        lines = csv.DictWriter(text, order, delimiter=delimiter, lineterminator=end * (1 + blanks))
+        lines.writeheader()
+        lines.writerows(rows)
+        path = root_of_properties / "manifest.csv"
+        path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode())
+
+    rows = [{**row, "track": f"track {index}"} for index, row in enumerate(rows)]
+    written(rows)
+    tracks = {track.track: track for track in open_corpus(PARAMS, root_of_properties).tracks}
+    assert sorted(tracks) == [row["track"] for row in rows]
+    for row in rows:
+        track = tracks[row["track"]]
+        assert (track.video_path, track.split, track.labels_path) == (row["video"], row["split"], row["labels"])
+        assert track.crops_paths == ((row["crops"],) if row["crops"] else ())
+        assert track.label_delay_s == float(row["label_delay_s"] or 0)
+    at, column = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.sampled_from(COLUMNS))
+    rows[at][column] = BROKEN[column]
+    written(rows)
+    line = 1 + (at + 1) * (1 + blanks)
+    with pytest.raises(BadInputError, match=rf"manifest\.csv, line {line}: column {column}: ") as error:
+        open_corpus(PARAMS, root_of_properties)
+    assert str(error.value).count("column ") == 1
+
+
+@pytest.fixture(scope="module")
+def root_of_properties(tmp_path_factory):
+    root = tmp_path_factory.mktemp("own")
+    for name in ("videos/a.mp4", "videos/b.mov", "s1/cam.mp4", "labels/a.csv", "crops/a/1.jpg"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root

@@ -1,0 +1,217 @@
+"""Own label files: the three forms, and every fault with its line."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from avfusion.data.label_coverage import compare_own_labels
+from avfusion.data.labels import AnnotationError
+from avfusion.data.own_labels import read_own_labels
+from avfusion.media.probe import MediaInfo
+
+
+def put(tmp_path, content: str | bytes):
+    path = tmp_path / "x.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content", "by", "stamps"),
+    [
+        ("valence,arousal\n.5,-1\n-5,0\n1,1\n", "row", [1, 2, 3]),
+        (b"\xef\xbb\xbfArousal;who;Valence\r\n-1;x;0.5\r\n0.25;y;-5\r\n1.0;z;1\r\n\r\n", "row", [1, 2, 3]),
+        ("frame,valence,arousal\n2,.5,-1\n\n3,.5,-5.0\n00007,1,1\n", "frame", [2, 3, 7]),
+        ("frame,time_s,valence,arousal\n0,9,.5,-1\n3.0,9,.5,-5.0\n7,9,1,1\n", "frame", [0, 3, 7]),
+        (",arousal,valence,time\n0,-1,.5,-0.5\n1,-5,.5,1e-1\n2,1,1,4\n", "time", [-0.5, 0.1, 4]),
+    ],
+)
+def test_the_three_forms(tmp_path, content, by, stamps):
+    labels = read_own_labels(put(tmp_path, content))
+    assert (labels.by, labels.stamps.tolist(), labels.warnings) == (by, stamps, ())
+    np.testing.assert_array_equal(labels.values, [[0.5, -1], [np.nan, np.nan], [1, 1]])
+    assert labels.valid.tolist() == [True, False, True]
+    assert len(labels) == 3
+
+
+@pytest.mark.parametrize("by", ["frame", "time"])
+def test_rows_out_of_order_are_sorted_with_a_warning(tmp_path, by):
+    labels = read_own_labels(put(tmp_path, f"{by},valence,arousal\n3,.3,0\n1,.1,0\n2,-5,0\n7,.7,0\n5,.5,0\n"))
+    assert labels.stamps.tolist() == [1, 2, 3, 5, 7]
+    np.testing.assert_array_equal(labels.values[:, 0], [0.1, np.nan, 0.3, 0.5, 0.7])
+    assert labels.valid.tolist() == [True, False, True, True, True]
+    assert labels.warnings == (f"the labels are not in the order of their column {by} (2 steps back): sorted",)
+
+
+VALUE = r"a number in \[-1, 1\], or -5 \(not annotated\), is needed"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("valence,arousal\n0,0\n0,x\n", f"line 3: column arousal: 'x': {VALUE}"),
+        ("valence,arousal\n,0\n", f"line 2: column valence: '': {VALUE}"),
+        ("valence,arousal\n0\n", f"line 2: column arousal: '': {VALUE}"),
+        ("valence,arousal\nnan,0\n", f"line 2: column valence: 'nan': {VALUE}"),
+        ("valence;arousal\n0,5;0\n", f"line 2: column valence: '0,5': {VALUE}"),
+        ("valence,arousal\n0,1.01\n", r"line 2: column arousal: '1\.01': out of \[-1, 1\] and not -5$"),
+        (
+            "valence,arousal\n-4,1e999\n",
+            r"2: column arousal: '1e999': out of .*; line 2: column valence: '-4': out",
+        ),
+        ("valence,arousal\n0,0,7\n", "line 2: '0,0,7': 3 cells for 2 columns"),
+        ("valence,arousal\n0,0\n\n0,0\n", "line 3: a blank row: there has to be one row for every frame"),
+        (
+            "valenz,arousal\n0,0\n",
+            r"there is no column valence \(found: 'valenz', 'arousal'\), did you mean 'val",
+        ),
+        ("0.1,0.2\n0,0\n", "there is no column arousal .*there is no column valence"),
+        ("valence,valence,arousal\n0,0,0\n", "line 1: column 'valence' is there twice"),
+        ("frame,time,valence,arousal\n1,0,0,0\n", "line 1: there are both columns, frame and time: remove one"),
+        ("timestamp,valence,arousal\n0,0,0\n", "line 1: column 'timestamp' looks as if it said where the rows belong"),
+        ("frame_number,valence,arousal\n0,0,0\n", "line 1: column 'frame_number' looks as if"),
+        (
+            "frame,valence,arousal\n1.5,0,0\n",
+            r"line 2: column frame: '1\.5': a frame number, counted from 1, is",
+        ),
+        ("frame,valence,arousal\n-1,0,0\n", "line 2: column frame: '-1': a frame number"),
+        ("frame,valence,arousal\n1e12,0,0\n", "line 2: column frame: '1e12': a frame number"),
+        ("frame,valence,arousal\n00001.jpg,0,0\n", r"line 2: column frame: '00001\.jpg': a frame number"),
+        ("frame,valence,arousal\n4,0,0\n3,0,0\n04,0,0\n", "line 4: column frame: 4 is on line 2 already"),
+        ("time,valence,arousal\n0.5,0,0\n1,0,0\n.50,0,0\n", r"line 4: column time: 0\.5 is on line 2 already"),
+        ("time,valence,arousal\n00:01,0,0\n", "line 2: column time: '00:01': seconds from the video's first frame are"),
+        ("time,valence,arousal\n1.7e9,0,0\n", "line 2: column time: '1.7e9': seconds from .* needed, at most 1000000"),
+        ("", "empty: a header"),
+        ("valence,arousal\n", "no rows below the header"),
+        (b"valence,arousal\n0,0\n\xff,0\n", "line 3: not UTF-8 text"),
+        ('valence,arousal\n0,0\n"0,0\n', "line 3: its quotes or line ends are broken"),
+    ],
+)
+def test_faults_have_line_column_value_and_what_is_allowed(tmp_path, content, message):
+    with pytest.raises(AnnotationError, match=rf"^mine\.csv[,:] .*{message}") as error:
+        read_own_labels(put(tmp_path, content), "mine.csv")
+    assert error.value.exit_code == 2
+
+
+def test_many_faults_are_counted_and_a_missing_file_is_named(tmp_path):
+    with pytest.raises(AnnotationError, match=r"line 2: .*; line 3: .*; line 4: .*; 6 more lines of this file$"):
+        read_own_labels(put(tmp_path, "valence,arousal\n" + "2,0\n" * 9))
+    with pytest.raises(AnnotationError, match=re.escape(f"{tmp_path}/gone.csv: the file is missing")):
+        read_own_labels(tmp_path / "gone.csv")
+
+
+VALUES = st.floats(-1, 1) | st.just(-5.0)
+
+
+@st.composite
+def label_files(draw):
+    """Form, stamps, values, and the lines of a file that holds them."""
+    by = draw(st.sampled_from(["row", "frame", "time"]))
+    rows = draw(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=20))
+    kinds = {"row": st.nothing(), "frame": st.integers(0, 10**9), "time": st.floats(-1e6, 1e6)}
+    stamps = list(range(1, len(rows) + 1))
+    if by != "row":
+        stamps = sorted(draw(st.lists(kinds[by], min_size=len(rows), max_size=len(rows), unique=True)))
+    order = draw(st.permutations(["valence", "arousal", "note", *([] if by == "row" else [by])]))
+    delimiter = draw(st.sampled_from(",;\t"))
+    lines = [delimiter.join(order)]
+    for stamp, (valence, arousal) in zip(stamps, rows, strict=True):
+        cells = {"valence": repr(valence), "arousal": repr(arousal), "note": '"a, b"', by: repr(stamp)}
+        lines.append(delimiter.join(cells[column] for column in order))
+    return by, stamps, rows, lines
+
+
+ENDS = {"end": st.sampled_from(["\n", "\r\n", "\r"]), "bom": st.booleans(), "blanks": st.integers(0, 3)}
+
+
+def encoded(lines, end, bom, blanks):
+    return (b"\xef\xbb\xbf" if bom else b"") + (end.join(lines) + end * blanks).encode()
+
+
+@settings(max_examples=60)
+@given(file=label_files(), **ENDS)
+def test_what_is_written_is_read(tmp_path_factory, file, end, bom, blanks):
+    by, stamps, rows, lines = file
+    labels = read_own_labels(put(tmp_path_factory.mktemp("l"), encoded(lines, end, bom, blanks)))
+    valid = [-5.0 not in row for row in rows]
+    assert (labels.by, labels.stamps.tolist(), labels.valid.tolist()) == (by, stamps, valid)
+    expected = [row if ok else (np.nan, np.nan) for row, ok in zip(rows, valid, strict=True)]
+    np.testing.assert_array_equal(labels.values, expected)
+
+
+@settings(max_examples=60)
+@given(file=label_files(), data=st.data(), **ENDS)
+def test_a_single_bad_row_is_reported_with_its_line(tmp_path_factory, file, data, end, bom, blanks):
+    by, _, _, lines = file
+    at = data.draw(st.integers(1, len(lines) - 1))
+    delimiter = next(mark for mark in ",;\t" if mark in lines[0])
+    header, cells = lines[0].split(delimiter), lines[at].replace('"a, b"', "ab").split(delimiter)
+    column = data.draw(st.sampled_from(["valence", "arousal", *([] if by == "row" else [by])]))
+    cells[header.index(column)] = data.draw(st.sampled_from(["x", "", "1e7", "-7", "nan", "1:2", "--1"]))
+    if (column == "frame" and cells[header.index(column)] == "1e7") or (column == "time" and "-7" in cells):
+        cells[header.index(column)] = "?"
+    lines[at] = delimiter.join(cells)
+    path = put(tmp_path_factory.mktemp("l"), encoded(lines, end, bom, blanks))
+    with pytest.raises(AnnotationError, match=rf"x\.csv, line {at + 1}: column {column}: ") as error:
+        read_own_labels(path)
+    assert str(error.value).count("line ") == 1
+
+
+INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("stamps", "delay_s", "expected"),
+    [
+        ({"row": range(1, 101)}, 0, []),
+        ({"row": range(1, 104)}, 0, ["103 label rows for 100 video frames: the last 3 are not used"]),
+        ({"row": range(1, 91)}, 0, ["90 label rows for 100 video frames: the last 10 frames have no label"]),
+        ({"frame": range(1, 101)}, 0, []),
+        ({"frame": range(1, 101, 2)}, 0, ["50 of 100 video frames have no label"]),
+        (
+            {"frame": range(0, 102)},
+            0,
+            [
+                "there is a label of frame 0, which is not used: frames are numbered from 1",
+                "1 labels of frames beyond the last of 100 video frames are not used",
+            ],
+        ),
+        ({"time": np.arange(0, 4, 0.1)}, 0, []),
+        (
+            {"time": np.arange(0.5, 3, 0.1)},
+            0,
+            ["the labels describe 0.50 to 2.90 s, the video has 0 to 4.00 s: about 38 of 100 frames have no label"],
+        ),
+        (
+            {"time": np.arange(0, 9, 0.5)},
+            0,
+            ["the labels describe 0.00 to 8.50 s, the video has 0 to 4.00 s: what lies beyond is not used"],
+        ),
+        (
+            {"time": np.arange(500, 700, 40)},
+            0,
+            [
+                "the labels describe 500.00 to 660.00 s, the video has 0 to 4.00 s: no frame has a label: "
+                "`time` counts seconds from the video's first frame"
+            ],
+        ),
+        (
+            {"row": range(1, 101)},
+            1.0,
+            [
+                "the labels describe -1.00 to 2.96 s (label_delay_s 1 subtracted), the video has 0 to 4.00 s: "
+                "about 25 of 100 frames have no label"
+            ],
+        ),
+        ({"row": range(1, 126)}, 1.0, []),
+    ],
+)  # fmt: skip
+def test_how_labels_and_frames_disagree(tmp_path, stamps, delay_s, expected):
+    ((by, values),) = stamps.items()
+    rows = [f"{stamp:.6g},0,{-5 if index % 7 == 3 else 0}" for index, stamp in enumerate(values)]
+    header = f"{by if by != 'row' else 'note'},valence,arousal"
+    labels = read_own_labels(put(tmp_path, "\n".join([header, *rows])))
+    assert compare_own_labels(labels, INFO, delay_s) == expected

@@ -1,0 +1,71 @@
+"""Own videos with the command line alone: a folder with manifest.csv, one preset, and what doctor says."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from avfusion.cli import main
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def avfusion(tmp_path, monkeypatch, capsys):
+    """Runs a command in an empty project: exit status and output."""
+    shutil.copytree(ROOT / "configs", tmp_path / "project" / "configs")
+    (tmp_path / "project" / "dvc.yaml").write_text("stages: {}\n")
+    monkeypatch.chdir(tmp_path / "project")
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["avfusion", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, "".join(capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def own(tmp_path):
+    own = tmp_path / "own data"
+    own.mkdir()
+    for name in ("a.mp4", "b.mp4", "a.csv"):
+        (own / name).write_text("valence,arousal\n0,0\n")
+    (own / "manifest.csv").write_text("video;split;labels\r\na.mp4;train;a.csv\r\nb.mp4;;\r\n")
+    return own
+
+
+def test_one_command_sets_a_project_to_own_videos(avfusion, own):
+    code, out = avfusion("preset", "manifest", "--root", own)
+    assert (code, out) == (
+        0,
+        f"params.yaml: preset manifest\n{own}: 2 tracks, 4 sources, 0.00 GB: 4 added, 0 removed, 0 changed\n",
+    )
+    sources = [line.split("\t")[0] for line in Path("data/sources.txt").read_text().splitlines()]
+    assert sources == ["a.csv", "a.mp4", "b.mp4", "manifest.csv"]
+    code, out = avfusion("doctor", "--json")
+    items = {item["name"]: (item["status"], item["text"]) for item in json.loads(out)["items"]}
+    assert code == 0
+    assert items["train"] == ("ok", "1 tracks of 1 videos; 1 without crops (faces will be detected)")
+    assert items["left out"] == ("ok", "1 tracks of no split get features, but neither train nor score: b")
+    assert items["scan"] == ("ok", "4 sources as scanned, 0.00 GB")
+    with (own / "manifest.csv").open("a") as stream:
+        stream.write("a.mp4;val;\r\n")
+    code, out = avfusion("doctor", "--json")
+    items = {item["name"]: (item["status"], item["text"]) for item in json.loads(out)["items"]}
+    assert (code, items["manifest"][0]) == (2, "missing")
+    assert items["manifest"][1].endswith("line 4: column track: 'a' is the track of line 2 already")
+
+
+def test_a_folder_without_a_manifest_is_named(avfusion, own):
+    (own / "manifest.csv").rename(own / "Videos.csv")
+    code, out = avfusion("preset", "manifest", "--root", own)
+    assert code == 2
+    assert f"error: the manifest {own}/manifest.csv is missing: " in out
+    assert "has Videos.csv, a.csv, a.mp4, b.mp4: set corpus.root, or corpus.manifest" in out
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("  manifest: null", "  manifest: Videos.csv"))
+    assert avfusion("scan") == (0, f"{own}: 2 tracks, 4 sources, 0.00 GB: 4 added, 0 removed, 0 changed\n")
