@@ -242,9 +242,11 @@ def test_another_place_of_the_corpus_costs_a_look_at_it_and_no_file(pulled: Proj
         name: (pulled.folder / name).read_bytes()
         for name in ("data/corpus/tracks.parquet", "reports/evaluate/metrics.json", "models/fusion/model.safetensors")
     }
-    _edit(pulled, {"corpus": {"root": str(moved)}})
+    (pulled.folder / "data" / "raw" / "affwild2").symlink_to(moved)
+    _edit(pulled, {"corpus": {"root": "data/raw/affwild2"}})
     done = pulled.must("dvc", "repro")
     assert done.stages == ["render", "corpus", "labels", "frames", "audio", "train", "evaluate"]
     for made in ("labels: 0 made, 18 kept", "frames: 0 made, 23 kept", "audio: 0 made, 19 kept"):
         assert made in done.output
     assert {name: (pulled.folder / name).read_bytes() for name in before} == before
+    assert "sources as scanned" in _items(pulled.must("avfusion", "doctor", "--json"), "scan")[0]
