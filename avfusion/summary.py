@@ -30,13 +30,15 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run `make demo` or `dvc repro`") from None
     for split in SPLITS:
-        if split in metrics:
-            console.print(score_table(metrics[split], split))
-    console.print(
-        "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos. "
-        "Oracles: the best predictions from the known cues of both streams, or of one.",
-        style="dim",
-    )
+        scored = _scored(metrics.get(split, {}))
+        if scored:
+            console.print(score_table(scored, split))
+        elif split in metrics:
+            console.print(f"CCC, {split}: no track has labels")
+    explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos."
+    if "oracle" in _scored(metrics.get("val", {})):
+        explained += " Oracles: the best predictions from the known cues of both streams, or of one."
+    console.print(explained, style="dim")
     if times := stage_times(root):
         console.print(times, markup=False)
     _print_model(root, console)
@@ -105,6 +107,12 @@ def _print_model(root: Path, console: Console) -> None:
             decision = f"{', '.join(record['aliases']) or 'no alias'} now; when registered, {decision}"
         decision = f"{record['name']} version {record['version']}, {decision}"
     console.print(f"model        {decision} ({record['model_digest'][:12]})", markup=False, soft_wrap=True)
+
+
+def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The models where there are labels to score them by; oracles only where there is a truth."""
+    found = {model for model, entry in scores.items() if _mean(entry) >= -1}
+    return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float:

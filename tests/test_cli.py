@@ -228,3 +228,17 @@ def test_summary_shows_scores_times_and_what_to_do(
     assert "reports/evaluate/" in out
     (project / "reports" / "evaluate" / "metrics.json").unlink()
     assert call(monkeypatch, "summary") == 2
+
+
+def test_summary_of_a_corpus_without_truth_and_with_unlabelled_test_tracks(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = {"ccc_valence": None, "ccc_arousal": None, "ccc_mean": None}
+    val = {"jca": {"ccc_valence": 0.3, "ccc_arousal": 0.5, "ccc_mean": 0.4}, "oracle": none, "oracle_audio": none}
+    metrics = {"val": val, "test": dict.fromkeys(val, none)}
+    (project / "reports" / "evaluate" / "metrics.json").write_text(json.dumps(metrics))
+    assert call(monkeypatch, "summary") == 0
+    shown = capsys.readouterr().out
+    assert "jca" in shown
+    assert "oracle" not in shown.lower()
+    assert "CCC, test: no track has labels" in shown

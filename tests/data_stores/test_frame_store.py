@@ -1,6 +1,7 @@
 import csv
 import shutil
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from avfusion.config import Execution, Frames
 from avfusion.data.frame_store import SHEET_VERSION, VERSION, update_frames
 from avfusion.data.frames import decode_crops, encode_crop, read_frames
 from avfusion.errors import AVFusionError
+from avfusion.media.probe import probe
 
 SERIAL = Execution(executor="serial", workers=1)
 SETTINGS = Frames(detect_every=5)
@@ -87,6 +89,24 @@ def test_files_of_no_track_and_unwanted_sheets_go(corpus):
     corpus(tracks=corpus.tracks[:1], settings=Frames(detect_every=5, contact_sheets=False))
     assert [path.name for path in (corpus.out / "frames").iterdir()] == ["found.parquet"]
     assert [path.name for path in (corpus.out / "faces").iterdir()] == ["summary.csv"]
+
+
+def test_what_the_packets_tell_is_left_to_the_table_of_tracks(corpus, face_video):
+    """Both read the same clock of the video, and a remark is made once."""
+    path = corpus.root / "given.mp4"
+    with av.open(str(face_video)) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    with av.open(str(path)) as container:
+        last = [packet.pos for packet in container.demux() if packet.size and packet.pts * packet.time_base >= 2.3]
+    path.write_bytes(path.read_bytes()[: min(last)])
+    (remark,) = probe(path).warnings
+    assert remark.startswith("the header promises 0.")
+    corpus(tracks=corpus.tracks[1:])
+    assert _summary(corpus.out)["given"]["remarks"] == ""
 
 
 def test_a_failing_video_is_recorded_and_the_others_go_on(corpus, make_track):
