@@ -179,7 +179,7 @@ def _check_replaceable(folder: Path, new: Path, force: bool) -> None:
         raise BadInputError(f"{folder} holds {len(foreign)} things that are no submission ({shown}): choose another -o")
     gone = sum(path.name not in names for path in there)
     changed = sum(path.name in names and not filecmp.cmp(path, new / path.name, shallow=False) for path in there)
-    if there and not force and (gone or changed or len(names) > len(there)):
+    if not force and (gone or changed):
         raise BadInputError(
             f"{folder} holds another submission ({changed} files differ, {gone} are of tracks not in this one): "
             "replace it with --force, or choose another -o"

@@ -404,6 +404,8 @@ def test_another_submission_is_replaced_only_by_force(root: Path) -> None:
     assert [path.name for path in many.iterdir()] == ["test-1.txt"], "no file of the earlier submission remains"
     with pytest.raises(BadInputError, match="holds another submission"):
         submit(root, many, form="abaw3", split="val")
+    submit(root, many, form="abaw3")
+    assert len(list(many.iterdir())) == 3, "what is there stays as it is, so nothing is lost"
     assert not [path for path in root.rglob("*") if ".partial-" in path.name]
 
 

@@ -14,6 +14,7 @@ import yaml
 from mlflow import MlflowClient
 
 from avfusion.fingerprints import folder_digest
+from avfusion.inference.submission import submit
 from avfusion.tracking.runs import flatten
 
 SOURCE = Path(__file__).parents[2]
@@ -146,3 +147,5 @@ def test_killed_training_continues_its_runs_and_ends_with_the_same_bytes(stage_p
     assert scored["val/ci95_mean_low"] <= scored["val/ccc_mean"] <= scored["val/ci95_mean_high"]
     shown = [item.path for item in client.list_artifacts(record["runs"]["concat"]["run_id"], "evaluate")]
     assert {"evaluate/ccc.png", "evaluate/protocol.json"} <= set(shown)
+    submitted = submit(stage_project, stage_project / "predictions.txt")
+    assert (submitted.model, submitted.tracks, submitted.rows) == ("concat", 2, 600)
