@@ -1,9 +1,8 @@
-"""Challenge files from real predictions of `evaluate`: what is written, what is refused, and what a sample changes."""
+"""Challenge files from real predictions of `evaluate`: what is written, what is refused, and what may be replaced."""
 
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,75 +11,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from avfusion.cli import main
-from avfusion.config import Evaluate, Geometry
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
-from avfusion.fusion import build_fusion
 from avfusion.inference.model_folder import ModelFolder
 from avfusion.inference.submission import submit
-from avfusion.inference.submission_files import check_table, value_table, write_table
-from avfusion.training.fusion_files import save_fusion
-
-FRAMES = {"test-0": 216, "test-1": 225, "test-2": 270}  # 9 s at 24, 25 and 30 fps
-ROWS = sum(FRAMES.values())
-HEADER = "image_location,valence,arousal\n"
-GEOMETRY = Geometry(fps=25)
-
-
-@pytest.fixture(scope="module")
-def evaluated(plant_at: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project, its test tracks without label files and without truth, evaluated; not to be changed."""
-    root = tmp_path_factory.mktemp("evaluated")
-    plant_at(root, tracks={"train": 1, "val": 2, "test": 3}, seconds=9, rates=(24.0, 25.0, 30.0), noise=0.1)
-    for path in [*(root / "data/labels").glob("test-*"), *(root / "data/raw/demo/truth").glob("test-*")]:
-        path.unlink()
-    evaluate(root)
-    (root / "dvc.yaml").write_text("stages: {}\n")
-    shutil.copyfile(Path(__file__).parents[2] / "params.yaml", root / "params.yaml")
-    return root
-
-
-def evaluate(root: Path, seed: int = 0) -> None:
-    """An untrained model, its predictions and scores, as the stages `train` and `evaluate` leave them."""
-    import torch
-
-    torch.manual_seed(seed)
-    spec = read_features(root / "data/features/val-0.safetensors").feature_spec.to_dict()
-    facts = {"feature_spec": spec, "geometry": GEOMETRY.model_dump(), "inference": "overlap", "corpus": {}}
-    model = build_fusion("concat", audio_dim=12, visual_dim=10)
-    for parameter in model.parameters():
-        parameter.data *= 3  # far from neutral
-    save_fusion(root / "models/fusion", model, facts)
-    tracks = load_evaluated(root, GEOMETRY)
-    models, config = load_models({"concat": root / "models/fusion"}, tracks["test"])
-    splits = {
-        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / "data/raw/demo")
-        for split, entries in tracks.items()
-    }
-    settings_ = Evaluate(bootstrap=100, trace_plots=0)
-    digest = ModelFolder.open(root / "models/fusion").digest()
-    protocol = protocol_facts(GEOMETRY, 8, "overlap", settings_, {"name": "concat", "digest": digest})
-    write_evaluation(root / "reports/evaluate", splits, ["concat"], settings_, protocol)
-
-
-@pytest.fixture
-def root(evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The evaluated project, to be changed; the working directory."""
-    folder = tmp_path / "project"
-    shutil.copytree(evaluated, folder)
-    monkeypatch.chdir(folder)
-    return folder
-
-
-def predicted(root: Path, track: str) -> np.ndarray:
-    table = pd.read_parquet(root / "reports/evaluate/predictions" / f"{track}.parquet")
-    return table[["valence", "arousal"]].to_numpy(np.float64)
+from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
 def smoothed(values: np.ndarray, windows: tuple[int, int] = (20, 50)) -> np.ndarray:
@@ -90,16 +28,6 @@ def smoothed(values: np.ndarray, windows: tuple[int, int] = (20, 50)) -> np.ndar
         padded = np.concatenate([np.repeat(column[0], w), column, np.repeat(column[-1], w)])
         columns.append([padded[w + i - w // 2 : w + i - w // 2 + w].mean() for i in range(len(column))])
     return np.stack(columns, axis=1)
-
-
-def locations(frames: dict[str, int] = FRAMES) -> list[str]:
-    return [f"{track}/{frame:05d}.jpg" for track, count in frames.items() for frame in range(1, count + 1)]
-
-
-def sample_file(folder: Path, lines: list[str], text: Callable[[str], str] = lambda text: text) -> Path:
-    path = folder / "sample.txt"
-    path.write_bytes(text("\n".join(lines) + "\n").encode())
-    return path
 
 
 def test_one_file_holds_every_frame_of_every_track_sorted(root: Path) -> None:
@@ -150,148 +78,6 @@ def test_another_split(root: Path) -> None:
     submit(root, Path("val.txt"), split="val", smooth=False)
     table = pd.read_csv("val.txt")
     assert table["image_location"].tolist() == locations({"val-0": 216, "val-1": 225})
-
-
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_any_rows_of_a_sample_come_in_its_order(data: st.DataObject, root: Path) -> None:
-    everything = locations()
-    rows = data.draw(st.one_of(st.permutations(everything), st.lists(st.sampled_from(everything), min_size=1)))
-    done = submit(root, Path("o.txt"), sample=sample_file(root, [HEADER.strip(), *rows]), smooth=False, force=True)
-    table = pd.read_csv("o.txt")
-    assert table["image_location"].tolist() == rows
-    values = {track: predicted(root, track) for track in FRAMES}
-    expected = [values[row.split("/")[0]][int(row[-9:-4]) - 1] for row in rows]
-    np.testing.assert_allclose(table[["valence", "arousal"]], expected, atol=5.0001e-6)
-    named, notes = set(rows), " ".join(done.notes)
-    present = {row.split("/")[0] for row in rows}
-    unused = sum(FRAMES[track] for track in present) - len(named)
-    assert (f"{unused} frames are not in the sample" in notes) == (unused > 0)
-    assert (f"{3 - len(present)} tracks are not in the sample" in notes) == (len(present) < 3)
-    assert (f"{len(rows) - len(named)} rows of the sample name a frame again" in notes) == (len(rows) > len(named))
-
-
-@pytest.mark.parametrize(
-    ("header", "row", "change", "note"),
-    [
-        ("image_location,valence,arousal", "{},-5,-5", lambda text: text.replace("\n", "\r\n"), None),
-        ("image_location,valence,arousal", "{},,", lambda text: "\ufeff" + text, None),
-        ("image_location,valence,arousal", "{},", lambda text: text + "\n  \n\n", None),
-        ("Image_Location, valence , arousal", " {} , 0.1 , ", lambda text: text.rstrip("\n"), None),
-        ("image_location", "{}", str, None),
-        (None, "{},0,0", lambda text: "\ufeff" + text.replace("\n", "\r\n"), "the sample has no header"),
-        (None, "{}", str, "the sample has no header"),
-        ("arousal,valence,image_location", "0.5,,{}", str, "columns are arousal, valence, image_location"),
-        ("valence,image_location,arousal", ",{},", str, "written in the order image_location, valence, arousal"),
-    ],
-)
-def test_samples_in_every_state_are_read(
-    root: Path, header: str | None, row: str, change: Callable[[str], str], note: str | None
-) -> None:
-    rows = locations()[::-1]
-    sample = sample_file(root, [*([header] if header else []), *(row.format(one) for one in rows)], change)
-    done = submit(root, Path("out.txt"), sample=sample)
-    text = Path("out.txt").read_text()
-    assert text.startswith(HEADER)
-    assert [line.split(",")[0] for line in text.splitlines()[1:]] == rows
-    assert len(done.notes) == (note is not None)
-    assert note is None or note in done.notes[0]
-
-
-def test_a_sample_far_longer_than_a_block_keeps_its_order_and_lines(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("avfusion.inference.submission_sample._BLOCK_BYTES", 100)
-    rows = locations()[::-1]
-    submit(root, Path("out.txt"), sample=sample_file(root, [HEADER.strip(), *rows]))
-    assert pd.read_csv("out.txt")["image_location"].tolist() == rows
-    bad = sample_file(root, [HEADER.strip(), *rows, "", "nonsense"])
-    with pytest.raises(BadInputError, match=f"line {ROWS + 3}: 'nonsense': rows"):
-        submit(root, Path("out.txt"), sample=bad)
-    bad = sample_file(root, [HEADER.strip(), *rows, "test-0/00999.jpg"])
-    with pytest.raises(BadInputError, match=f"line {ROWS + 2}: test-0/00999.jpg"):
-        submit(root, Path("out.txt"), sample=bad)
-
-
-def test_the_frame_past_the_last_has_its_values(root: Path) -> None:
-    rows = locations({track: count + 1 for track, count in FRAMES.items()})
-    done = submit(root, Path("out.txt"), sample=sample_file(root, [HEADER.strip(), *rows]))
-    table = pd.read_csv("out.txt").set_index("image_location")
-    assert table.index.tolist() == rows
-    for track, count in FRAMES.items():
-        pd.testing.assert_series_equal(
-            table.loc[f"{track}/{count + 1:05d}.jpg"], table.loc[f"{track}/{count:05d}.jpg"], check_names=False
-        )
-    assert done.notes == ("3 rows are one past the last frame of their video: they have its values",)
-    assert done.rows == ROWS + 3
-
-
-@pytest.mark.parametrize(
-    ("lines", "words"),
-    [
-        (["image_location,valence,arousal", "test-0/00218.jpg", "test-0/00217.jpg", "test-1/00000.jpg"],
-         ["2 frames that the videos do not have", "line 2: test-0/00218.jpg (frames 1 to 216 exist); line 4: test-1"]),
-        (["image_location,valence,arousal", "other/00001.jpg", "test-0/00001.jpg", "other/00007.jpg", "val-0/1.jpg"],
-         ["names 2 of 3 tracks", "test: other (2 rows, the first in line 2), val-0 (1 rows, the first in line 5)"]),
-        (["image_location,valence,arousal", "test-0/1.jpg", "test-0", "a,b,c", "test-0/x.jpg", "test-0/00001.txt"],
-         ["line 3: 'test-0'; line 4: 'a,b,c'; line 5: 'test-0/x.jpg'; 1 more lines"]),
-        (["image_location,valence,arousal", "test-0/00001.jpg,1,2,3"], ["line 2: 'test-0/00001.jpg,1,2,3'"]),
-        (["image_location,valence,arousal", "batch1/test-0/00001.jpg"], ["line 2: 'batch1/test-0/00001.jpg'"]),
-        (["image_location,Neutral,Anger", "test-0/00001.jpg,0,1"], ["line 1: 'image_location,Neutral,Anger'"]),
-        (["test-0", "test-1"], ["line 1: 'test-0'", "a list of tracks goes with --format abaw3"]),
-        (["image_location,valence,arousal"], ["has no rows"]),
-        ([""], ["line 1: ''"]),
-    ],
-)  # fmt: skip
-def test_rows_that_cannot_be_filled_are_named_and_counted(root: Path, lines: list[str], words: list[str]) -> None:
-    with pytest.raises(BadInputError) as error:
-        submit(root, Path("out.txt"), sample=sample_file(root, lines))
-    assert all(word in str(error.value) for word in ["sample.txt", *words])
-    assert not Path("out.txt").exists()
-
-
-def test_what_is_no_sample(root: Path) -> None:
-    with pytest.raises(BadInputError, match=r"gone\.txt: No such file"):
-        submit(root, Path("out.txt"), sample=Path("gone.txt"))
-    with pytest.raises(BadInputError, match=r"data: Is a directory: a file with the rows"):
-        submit(root, Path("out.txt"), sample=Path("data"))
-    Path("latin.txt").write_bytes(b"image_location,valence,arousal\ntest-\xe9/00001.jpg\n")
-    with pytest.raises(BadInputError, match=r"latin\.txt is not UTF-8 text"):
-        submit(root, Path("out.txt"), sample=Path("latin.txt"))
-    sample = sample_file(root, [HEADER.strip(), *locations()])
-    with pytest.raises(BadInputError, match="is the sample"):
-        submit(root, sample, sample=sample, force=True)
-
-
-def test_a_list_of_tracks_chooses_the_files(root: Path) -> None:
-    listed = sample_file(root, ["test-2", "test-0.txt", ""], lambda text: "\ufeff" + text.replace("\n", "\r\n"))
-    done = submit(root, Path("out"), form="abaw3", sample=listed)
-    assert {path.name for path in Path("out").iterdir()} == {"test-0.txt", "test-2.txt"}
-    assert done.notes == ("1 tracks are not in the sample: left out (test-1)",)
-    with pytest.raises(BadInputError, match=r"names 1 of 2 tracks that are not in the split test: nobody"):
-        submit(root, Path("o"), form="abaw3", sample=sample_file(root, ["test-0", "nobody"]))
-    with pytest.raises(BadInputError, match=r"line 1: .*: one track name a line is needed: .* --format abaw5"):
-        submit(root, Path("o"), form="abaw3", sample=sample_file(root, locations()))
-    with pytest.raises(BadInputError, match=r"it is empty"):
-        submit(root, Path("o"), form="abaw3", sample=sample_file(root, [""]))
-
-
-def test_a_folder_of_samples_says_the_rows(root: Path) -> None:
-    samples = Path("samples")
-    samples.mkdir()
-    for track, rows in (("test-0", 216 + 1), ("test-1", 225 - 4), ("test-2", 0)):
-        (samples / f"{track}.txt").write_text("valence,arousal\n" + "-5,-5\n" * rows)
-    done = submit(root, Path("out"), form="abaw3", sample=samples)
-    lines = {track: Path(f"out/{track}.txt").read_text().splitlines()[1:] for track in FRAMES}
-    assert {track: len(found) for track, found in lines.items()} == {"test-0": 217, "test-1": 221, "test-2": 270}
-    assert lines["test-0"][-1] == lines["test-0"][-2]
-    assert done.notes == (
-        "1 rows are one past the last frame of their video: they have its values",
-        "4 frames are not in the sample: left out",
-    )
-    (samples / "test-0.txt").write_text("valence,arousal\n" + "-5,-5\n" * 218)
-    with pytest.raises(BadInputError, match=r"in 1 tracks: test-0 \(218 rows, 216 frames\)"):
-        submit(root, Path("out"), form="abaw3", sample=samples)
 
 
 def test_predictions_that_are_missing_or_outdated_are_refused(root: Path) -> None:
@@ -463,57 +249,6 @@ def test_a_failed_write_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPat
     assert not [path for path in root.rglob("*") if ".partial-" in path.name or path.name == "one.txt"]
     with pytest.raises(AVFusionError, match=r"params\.yaml cannot be written"):
         submit(root, Path("params.yaml/out.txt"))
-
-
-values_st = st.lists(st.tuples(*[st.floats(-1, 1, width=32)] * 2), min_size=1, max_size=60)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(values=values_st, located=st.booleans())
-def test_what_is_written_is_read_to_five_decimals(
-    values: list[tuple[float, float]], located: bool, tmp_path: Path
-) -> None:
-    array = np.array(values, np.float32)
-    location = pa.array([f"a b/{i:05d}.jpg" for i in range(len(array))]) if located else None
-    table = value_table(array, location)
-    write_table(tmp_path / "t.txt", table)
-    written = check_table(tmp_path / "t.txt", table)
-    found = pd.read_csv(tmp_path / "t.txt")
-    read = found[["valence", "arousal"]].to_numpy()
-    assert np.abs(read - array).max() <= 5.0001e-6
-    assert "-0.00000" not in (tmp_path / "t.txt").read_text()
-    assert written.lowest == tuple(read.min(axis=0))
-    assert written.highest == tuple(read.max(axis=0))
-    assert not located or found["image_location"].tolist() == location.to_pylist()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda t: t.replace("valence,arousal", "arousal,valence"), "line 1: another header"),
-        (lambda t: t.replace("\n", "\r\n"), "line 1: another header"),
-        (lambda t: t.replace("0.25000", "0.25"), "line 3: not a row of the format"),
-        (lambda t: t.replace("0.25000", "nan"), "line 3: not a row of the format"),
-        (lambda t: t.replace("0.25000", "1.25000"), "line 3: not a row of the format"),
-        (lambda t: t.replace("0.25000", "0.25001"), "line 3: another value than predicted"),
-        (lambda t: t.replace("0.25000", "-0.25000"), "line 3: another value than predicted"),
-        (lambda t: t.replace("a/2.jpg", "a/02.jpg"), "line 3: another image location"),
-        (lambda t: "\n".join([*t.split("\n")[:2], *t.split("\n")[3:]]), "line 3: another image location"),
-        (lambda t: t[: t.rindex("a/3")], "line 4: the file ends after 2 of 3 rows"),
-        (lambda t: t + "a/4.jpg,0.00000,0.00000\n", "line 5: a row too many"),
-        (lambda t: t.rstrip("\n"), "line 4: not a row of the format"),
-        (lambda t: t + "\n", "line 5: not a row of the format"),
-    ],
-)
-def test_validation_sees_every_kind_of_damage(tmp_path: Path, change: Callable[[str], str], words: str) -> None:
-    location = pa.array(["a/1.jpg", "a/2.jpg", "a/3.jpg"])
-    table = value_table(np.array([[0, 1], [0.25, -1], [-0.5, 0.5]], np.float32), location)
-    path = tmp_path / "t.txt"
-    write_table(path, table)
-    assert check_table(path, table).rows == 3
-    path.write_bytes(change(path.read_text()).encode())
-    with pytest.raises(AVFusionError, match=words):
-        check_table(path, table)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
