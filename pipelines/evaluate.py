@@ -1,5 +1,6 @@
 """DVC stage `evaluate`: every frame of the validation and test tracks predicted, scored and drawn."""
 
+from avfusion.corpora.adapters import corpus_root
 from avfusion.evaluation.evaluate import (
     load_evaluated,
     load_models,
@@ -25,7 +26,7 @@ def main() -> None:
         everything = [track for split in tracks.values() for track in split]
         models, config = load_models({name: model_folder(s.root, name, params.train) for name in names}, everything)
         mode, stride = config["inference"], config["feature_spec"]["stride"]
-        corpus = s.root / params.corpus.root
+        corpus = corpus_root(s.root, params.corpus)
         splits = {
             split: predict_tracks(entries, models, params.geometry, stride, mode, s.root, corpus)
             for split, entries in tracks.items()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from avfusion.config import Params, load_params
+from avfusion.corpora.adapters import corpus_root
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE, interval
 from avfusion.evaluation.evaluate import load_evaluated, predict_tracks
@@ -52,7 +53,7 @@ def compare_seeds(
     make_deterministic(params.common.threads)
     inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
     device, stride = default_device(), inputs.feature_spec.stride
-    data, corpus = inputs.sequences(params.geometry, device), root / params.corpus.root
+    data, corpus = inputs.sequences(params.geometry, device), corpus_root(root, params.corpus)
     found: list[TrackPredictions] = []
     for seed in seeds:
         trained = {}
