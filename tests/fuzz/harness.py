@@ -1,9 +1,11 @@
 """Damaged files through a worker process: what each became, and the smallest file of each kind of wrong answer."""
 
 import json
+import os
 import select
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -18,7 +20,8 @@ from tests.fuzz.mutations import damaged
 from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0  # for a worker that waits for something
+DEADLINE_CPU_S = 20.0  # for one that computes: the machine may be busy
 FILES_PER_WORKER = 2000  # what a library leaks must not look like asking for too much at once
 
 
@@ -37,7 +40,7 @@ class Answer:
     @property
     def signature(self) -> str:
         """Equal for wrong answers that are likely of one cause: the exception and its line, without its words."""
-        return f"{self.kind} {self.what.split(': ')[0]}"
+        return f"finding {self.what.split(': ')[0]}" if self.kind == "finding" else self.kind
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,12 @@ class Reader:
         assert process.stdout
         with suppress(BrokenPipeError):  # it died meanwhile, which the missing answer tells
             print(json.dumps({"target": target, "file": file.name}), file=process.stdin, flush=True)
-        if not select.select([process.stdout], [], [], DEADLINE_S)[0]:
-            self.close()
-            return Answer("hang", f"longer than {DEADLINE_S:g} s")
+        begun, begun_cpu = time.monotonic(), _cpu_seconds(process.pid)
+        while not select.select([process.stdout], [], [], min(1.0, DEADLINE_S))[0]:
+            waited, computed = time.monotonic() - begun, _cpu_seconds(process.pid) - begun_cpu
+            if waited > DEADLINE_S or computed > DEADLINE_CPU_S:
+                self.close()
+                return Answer("hang", f"longer than {waited:.0f} s, of it {computed:.0f} s of computing")
         if line := process.stdout.readline():
             return Answer(**json.loads(line))
         status = process.wait()
@@ -107,6 +113,11 @@ class Reader:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _cpu_seconds(process_id: int) -> float:
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @cache

@@ -46,7 +46,7 @@ def read_label_csv(file: Path) -> None:
 def _manifest_seeds() -> list[bytes]:
     return [
         b"video,track,split,crops,labels,label_delay_s\nother.mp4,first,train,,,2.5\nsegment0.ts,,val,,,\n",
-        b"\xef\xbb\xbfVideo;Split;Track\r\nother.mp4;;\r\n\r\n'segment0.ts';test;\"a b\"\r\nother.mp4;test;c\r\n",
+        b'\xef\xbb\xbfVideo;Split;Track\r\nother.mp4;;\r\n\r\n"segment0.ts";test;"a b"\r\nother.mp4;test;c\r\n',
         b"video\nother.mp4\n",
         b"video\ttrack\nother.mp4\tone_left\nother.mp4\tone_right\n",
     ]
@@ -57,7 +57,7 @@ def _label_seeds() -> list[bytes]:
     return [
         ("valence,arousal\n" + "".join(f"{i / 20},{-i / 20}\n" for i in rows)).encode(),
         ("frame;valence;arousal\r\n" + "".join(f"{i + 1};{i / 20};-5\r\n" for i in rows)).encode(),
-        ("time,arousal,valence,note\n" + "".join(f"{i * 0.04:.3f},{i / 20},0.5,'a,b'\n" for i in rows)).encode(),
+        ("time,arousal,valence,note\n" + "".join(f'{i * 0.04:.3f},{i / 20},0.5,"a,b"\n' for i in rows)).encode(),
         b'"time"\t"valence"\t"arousal"\n0\t0\t0\n1e-1\t.5\t-1\n',
     ]
 
