@@ -57,9 +57,9 @@ def source_crop_rows(
                 on_warning(f"{count} {kind}")
 
 
-def _read_bytes(file: Path) -> bytes:
+def _read_bytes(file: str) -> bytes:
     try:
-        return file.read_bytes()
+        return Path(file).read_bytes()
     except OSError:
         return b""
 
