@@ -14,7 +14,7 @@ from pathlib import Path
 from avfusion.atomic import write_text
 from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
-from avfusion.corpora.layout import CorpusLayout
+from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
 
@@ -76,7 +76,8 @@ def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
     for path in sorted({path for track in layout.tracks for path in track.crops_paths}):
         sources[f"{path}/"] = crops_source(root / path)
     for path in sorted({track.labels_path for track in layout.tracks} - {""} | set(layout.extra_sources)):
-        sources[path] = Source((root / path).stat().st_size, file_digest(root / path))
+        is_video = path.lower().endswith(VIDEO_SUFFIXES)
+        sources[path] = video_source(root / path) if is_video else content_source(root / path)
     if odd := [path for path in sources if any(mark in path for mark in "\t\n\r")]:
         raise BadInputError(f"{odd[0]!r}: tabs and line ends in file names are not supported: rename it")
     return sources
@@ -92,6 +93,11 @@ def video_source(path: Path) -> Source:
             stream.seek(max(MIB, size - MIB))
             digest.update(stream.read(MIB))
     return Source(size, digest.hexdigest())
+
+
+def content_source(path: Path) -> Source:
+    """Hash of a small file by its whole content."""
+    return Source(path.stat().st_size, file_digest(path))
 
 
 def crops_source(folder: Path) -> Source:

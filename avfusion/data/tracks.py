@@ -52,7 +52,9 @@ def build_tracks(
     scanned = read_sources(sources)
     _check_scanned(layout, scanned, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
-    tracks = [_track(one, scanned, root, infos, failures) for one in raw]
+    tracks = [
+        describe_track(one, scanned, root, infos.get(one.video_path), failures.get(one.video_path)) for one in raw
+    ]
     if on_error == "fail":
         raise_failures("corpus: videos", failures, len(infos) + len(failures))
     return tracks
@@ -82,7 +84,7 @@ def _probe_videos(
 ) -> tuple[dict[str, MediaInfo], dict[str, str]]:
     """Facts by video path, and the reasons of those that failed."""
     paths = sorted({track.video_path for track in raw} - {""})
-    remembered = _read_cache(cache)
+    remembered = read_probes(cache) if cache else {}
     infos = {path: remembered[digest] for path in paths if (digest := scanned[path].digest) in remembered}
     outcomes = run_tasks(
         partial(_probe_below, root),
@@ -111,9 +113,10 @@ def _reason(error: str, root: Path, path: str) -> str:
     return error
 
 
-def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
+def read_probes(cache: Path) -> dict[str, MediaInfo]:
+    """What earlier runs found in videos, by hash of the video; empty where there is no such file or it is damaged."""
     try:
-        stored = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        stored = json.loads(cache.read_text(encoding="utf-8"))
         if stored.get("version") != VERSION:
             return {}
         return {
@@ -124,17 +127,21 @@ def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
         return {}
 
 
-def _track(
-    raw: RawTrack,
-    scanned: Mapping[str, Source],
-    root: Path,
-    infos: Mapping[str, MediaInfo],
-    failures: Mapping[str, str],
+def describe_track(
+    raw: RawTrack, scanned: Mapping[str, Source], root: Path, info: MediaInfo | None, failure: str | None = None
 ) -> Track:
-    info = infos.get(raw.video_path)
+    """The row of a track: its files' hashes, what its video holds, and what disagrees.
+
+    Args:
+        raw: Its files, as the adapter found them.
+        scanned: Hashes of all sources.
+        root: Folder of the raw data.
+        info: Facts of its video; None where they are not known (the row then has 0 frames).
+        failure: Why its video cannot be read.
+    """
     warnings = list(raw.warnings)
-    if raw.video_path in failures:
-        warnings.append(f"unreadable video: {raw.video_path}: {failures[raw.video_path]}")
+    if failure:
+        warnings.append(f"unreadable video: {raw.video_path}: {failure}")
     crops = list_crops(root / path for path in raw.crops_paths)
     rows = count_rows(root / raw.labels_path) if raw.labels_path else 0
     if info:
