@@ -124,6 +124,8 @@ def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
 
 
 def _is_va(path: Path) -> bool:
+    if not path.is_file():  # a link to nowhere, or a pipe, which would never end; the scan names it
+        return False
     with open(path, "rb") as stream:
         line = stream.readline(200)
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER

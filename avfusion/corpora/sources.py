@@ -7,7 +7,7 @@ labels, lists and manifests over their whole content.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,15 +69,31 @@ def scan(root: Path, params: Corpus, out: Path) -> ScanSummary:
 
 
 def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
-    """Size and hash of every file and crop folder that the tracks use."""
+    """Size and hash of every file and crop folder that the tracks use.
+
+    Raises:
+        BadInputError: some cannot be read (a link to nowhere, a pipe), or have a tab or line end in the name.
+    """
+    readers: dict[str, Callable[[Path], Source]] = {}
+    readers |= {track.video_path: video_source for track in layout.tracks}
+    readers |= {f"{path}/": crops_source for track in layout.tracks for path in track.crops_paths}
+    for path in {track.labels_path for track in layout.tracks} | set(layout.extra_sources):
+        readers[path] = video_source if path.lower().endswith(VIDEO_SUFFIXES) else content_source
+    readers.pop("", None)
     sources: dict[str, Source] = {}
-    for path in sorted({track.video_path for track in layout.tracks} - {""}):
-        sources[path] = video_source(root / path)
-    for path in sorted({path for track in layout.tracks for path in track.crops_paths}):
-        sources[f"{path}/"] = crops_source(root / path)
-    for path in sorted({track.labels_path for track in layout.tracks} - {""} | set(layout.extra_sources)):
-        is_video = path.lower().endswith(VIDEO_SUFFIXES)
-        sources[path] = video_source(root / path) if is_video else content_source(root / path)
+    faults = []
+    for path, read in sorted(readers.items()):
+        place, is_folder = root / path, path.endswith("/")
+        if not (place.is_dir() if is_folder else place.is_file()):
+            faults.append(f"{path} (no {'folder' if is_folder else 'regular file'}, or a link to nowhere)")
+            continue
+        try:
+            sources[path] = read(place)
+        except OSError as error:
+            faults.append(f"{path} ({error.strerror})")
+    if faults:
+        names = ", ".join(faults)
+        raise BadInputError(f"{len(faults)} files of the corpus cannot be read: {names}: mend or remove them")
     if odd := [path for path in sources if any(mark in path for mark in "\t\n\r")]:
         raise BadInputError(f"{odd[0]!r}: tabs and line ends in file names are not supported: rename it")
     return sources

@@ -109,3 +109,9 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
         row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
         tracks.append(Track(**row))
     return [track for track in tracks if unusable or track.frames]
+
+
+def read_shared_digest(path: str | Path) -> str:
+    """The hash that `write_tracks` was given; empty where there is none."""
+    metadata = pq.read_schema(path).metadata or {}
+    return str(json.loads(metadata.get(b"avfusion", b"{}")).get("shared_digest", ""))

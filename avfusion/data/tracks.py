@@ -156,6 +156,7 @@ def describe_track(
         warnings.append(f"{len(crops.strays)} files among the crops are no numbered images, e.g. {crops.strays[0]}")
     if crops.repeated:
         warnings.append(f"{crops.repeated} crops repeat a frame that has one")
+    video_hash, crops_hash, labels_hash = source_hashes(raw, scanned)
     return Track(
         track=raw.track,
         video=raw.video,
@@ -163,9 +164,9 @@ def describe_track(
         video_path=raw.video_path,
         crops_paths=raw.crops_paths,
         labels_path=raw.labels_path,
-        video_hash=_digest(scanned, [raw.video_path]),
-        crops_hash=_digest(scanned, [f"{path}/" for path in raw.crops_paths]),
-        labels_hash=_digest(scanned, [raw.labels_path]),
+        video_hash=video_hash,
+        crops_hash=crops_hash,
+        labels_hash=labels_hash,
         frames=info.frames if info else 0,
         fps=info.fps if info else 0.0,
         duration_s=info.duration_s if info else 0.0,
@@ -174,6 +175,13 @@ def describe_track(
         crops=len(crops.files),
         warnings=tuple(warnings),
     )
+
+
+def source_hashes(raw: RawTrack, scanned: Mapping[str, Source]) -> tuple[str, str, str]:
+    """Hashes of a track's video, crops and labels, "" where it has none."""
+    paths = [raw.video_path], [f"{path}/" for path in raw.crops_paths], [raw.labels_path]
+    video, crops, labels = (_digest(scanned, some) for some in paths)
+    return video, crops, labels
 
 
 def _digest(scanned: Mapping[str, Source], paths: Sequence[str]) -> str:
