@@ -127,15 +127,21 @@ def submit(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Also measure thread counts and arithmetic of the backbones (minutes).")
+    ] = False,
 ) -> None:
-    """Say what is fine, what is missing and what a run costs.
+    """Say what is fine, what is missing and what a run costs; opens no video and no image.
 
     Exit status: 0 nothing is missing; 2 params.yaml or the data are not usable; 1 the environment is not whole.
     """
+    from contextlib import redirect_stdout
+
     from avfusion.doctor import diagnose, print_report
     from avfusion.project import project_root
 
-    report = diagnose(project_root())
+    with redirect_stdout(sys.stderr):  # progress of a tuning
+        report = diagnose(project_root(), tuning=tune)
     if as_json:
         print(report.to_json())
     else:
@@ -171,6 +177,8 @@ def preset(
     corpus = load_params(path, ["corpus"]).corpus
     if corpus.name == "demo" or (project / Path(corpus.root).expanduser()).is_dir():
         _scan(project)
+        if corpus.name != "demo":
+            print("next: `avfusion doctor` says what is missing and what a run costs, `make repro` runs the pipeline")
     else:
         print(f"{corpus.root} does not exist: set corpus.root, then run `avfusion scan`", file=sys.stderr)
 

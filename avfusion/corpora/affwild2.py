@@ -6,7 +6,7 @@
 <root>/annotations/**/Valence_Arousal_*test_set_release.txt
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from avfusion.config import Corpus
@@ -44,6 +44,15 @@ class AnnotationSet:
     va_files: int
 
 
+@dataclass
+class _Place:
+    """Where a track is named: its split, its annotation files, and how often the test list has it."""
+
+    split: str
+    labels: list[str] = field(default_factory=list)
+    listed: int = 0
+
+
 def open_affwild2(params: Corpus, root: Path) -> CorpusLayout:
     """Find the tracks of the valence-arousal challenge below `root`.
 
@@ -56,14 +65,17 @@ def open_affwild2(params: Corpus, root: Path) -> CorpusLayout:
     test_list, test_tracks = _read_test_list(params, root, chosen.folder)
     found = _splits(chosen, test_list, test_tracks, root)
     videos, crops = _find_videos(root), _find_crops(root)
-    tracks = [_raw_track(name, split, labels, videos, crops) for name, (split, labels) in sorted(found.items())]
+    tracks = [_raw_track(name, place, videos, crops) for name, place in sorted(found.items())]
     if not tracks:
         raise BadInputError(f"no track found: {chosen.folder} has no annotation files and no test list was found")
     check_track_names(tracks)
     notes += _leftovers(tracks, videos, crops)
     if test_list is None:
         notes.append(f"no test list ({TEST_LIST}) below {root / 'annotations'}: there will be no test tracks")
-    extra = (_relative(test_list, root),) if test_list else ()
+    # Files that are not used because another is: which of them are there decides what the tracks' warnings say.
+    doubles = {path for track in tracks for path in videos.get(track.video, [])[1:]}
+    doubles |= {path for place in found.values() for path in place.labels[1:]}
+    extra = (*([_relative(test_list, root)] if test_list else []), *sorted(doubles))
     return CorpusLayout(warn_of_leaks(tracks), extra, tuple(notes))
 
 
@@ -114,7 +126,7 @@ def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
 
 
 def _is_va(path: Path) -> bool:
-    if not path.is_file():  # a pipe would block
+    if not path.is_file():  # a link to nowhere, or a pipe, which would never end; the scan names it
         return False
     with open(path, "rb") as stream:
         line = stream.readline(200)
@@ -131,7 +143,7 @@ def _read_test_list(params: Corpus, root: Path, chosen: Path) -> tuple[Path | No
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise BadInputError(f"{path} is not UTF-8 text: one track name a line is needed") from None
-    return path, list(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip()))
+    return path, [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _find_test_list(root: Path, chosen: Path) -> Path | None:
@@ -147,19 +159,22 @@ def _find_test_list(root: Path, chosen: Path) -> Path | None:
     return None
 
 
-def _splits(
-    chosen: AnnotationSet, test_list: Path | None, test_tracks: list[str], root: Path
-) -> dict[str, tuple[str, str]]:
-    """Track to (split, annotation file relative to the root)."""
-    found: dict[str, tuple[str, str]] = {}
-    places: dict[str, list[str]] = {}
+def _splits(chosen: AnnotationSet, test_list: Path | None, test_tracks: list[str], root: Path) -> dict[str, _Place]:
+    """Where each track is named.
+
+    Raises:
+        BadInputError: tracks in two splits; all are listed.
+    """
+    found: dict[str, _Place] = {}
+    splits: dict[str, dict[str, str]] = {}  # of a track: split to where it says so
     for split, path in chosen.files:
-        found[path.stem] = (split, _relative(path, root))
-        places.setdefault(path.stem, []).append(_relative(path, root))
+        place = found.setdefault(path.stem, _Place(split))
+        place.labels.append(_relative(path, root))
+        splits.setdefault(path.stem, {}).setdefault(split, place.labels[-1])
     for name in test_tracks:
-        found.setdefault(name, ("test", ""))
-        places.setdefault(name, []).append(_relative(test_list, root) if test_list else "")
-    twice = [f"{name} ({' and '.join(where)})" for name, where in sorted(places.items()) if len(where) > 1]
+        found.setdefault(name, _Place("test")).listed += 1
+        splits.setdefault(name, {}).setdefault("test", _relative(test_list, root) if test_list else "")
+    twice = [f"{name} ({' and '.join(where.values())})" for name, where in sorted(splits.items()) if len(where) > 1]
     if twice:
         raise BadInputError(f"tracks in two splits: {'; '.join(twice)}: remove one of each")
     return found
@@ -188,10 +203,13 @@ def _find_crops(root: Path) -> dict[str, list[str]]:
     return crops
 
 
-def _raw_track(
-    name: str, split: str, labels: str, videos: dict[str, list[str]], crops: dict[str, list[str]]
-) -> RawTrack:
+def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: dict[str, list[str]]) -> RawTrack:
     video, warnings = name, []
+    if len(place.labels) > 1:
+        files = f"{len(place.labels)} annotation files have this name ({', '.join(place.labels)})"
+        warnings.append(f"{files}: the first is used")
+    if place.listed > 1:
+        warnings.append(f"the test list names it {place.listed} times")
     side = next((side for side in SIDES if name.endswith(side)), "")
     if side and name not in videos:
         video = name.removesuffix(side)
@@ -202,7 +220,15 @@ def _raw_track(
         warnings.append(f"{len(paths)} videos have this name ({', '.join(paths)}): the first is used")
     if paths and name not in crops:
         warnings.append("no crops: faces are detected in the video")
-    return RawTrack(name, video, split, paths[0] if paths else "", tuple(crops.get(name, ())), labels, tuple(warnings))
+    return RawTrack(
+        track=name,
+        video=video,
+        split=place.split,
+        video_path=paths[0] if paths else "",
+        crops_paths=tuple(crops.get(name, ())),
+        labels_path=place.labels[0] if place.labels else "",
+        warnings=tuple(warnings),
+    )
 
 
 def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict[str, list[str]]) -> list[str]:
@@ -213,8 +239,7 @@ def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict
         ("crop folders", crops, {track.track for track in tracks}),
     ):
         if unused := sorted(names.keys() - used):
-            shown = ", ".join(unused[:5]) + (" …" if len(unused) > 5 else "")
-            notes.append(f"{len(unused)} {kind} belong to no valence-arousal track: {shown}")
+            notes.append(f"{len(unused)} {kind} belong to no valence-arousal track: {', '.join(unused)}")
     return notes
 
 

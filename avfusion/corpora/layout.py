@@ -50,7 +50,7 @@ class CorpusLayout:
     """The tracks of a corpus, the other files that decide about them, and remarks that belong to no track."""
 
     tracks: tuple[RawTrack, ...]
-    extra_sources: tuple[str, ...] = ()  # lists and manifests, relative to the root
+    extra_sources: tuple[str, ...] = ()  # lists, manifests, doubles; relative to the root
     notes: tuple[str, ...] = field(default=())
 
 

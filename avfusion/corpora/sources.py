@@ -7,14 +7,14 @@ labels, lists and manifests over their whole content.
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from avfusion.atomic import write_text
 from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
-from avfusion.corpora.layout import CorpusLayout, is_litter
+from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout, is_litter
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
 
@@ -69,16 +69,32 @@ def scan(root: Path, params: Corpus, out: Path) -> ScanSummary:
 
 
 def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
-    """Size and hash of every file and crop folder that the tracks use."""
+    """Size and hash of every file and crop folder that the tracks use.
+
+    Raises:
+        BadInputError: some cannot be read (a link to nowhere, a pipe), or have a tab or line end in the name.
+    """
+    readers: dict[str, Callable[[Path], Source]] = {}
+    readers |= {track.video_path: video_source for track in layout.tracks}
+    readers |= {f"{path}/": crops_source for track in layout.tracks for path in track.crops_paths}
+    for path in {track.labels_path for track in layout.tracks} | set(layout.extra_sources):
+        readers[path] = video_source if path.lower().endswith(VIDEO_SUFFIXES) else content_source
+    readers.pop("", None)
     sources: dict[str, Source] = {}
-    for path in sorted({track.video_path for track in layout.tracks} - {""}):
-        sources[path] = video_source(root / path)
-    for path in sorted({path for track in layout.tracks for path in track.crops_paths}):
-        sources[f"{path}/"] = crops_source(root / path)
-    for path in sorted({track.labels_path for track in layout.tracks} - {""} | set(layout.extra_sources)):
-        if not (root / path).is_file():
-            raise BadInputError(f"{path} is not a regular file (a broken link, a pipe, a device?): replace it")
-        sources[path] = Source((root / path).stat().st_size, file_digest(root / path))
+    faults = []
+    for path, read in sorted(readers.items()):
+        place = root / path
+        # What poses as a video is refused by whoever opens it, for its track alone.
+        if read is not video_source and not (place.is_dir() if read is crops_source else place.is_file()):
+            faults.append(f"{path} (no {'folder' if read is crops_source else 'regular file'}, or a link to nowhere)")
+            continue
+        try:
+            sources[path] = read(place)
+        except OSError as error:
+            faults.append(f"{path} ({error.strerror})")
+    if faults:
+        names = ", ".join(faults)
+        raise BadInputError(f"{len(faults)} files of the corpus cannot be read: {names}: mend or remove them")
     if odd := [path for path in sources if _is_odd(path)]:
         raise BadInputError(f"{odd[0]!r}: file names must be UTF-8 without tabs and line ends: rename it")
     return sources
@@ -108,6 +124,11 @@ def video_source(path: Path) -> Source:
             stream.seek(max(MIB, size - MIB))
             digest.update(stream.read(MIB))
     return Source(size, digest.hexdigest())
+
+
+def content_source(path: Path) -> Source:
+    """Hash of a small file by its whole content."""
+    return Source(path.stat().st_size, file_digest(path))
 
 
 def crops_source(folder: Path) -> Source:

@@ -124,3 +124,9 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
 def _damaged(path: Path, error: Exception) -> BadInputError:
     reason = " ".join(str(error).split())
     return BadInputError(f"{path} is not a table of tracks ({reason}): run the stage `corpus` again")
+
+
+def read_shared_digest(path: str | Path) -> str:
+    """The hash that `write_tracks` was given; empty where there is none."""
+    metadata = pq.read_schema(path).metadata or {}
+    return str(json.loads(metadata.get(b"avfusion", b"{}")).get("shared_digest", ""))

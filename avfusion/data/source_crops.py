@@ -1,5 +1,6 @@
 """Face crops that come with a corpus: folders of images named by video frame, 00001.jpg and so on."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,10 +53,10 @@ def source_crop_rows(
             on_warning(f"{count} {kind}")
 
 
-def _read_bytes(file: Path) -> bytes:
+def _read_bytes(file: str) -> bytes:
     """Its content; nothing of what is no regular file, since a pipe would block and a device never end."""
     try:
-        return file.read_bytes() if file.is_file() else b""
+        return Path(file).read_bytes() if os.path.isfile(file) else b""
     except OSError:
         return b""
 

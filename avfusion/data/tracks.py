@@ -54,9 +54,12 @@ def build_tracks(
     raw = layout.tracks
     scanned = read_sources(sources)
     _check_scanned(layout, scanned, root)
-    own = _read_own_labels(raw, root)
+    own = own_labels(raw, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
-    tracks = [_track(one, scanned, root, infos, failures, own.get(one.track)) for one in raw]
+    tracks = [
+        describe_track(one, scanned, root, infos.get(one.video_path), failures.get(one.video_path), own.get(one.track))
+        for one in raw
+    ]
     list_failures(failures)
     if on_error == "fail":
         raise_failures("corpus: videos", failures, len(infos) + len(failures))
@@ -87,8 +90,12 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _read_own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
-    """Own labels by track: their form decides how they are compared with the frames."""
+def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
+    """Own labels by track: their form decides how they are compared with the frames.
+
+    Raises:
+        BadInputError: some cannot be used; all of them are listed.
+    """
     labelled = [track for track in raw if track.labels_path and track.label_format == "csv"]
     names = {track.track: track.labels_path for track in labelled}
     return read_all({name: root / path for name, path in names.items()}, read_own_labels, names)
@@ -99,7 +106,7 @@ def _probe_videos(
 ) -> tuple[dict[str, MediaInfo], dict[str, str]]:
     """Facts by video path, and the reasons of those that failed."""
     paths = sorted({track.video_path for track in raw} - {""})
-    remembered = _read_cache(cache)
+    remembered = read_probes(cache) if cache else {}
     infos = {path: remembered[digest] for path in paths if (digest := scanned[path].digest) in remembered}
     due = [path for path in paths if path not in infos]
     outcomes = run_tasks(
@@ -130,9 +137,10 @@ def _reason(error: str, root: Path, path: str) -> str:
     return error
 
 
-def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
+def read_probes(cache: Path) -> dict[str, MediaInfo]:
+    """What earlier runs found in videos, by hash of the video; empty where there is no such file or it is damaged."""
     try:
-        stored = json.loads(cache.read_text(encoding="utf-8")) if cache else {}
+        stored = json.loads(cache.read_text(encoding="utf-8"))
         if stored.get("version") != VERSION:
             return {}
         return {
@@ -143,18 +151,27 @@ def _read_cache(cache: Path | None) -> dict[str, MediaInfo]:
         return {}
 
 
-def _track(
+def describe_track(
     raw: RawTrack,
     scanned: Mapping[str, Source],
     root: Path,
-    infos: Mapping[str, MediaInfo],
-    failures: Mapping[str, str],
-    own: OwnLabels | None,
+    info: MediaInfo | None,
+    failure: str | None = None,
+    own: OwnLabels | None = None,
 ) -> Track:
-    info = infos.get(raw.video_path)
+    """The row of a track: its files' hashes, what its video holds, and what disagrees.
+
+    Args:
+        raw: Its files, as the adapter found them.
+        scanned: Hashes of all sources.
+        root: Folder of the raw data.
+        info: Facts of its video; None where they are not known (the row then has 0 frames).
+        failure: Why its video cannot be read.
+        own: Its labels where they are the user's own.
+    """
     warnings = list(raw.warnings)
-    if raw.video_path in failures:
-        warnings.append(f"unreadable video: {raw.video_path}: {failures[raw.video_path]}")
+    if failure:
+        warnings.append(f"unreadable video: {raw.video_path}: {failure}")
     crops = list_crops(root / path for path in raw.crops_paths)
     rows = len(own) if own else count_rows(root / raw.labels_path) if raw.labels_path else 0
     if info:
@@ -171,6 +188,7 @@ def _track(
         warnings.append(f"{len(crops.strays)} files among the crops are no numbered images, e.g. {crops.strays[0]}")
     if crops.repeated:
         warnings.append(f"{crops.repeated} crops repeat a frame that has one")
+    video_hash, crops_hash, labels_hash = source_hashes(raw, scanned)
     return Track(
         track=raw.track,
         video=raw.video,
@@ -178,9 +196,9 @@ def _track(
         video_path=raw.video_path,
         crops_paths=raw.crops_paths,
         labels_path=raw.labels_path,
-        video_hash=_digest(scanned, [raw.video_path]),
-        crops_hash=_digest(scanned, [f"{path}/" for path in raw.crops_paths]),
-        labels_hash=_digest(scanned, [raw.labels_path]),
+        video_hash=video_hash,
+        crops_hash=crops_hash,
+        labels_hash=labels_hash,
         frames=info.frames if info else 0,
         fps=info.fps if info else 0.0,
         duration_s=info.duration_s if info else 0.0,
@@ -191,6 +209,13 @@ def _track(
         label_format=raw.label_format,
         label_delay_s=raw.label_delay_s,
     )
+
+
+def source_hashes(raw: RawTrack, scanned: Mapping[str, Source]) -> tuple[str, str, str]:
+    """Hashes of a track's video, crops and labels, "" where it has none."""
+    paths = [raw.video_path], [f"{path}/" for path in raw.crops_paths], [raw.labels_path]
+    video, crops, labels = (_digest(scanned, some) for some in paths)
+    return video, crops, labels
 
 
 def _digest(scanned: Mapping[str, Source], paths: Sequence[str]) -> str:

@@ -121,27 +121,32 @@ def _read_packets(
     deadline = time.monotonic() + limits.demux_deadline_s
     hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
     latest = -(1 << 62)
+    spans: dict[int, tuple[int, int]] = {}  # of each stream: first stamp and last end, in its own ticks
     for packet in demux(container):
         if packet.size == 0 or packet.is_discard:  # the demuxer's end marks; samples outside the edit list
             continue
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.time_base is not None:
-            begin = float(stamp * packet.time_base)
-            finish = begin + float((packet.duration or 0) * packet.time_base)
-            found.end_s = max(found.end_s, finish)
-            if packet.stream_index == audio_index:
-                found.audio_start_s = begin if found.audio_start_s is None else min(found.audio_start_s, begin)
-                found.audio_end_s = finish if found.audio_end_s is None else max(found.audio_end_s, finish)
-        if packet.stream_index != video.index or (hidden_possible and not _vp8_shown(packet)):
+        pts, index, duration = packet.pts, packet.stream_index, packet.duration or 0
+        stamp = pts if pts is not None else packet.dts
+        if stamp is not None:
+            begin, finish = spans.get(index, (stamp, stamp))
+            spans[index] = min(begin, stamp), max(finish, stamp + duration)
+        if index != video.index or (hidden_possible and not _vp8_shown(packet)):
             continue
-        found.pts.append(packet.pts)
+        found.pts.append(pts)
         found.dts.append(packet.dts)
         if stamp is not None and stamp >= latest:
-            latest, found.last_duration = stamp, packet.duration or 0
+            latest, found.last_duration = stamp, duration
         if len(found.pts) > limits.frames:
             raise BadInputError(f"{path} has more than {limits.frames} frames: cut it")
         if len(found.pts) % 1000 == 0 and time.monotonic() > deadline:
             raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
+    for index, (begin, finish) in spans.items():
+        base = container.streams[index].time_base
+        if base is None:
+            continue
+        found.end_s = max(found.end_s, float(finish * base))
+        if index == audio_index:
+            found.audio_start_s, found.audio_end_s = float(begin * base), float(finish * base)
     return found
 
 

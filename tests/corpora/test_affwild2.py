@@ -123,6 +123,27 @@ def test_missing_video_second_video_no_crops_and_leak_are_warnings(tree):
     assert "its video is in several splits (train, val)" in tracks["pair_right"].warnings
 
 
+def test_a_track_that_is_named_twice_in_one_split_is_a_warning(tree):
+    put(tree / "annotations/VA_Set/Training_Set/a.txt", VA)
+    tracks = by_name(tree)
+    files = "annotations/VA_Set/Train_Set/a.txt, annotations/VA_Set/Training_Set/a.txt"
+    assert tracks["a"].labels_path == "annotations/VA_Set/Train_Set/a.txt"
+    assert tracks["a"].warnings == (f"2 annotation files have this name ({files}): the first is used",)
+    assert tracks["c"].warnings == ("the test list names it 2 times",)
+    put(tree / "annotations/VA_Set/Validation_Set/a.txt", VA)
+    with pytest.raises(
+        BadInputError, match=r"two splits: a \(.*Train_Set/a\.txt and .*Validation_Set/a\.txt\): remove"
+    ):
+        open_corpus(PARAMS, tree)
+
+
+def test_files_that_belong_to_no_track_are_all_named(tree):
+    for number in range(9):
+        put(tree / "videos" / f"x{number}.mp4")
+    names = ", ".join(["exprvid", *(f"x{number}" for number in range(9))])
+    assert f"10 videos belong to no valence-arousal track: {names}" in open_corpus(PARAMS, tree).notes
+
+
 def test_test_list_by_name_and_by_parameter(tree):
     put(tree / "elsewhere.txt", "exprvid\n")
     assert by_name(tree, Corpus(name="affwild2", test_list="elsewhere.txt"))["exprvid"].split == "test"

@@ -55,6 +55,17 @@ def test_a_second_scan_sees_what_changed(tree, tmp_path):
     assert str(summary).endswith("0 added, 0 removed, 2 changed")
 
 
+def test_doubles_of_what_is_used_are_sources_since_warnings_name_them(tree, tmp_path):
+    out = tmp_path / "sources.txt"
+    scan(tree, PARAMS, out)
+    (tree / "videos/b2").mkdir()
+    (tree / "videos/b2/x.avi").write_bytes(b"start" + bytes(MIB) + b"middle" + bytes(MIB) + b"end")
+    (tree / "annotations/VA_Set/Training_Set").mkdir()
+    (tree / "annotations/VA_Set/Training_Set/x.txt").write_text("valence,arousal\n1,1\n")
+    assert scan(tree, PARAMS, out).added == ("annotations/VA_Set/Training_Set/x.txt", "videos/b2/x.avi")
+    assert read_sources(out)["videos/b2/x.avi"] == video_source(tree / "videos/b2/x.avi"), "not read as a whole"
+
+
 def test_unused_videos_are_no_sources(tree, tmp_path):
     (tree / "videos/other.mp4").write_bytes(b"x")
     scan(tree, PARAMS, tmp_path / "sources.txt")
@@ -108,7 +119,8 @@ def test_merged_crops_are_the_union_and_the_first_folder_wins(tmp_path_factory, 
     listing = list_crops([root / "a", root / "b"])
     assert list(listing.files) == sorted(first | second)
     assert listing.repeated == len(first & second)
-    assert all(path.parent.name == ("a" if n in first else "b") for n, path in listing.files.items())
+    for number, path in listing.files.items():
+        assert path == str(root / ("a" if number in first else "b") / f"{number:05d}.jpg")
 
 
 def test_names_that_are_no_frame_number_are_strays(tmp_path):

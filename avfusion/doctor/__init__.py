@@ -1,0 +1,104 @@
+"""`avfusion doctor`: environment, parameters and corpus; what is fine, what is missing, what a run costs.
+
+No image and no video is opened: the report rests on names, sizes, hashes, annotations, and on what earlier stages left.
+Only a tuning, which is asked for, runs the backbones, on random clips.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from avfusion.config import Params, check_params, load_params
+from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.demo.render import is_rendered
+from avfusion.doctor.capacity import look_at_capacity
+from avfusion.doctor.corpus import CorpusState, look_at_corpus, split_facts
+from avfusion.doctor.costs import Costs, estimate
+from avfusion.doctor.environment import look_at_environment
+from avfusion.doctor.last_runs import last_runs, whole_runs
+from avfusion.doctor.printing import print_report
+from avfusion.doctor.report import GRAVITY, Item, Report
+from avfusion.doctor.tuning import Tuning, tune
+from avfusion.doctor.workload import Workload, rendered_workload, workload
+from avfusion.errors import AVFusionError, BadInputError
+
+__all__ = ["Item", "Report", "diagnose", "print_report"]
+
+
+def diagnose(root: Path, *, tuning: bool = False) -> Report:
+    """Look at the project in `root`.
+
+    Args:
+        root: Its folder.
+        tuning: Also measure the speed of the backbones.
+    """
+    facts, items = look_at_environment(root)
+    params, found = _params(root)
+    items += found
+    state, found, rendered = _corpus(root)
+    items += found
+    costs: Costs | None = None
+    if params and (state or not rendered):
+        work = _workload(params, state)
+        costs = _costs(root, params, work, facts, current=state is not None and state.current)
+        items += look_at_capacity(root, params, work, costs, facts)
+    measured: Tuning | None = None
+    if tuning and params:
+        try:
+            measured = tune(root, params, cores=facts["cores"], clips=costs.clips if costs else None)
+        except AVFusionError as error:
+            items.append(Item("cost", "tuning", "warn", str(error)))
+    warnings = {track.track: track.warnings for track in state.tracks if track.warnings} if state else {}
+    return Report(
+        items=tuple(sorted(items, key=lambda item: GRAVITY[item.status])),
+        environment=facts,
+        splits=split_facts(state) if state else {},
+        tracks=dict(sorted(warnings.items())),
+        cost=costs,
+        tuning=measured,
+    )
+
+
+def _params(root: Path) -> tuple[Params | None, list[Item]]:
+    try:
+        params = load_params(root / "params.yaml")
+    except BadInputError as error:
+        return None, [Item("params", "params.yaml", "missing", str(error))]
+    items = [Item("params", "params.yaml", "ok", f"valid; corpus {params.corpus.name} in {params.corpus.root}")]
+    for stream, backbone in (("visual", params.backbones.visual), ("audio", params.backbones.audio)):
+        if backbone.weights.endswith(".safetensors") and not (root / backbone.weights).is_file():
+            fault = f"{backbone.weights} does not exist"
+            items.append(Item("params", f"backbones.{stream}.weights", "missing", fault))
+    return params, items
+
+
+def _corpus(root: Path) -> tuple[CorpusState | None, list[Item], bool]:
+    """State and findings, also where other sections of params.yaml are wrong; and whether there are raw data."""
+    try:
+        params = _section(root, "corpus").corpus
+        render = _section(root, "render").render if params.name == "demo" else None
+    except (BadInputError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # said already
+        return None, [], True
+    if render and not is_rendered(corpus_root(root, params), render):
+        text = f"{params.root} is not rendered yet: run `make demo`"
+        return None, [Item("corpus", "demo", "warn", text)], False
+    return *look_at_corpus(root, params), True
+
+
+def _section(root: Path, name: str) -> Params:
+    """One section of params.yaml by itself."""
+    values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    return check_params({name: values[name]}, [name])
+
+
+def _workload(params: Params, state: CorpusState | None) -> Workload:
+    if state is None:
+        return rendered_workload(params.render, params.geometry)
+    return workload(state.tracks, state.known, state.sizes, params.geometry)
+
+
+def _costs(root: Path, params: Params, work: Workload, facts: dict[str, Any], *, current: bool) -> Costs:
+    last = last_runs(root)
+    whole = whole_runs(root, last) if current else {}
+    return estimate(work, params, cores=facts["cores"], last=last, whole=whole)

@@ -1,0 +1,99 @@
+"""Whether disk, memory and patience hold what a run takes."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from avfusion.config import Params
+from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, clock, feature_bytes
+from avfusion.doctor.report import Item
+from avfusion.doctor.workload import CROP_BYTES, Workload
+
+STORES = ("labels", "frames", "audio", "features")  # below data/
+LONG_HOURS = 24
+SPARE_MEMORY = 0.8  # of all memory; the system and the networks need some
+TORCH_BYTES = 1.5e9
+
+
+def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, facts: dict[str, Any]) -> list[Item]:
+    """Items on disk, memory and time.
+
+    Args:
+        root: The project.
+        params: All of params.yaml.
+        work: Size of the corpus.
+        costs: What a run takes.
+        facts: The environment's.
+    """
+    items = [_disk(root, params, work, costs), _time(params, costs, facts)]
+    return [*items, *_memory(params, work, facts)]
+
+
+def _disk(root: Path, params: Params, work: Workload, costs: Costs) -> Item:
+    """DVC keeps a copy of every out in its cache; what is there already needs no more room."""
+    free = shutil.disk_usage(root).free / 1e9
+    sizes = {stage.stage: stage.gigabytes for stage in costs.stages}
+    present = {store: _size(root / "data" / store) / 1e9 for store in STORES}
+    if not work.unrendered:
+        present["render"] = sizes.get("render", 0.0)
+    due = {name: max(0.0, size - present.get(name, 0.0)) for name, size in sizes.items()}
+    need = 2 * sum(due.values())
+    parts = ", ".join(f"{name} {size:.1f}" for name, size in due.items() if size >= 0.05) or "less than 0.1"
+    text = f"{free:.1f} GB free; still to be written: {parts} GB, and as much again in DVC's cache"
+    if need <= free:
+        return Item("cost", "disk", "ok", text)
+    largest = max(due, key=lambda name: due[name])
+    hint = _smaller_features(params, work) if largest == "features" else ""
+    return Item("cost", "disk", "warn", f"{text}: {need - free:.0f} GB too little, most of it for {largest}{hint}")
+
+
+def _smaller_features(params: Params, work: Workload) -> str:
+    hints = []
+    if params.backbones.output == "map":
+        pooled = params.model_copy(update={"backbones": params.backbones.model_copy(update={"output": "pooled"})})
+        size = feature_bytes(work.clips(params.features.stride), pooled) / 1e9
+        hints.append(f"backbones.output pooled takes {size:.1f} GB")
+    if params.features.stride < 8:
+        hints.append(f"features.stride 8 takes {feature_bytes(work.clips(8), params) / 1e9:.1f} GB")
+    return f" ({', '.join(hints)})" if hints else ""
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*") if path.is_file())
+
+
+def _time(params: Params, costs: Costs, facts: dict[str, Any]) -> Item:
+    longest = max(costs.stages, key=lambda stage: stage.wall_s)
+    text = f"about {clock(sum(stage.wall_s for stage in costs.stages))} from nothing on this machine"
+    if costs.wall_hours < LONG_HOURS:
+        return Item("cost", "time", "ok", text)
+    text += f", {clock(longest.wall_s)} of it for {longest.stage}"
+    hints = []
+    if facts["gpus"]:
+        hints.append("the estimate is for the CPU, and the GPU is used")
+    else:
+        hints.append("a GPU takes a small part of that")
+        if params.features.dtype == "float16":
+            hints.append("features.dtype float16 is slow on a CPU")
+    if params.features.stride < 8:
+        hints.append("features.stride 8 makes far fewer clips")
+    hints.append("`avfusion doctor --tune` measures the backbones here")
+    return Item("cost", "time", "warn", f"{text}: {'; '.join(hints)}")
+
+
+def _memory(params: Params, work: Workload, facts: dict[str, Any]) -> list[Item]:
+    """Training of backbones holds all crops or all sound, training of fusion all features (twice while it loads)."""
+    if not facts["memory_gb"]:
+        return []
+    train_val = sum(work.frames.get(split, 0) for split in ("train", "val"))
+    share = train_val / work.all_frames if work.all_frames else 0.0
+    crop_bytes = (work.crop_bytes + work.detected * CROP_BYTES) * share
+    sound_bytes = work.sound_s * share * SOUND_BYTES_PER_S
+    side_by_side = params.execution.executor != "serial" and params.execution.workers > 1
+    backbones = crop_bytes + sound_bytes if side_by_side else max(crop_bytes, sound_bytes)
+    features = 2 * feature_bytes(work.clips(params.features.stride, "train", "val"), params)
+    needs = {"backbones": (backbones + TORCH_BYTES) / 1e9, "train": (features + TORCH_BYTES) / 1e9}
+    text = ", ".join(f"{stage} {size:.1f}" for stage, size in needs.items())
+    text = f"the stages that hold the most: {text} of {facts['memory_gb']:.0f} GB"
+    short = max(needs.values()) > SPARE_MEMORY * facts["memory_gb"]
+    return [Item("cost", "memory", "warn" if short else "ok", text)]

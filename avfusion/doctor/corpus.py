@@ -1,0 +1,181 @@
+"""The corpus: what is found and missing, what disagrees, and whether it is what was scanned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avfusion.config import Corpus
+from avfusion.corpora.adapters import corpus_root, open_corpus
+from avfusion.corpora.layout import CorpusLayout, RawTrack
+from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
+from avfusion.corpora.table import Track, read_shared_digest, read_tracks
+from avfusion.data.labels import read_all, read_annotation
+from avfusion.data.own_labels import OwnLabels
+from avfusion.data.tracks import describe_track, own_labels, read_probes, shared_digest, source_hashes
+from avfusion.doctor.report import Item, SplitFacts
+from avfusion.errors import AVFusionError, BadInputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class CorpusState:
+    """What is known of a corpus without opening a video or an image.
+
+    Attributes:
+        tracks: A row per track. Where the table of the stage `corpus` holds the same sources, it is that row; else it
+            is made of what can be told from the files' names, and of what was found in the video when it was last read.
+        known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
+        sizes: Bytes of every source.
+        current: The table of tracks is that of the present sources.
+    """
+
+    tracks: tuple[Track, ...]
+    known: frozenset[str]
+    sizes: dict[str, int]
+    current: bool
+
+
+def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list[Item]]:
+    """Look at the raw data, the scan and the table of tracks of the project in `root`."""
+    folder = corpus_root(root, params)
+    try:
+        layout = open_corpus(params, folder)
+        sources = describe_sources(layout, folder)
+    except BadInputError as error:
+        return None, [Item("corpus", params.name, "missing", str(error))]
+    except OSError as error:
+        reason = f"{error.filename} cannot be read: {error.strerror}"
+        return None, [Item("corpus", params.name, "missing", reason)]
+    scan = _scan_state(root, layout, sources)
+    own, labels = _read_labels(folder, layout)
+    state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
+    items = [*_split_items(state), labels, scan, table]
+    items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
+    return state, items
+
+
+def split_facts(state: CorpusState) -> dict[str, SplitFacts]:
+    """Numbers of tracks by split; the three official ones are always there."""
+    extra = sorted({track.split for track in state.tracks} - set(SPLITS))
+    groups = {split: [track for track in state.tracks if track.split == split] for split in (*SPLITS, *extra)}
+    return {split: _facts(tracks, state) for split, tracks in groups.items()}
+
+
+def _facts(tracks: Sequence[Track], state: CorpusState) -> SplitFacts:
+    seen = [track for track in tracks if track.frames]
+    return SplitFacts(
+        tracks=len(tracks),
+        videos=len({track.video for track in tracks}),
+        frames=sum(track.frames for track in seen),
+        no_video=sum(not track.video_path for track in tracks),
+        unreadable=sum(bool(t.video_path) and not t.frames and t.track in state.known for t in tracks),
+        no_crops=sum(bool(track.video_path) and not track.crops_paths for track in tracks),
+        rows_disagree=sum(bool(track.labels_path) and track.label_rows != track.frames for track in seen),
+        warned=sum(bool(track.warnings) for track in tracks),
+    )
+
+
+def _split_items(state: CorpusState) -> list[Item]:
+    items = []
+    for split, facts in split_facts(state).items():
+        remarks = {
+            "without their video": facts.no_video,
+            "unreadable": facts.unreadable,
+            "without crops (faces will be detected)": facts.no_crops,
+            "with more or fewer label rows than frames": facts.rows_disagree,
+        }
+        text = f"{facts.tracks} tracks of {facts.videos} videos"
+        text += "".join(f"; {count} {what}" for what, count in remarks.items() if count)
+        bad = facts.no_video or facts.unreadable or not facts.tracks
+        items.append(Item("corpus", split or "no split", "warn" if bad else "ok", text))
+    return items
+
+
+def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabels], Item]:
+    """Own labels by track, and the annotation files that the stages `corpus` and `labels` will refuse."""
+    labelled = [track for track in layout.tracks if track.labels_path]
+    own: dict[str, OwnLabels] = {}
+    faults = []
+    try:
+        own = own_labels(labelled, folder)
+    except BadInputError as error:
+        faults.append(str(error))
+    published = {track.track: track.labels_path for track in labelled if track.label_format != "csv"}
+    try:
+        read_all({track: folder / path for track, path in published.items()}, read_annotation, published)
+    except BadInputError as error:
+        faults.append(str(error))
+    if faults:
+        return own, Item("corpus", "labels", "missing", "; ".join(faults))
+    return own, Item("corpus", "labels", "ok", f"{len(labelled)} annotation files can be read")
+
+
+def _scan_state(root: Path, layout: CorpusLayout, sources: Mapping[str, Source]) -> Item:
+    try:
+        scanned = read_sources(root / "data" / "sources.txt")
+    except BadInputError as error:
+        return Item("corpus", "scan", "missing", str(error))
+    summary = compare(layout, sources, scanned)
+    if summary.same:
+        return Item("corpus", "scan", "ok", f"{summary.sources} sources as scanned, {summary.bytes / 1e9:.2f} GB")
+    counts = f"{len(summary.added)} added, {len(summary.removed)} removed, {len(summary.changed)} changed"
+    names = ", ".join([*summary.added, *summary.removed, *summary.changed])
+    return Item("corpus", "scan", "warn", f"{counts} since the last scan, {RESCAN}: {names}")
+
+
+def _state(
+    root: Path,
+    folder: Path,
+    layout: CorpusLayout,
+    sources: Mapping[str, Source],
+    own: Mapping[str, OwnLabels],
+    *,
+    scanned: bool,
+) -> tuple[CorpusState, Item]:
+    """The tracks as they are now, and whether the table of tracks is of the present sources.
+
+    Args:
+        scanned: data/sources.txt is what the sources are now.
+    """
+    path = root / "data" / "corpus" / "tracks.parquet"
+    rows, shared, fault = {}, "", "not made yet: run `dvc repro`"
+    if path.is_file():
+        try:
+            rows = {row.track: row for row in read_tracks(path, unusable=True)}
+            shared, fault = read_shared_digest(path), ""
+        except AVFusionError as error:
+            fault = str(error)
+    probes = read_probes(root / ".avfusion" / "corpus" / "probes.json")
+    tracks, known, same = [], set(), 0
+    for raw in layout.tracks:
+        row = rows.get(raw.track)
+        if row and _same_sources(row, raw, sources):
+            same += 1
+            known.add(raw.track)
+            # What the names tell can have changed with another track's files.
+            tracks.append(_with_warnings(row, raw.warnings))
+        else:
+            info = probes.get(sources[raw.video_path].digest) if raw.video_path else None
+            tracks.append(describe_track(raw, sources, folder, info, own=own.get(raw.track)))
+            known |= {raw.track} if info else set()
+    current = scanned and same == len(rows) == len(layout.tracks)
+    current = current and shared == shared_digest(tracks, root / "data" / "sources.txt")
+    sizes = {name: source.size for name, source in sources.items()}
+    if not fault and not current:
+        fault = "made from other sources than are there now: `dvc repro` makes it anew"
+    text = fault or f"{len(rows)} tracks, of the present sources"
+    item = Item("corpus", "table of tracks", "warn" if fault else "ok", text)
+    return CorpusState(tuple(tracks), frozenset(known), sizes, current), item
+
+
+def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:
+    """Whether a row of the table is of the same files with the same contents."""
+    before = (row.split, row.video_path, row.crops_paths, row.labels_path, row.label_delay_s)
+    hashes = (row.video_hash, row.crops_hash, row.labels_hash)
+    now = (raw.split, raw.video_path, raw.crops_paths, raw.labels_path, raw.label_delay_s)
+    return before == now and hashes == source_hashes(raw, sources)
+
+
+def _with_warnings(row: Track, present: Sequence[str]) -> Track:
+    return replace(row, warnings=tuple(dict.fromkeys((*present, *row.warnings))))

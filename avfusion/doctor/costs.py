@@ -1,0 +1,244 @@
+"""What each stage of a run costs: an estimate from the amount of work and `rates`, or what its last run took."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from avfusion.config import Backbone, Params
+from avfusion.doctor import rates
+from avfusion.doctor.last_runs import StageTime
+from avfusion.doctor.workload import CROP_BYTES, Workload
+
+SOUND_BYTES_PER_S = 2 * 44_100
+LABEL_BYTES = 6  # of a row, compressed
+DEMO_BYTES_PER_FRAME = 3_800  # video and crop
+VALIDATION_STRIDE = 8  # of backbones
+WEIGHTS_BYTES = {"visual": 125e6, "audio": 45e6}  # of width 64
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage.
+
+    Attributes:
+        stage: As in dvc.yaml.
+        work: What there is to do, in words.
+        cpu_s: CPU-seconds.
+        wall_s: Seconds with the workers of params.yaml and the cores of this machine.
+        gigabytes: Of its outs.
+        basis: `estimate`, or `last run`: everything was made by the last run, with the present parameters.
+        last_run_s: Seconds that its last run here took, whatever of it was still to be made; None: it has not run.
+    """
+
+    stage: str
+    work: str
+    cpu_s: float
+    wall_s: float
+    gigabytes: float
+    basis: str
+    last_run_s: float | None
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run from nothing takes.
+
+    Attributes:
+        tracks, videos, frames, clips, hours: Size of the corpus; hours are those of its videos.
+        assumed_videos: Videos whose length is assumed, not known.
+        stages: In the order of the pipeline.
+        cpu_hours, wall_hours, gigabytes: Of all stages.
+        measured_on: What the rates behind the estimates were measured on.
+    """
+
+    tracks: int
+    videos: int
+    frames: int
+    clips: int
+    hours: float
+    assumed_videos: int
+    stages: tuple[StageCost, ...]
+    cpu_hours: float
+    wall_hours: float
+    gigabytes: float
+    measured_on: str = rates.MEASURED_ON
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A stage before its times are known: words, CPU-seconds, how many cores it can use, bytes of its outs."""
+
+    text: str
+    cpu_s: float
+    cores: float
+    size: float
+
+
+def estimate(
+    work: Workload, params: Params, *, cores: int, last: Mapping[str, StageTime], whole: Mapping[str, StageTime]
+) -> Costs:
+    """The costs of a run from nothing.
+
+    Args:
+        work: Size of the corpus.
+        params: All of params.yaml.
+        cores: Of this machine.
+        last: Times of the last run of each stage.
+        whole: Those of them that made everything, with the present parameters.
+    """
+    stages = []
+    for name, one in _stages(work, params, cores).items():
+        wall = one.cpu_s / max(1.0, one.cores)
+        time = whole.get(name)
+        stages.append(
+            StageCost(
+                stage=name,
+                work=one.text,
+                cpu_s=round(time.cpu_s if time else one.cpu_s, 1),
+                wall_s=round(time.wall_s if time else wall, 1),
+                gigabytes=round(one.size / 1e9, 3),
+                basis="last run" if time else "estimate",
+                last_run_s=round(last[name].wall_s, 1) if name in last else None,
+            )
+        )
+    return Costs(
+        tracks=work.tracks,
+        videos=work.videos,
+        frames=work.all_frames,
+        clips=work.clips(params.features.stride),
+        hours=round(work.seconds / 3600, 2),
+        assumed_videos=work.assumed_videos,
+        stages=tuple(stages),
+        cpu_hours=round(sum(stage.cpu_s for stage in stages) / 3600, 2),
+        wall_hours=round(sum(stage.wall_s for stage in stages) / 3600, 2),
+        gigabytes=round(sum(stage.gigabytes for stage in stages), 2),
+    )
+
+
+def clock(seconds: float) -> str:
+    """Seconds in words, to two digits or so: 40 s, 12 min, 5.5 h, 210 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:,.1f} h" if seconds < 36000 else f"{seconds / 3600:,.0f} h"
+
+
+def feature_bytes(clips: int, params: Params) -> float:
+    """Of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
+    pixels = math.ceil(params.backbones.visual.input_size / 16) ** 2 if params.backbones.output == "map" else 1
+    visual, audio = (8 * backbone.width for backbone in (params.backbones.visual, params.backbones.audio))
+    return clips * (visual * pixels + audio) * 2.0
+
+
+def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
+    workers = params.execution.workers if params.execution.executor != "serial" else 1
+    spread = workers if params.execution.executor == "ray" else min(workers, cores)  # a cluster has other cores
+    stages = {}
+    if params.corpus.name == "demo":
+        cost = rates.RENDER_FRAME * (params.render.size / 256) ** 2
+        text = f"{work.all_frames:,} frames drawn"
+        stages["render"] = _Work(text, work.all_frames * cost, spread, work.all_frames * DEMO_BYTES_PER_FRAME)
+    stages["corpus"] = _Work(
+        f"{work.videos:,} videos looked through, {work.crops:,} crops listed",
+        work.all_frames * rates.PROBE_FRAME + work.crops * rates.CROP_NAME,
+        spread,
+        work.tracks * 500,
+    )
+    stages["labels"] = _Work(
+        f"{work.label_rows:,} rows", work.label_rows * rates.LABEL_ROW, 1, work.label_rows * LABEL_BYTES
+    )
+    stages["frames"] = _frames(work, params, spread)
+    stages["audio"] = _Work(
+        f"{clock(work.sound_s)} of sound",
+        work.sound_s * rates.SOUND_SECOND,
+        spread,
+        work.sound_s * SOUND_BYTES_PER_S,
+    )
+    stages["backbones"] = _backbones(work, params, cores)
+    stages["features"] = _features(work, params, spread, cores)
+    stages["train"] = _train(work, params)
+    stages["evaluate"] = _evaluate(work, params)
+    return stages
+
+
+def _frames(work: Workload, params: Params, spread: int) -> _Work:
+    detect_every = params.frames.detect_every
+    text = f"{work.crops:,} ready crops"
+    if work.detected:
+        text += f", {work.detected:,} frames to detect faces in (one of {detect_every})"
+    per_frame = rates.DETECTION / detect_every + rates.FRAME_OF_DETECTION
+    size = (work.crop_bytes or work.crops * CROP_BYTES) + work.detected * CROP_BYTES
+    return _Work(text, work.crops * rates.READY_CROP + work.detected * per_frame, spread, size)
+
+
+def _backbones(work: Workload, params: Params, cores: int) -> _Work:
+    """Both streams train side by side where there are two workers, each with `common.threads`."""
+    backbones = params.backbones
+    spent, clips = [], 0
+    for backbone in (backbones.visual, backbones.audio):
+        seen = _clips_of_an_epoch(backbone, work.clips(1, "train"))
+        checked = work.clips(VALIDATION_STRIDE, "val")
+        rate = rates.BACKBONES[backbone.name]
+        cost = backbone.epochs * (seen * rate.training + checked * rate.float32)
+        spent.append(cost * rate.scale(backbone.width, backbone.input_size))
+        clips += backbone.epochs * seen
+    size = sum(
+        WEIGHTS_BYTES[stream] * (width / 64) ** 2
+        for stream, width in (("visual", backbones.visual.width), ("audio", backbones.audio.width))
+    )
+    together = sum(spent)
+    threads = min(params.common.threads, cores)
+    alone = params.execution.executor == "serial" or params.execution.workers == 1
+    wall = together / threads if alone else max(max(spent) / threads, together / cores)
+    epochs = max(backbones.visual.epochs, backbones.audio.epochs)
+    text = f"{clips:,} training clips in at most {epochs} epochs"
+    return _Work(text, together, together / wall if wall else 1, size)
+
+
+def _clips_of_an_epoch(backbone: Backbone, clips: int) -> int:
+    if backbone.steps_per_epoch is None:
+        return clips
+    return min(clips, backbone.steps_per_epoch * backbone.batch_size)
+
+
+def _features(work: Workload, params: Params, spread: int, cores: int) -> _Work:
+    backbones, features = params.backbones, params.features
+    clips = work.clips(features.stride)
+    per_clip = 0.0
+    for backbone in (backbones.visual, backbones.audio):
+        rate = rates.BACKBONES[backbone.name]
+        per_clip += getattr(rate, features.dtype) * rate.scale(backbone.width, backbone.input_size)
+    text = f"{clips:,} clips (stride {features.stride}), {backbones.visual.name} and {backbones.audio.name}"
+    text += f", {features.dtype}" + (", maps" if backbones.output == "map" else "")
+    reached = min(spread * features.threads, max(cores, spread))
+    return _Work(text, clips * per_clip, reached, feature_bytes(clips, params))
+
+
+def _fusion_models(params: Params) -> list[str]:
+    return list(dict.fromkeys((params.train.model, *params.train.baselines)))
+
+
+def _train(work: Workload, params: Params) -> _Work:
+    stride, length = params.features.stride, params.geometry.sequence_clips
+    sequences = math.ceil(work.clips(stride, "train") / length)
+    checked = work.clips(stride, "val")
+    names = _fusion_models(params)
+    factor = rates.MAP_FACTOR if params.backbones.output == "map" else 1.0
+    cost = 0.0
+    for name in names:
+        rate = rates.FUSION.get(name, rates.OTHER_FUSION)
+        cost += params.train.epochs * (sequences * rate.sequence + checked * rate.clip) * factor
+    models = "1 model" if len(names) == 1 else f"{len(names)} models"
+    text = f"{models}, at most {params.train.epochs} epochs of {sequences:,} sequences"
+    return _Work(text, cost, 1, len(names) * 2e6)
+
+
+def _evaluate(work: Workload, params: Params) -> _Work:
+    frames = work.frames.get("val", 0) + work.frames.get("test", 0)
+    clips = work.clips(params.features.stride, "val", "test")
+    names = _fusion_models(params)
+    factor = rates.MAP_FACTOR if params.backbones.output == "map" else 1.0
+    predicted = clips * factor * sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in names)
+    text = f"{frames:,} frames of val and test"
+    return _Work(text, frames * rates.EVALUATED_FRAME + predicted, 1, frames * 8.0 * len(names))

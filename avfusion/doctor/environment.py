@@ -1,0 +1,101 @@
+"""The environment: packages, processors, memory, disk, and where runs are kept."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+
+from avfusion.doctor.report import Item
+from avfusion.tracking.store import moved_store
+
+ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
+SHOWN = ("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
+SET_UP = "run `make setup`"
+
+
+def look_at_environment(root: Path) -> tuple[dict[str, Any], list[Item]]:
+    """Facts of the machine and of the project's own environment, and what they mean."""
+    facts: dict[str, Any] = {
+        "versions": {"python": platform.python_version()},
+        "cores": usable_cores(),
+        "memory_gb": _memory_gb(),
+        "gpus": _gpus(),
+        "free_disk_gb": round(shutil.disk_usage(root).free / 1e9, 1),
+    }
+    try:
+        requirements = metadata.requires("avfusion") or []
+        found, items = check_packages(requirements)
+    except metadata.PackageNotFoundError:
+        found, items = {}, [Item("environment", "avfusion", "missing", f"not installed: {SET_UP}")]
+    facts["versions"] |= found
+    main = ", ".join(f"{name} {found[name]}" for name in SHOWN if name in found)
+    items.append(Item("environment", "packages", "ok", f"Python {facts['versions']['python']}, {main}"))
+    items.append(Item("environment", "size", "ok", ENVIRONMENT_SIZE))
+    items.append(Item("environment", "device", "ok", _device(facts)))
+    items.append(_tracking(root))
+    return facts, items
+
+
+def check_packages(requirements: Iterable[str]) -> tuple[dict[str, str], list[Item]]:
+    """Versions of the installed ones, and an item for each that is missing or of another version than required.
+
+    Args:
+        requirements: As in pyproject.toml; those of extras are passed over.
+    """
+    versions: dict[str, str] = {}
+    items = []
+    for text in requirements:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = versions[requirement.name] = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            items.append(Item("environment", requirement.name, "missing", f"not installed: {SET_UP}"))
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong = f"{version} is installed, {requirement.specifier} is needed: {SET_UP}"
+            items.append(Item("environment", requirement.name, "missing", wrong))
+    return versions, items
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):  # not everywhere
+        return None
+
+
+def _gpus() -> list[str]:
+    try:
+        import torch
+    except ImportError:  # named among the packages
+        return []
+    if not torch.cuda.is_available():
+        return []
+    cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+    return [f"{card.name} ({card.total_memory / 1e9:.0f} GB)" for card in cards]
+
+
+def _device(facts: dict[str, Any]) -> str:
+    memory = f", {facts['memory_gb']:.0f} GB of memory" if facts["memory_gb"] else ""
+    return f"{facts['cores']} CPU cores{memory}, {', '.join(facts['gpus']) or 'no GPU'}"
+
+
+def _tracking(root: Path) -> Item:
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return Item("environment", "tracking store", "ok", "as MLFLOW_TRACKING_URI says")
+    if problem := moved_store(root):
+        return Item("environment", "tracking store", "warn", problem)
+    state = "" if (root / "mlruns" / "mlflow.db").is_file() else " (made by the first run)"
+    return Item("environment", "tracking store", "ok", f"mlruns/mlflow.db{state}")

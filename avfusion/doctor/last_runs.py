@@ -1,0 +1,67 @@
+"""How long the stages took when they last ran here, and which of those runs made everything."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CLOCK_SLACK_S = 5.0  # file systems' clocks; DVC's copies of small outs
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Wall and CPU seconds of a stage's last run, and when it ended (seconds since the epoch)."""
+
+    wall_s: float
+    cpu_s: float
+    ended: float
+
+
+def last_runs(root: Path) -> dict[str, StageTime]:
+    """By stage; stages that have not run here are absent."""
+    found = {}
+    for path in sorted((root / ".avfusion" / "times").glob("*.json")):
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found[path.stem] = StageTime(float(values["wall_s"]), float(values["cpu_s"]), path.stat().st_mtime)
+        except (ValueError, KeyError, TypeError):  # cut short
+            continue
+    return found
+
+
+def whole_runs(root: Path, runs: Mapping[str, StageTime]) -> dict[str, StageTime]:
+    """Those runs that made everything, with the parameters of now.
+
+    A stage makes only what is missing or outdated. That a run made everything shows in its outs: the oldest file is of
+    the time of the run. (Younger ones do not tell: DVC copies some back from its cache afterwards.) The parameters that
+    it had are in dvc.lock.
+    """
+    locked, params = _mapping(root / "dvc.lock").get("stages", {}), _mapping(root / "params.yaml")
+    return {name: run for name, run in runs.items() if name in locked and _whole(root, run, locked[name], params)}
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; empty where there is none."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _whole(root: Path, run: StageTime, locked: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    sections = locked.get("params", {}).get("params.yaml", {})
+    if any(params.get(section) != values for section, values in sections.items()):
+        return False
+    outs = [root / out["path"] for out in locked.get("outs", [])]
+    times = [path.stat().st_mtime for out in outs for path in _files(out)]
+    begun = run.ended - run.wall_s - CLOCK_SLACK_S
+    there = bool(times) and all(out.exists() for out in outs)
+    return there and begun <= min(times) <= run.ended + CLOCK_SLACK_S
+
+
+def _files(out: Path) -> list[Path]:
+    return [path for path in (out.rglob("*") if out.is_dir() else [out]) if path.is_file()]

@@ -1,0 +1,161 @@
+"""The doctor's report for people: the gravest first, long lists shortened."""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from avfusion.doctor.costs import Costs, clock
+from avfusion.doctor.report import Report
+from avfusion.doctor.tuning import Tuning
+from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
+
+MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": ("ok", "green")}
+NAMES_SHOWN = 3
+LIST_SHOWN = 8  # longer lists at the end of a text are cut to 5
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print the findings, what disagrees in the corpus, what a run costs, and what a tuning found."""
+    console = console or Console(highlight=False, width=None if os.isatty(1) else 120)
+    console.print(_items(report))
+    if report.tracks:
+        total = sum(facts.tracks for facts in report.splits.values())
+        title = f"{len(report.tracks)} of {total} tracks have something to them (--json lists all):"
+        console.print(Group("", Text(title, "bold"), _warnings(report.tracks)))
+    if report.cost:
+        console.print(Group("", Text(_size(report.cost), "bold"), _costs(report.cost)))
+        console.print(_basis(report.cost), style="dim")
+    if report.tuning:
+        heading = Text("Speed of the backbones, in random clips a second:", "bold")
+        console.print(Group("", heading, _tuning(report.tuning)))
+        console.print(_recommendation(report.tuning), markup=False)
+
+
+def group_warnings(tracks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Tracks by kind of warning, the most frequent first; numbers and names of files do not make a kind of their own.
+
+    A kind that only one track has is that track's sentence.
+    """
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for track, warnings in tracks.items():
+        for warning in warnings:
+            kinds.setdefault(_kind(warning), []).append((track, warning))
+    ranked = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
+    return {(kind if len(found) > 1 else found[0][1]): [track for track, _ in found] for kind, found in ranked}
+
+
+def _kind(warning: str) -> str:
+    """A warning without what differs from track to track: names in quotes or brackets, what follows, numbers."""
+    kind = re.sub(r"'[^']*'|\([^)]*/[^)]*\)|, e\.g\. .*|(?<=video: ).*", "…", warning)
+    return re.sub(r"(?<![\w/])-?\d+(?:\.\d+)?", "N", kind)
+
+
+def shorten(text: str) -> str:
+    """A text that ends in `: a, b, c, …`, with the first few of many names."""
+    head, colon, tail = text.rpartition(": ")
+    names = tail.split(", ")
+    if not colon or len(names) <= LIST_SHOWN:
+        return text
+    return f"{head}: {', '.join(names[:5])} and {len(names) - 5} more"
+
+
+def _items(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold", ratio=1)
+    for item in report.items:
+        mark, style = MARKS[item.status]
+        table.add_row(Text(mark, style), item.name, Text(shorten(item.text)))
+    return table
+
+
+def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold", ratio=3)
+    table.add_column(overflow="fold", ratio=2, style="dim")
+    for kind, names in group_warnings(tracks).items():
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        table.add_row(str(len(names)), Text(kind), Text(", ".join(names[:NAMES_SHOWN]) + more))
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _size(costs: Costs) -> str:
+    about = "about " if costs.assumed_videos else ""
+    length = f"{about}{costs.frames:,} frames, {clock(costs.hours * 3600)}"
+    return f"{costs.tracks:,} tracks of {costs.videos:,} videos, {length}. A run from nothing:"
+
+
+def _costs(costs: Costs) -> Padding:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("work", overflow="fold", ratio=1)
+    for name in ("CPU", "time", "GB", "last run"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in costs.stages:
+        mark = " " if stage.basis == "estimate" else "*"
+        last = "–" if stage.last_run_s is None else clock(stage.last_run_s)
+        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, f"{stage.gigabytes:,.1f}", last)
+        table.add_row(stage.stage, stage.work, *cells, end_section=stage is costs.stages[-1])
+    cpu, wall = (clock(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
+    table.add_row("all", "", cpu, f"{wall} ", f"{costs.gigabytes:,.1f}", "", style="bold")
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _basis(costs: Costs) -> str:
+    texts = []
+    if any(stage.basis == "estimate" for stage in costs.stages):
+        texts.append(f"Estimates, within a factor of two or three, from rates of {costs.measured_on}.")
+    if any(stage.basis != "estimate" for stage in costs.stages):
+        texts.append("* what the last run took, which made everything with these parameters.")
+    if costs.assumed_videos:
+        texts.append(
+            f"The lengths of {costs.assumed_videos:,} videos are assumed: a frame per label row or crop at "
+            f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB a second; the stage corpus reads them."
+        )
+    return " ".join(texts)
+
+
+def _tuning(tuning: Tuning) -> Padding:
+    table = Table(box=None, pad_edge=False)
+    for name in ("workers", "threads", "dtype", "visual", "audio", "both", "ratio", "max diff", "relative"):
+        table.add_column(name, justify="left" if name == "dtype" else "right", no_wrap=True)
+    for one in tuning.measurements:
+        table.add_row(
+            str(one.workers),
+            str(one.threads),
+            one.dtype,
+            f"{one.visual:,.1f}",
+            f"{one.audio:,.1f}",
+            f"{one.both:,.1f}",
+            f"{one.ratio:.2f}",
+            f"{one.difference:.1e}" if one.difference else "0",
+            f"{one.relative:.1e}" if one.relative else "0",
+        )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def _recommendation(tuning: Tuning) -> str:
+    lines = [
+        f"On {tuning.device}, with {tuning.weights} weights. Differences are to float32's features; relative ones over "
+        "their standard deviation.",
+        *tuning.failures,
+    ]
+    if tuning.recommended:
+        settings = ", ".join(f"{key}: {value}" for key, value in tuning.recommended.items())
+        lines.append(f"Recommended for params.yaml: {settings}. Nothing was written; the features are made anew by it.")
+    else:
+        lines.append("params.yaml is best as it is.")
+    hours = {
+        "as params.yaml is": tuning.hours_now,
+        "as recommended": tuning.hours_recommended if tuning.recommended else None,
+    }
+    if known := [f"{clock(value * 3600)} {how}" for how, value in hours.items() if value is not None]:
+        lines.append(f"The stage features takes {', '.join(known)}.")
+    return "\n".join(lines)

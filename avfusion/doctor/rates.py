@@ -1,0 +1,73 @@
+"""What one unit of work costs: CPU-seconds of one core, measured by benchmarks/bench_cost_rates.py.
+
+The hardware is in `MEASURED_ON`. Other machines differ by a factor of two or three, so whatever is made of these is an
+estimate; `avfusion doctor --tune` measures the backbones, which take nearly all of the time, where it is run.
+"""
+
+from dataclasses import dataclass
+
+MEASURED_ON = "one core of an AMD EPYC (Zen 4, virtual machine with 2 cores), no GPU"
+
+RENDER_FRAME = 2.6e-3  # demo corpus, 256 pixels: drawn, encoded, its crop written
+PROBE_FRAME = 12e-6  # packets of a video frame and of its sound
+CROP_NAME = 1.5e-6  # a name in a crop folder, listed and numbered
+LABEL_ROW = 1.6e-6  # read, checked, written
+READY_CROP = 70e-6  # a 112x112 JPEG read, checked, put into the frame table
+DETECTION = 16e-3  # faces of one picture of 640x360
+FRAME_OF_DETECTION = 1.5e-3  # decoded twice, aligned, encoded
+SOUND_SECOND = 2.5e-3  # decoded, resampled, written
+EVALUATED_FRAME = 150e-6  # scores, tables, presence; predictions come on top
+
+
+@dataclass(frozen=True)
+class BackboneRate:
+    """CPU-seconds of one clip at the width and input size that it was measured with.
+
+    Attributes:
+        width: Channels of the first stage.
+        input_size: Pixels, or mel bands.
+        float32, bfloat16, float16: Its features, decoding of crops or spectrogram included.
+        training: One step of training in float32, per clip.
+    """
+
+    width: int
+    input_size: int
+    float32: float
+    bfloat16: float
+    float16: float
+    training: float
+
+    def scale(self, width: int, input_size: int) -> float:
+        """Cost of another width and input size relative to the measured ones: narrow convolutions gain less."""
+        return (width / self.width) ** 1.5 * (input_size / self.input_size) ** 2
+
+
+BACKBONES = {
+    "narrow_r2plus1d": BackboneRate(8, 56, float32=3.2e-3, bfloat16=1.7e-3, float16=30e-3, training=7e-3),
+    "r2plus1d_18": BackboneRate(64, 112, float32=0.45, bfloat16=0.17, float16=9.0, training=1.25),
+    "narrow_resnet": BackboneRate(16, 64, float32=1.3e-3, bfloat16=1.2e-3, float16=10e-3, training=1.8e-3),
+    "resnet18": BackboneRate(64, 64, float32=7e-3, bfloat16=5.5e-3, float16=0.2, training=25e-3),
+}
+
+
+@dataclass(frozen=True)
+class FusionRate:
+    """CPU-seconds of a fusion model on pooled features, 16 clips a sequence.
+
+    Attributes:
+        sequence: One training step, per sequence.
+        clip: One predicted clip by `overlap` (16 positions).
+    """
+
+    sequence: float
+    clip: float
+
+
+FUSION = {
+    "audio_only": FusionRate(150e-6, 65e-6),
+    "visual_only": FusionRate(150e-6, 65e-6),
+    "concat": FusionRate(220e-6, 105e-6),
+    "jca": FusionRate(700e-6, 480e-6),
+}
+OTHER_FUSION = FUSION["jca"]  # of models that were not measured
+MAP_FACTOR = 6.0  # visual maps are 49 times as long; they are averaged first, so that moving them is what costs

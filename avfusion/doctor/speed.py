@@ -1,0 +1,157 @@
+"""One worker's part of a tuning: features of random clips, by the code of the stage `features`, timed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avfusion.backbones.extraction import FeatureExtractor, torch_threads
+from avfusion.backbones.feature_files import audio_transform, clip_geometry
+from avfusion.backbones.registry import Backbone, build_backbone
+from avfusion.backbones.weights import load_backbone
+from avfusion.config import Params
+from avfusion.data.feature_spec import BackboneIdentity, FeatureSpec, VisualTransform
+from avfusion.data.frames import CROP_SIZE, encode_crop
+
+ROUNDS = 3  # of each measurement, at least
+READY_S = 300.0  # within which all workers have to be ready
+FPS = 25  # of the random video
+COMPARED = 2  # clips whose features are compared with float32's
+
+
+@dataclass(frozen=True)
+class SpeedTask:
+    """What a worker measures.
+
+    Attributes:
+        params: Sections geometry, audio, backbones and features.
+        backbones: Folder of trained weights; None: random ones.
+        threads: Of torch.
+        dtypes: Arithmetic, in the order of measuring.
+        device: Where the backbones run.
+        seconds: That the rounds of a measurement take together, at least.
+        start: A barrier that all workers pass before each measurement; None: this one is alone.
+    """
+
+    params: Params
+    backbones: Path | None
+    threads: int
+    dtypes: tuple[str, ...]
+    device: str
+    seconds: float
+    start: Any = None
+
+
+@dataclass(frozen=True)
+class StreamSpeed:
+    """Clips a second of one stream; how far its features are from float32's: at most, and RMS over their spread."""
+
+    clips_per_s: float
+    difference: float
+    relative: float
+
+
+def measure_speed(task: SpeedTask) -> dict[str, dict[str, StreamSpeed]]:
+    """Speeds by arithmetic and stream."""
+    try:
+        with torch_threads(task.threads):
+            networks = build_networks(task)
+            return {
+                dtype: {stream: _stream_speed(task, networks, dtype, stream) for stream in networks}
+                for dtype in task.dtypes
+            }
+    except BaseException:
+        if task.start is not None:
+            task.start.abort()  # the others must not wait for this one
+        raise
+
+
+def _stream_speed(task: SpeedTask, networks: dict[str, Backbone], dtype: str, stream: str) -> StreamSpeed:
+    expected, features = (extraction(task, networks, kind, stream, COMPARED)() for kind in ("float32", dtype))
+    once = _best_seconds(extraction(task, networks, dtype, stream, 1), rounds=1)
+    clips = int(np.clip(task.seconds / ROUNDS / once, 1, task.params.features.batch_size))
+    work = extraction(task, networks, dtype, stream, clips)
+    work()  # takes its memory
+    if task.start is not None:
+        task.start.wait(READY_S)
+    seconds = _best_seconds(work, rounds=ROUNDS, at_least_s=task.seconds)
+    difference = np.abs(features - expected)
+    relative = float(np.sqrt((difference**2).mean())) / (float(expected.std()) or 1.0)
+    return StreamSpeed(clips / seconds, float(difference.max()), relative)
+
+
+def _best_seconds(work: Callable[[], object], *, rounds: int, at_least_s: float = 0.0) -> float:
+    """Seconds of the fastest of so many rounds, or of more until so much time has passed."""
+    best, spent, done = float("inf"), 0.0, 0
+    while done < rounds or spent < at_least_s:
+        started = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+        best, spent, done = min(best, seconds), spent + seconds, done + 1
+    return best
+
+
+def extraction(
+    task: SpeedTask, networks: dict[str, Backbone], dtype: str, stream: str, clips: int
+) -> Callable[[], np.ndarray]:
+    """A call that extracts one batch of so many random clips of a stream: features (clips, D)."""
+    extractor = FeatureExtractor(
+        networks["visual"], networks["audio"], _spec(task.params, networks, dtype, clips), device=task.device
+    )
+    clip_frames, stride = task.params.geometry.clip_frames, task.params.features.stride
+    ends = clip_frames - 1 + stride * np.arange(clips)
+    random = np.random.default_rng(0)
+    if stream == "visual":
+        small = random.integers(0, 256, (CROP_SIZE // 8, CROP_SIZE // 8, 3), dtype=np.uint8)
+        crops = [np.roll(small, n, axis=0).repeat(8, axis=0).repeat(8, axis=1) for n in range(int(ends[-1]) + 1)]
+        jpegs = [encode_crop(crop, 95) for crop in crops]
+        return lambda: extractor.visual_clips(jpegs, ends)[0]
+    rate = task.params.audio.sample_rate
+    spans = np.stack([ends - clip_frames + 1, ends], axis=1) * rate // FPS
+    if task.params.audio.window_s:
+        spans[:, 0] = np.maximum(spans[:, 1] - round(task.params.audio.window_s * rate), 0)
+    sound = random.normal(0, 0.1, int(spans.max()) + 1).astype(np.float32)
+    return lambda: extractor.audio_clips(sound, spans)[0]
+
+
+def build_networks(task: SpeedTask) -> dict[str, Backbone]:
+    """Both streams' backbones as configured: trained, or with random weights."""
+    networks = {}
+    for stream in ("visual", "audio"):
+        output = task.params.backbones.output if stream == "visual" else "pooled"
+        wanted = task.params.backbones.visual if stream == "visual" else task.params.backbones.audio
+        if task.backbones is not None:
+            networks[stream] = load_backbone(task.backbones, stream, output=output)[0]
+        else:
+            networks[stream] = build_backbone(
+                wanted.name, stream=stream, width=wanted.width, input_size=wanted.input_size, output=output
+            )
+    return networks
+
+
+def _spec(params: Params, networks: dict[str, Backbone], dtype: str, clips: int) -> FeatureSpec:
+    identities = {
+        stream: BackboneIdentity(
+            name=network.name,
+            width=network.width,
+            input_size=network.input_size,
+            feature_dim=network.feature_dim,
+            sha256="",
+        )
+        for stream, network in networks.items()
+    }
+    return FeatureSpec.model_validate(
+        {
+            "geometry": clip_geometry(params),
+            "stride": params.features.stride,
+            "audio": audio_transform(params, networks["audio"].input_size),
+            "visual": VisualTransform(input_size=networks["visual"].input_size),
+            "backbones": identities,
+            "output": params.backbones.output,
+            "dtype": dtype,
+            "batch_size": clips,
+        }
+    )

@@ -1,0 +1,209 @@
+"""How fast the configured backbones are on this machine, by thread count and arithmetic; what to set in params.yaml.
+
+Each arrangement works as the stage `features` does: so many processes, each with so many threads of torch, begin at the
+same moment and extract features of random clips. Nothing is written: features depend on threads and arithmetic, so a
+person chooses them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing import Manager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avfusion.config import Params
+from avfusion.errors import AVFusionError
+from avfusion.execution import run_tasks
+
+if TYPE_CHECKING:  # imports torch
+    from avfusion.doctor.speed import SpeedTask, StreamSpeed
+
+NOTABLE_GAIN = 1.05  # less is noise
+SAME = 0.05  # standard deviations: arithmetic whose features are further from float32's is not recommended
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One arrangement.
+
+    Attributes:
+        workers, threads: So many processes, each with so many threads of torch.
+        dtype: Arithmetic of the backbones.
+        visual, audio: Clips a second through each backbone, all workers together, best of several rounds.
+        both: Clips a second through one after the other.
+        ratio: Of `both` to that of the parameters as they are.
+        difference: Greatest absolute difference of a feature to float32's, both streams.
+        relative: Root mean square difference over the standard deviation of the features, the worse stream.
+    """
+
+    workers: int
+    threads: int
+    dtype: str
+    visual: float
+    audio: float
+    both: float
+    ratio: float
+    difference: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured and what it recommends.
+
+    Attributes:
+        device: Where the backbones ran: cpu or cuda.
+        weights: `trained` (those of models/backbones) or `random` (there are none of the configured kind).
+        measurements: In the order of measuring; the first one is of the parameters as they are, where they can be.
+        recommended: Keys of params.yaml and values to set; empty: they are best as they are.
+        hours_now, hours_recommended: What the stage `features` takes from nothing, with the parameters as they are and
+            as recommended; null where that, or the size of the corpus, is not known.
+        failures: Arrangements that could not be measured, and why.
+    """
+
+    device: str
+    weights: str
+    measurements: tuple[Measurement, ...]
+    recommended: dict[str, Any]
+    hours_now: float | None
+    hours_recommended: float | None
+    failures: tuple[str, ...]
+
+
+def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: float = 2.0) -> Tuning:
+    """Measure and recommend; takes some ten seconds for each arrangement of large backbones.
+
+    Args:
+        root: The project, whose trained backbones are used if they are of the configured kind.
+        params: All of params.yaml.
+        cores: That may be used.
+        clips: Of the corpus, for the hours.
+        seconds: Of each of the four to six measurements of an arrangement, at least.
+
+    Raises:
+        AVFusionError: nothing could be measured.
+    """
+    from avfusion.doctor.speed import SpeedTask
+    from avfusion.training.determinism import default_device
+
+    device = default_device()
+    folder = root / "models" / "backbones"
+    trained = folder if _are_configured(folder, params) else None
+    dtypes = dtypes_to_try(params, device)
+    measurements: list[Measurement] = []
+    failures = []
+    for workers, threads in arrangements(params, cores, device):
+        task = SpeedTask(params, trained, threads, tuple(dtypes), device, seconds)
+        try:
+            speeds = _measure_together(task, workers)
+        except AVFusionError as error:
+            failures.append(f"{workers} workers with {threads} threads: {error}")
+            continue
+        measurements += [_measurement(workers, threads, dtype, [one[dtype] for one in speeds]) for dtype in dtypes]
+    if not measurements:
+        raise AVFusionError(f"no speed could be measured: {'; '.join(failures)}")
+    rated = tuple(replace(one, ratio=round(one.both / measurements[0].both, 2)) for one in measurements)
+    present = next((one for one in rated if not changes(one, params)), None)
+    best = recommend(rated)
+    return Tuning(
+        device=device,
+        weights="trained" if trained else "random",
+        measurements=rated,
+        recommended=changes(best, params),
+        hours_now=_hours(clips, present),
+        hours_recommended=_hours(clips, best),
+        failures=tuple(failures),
+    )
+
+
+def arrangements(params: Params, cores: int, device: str) -> list[tuple[int, int]]:
+    """(workers, threads) to try: that of the parameters, then those that fill the cores (a GPU: up to 4 workers)."""
+    workers = min(_workers(params), cores)
+    powers = [2**n for n in range(cores.bit_length()) if 2**n <= cores]
+    if device == "cpu":
+        tried = [(max(1, cores // threads), threads) for threads in sorted({*powers, cores})]
+    else:
+        tried = [(count, 1) for count in powers if count <= 4]
+    return list(dict.fromkeys([(workers, params.features.threads), *tried]))
+
+
+def dtypes_to_try(params: Params, device: str) -> list[str]:
+    """Arithmetic to try, that of the parameters first. On a CPU, float16 is emulated: it takes twenty times as long."""
+    dtypes = ["float32", "bfloat16"] + (["float16"] if device != "cpu" else [])
+    return sorted(dtypes, key=lambda dtype: dtype != params.features.dtype)
+
+
+def recommend(measurements: Sequence[Measurement]) -> Measurement:
+    """The fastest whose features are those of float32 to fusion; the first one, where none is notably faster."""
+    close = [one for one in measurements if one.relative <= SAME]
+    best = max(close, key=lambda one: one.both, default=measurements[0])
+    keeps = measurements[0].relative <= SAME and best.both < NOTABLE_GAIN * measurements[0].both
+    return measurements[0] if keeps else best
+
+
+def changes(best: Measurement, params: Params) -> dict[str, Any]:
+    """Keys of params.yaml whose values differ from an arrangement's."""
+    wanted: dict[str, tuple[Any, Any]] = {
+        "features.threads": (params.features.threads, best.threads),
+        "features.dtype": (params.features.dtype, best.dtype),
+    }
+    if params.execution.executor != "ray":  # whose workers are not only here
+        wanted["execution.workers"] = (_workers(params), best.workers)
+        executor = "processes" if best.workers > 1 else params.execution.executor
+        wanted["execution.executor"] = (params.execution.executor, executor)
+    return {key: value for key, (present, value) in wanted.items() if present != value}
+
+
+def _workers(params: Params) -> int:
+    return 1 if params.execution.executor == "serial" else params.execution.workers
+
+
+def _measure_together(task: "SpeedTask", workers: int) -> list[dict[str, dict[str, "StreamSpeed"]]]:
+    """Speeds of every worker, by arithmetic and stream."""
+    from avfusion.doctor.speed import measure_speed
+
+    with Manager() as manager:
+        together = replace(task, start=manager.Barrier(workers))
+        outcomes = run_tasks(
+            measure_speed,
+            [(f"worker {number + 1}", together) for number in range(workers)],
+            executor="processes",
+            workers=workers,
+            label=f"speed of {workers} workers with {task.threads} threads",
+        )
+    return [outcome.value for outcome in outcomes if outcome.value is not None]
+
+
+def _measurement(workers: int, threads: int, dtype: str, speeds: Sequence[Mapping[str, "StreamSpeed"]]) -> Measurement:
+    visual, audio = (sum(one[stream].clips_per_s for one in speeds) for stream in ("visual", "audio"))
+    every = [speed for one in speeds for speed in one.values()]
+    return Measurement(
+        workers=workers,
+        threads=threads,
+        dtype=dtype,
+        visual=round(visual, 2),
+        audio=round(audio, 2),
+        both=round(1 / (1 / visual + 1 / audio), 2),
+        ratio=1.0,
+        difference=max(speed.difference for speed in every),
+        relative=max(speed.relative for speed in every),
+    )
+
+
+def _hours(clips: int | None, measurement: Measurement | None) -> float | None:
+    return round(clips / measurement.both / 3600, 2) if clips and measurement else None
+
+
+def _are_configured(folder: Path, params: Params) -> bool:
+    """Whether trained backbones are there, of the names and sizes of the parameters."""
+    from avfusion.backbones.weights import read_backbone_record
+
+    for stream in ("visual", "audio"):
+        wanted = getattr(params.backbones, stream)
+        try:
+            found = read_backbone_record(folder, stream).identity
+        except AVFusionError:
+            return False
+        if (found.name, found.width, found.input_size) != (wanted.name, wanted.width, wanted.input_size):
+            return False
+    return True

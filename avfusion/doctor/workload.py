@@ -1,0 +1,138 @@
+"""How much there is to do: frames, seconds, clips, by what is known of the corpus without opening a video."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from avfusion.config import Geometry, Render
+from avfusion.corpora.table import Track
+
+ASSUMED_FPS = 30.0  # of a video that has not been looked at
+ASSUMED_BYTES_PER_S = 200_000  # of one of which there are neither labels nor crops
+CROP_BYTES = 6000  # of a 112x112 JPEG, where no crops are delivered
+DEMO_FPS, DEMO_FACE_SHARE = 25.0, 0.95  # of the demo before it is rendered
+
+
+@dataclass(frozen=True)
+class Length:
+    """A video's frames and seconds, whether it has sound, and whether all that is known or assumed."""
+
+    frames: int
+    seconds: float
+    has_sound: bool
+    known: bool
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sums over the tracks that can be used; of what tracks share with others of their video, over videos.
+
+    Attributes:
+        tracks: Tracks with a video.
+        videos: Their videos.
+        assumed_videos: Videos whose length is not known yet, and assumed.
+        seconds: Of all videos.
+        sound_s: Of those with an audio stream.
+        frames: Video frames of the tracks, by split.
+        ticks: Of the clock of `geometry.fps`, by split.
+        label_rows: Of all annotation files.
+        crops: Crops that come with the corpus.
+        crop_bytes: Of those.
+        detected: Frames of tracks that come without crops.
+        unrendered: The demo corpus is still to be rendered.
+    """
+
+    tracks: int
+    videos: int
+    assumed_videos: int
+    seconds: float
+    sound_s: float
+    frames: dict[str, int]
+    ticks: dict[str, int]
+    label_rows: int
+    crops: int
+    crop_bytes: int
+    detected: int
+    unrendered: bool = False
+
+    @property
+    def all_frames(self) -> int:
+        """Video frames of all tracks."""
+        return sum(self.frames.values())
+
+    def clips(self, stride: int, *splits: str) -> int:
+        """Clips of the splits (default: of all), whose ends are `stride` ticks apart."""
+        return sum(ticks // stride for split, ticks in self.ticks.items() if not splits or split in splits)
+
+
+def workload(tracks: Iterable[Track], known: Collection[str], sizes: Mapping[str, int], geometry: Geometry) -> Workload:
+    """Add up a corpus.
+
+    Args:
+        tracks: Their rows; of those whose video has not been looked at, `frames` is 0.
+        known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
+        sizes: Bytes of the sources, crop folders with a `/` at their end.
+        geometry: Its `fps` is the clock by which clips are counted.
+    """
+    usable = [track for track in tracks if track.video_path and (track.frames or track.track not in known)]
+    lengths = _lengths(usable, sizes)
+    frames: dict[str, int] = {}
+    ticks: dict[str, int] = {}
+    for track in usable:
+        length = lengths[track.video]
+        frames[track.split] = frames.get(track.split, 0) + length.frames
+        count = length.frames if geometry.fps is None else round(length.seconds * geometry.fps)
+        ticks[track.split] = ticks.get(track.split, 0) + count
+    return Workload(
+        tracks=len(usable),
+        videos=len(lengths),
+        assumed_videos=sum(not length.known for length in lengths.values()),
+        seconds=sum(length.seconds for length in lengths.values()),
+        sound_s=sum(length.seconds for length in lengths.values() if length.has_sound),
+        frames=frames,
+        ticks=ticks,
+        label_rows=sum(track.label_rows for track in usable),
+        crops=sum(track.crops for track in usable),
+        crop_bytes=sum(sizes.get(f"{path}/", 0) for track in usable for path in track.crops_paths),
+        detected=sum(lengths[track.video].frames for track in usable if not track.crops_paths),
+    )
+
+
+def rendered_workload(render: Render, geometry: Geometry) -> Workload:
+    """Of the demo corpus before it is rendered."""
+    counts = {"train": render.train, "val": render.val, "test": render.test}
+    seconds = (render.min_seconds + render.max_seconds) / 2
+    frames = {split: round(count * seconds * DEMO_FPS) for split, count in counts.items()}
+    fps = geometry.fps or DEMO_FPS
+    tracks = sum(counts.values())
+    crops = round(sum(frames.values()) * DEMO_FACE_SHARE)
+    return Workload(
+        tracks=tracks,
+        videos=tracks,
+        assumed_videos=tracks,
+        seconds=tracks * seconds,
+        sound_s=tracks * seconds,
+        frames=frames,
+        ticks={split: round(count * seconds * fps) for split, count in counts.items()},
+        label_rows=frames["train"] + frames["val"],
+        crops=crops,
+        crop_bytes=crops * CROP_BYTES // 3,  # smooth drawings
+        detected=0,
+        unrendered=True,
+    )
+
+
+def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int]) -> dict[str, Length]:
+    """By video. A length that is not known is that of the longest annotation or crop folder, else by bytes."""
+    groups: dict[str, list[Track]] = {}
+    for track in tracks:
+        groups.setdefault(track.video, []).append(track)
+    lengths = {}
+    for video, group in groups.items():
+        if seen := next((track for track in group if track.frames), None):
+            lengths[video] = Length(seen.frames, seen.duration_s, seen.has_audio, True)
+            continue
+        frames = max(max(track.label_rows, track.crops) for track in group)
+        if not frames:
+            frames = round(sizes.get(group[0].video_path, 0) / ASSUMED_BYTES_PER_S * ASSUMED_FPS)
+        lengths[video] = Length(frames, frames / ASSUMED_FPS, True, False)
+    return lengths

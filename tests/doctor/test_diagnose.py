@@ -1,0 +1,289 @@
+"""The doctor's findings: each state of a project is seen, said once, and says what to do."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from avfusion.config import Execution, load_params
+from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.table import Track, read_tracks, write_tracks
+from avfusion.data.tracks import build_tracks, shared_digest
+from avfusion.doctor import diagnose
+from avfusion.doctor.environment import check_packages
+from avfusion.doctor.report import Item, Report
+from avfusion.presets import write_preset
+
+
+def found(report):
+    return {item.name: item for item in report.items}
+
+
+def left_out(report):
+    return [item.text for item in report.items if item.name == "left out"]
+
+
+def build_table(project: Path) -> list[Track]:
+    """What the stage `corpus` does."""
+    params = load_params(project / "params.yaml").corpus
+    sources = project / "data" / "sources.txt"
+    tracks = build_tracks(
+        corpus_root(project, params),
+        params,
+        sources,
+        execution=Execution(executor="serial", workers=1),
+        on_error="skip",
+        cache=project / ".avfusion" / "corpus" / "probes.json",
+    )
+    write_tracks(project / "data" / "corpus" / "tracks.parquet", tracks, shared_digest(tracks, sources))
+    return tracks
+
+
+def test_corpus_found_missing_and_left_out(corpus_project):
+    report = diagnose(corpus_project)
+    items = found(report)
+    assert items["params.yaml"].status == "ok"
+    assert items["packages"].text.startswith("Python 3.")
+    assert "torch 2." in items["packages"].text
+    assert items["train"].status == "warn"
+    assert items["train"].text == "2 tracks of 2 videos; 1 without their video"
+    assert (items["val"].status, items["val"].text) == ("warn", "0 tracks of 0 videos")
+    assert items["test"].status == "ok"
+    assert items["test"].text == "1 tracks of 1 videos; 1 without crops (faces will be detected)"
+    assert left_out(report) == ["annotations/AU_Set: 1 annotation files ignored (not valence-arousal)"]
+    assert items["scan"].status == "ok"
+    assert items["table of tracks"].text == "not made yet: run `dvc repro`"
+    train = report.splits["train"]
+    assert (train.tracks, train.videos, train.no_video, train.no_crops, train.warned) == (2, 2, 1, 0, 1)
+    assert report.tracks["gone"][0].startswith("no video 'gone'")
+    assert report.tracks["b"] == ("no crops: faces are detected in the video",)
+    assert not report.missing
+    assert report.exit_code == 0
+    assert items["size"].text.startswith("about 3 GB to download, 6 GB on disk")
+    gravest_first = [("missing", "warn", "ok").index(item.status) for item in report.items]
+    assert gravest_first == sorted(gravest_first)
+
+
+def test_no_image_and_no_video_is_opened(corpus_project, rescan):
+    """Pipes in place of crops: whoever opened one would wait for ever. And the videos hold no video."""
+    crops = corpus_project.parent / "data" / "cropped_aligned" / "a"
+    (crops / "00001.jpg").unlink()
+    for number in (1, 2, 3):
+        os.mkfifo(crops / f"{number:05d}.jpg")
+    rescan(corpus_project)
+    report = diagnose(corpus_project)
+    assert found(report)["scan"].status == "ok"
+    assert sorted(report.tracks) == ["b", "gone"]
+    assert report.splits["train"].unreadable == 0
+
+
+def test_sources_that_changed_since_the_scan(corpus_project, rescan):
+    data = corpus_project.parent / "data"
+    (data / "videos" / "a.mp4").write_bytes(b"other")
+    (data / "cropped_aligned" / "b").mkdir()
+    item = found(diagnose(corpus_project))["scan"]
+    assert item.status == "warn"
+    assert item.text == (
+        "1 added, 0 removed, 1 changed since the last scan, run `avfusion scan`, then `dvc repro`: "
+        "cropped_aligned/b/, videos/a.mp4"
+    )
+    rescan(corpus_project)
+    assert found(diagnose(corpus_project))["scan"].status == "ok"
+    (corpus_project / "data" / "sources.txt").unlink()
+    item = found(diagnose(corpus_project))["scan"]
+    assert item.status == "missing"
+    assert "run `avfusion scan`" in item.text
+
+
+def test_bad_params_hide_nothing_of_the_corpus(corpus_project):
+    params = corpus_project / "params.yaml"
+    params.write_text(params.read_text().replace("stride: 1 ", "stride: 3 "))
+    report = diagnose(corpus_project)
+    assert report.exit_code == 2
+    assert "features.stride is 3" in found(report)["params.yaml"].text
+    assert report.cost is None
+    assert found(report)["train"].text.startswith("2 tracks")
+    params.write_text("a: [")
+    assert [item.name for item in diagnose(corpus_project).items if item.status == "missing"] == ["params.yaml"]
+
+
+def test_a_missing_corpus_is_a_finding(corpus_project):
+    params = corpus_project / "params.yaml"
+    lines = params.read_text().splitlines()
+    params.write_text("\n".join("  root: /not/here" if "  root: " in line else line for line in lines))
+    report = diagnose(corpus_project)
+    item = found(report)["affwild2"]
+    assert (item.status, report.exit_code, report.cost) == ("missing", 2, None)
+    assert "/not/here is missing" in item.text
+
+
+def test_a_demo_that_is_not_rendered_is_no_fault_and_its_cost_is_known(corpus_project):
+    write_preset(corpus_project, "demo", force=True)
+    for folder in ("", "data/raw/demo", "data/raw/demo/.partial/x", "data/raw/demo/videos"):
+        (corpus_project / folder).mkdir(parents=True, exist_ok=True)
+        report = diagnose(corpus_project)
+        assert found(report)["demo"].text == "data/raw/demo is not rendered yet: run `make demo`"
+        assert report.exit_code == 0
+    assert report.cost.stages[0].stage == "render"
+    assert (report.cost.tracks, report.cost.frames) == (88, 60_500)
+    assert 200 < sum(stage.cpu_s for stage in report.cost.stages) < 1800
+
+
+def test_weights_that_are_not_there(corpus_project):
+    params = corpus_project / "params.yaml"
+    params.write_text(params.read_text().replace("weights: kinetics400 ", "weights: mine/v.safetensors "))
+    report = diagnose(corpus_project)
+    item = found(report)["backbones.visual.weights"]
+    assert (item.status, item.text, report.exit_code) == ("missing", "mine/v.safetensors does not exist", 2)
+    (corpus_project / "mine").mkdir()
+    (corpus_project / "mine" / "v.safetensors").touch()
+    assert "backbones.visual.weights" not in found(diagnose(corpus_project))
+
+
+def test_packages_that_are_missing_or_of_another_version_are_our_failure():
+    requirements = ["numpy>=2", "no-such-package>=1", "pyyaml<1", "also-none>=1; extra == 'dev'"]
+    versions, items = check_packages(requirements)
+    assert versions.keys() == {"numpy", "pyyaml"}
+    assert {item.name: item.status for item in items} == {"no-such-package": "missing", "pyyaml": "missing"}
+    texts = {item.name: item.text for item in items}
+    assert texts["no-such-package"] == "not installed: run `make setup`"
+    assert texts["pyyaml"] == f"{versions['pyyaml']} is installed, <1 is needed: run `make setup`"
+    bad_data = Item("corpus", "affwild2", "missing", "…")
+    assert Report((*items, bad_data)).exit_code == 1
+    assert Report((bad_data,)).exit_code == 2
+    assert Report(()).exit_code == 0
+
+
+def test_annotations_that_the_labels_stage_will_refuse_are_all_named(corpus_project, rescan):
+    folder = corpus_project.parent / "data/annotations/VA_Set/Train_Set"
+    (folder / "a.txt").write_text("valence,arousal\n0,0\n2,0\n")
+    (folder / "b2.txt").write_text("Neutral,Anger\n0,0\n")
+    rescan(corpus_project)
+    report = diagnose(corpus_project)
+    item = found(report)["labels"]
+    assert (item.status, report.exit_code) == ("missing", 2)
+    assert "2 of 3 annotation files" in item.text
+    assert "Train_Set/a.txt, line 3: '2,0': out of [-1, 1]" in item.text
+    assert "Train_Set/b2.txt, line 1: 'Neutral,Anger'" in item.text
+
+
+@pytest.mark.parametrize("place", ["videos/a.mp4", "annotations/VA_Set/Train_Set/a.txt"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_files_that_cannot_be_read_are_named(corpus_project, place, kind):
+    path = corpus_project.parent / "data" / place
+    path.unlink()
+    if kind == "link":
+        path.symlink_to("/nowhere")
+    else:
+        os.mkfifo(path)
+    report = diagnose(corpus_project)
+    assert found(report)["affwild2"].text == (
+        f"1 files of the corpus cannot be read: {place} (no regular file, or a link to nowhere): mend or remove them"
+    )
+    assert report.exit_code == 2
+
+
+def test_contradictions_of_the_corpus_are_findings(corpus_project):
+    annotations = corpus_project.parent / "data" / "annotations"
+    (annotations / "VA_Set" / "Validation_Set").mkdir()
+    shutil.copy(annotations / "VA_Set/Train_Set/a.txt", annotations / "VA_Set/Validation_Set/a.txt")
+    text = found(diagnose(corpus_project))["affwild2"].text
+    assert "tracks in two splits: a (annotations/VA_Set/Train_Set/a.txt and annotations/VA_Set/Valid" in text
+    shutil.copytree(annotations / "VA_Set" / "Train_Set", annotations / "VA_Estimation_Challenge" / "Train_Set")
+    text = found(diagnose(corpus_project))["affwild2"].text
+    assert "several valence-arousal sets: annotations/VA_Estimation_Challenge, annotations/VA_Set: name one" in text
+
+
+@pytest.fixture
+def tabled_project(corpus_project, rescan, face_video):
+    """With real videos, and the table of tracks made: a (65 frames) and its double, b (65), bad, gone."""
+    data = corpus_project.parent / "data"
+    for name in ("videos/a.mp4", "videos/more/a.mp4", "videos/b.mp4"):
+        (data / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(face_video, data / name)
+    (data / "videos" / "bad.mp4").write_text("not a video")
+    (data / "annotations/VA_Set/Train_Set/bad.txt").write_text("valence,arousal\n0,0\n")
+    (data / "cropped_aligned/a/junk.txt").touch()
+    rescan(corpus_project)
+    build_table(corpus_project)
+    return corpus_project
+
+
+def test_with_the_table_of_tracks_its_warnings_are_reported_and_no_others(tabled_project):
+    table = read_tracks(tabled_project / "data/corpus/tracks.parquet", unusable=True)
+    report = diagnose(tabled_project)
+    assert report.tracks == {track.track: track.warnings for track in table if track.warnings}
+    assert report.tracks["a"] == (
+        "2 videos have this name (videos/a.mp4, videos/more/a.mp4): the first is used",
+        "1 label rows for 65 video frames: the last 64 frames have no label",
+        "64 of 65 video frames have no crop",
+        "1 files among the crops are no numbered images, e.g. junk.txt",
+    )
+    assert report.tracks["bad"][-1].startswith("unreadable video: videos/bad.mp4: cannot be read as media")
+    item = found(report)["table of tracks"]
+    assert (item.status, item.text) == ("ok", "4 tracks, of the present sources")
+    train = report.splits["train"]
+    assert (train.no_video, train.unreadable, train.rows_disagree, train.frames) == (1, 1, 1, 65)
+    assert found(report)["train"].text == (
+        "3 tracks of 3 videos; 1 without their video; 1 unreadable; 1 without crops (faces will be detected); "
+        "1 with more or fewer label rows than frames"
+    )
+    assert (report.cost.frames, report.cost.assumed_videos) == (130, 0)
+    assert report.cost.hours == round(2 * 2.6 / 3600, 2)
+
+
+def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_project, rescan):
+    data = tabled_project.parent / "data"
+    before = diagnose(tabled_project).tracks
+    (data / "annotations/VA_Set/Train_Set/a.txt").write_text("valence,arousal\n" + "0,0\n" * 65)
+    (data / "videos/more/a.mp4").unlink()
+    rescan(tabled_project)
+    report = diagnose(tabled_project)
+    item = found(report)["table of tracks"]
+    assert (item.status, item.text) == (
+        "warn",
+        "made from other sources than are there now: `dvc repro` makes it anew",
+    )
+    assert report.tracks["a"] == before["a"][2:], "the double and the rows are mended, and the video is known still"
+    assert [report.tracks[name] for name in ("b", "bad", "gone")] == [before[name] for name in ("b", "bad", "gone")]
+    assert report.cost.assumed_videos == 0
+    shutil.copyfile(data / "videos/a.mp4", data / "videos/gone.mp4")
+    rescan(tabled_project)
+    report = diagnose(tabled_project)
+    assert report.cost.assumed_videos == 0, "the same video has been looked at under another name"
+    assert report.tracks["gone"] == (
+        "no crops: faces are detected in the video",
+        "1 label rows for 65 video frames: the last 64 frames have no label",
+    ), "not what the table still says"
+
+
+def test_a_list_that_changed_makes_the_table_old(tabled_project, rescan):
+    test_list = tabled_project.parent / "data/annotations/VA_Set/Valence_Arousal_test_set_release.txt"
+    test_list.write_text("b\n\n")
+    assert found(diagnose(tabled_project))["table of tracks"].status == "warn", "also before the scan"
+    rescan(tabled_project)
+    assert found(diagnose(tabled_project))["table of tracks"].status == "warn"
+    build_table(tabled_project)
+    assert found(diagnose(tabled_project))["table of tracks"].status == "ok"
+
+
+def test_json_has_all_keys_in_every_state(corpus_project):
+    report = diagnose(corpus_project)
+    values = json.loads(report.to_json())
+    keys = {"cost", "environment", "exit_code", "items", "splits", "tracks", "tuning"}
+    assert values.keys() == keys
+    assert [item["text"] for item in values["items"]] == [item.text for item in report.items]
+    assert values["environment"].keys() == {"cores", "free_disk_gb", "gpus", "memory_gb", "versions"}
+    assert {"python", "torch", "dvc"} <= values["environment"]["versions"].keys()
+    assert values["splits"].keys() == {"train", "val", "test"}
+    assert values["cost"]["stages"][0].keys() == {
+        "stage", "work", "cpu_s", "wall_s", "gigabytes", "basis", "last_run_s",
+    }  # fmt: skip
+    assert values["tracks"]["gone"] == list(report.tracks["gone"])
+    assert (values["exit_code"], values["tuning"]) == (0, None)
+    (corpus_project / "params.yaml").unlink()
+    values = json.loads(diagnose(corpus_project).to_json())
+    assert values.keys() == keys
+    assert (values["exit_code"], values["cost"], values["tracks"]) == (2, None, {})
