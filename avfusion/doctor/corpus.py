@@ -50,7 +50,7 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
     scan = _scan_state(root, layout, sources)
     own, labels = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
-    items = [*_split_items(state), labels, scan, table]
+    items = [*_split_items(state), *_no_files(folder, layout), labels, scan, table]
     items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
     return state, items
 
@@ -90,6 +90,14 @@ def _split_items(state: CorpusState) -> list[Item]:
         bad = facts.no_video or facts.unreadable or not facts.tracks
         items.append(Item("corpus", split or "no split", "warn" if bad else "ok", text))
     return items
+
+
+def _no_files(folder: Path, layout: CorpusLayout) -> list[Item]:
+    """Names of videos behind which there is no file: the stage `corpus` will refuse them."""
+    paths = sorted({track.video_path for track in layout.tracks} - {""})
+    odd = [path for path in paths if not (folder / path).is_file()]
+    text = f"{len(odd)} are no regular files, or links to nowhere: {', '.join(odd)}"
+    return [Item("corpus", "videos", "warn", text)] if odd else []
 
 
 def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabels], Item]:

@@ -1,10 +1,10 @@
 """One worker's part of a tuning: features of random clips, by the code of the stage `features`, timed."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from avfusion.backbones.weights import load_backbone
 from avfusion.config import Params
 from avfusion.data.feature_spec import BackboneIdentity, FeatureSpec, VisualTransform
 from avfusion.data.frames import CROP_SIZE, encode_crop
+from avfusion.errors import AVFusionError
 
 ROUNDS = 3  # of each measurement, at least
 READY_S = 300.0  # within which all workers have to be ready
@@ -33,7 +34,7 @@ class SpeedTask:
         dtypes: Arithmetic, in the order of measuring.
         device: Where the backbones run.
         seconds: That the rounds of a measurement take together, at least.
-        start: A barrier that all workers pass before each measurement; None: this one is alone.
+        start: Where all workers wait for each other before each measurement; None: this one is alone.
     """
 
     params: Params
@@ -42,7 +43,37 @@ class SpeedTask:
     dtypes: tuple[str, ...]
     device: str
     seconds: float
-    start: Any = None
+    start: "Start | None" = None
+
+
+@dataclass(frozen=True)
+class Start:
+    """Lets workers begin at the same moment: each leaves a file in a folder, and goes when all have.
+
+    Attributes:
+        folder: Empty at the beginning.
+        workers: How many there are.
+    """
+
+    folder: Path
+    workers: int
+
+    def wait(self, name: str, within_s: float) -> None:
+        """Wait for the others before measurement `name`.
+
+        Raises:
+            AVFusionError: another worker failed, or is not ready in time.
+        """
+        (self.folder / f"{name}.{os.getpid()}").touch()
+        until = time.monotonic() + within_s
+        while len(list(self.folder.glob(f"{name}.*"))) < self.workers:
+            if (self.folder / "failed").exists() or time.monotonic() > until:
+                raise AVFusionError("another worker failed, or was not ready in time")
+            time.sleep(0.002)
+
+    def abort(self) -> None:
+        """Tell the others not to wait for this worker."""
+        (self.folder / "failed").touch()
 
 
 @dataclass(frozen=True)
@@ -76,7 +107,7 @@ def _stream_speed(task: SpeedTask, networks: dict[str, Backbone], dtype: str, st
     work = extraction(task, networks, dtype, stream, clips)
     work()  # takes its memory
     if task.start is not None:
-        task.start.wait(READY_S)
+        task.start.wait(f"{dtype}-{stream}", READY_S)
     seconds = _best_seconds(work, rounds=ROUNDS, at_least_s=task.seconds)
     difference = np.abs(features - expected)
     relative = float(np.sqrt((difference**2).mean())) / (float(expected.std()) or 1.0)

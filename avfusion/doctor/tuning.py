@@ -7,8 +7,8 @@ person chooses them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import Manager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from avfusion.config import Params
@@ -160,10 +160,10 @@ def _workers(params: Params) -> int:
 
 def _measure_together(task: "SpeedTask", workers: int) -> list[dict[str, dict[str, "StreamSpeed"]]]:
     """Speeds of every worker, by arithmetic and stream."""
-    from avfusion.doctor.speed import measure_speed
+    from avfusion.doctor.speed import Start, measure_speed
 
-    with Manager() as manager:
-        together = replace(task, start=manager.Barrier(workers))
+    with TemporaryDirectory() as folder:
+        together = replace(task, start=Start(Path(folder), workers))
         outcomes = run_tasks(
             measure_speed,
             [(f"worker {number + 1}", together) for number in range(workers)],

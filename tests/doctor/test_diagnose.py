@@ -169,20 +169,34 @@ def test_annotations_that_the_labels_stage_will_refuse_are_all_named(corpus_proj
     assert "Train_Set/b2.txt, line 1: 'Neutral,Anger'" in item.text
 
 
-@pytest.mark.parametrize("place", ["videos/a.mp4", "annotations/VA_Set/Train_Set/a.txt"])
-@pytest.mark.parametrize("kind", ["link", "pipe"])
-def test_files_that_cannot_be_read_are_named(corpus_project, place, kind):
-    path = corpus_project.parent / "data" / place
+def replace_by(kind, path):
     path.unlink()
     if kind == "link":
         path.symlink_to("/nowhere")
     else:
         os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_labels_that_are_no_file_are_named(corpus_project, kind):
+    place = "annotations/VA_Set/Train_Set/a.txt"
+    replace_by(kind, corpus_project.parent / "data" / place)
     report = diagnose(corpus_project)
     assert found(report)["affwild2"].text == (
         f"1 files of the corpus cannot be read: {place} (no regular file, or a link to nowhere): mend or remove them"
     )
     assert report.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_video_that_is_no_file_is_named_and_costs_only_its_track(corpus_project, kind):
+    replace_by(kind, corpus_project.parent / "data" / "videos" / "a.mp4")
+    items = found(diagnose(corpus_project))
+    assert (items["videos"].status, items["videos"].text) == (
+        "warn",
+        "1 are no regular files, or links to nowhere: videos/a.mp4",
+    )
+    assert "train" in items
 
 
 def test_contradictions_of_the_corpus_are_findings(corpus_project):
