@@ -12,7 +12,7 @@ from functools import cache
 import pytest
 
 VIDEOS = 6
-SECONDS_PER_FILE = {"audio": 0.05, "frames": 1.0, "features": 1.0}
+SECONDS_PER_FILE = {"audio": 0.02, "frames": 0.5, "features": 0.1}
 FOLDERS = {"audio": ["data/audio"], "frames": ["data/frames", "reports/faces"], "features": ["data/features"]}
 
 
