@@ -1,11 +1,12 @@
 """Folders of face crops: one image per video frame, named by the frame's number, counted from 1."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+CROP_NAME = re.compile(r"(\d{1,9})\.(?:jpe?g|png)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -13,30 +14,30 @@ class CropListing:
     """The crops of one track.
 
     Attributes:
-        files: Video frame (from 1) to image file, in the order of frames.
+        files: Video frame (from 1) to image file, in the order of frames; plain strings, since there are millions.
         strays: Names that are no frame number, or no image.
         repeated: Images of a frame that has one already (the earlier folder wins).
     """
 
-    files: dict[int, Path] = field(default_factory=dict)
+    files: dict[int, str] = field(default_factory=dict)
     strays: tuple[str, ...] = ()
     repeated: int = 0
 
 
 def list_crops(folders: Iterable[Path]) -> CropListing:
     """List and merge crop folders without opening an image; hidden files are passed over."""
-    found: dict[int, Path] = {}
+    found: dict[int, str] = {}
     strays, repeated = [], 0
     for folder in folders:
         for name in sorted(os.listdir(folder)):
             if name.startswith("."):
                 continue
-            stem, suffix = os.path.splitext(name)
-            number = int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 10 else 0
-            if number < 1 or suffix.lower() not in IMAGE_SUFFIXES:
+            match = CROP_NAME.fullmatch(name)
+            number = int(match[1]) if match else 0
+            if number < 1:
                 strays.append(name)
             elif number in found:
                 repeated += 1
             else:
-                found[number] = folder / name
+                found[number] = f"{folder}{os.sep}{name}"
     return CropListing(dict(sorted(found.items())), tuple(strays), repeated)

@@ -40,8 +40,15 @@ DEFAULT_LIMITS = MediaLimits()
 
 
 @contextmanager
-def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
+def open_media(
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, plain_edits: bool = False
+) -> Iterator[InputContainer]:
     """Open a local media file for reading; it is closed when the block ends.
+
+    Args:
+        path: The file.
+        limits: What it may ask for.
+        plain_edits: An MP4's edit list only shifts the streams' clocks and cuts nothing.
 
     Raises:
         BadInputError: no such file, a folder, a device, a URL, empty, not one of the known containers (with what it
@@ -54,6 +61,8 @@ def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMIT
         "format_whitelist": CONTAINERS,
         "max_pixels": str(limits.pixels),  # decoders that learn the size only from the data keep to it too
     }
+    if plain_edits:
+        options["advanced_editlist"] = "0"
     try:
         # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
         with av.open(f"file:{file}", container_options=options, timeout=limits.read_timeout_s) as container:

@@ -2,17 +2,20 @@
 
 import os
 import time
+from array import array
 from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
+from avfusion.media.edit_lists import picture_delay_s
 from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, open_media, video_stream
-from avfusion.media.timestamps import presentation_order
+from avfusion.media.timestamps import JoinedClock, presentation_order
 
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2
@@ -29,7 +32,9 @@ class Timeline:
         end_s: When the last frame ends.
         fps: Mean frame rate.
         origin_s: Time of the first frame on the container's own clock.
-        stamps: Raw presentation stamp of each frame (the stream's ticks), where they identify frames, else None.
+        stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
+        clock_shifts_s: What joins the container's clock, reset once or more, into one: added before the first reset
+            (always 0), after it, and so on.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When it ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
@@ -43,7 +48,8 @@ class Timeline:
     end_s: float
     fps: float
     origin_s: float
-    stamps: list[int] | None
+    stamps: np.ndarray | None
+    clock_shifts_s: tuple[float, ...]
     audio_start_s: float | None
     audio_end_s: float | None
     audio_rate: int
@@ -63,9 +69,11 @@ class _Packets:
     pts: list[int | None]
     dts: list[int | None]
     last_duration: int
-    audio_start_s: float | None
-    audio_end_s: float | None
+    audio: "array[int]"  # stamps of the audio packets
+    last_audio_duration: int
     end_s: float  # of the longest stream, on the container's clock
+    cut: bool  # frames before the first one are not shown
+    first: tuple[int, int] | None  # byte position and stamp of a frame among the first
 
 
 def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Timeline:
@@ -84,7 +92,10 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
         nominal_s = 1 / float(rate or FALLBACK_FPS)
         shown = presentation_order(packets.pts, packets.dts, 1 / base, nominal_s / base)
         origin = float(shown.ticks[0]) * base
+        if packets.cut and packets.first and "mp4" in container.format.name:
+            origin += picture_delay_s(path, limits, *packets.first)
         times = (shown.ticks - shown.ticks[0]) * base
+        shifts = tuple(shift * base for shift in shown.shifts)
         tail = _check_whole(container, video, packets, origin + float(times[-1]), path)
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
@@ -93,15 +104,17 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
         # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
         guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
         # Without a decoder there is a stream, but nothing is known of it.
-        sounds = audio if packets.audio_start_s is not None and audio and audio.codec_context else None
+        sounds = audio if packets.audio and audio and audio.codec_context else None
+        heard = _audio_span(packets, audio, shifts) if audio and packets.audio else None
         return Timeline(
             times_s=times,
             end_s=end,
             fps=_mean_rate(times, end, rate),
             origin_s=origin,
             stamps=None if guessed else shown.stamps,
-            audio_start_s=packets.audio_start_s - origin if packets.audio_start_s is not None else None,
-            audio_end_s=packets.audio_end_s - origin if packets.audio_end_s is not None else None,
+            clock_shifts_s=shifts,
+            audio_start_s=heard[0] - origin if heard else None,
+            audio_end_s=heard[1] - origin if heard else None,
             audio_rate=sounds.codec_context.sample_rate if sounds else 0,
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
@@ -113,32 +126,50 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
 def _read_packets(
     container: InputContainer, video: VideoStream, audio_index: int, path: str | os.PathLike[str], limits: MediaLimits
 ) -> _Packets:
-    found = _Packets([], [], 0, None, None, 0.0)
+    found = _Packets([], [], 0, array("q"), 0, 0.0, False, None)
     deadline = time.monotonic() + limits.demux_deadline_s
     hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
     latest = -(1 << 62)
-    for packet in container.demux():
-        if packet.size == 0 or packet.is_discard:  # the demuxer's end marks; samples outside the edit list
+    ends = [latest] * len(container.streams)  # ticks at which each stream ends
+    for count, packet in enumerate(container.demux()):
+        if count % 1000 == 999 and time.monotonic() > deadline:
+            raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
+        if packet.size == 0:  # the demuxer's end marks
             continue
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.time_base is not None:
-            begin = float(stamp * packet.time_base)
-            finish = begin + float((packet.duration or 0) * packet.time_base)
-            found.end_s = max(found.end_s, finish)
-            if packet.stream_index == audio_index:
-                found.audio_start_s = begin if found.audio_start_s is None else min(found.audio_start_s, begin)
-                found.audio_end_s = finish if found.audio_end_s is None else max(found.audio_end_s, finish)
-        if packet.stream_index != video.index or (hidden_possible and not _vp8_shown(packet)):
+        if packet.is_discard:  # outside the edit list
+            found.cut |= packet.stream_index == video.index and not found.pts
             continue
-        found.pts.append(packet.pts)
-        found.dts.append(packet.dts)
+        index, pts, dts, duration = packet.stream_index, packet.pts, packet.dts, packet.duration or 0
+        stamp = pts if pts is not None else dts
+        if stamp is not None:
+            if stamp + duration > ends[index]:
+                ends[index] = stamp + duration
+            if index == audio_index:
+                found.audio.append(stamp)
+                found.last_audio_duration = duration
+        if index != video.index or (hidden_possible and not _vp8_shown(packet)):
+            continue
+        if not found.pts and pts is not None and packet.pos is not None:
+            found.first = packet.pos, pts
+        found.pts.append(pts)
+        found.dts.append(dts)
         if stamp is not None and stamp >= latest:
-            latest, found.last_duration = stamp, packet.duration or 0
+            latest, found.last_duration = stamp, duration
         if len(found.pts) > limits.frames:
             raise BadInputError(f"{path} has more than {limits.frames} frames: cut it")
-        if len(found.pts) % 1000 == 0 and time.monotonic() > deadline:
-            raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
+    for ticks, stream in zip(ends, container.streams, strict=False):
+        found.end_s = max(found.end_s, ticks * float(stream.time_base or 0))
     return found
+
+
+def _audio_span(packets: _Packets, audio: AudioStream, shifts: tuple[float, ...]) -> tuple[float, float]:
+    """When the audio stream starts and ends, on the clock that the video's resets were joined to."""
+    base = float(audio.time_base or Fraction(1, 90000))
+    times = np.frombuffer(packets.audio, np.int64) * base
+    if len(shifts) > 1:
+        clock = JoinedClock(shifts)
+        times = np.array([clock.joined(moment) for moment in times.tolist()])
+    return float(times.min()), float(times.max()) + packets.last_audio_duration * base
 
 
 def _vp8_shown(packet: av.Packet) -> bool:
@@ -150,7 +181,9 @@ def _check_whole(
     container: InputContainer, video: VideoStream, packets: _Packets, last_s: float, path: str | os.PathLike[str]
 ) -> tuple[str, ...]:
     """Compare what the header promises with what the packets hold; a small lack is a warning."""
-    promised, held = (container.duration or 0) / av.time_base, packets.end_s
+    # The clock of a transport stream that wraps around starts below zero.
+    start = min(0.0, (container.start_time or 0) / av.time_base)
+    promised, held = (container.duration or 0) / av.time_base, packets.end_s - start
     if "avi" in container.format.name and video.frames and video.average_rate:
         # FFmpeg guesses the duration of an AVI without index from its size; the header's frame count is the promise.
         promised, held = max(promised, float(video.frames / video.average_rate)), max(held, last_s)

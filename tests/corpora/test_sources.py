@@ -108,7 +108,8 @@ def test_merged_crops_are_the_union_and_the_first_folder_wins(tmp_path_factory, 
     listing = list_crops([root / "a", root / "b"])
     assert list(listing.files) == sorted(first | second)
     assert listing.repeated == len(first & second)
-    assert all(path.parent.name == ("a" if n in first else "b") for n, path in listing.files.items())
+    for number, path in listing.files.items():
+        assert path == str(root / ("a" if number in first else "b") / f"{number:05d}.jpg")
 
 
 def test_names_that_are_no_frame_number_are_strays(tmp_path):

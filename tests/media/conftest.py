@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-TICKS = 30_000  # per second: whole numbers at 24, 25 and 29.97 fps
+TICKS = 30_000  # per second: whole numbers at 15, 24, 25, 29.97 and 60 fps
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1", 16: "hexadecagonal"}  # by number of channels
 
 
 def flash_frames(count: int, lit: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -44,7 +45,7 @@ def write_media(
             video.set_display_rotation(rotation)
         audio = None
         if sound is not None:
-            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
+            layout = LAYOUTS[len(sound)]
             audio = container.add_stream(sound_codec, rate=rate, layout=layout)
         for rgb, time_s in zip(frames, times_s, strict=True):
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
@@ -56,10 +57,8 @@ def write_media(
             for start, part in ((0, sound[:, :cut]), (cut, sound[:, cut:])):
                 if not part.shape[1]:
                     continue
-                samples, form = np.ascontiguousarray(part, np.float32), "fltp"
-                if sound_codec == "pcm_s16le":
-                    samples, form = np.ascontiguousarray((part.T * 32767).astype(np.int16).reshape(1, -1)), "s16"
-                piece = av.AudioFrame.from_ndarray(samples, form, layout)
+                samples = np.ascontiguousarray(part.T, np.float32).reshape(1, -1)  # the encoder takes them as it needs
+                piece = av.AudioFrame.from_ndarray(samples, "flt", layout)
                 piece.sample_rate, piece.time_base = rate, Fraction(1, rate)
                 piece.pts = round((sound_at_s + (hole_s[1] if hole_s and start else 0.0)) * rate) + start
                 container.mux(audio.encode(piece))

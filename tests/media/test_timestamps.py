@@ -13,7 +13,7 @@ def _order(pts, dts=None):
 def test_frames_out_of_decoding_order_are_sorted():
     shown = _order([0, 160, 80, 40, 120], [-80, -40, 0, 40, 80])
     assert shown.ticks.tolist() == [0, 40, 80, 120, 160]
-    assert shown.stamps == [0, 40, 80, 120, 160]
+    assert shown.stamps.tolist() == [0, 40, 80, 120, 160]
     assert shown.warnings == ()
 
 
