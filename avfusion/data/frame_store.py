@@ -130,7 +130,7 @@ def _source(track: Track) -> str:
 
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
-    timeline = read_timeline(task.video)
+    timeline = read_timeline(task.video, sound=False)
     warnings = list(timeline.warnings)
     if task.crops:
         rows = source_crop_rows(

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from av.filter import Graph
-from av.stream import Discard
 
-from avfusion.media.opener import audio_stream, open_media
+from avfusion.media.opener import audio_stream, open_media, skip_other_streams
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.timestamps import JoinedClock
 from avfusion.media.wav import SAMPLE_RATE
@@ -156,9 +155,7 @@ def _frames(path: str | os.PathLike[str]) -> Iterator[av.AudioFrame]:
         stream = audio_stream(container)
         if stream is None or stream.codec_context is None:
             return
-        for other in container.streams:
-            if other.index != stream.index:
-                other.discard = Discard.all  # its packets need not even be read
+        skip_other_streams(container, stream)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()

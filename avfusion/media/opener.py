@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
@@ -93,6 +93,13 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     """The main audio stream, or None; its `codec_context` is None where there is no decoder for it."""
     best = container.streams.best("audio")
     return best if isinstance(best, AudioStream) else None
+
+
+def skip_other_streams(container: InputContainer, stream: Stream) -> None:
+    """Packets of other streams are not even read."""
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
 
 
 def check_media_file(path: str | os.PathLike[str]) -> Path:

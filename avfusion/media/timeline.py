@@ -14,7 +14,14 @@ from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
 from avfusion.media.edit_lists import picture_delay_s
-from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, open_media, video_stream
+from avfusion.media.opener import (
+    DEFAULT_LIMITS,
+    MediaLimits,
+    audio_stream,
+    open_media,
+    skip_other_streams,
+    video_stream,
+)
 from avfusion.media.timestamps import JoinedClock, presentation_order
 
 FALLBACK_FPS = 25.0
@@ -76,14 +83,24 @@ class _Packets:
     first: tuple[int, int] | None  # byte position and stamp of a frame among the first
 
 
-def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Timeline:
+def read_timeline(
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, sound: bool = True
+) -> Timeline:
     """Read the packets of a video and work out its clock.
+
+    Args:
+        path: A local file.
+        limits: What it may ask for.
+        sound: Whether to look at the audio stream, too. Without, it takes half the time, and the timeline may say that
+            there is none.
 
     Raises:
         BadInputError: as `open_media`; no video stream, no frames, truncated, or more frames than the limits allow.
     """
     with open_media(path, limits) as container:
-        video, audio = video_stream(container, path), audio_stream(container)
+        video, audio = video_stream(container, path), audio_stream(container) if sound else None
+        if not sound:
+            skip_other_streams(container, video)
         packets = _read_packets(container, video, audio.index if audio else -1, path, limits)
         if not packets.pts:
             raise BadInputError(f"{path} has a video stream but no frames (truncated or never finished?)")
@@ -96,7 +113,10 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
             origin += picture_delay_s(path, limits, *packets.first)
         times = (shown.ticks - shown.ticks[0]) * base
         shifts = tuple(shift * base for shift in shown.shifts)
-        tail = _check_whole(container, video, packets, origin + float(times[-1]), path)
+        promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
+        if not sound and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
+            return read_timeline(path, limits)
+        tail = _check_whole(promised, held, len(times), path)
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
         if end > limits.duration_s:
@@ -177,21 +197,26 @@ def _vp8_shown(packet: av.Packet) -> bool:
     return bool(bytes(packet)[0] & 0x10)
 
 
-def _check_whole(
-    container: InputContainer, video: VideoStream, packets: _Packets, last_s: float, path: str | os.PathLike[str]
-) -> tuple[str, ...]:
-    """Compare what the header promises with what the packets hold; a small lack is a warning."""
+def _promised_and_held_s(
+    container: InputContainer, video: VideoStream, packets: _Packets, last_s: float
+) -> tuple[float, float]:
+    """How long the file is by its header, and by its packets."""
     # The clock of a transport stream that wraps around starts below zero.
     start = min(0.0, (container.start_time or 0) / av.time_base)
     promised, held = (container.duration or 0) / av.time_base, packets.end_s - start
     if "avi" in container.format.name and video.frames and video.average_rate:
         # FFmpeg guesses the duration of an AVI without index from its size; the header's frame count is the promise.
         promised, held = max(promised, float(video.frames / video.average_rate)), max(held, last_s)
-    missing = promised - held
-    if missing > max(MISSING_TAIL_S, 0.02 * promised):
+    return promised, held
+
+
+def _check_whole(promised_s: float, held_s: float, frames: int, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """A file that holds less than its header promises is truncated; a small lack is a warning."""
+    missing = promised_s - held_s
+    if missing > max(MISSING_TAIL_S, 0.02 * promised_s):
         raise BadInputError(
-            f"{path} is truncated: its header promises {promised:.2f} s, it holds {max(held, 0.0):.2f} s "
-            f"({len(packets.pts)} frames): copy it again"
+            f"{path} is truncated: its header promises {promised_s:.2f} s, it holds {max(held_s, 0.0):.2f} s "
+            f"({frames} frames): copy it again"
         )
     return (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
 

@@ -73,17 +73,17 @@ def tone(seconds: float, rate: int = 44100, channels: int = 1, start_s: float = 
     return np.tile(wave, (channels, 1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def media() -> Callable[..., Path]:
     return write_media
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tone() -> Callable[..., np.ndarray]:
     return tone
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_flash() -> Callable[..., list[np.ndarray]]:
     return flash_frames
 
