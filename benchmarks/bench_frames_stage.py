@@ -2,8 +2,8 @@
 
 The bare operation lists the folder, reads file after file and writes their bytes into one file; the stage also reads
 the video's timeline from its packets, pairs crops with frames, makes sure that each crop will decode, and writes a
-table. 3,000 crops of 112x112, all in the page cache; both in turn, 25 rounds, the ratio of the minima of their processor
-time, which a busy machine changes least. It must be at most 1.5.
+table. 3,000 crops of 112x112, all in the page cache; both in turn, 25 rounds, the ratio of the minima of their
+processor time, which a busy machine changes least. It must be at most 1.5.
 """
 
 import os
