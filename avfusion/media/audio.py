@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.filter import Graph
 
+from avfusion.errors import BadInputError
 from avfusion.media.opener import audio_stream, open_media, skip_other_streams
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.timestamps import JoinedClock
@@ -14,6 +16,7 @@ from avfusion.media.wav import SAMPLE_RATE
 
 JUMP_S = 0.015  # stamps rounded to a millisecond jitter by less; a lost packet of a speech codec takes 20 ms
 BLOCK_SAMPLES = 1 << 16
+MOST_CHANNELS = 64  # that FFmpeg's filters take
 _FRAMES_PER_PULL = 32  # asking the filters costs as much as filtering a frame
 
 
@@ -43,7 +46,7 @@ def aligned_audio(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[
     has it, and the other loses its beginning. Channels are averaged. Silence is audio.
 
     Raises:
-        BadInputError: the file cannot be read as media.
+        BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
     """
     last = _last_sample(timeline)
     end = 0
@@ -135,32 +138,35 @@ def _pieces(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[tuple[
     """Pieces of mono audio, each with the number of its first sample, counted from the first video frame."""
     clock = JoinedClock(timeline.clock_shifts_s)
     run: _Run | None = None
-    for frame in _frames(path):
-        source, time_s = (frame.format.name, frame.layout.name, frame.sample_rate), frame.time
-        start_s = None if time_s is None else clock.joined(time_s) - timeline.origin_s
-        jumps = run is not None and start_s is not None and abs(start_s - run.read_s) > JUMP_S
-        if run is None or jumps or run.source != source:
-            if run is not None:
-                yield from run.pull(end=True)
-            begin_s = start_s if start_s is not None else (run.read_s if run else -timeline.origin_s)
-            run = _Run(source, frame.layout.nb_channels, begin_s)
-        if run.push(frame):
-            yield from run.pull()
-    if run is not None:
-        yield from run.pull(end=True)
-
-
-def _frames(path: str | os.PathLike[str]) -> Iterator[av.AudioFrame]:
     with open_media(path) as container:
-        stream = audio_stream(container)
-        if stream is None or stream.codec_context is None:
-            return
-        skip_other_streams(container, stream)
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
-                continue  # a hole: the next frame's stamp is ahead, and zeros fill it
-            for frame in frames:
-                if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
-                    yield frame
+        for frame in _frames(container):
+            source, time_s = (frame.format.name, frame.layout.name, frame.sample_rate), frame.time
+            start_s = None if time_s is None else clock.joined(time_s) - timeline.origin_s
+            jumps = run is not None and start_s is not None and abs(start_s - run.read_s) > JUMP_S
+            if run is None or jumps or run.source != source:
+                if run is not None:
+                    yield from run.pull(end=True)
+                begin_s = start_s if start_s is not None else (run.read_s if run else -timeline.origin_s)
+                channels = frame.layout.nb_channels
+                if channels > MOST_CHANNELS:
+                    raise BadInputError(f"{path} has {channels} channels of audio, allowed are {MOST_CHANNELS}: mix it")
+                run = _Run(source, channels, begin_s)
+            if run.push(frame):
+                yield from run.pull()
+        if run is not None:
+            yield from run.pull(end=True)
+
+
+def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
+    stream = audio_stream(container)
+    if stream is None or stream.codec_context is None:
+        return
+    skip_other_streams(container, stream)
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
+            continue  # a hole: the next frame's stamp is ahead, and zeros fill it
+        for frame in frames:
+            if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
+                yield frame

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from avfusion.errors import BadInputError
 from avfusion.media.audio import BLOCK_SAMPLES, aligned_audio, read_aligned_audio
 from avfusion.media.probe import probe
 from avfusion.media.timeline import read_timeline
@@ -32,7 +33,9 @@ def test_channels_are_averaged(tmp_path, media, make_tone, make_flash):
         assert np.abs(read_aligned_audio(path)).max() == pytest.approx(peak, abs=1e-3)
 
 
-@pytest.mark.parametrize(("channels", "codec"), [(6, "aac"), (8, "aac"), (8, "flac"), (16, "pcm_s16le")])
+@pytest.mark.parametrize(
+    ("channels", "codec"), [(6, "aac"), (8, "aac"), (8, "flac"), (9, "pcm_s16le"), (16, "pcm_s16le")]
+)
 def test_many_channels_are_averaged(tmp_path, media, make_tone, make_flash, channels, codec):
     gains = np.linspace(0.2, 1, channels)[:, None]
     sound = make_tone(2.0, 48000, channels) * gains
@@ -43,6 +46,14 @@ def test_many_channels_are_averaged(tmp_path, media, make_tone, make_flash, chan
     heard = np.arange(channels) != 3  # AAC filters 1 kHz out of the low-frequency channel
     expected = 0.5 * (gains[:, 0] * (heard | (codec != "aac"))).sum() / channels
     assert level == pytest.approx(expected, rel=5e-3)
+
+
+def test_too_many_channels_are_refused(tmp_path, media, make_tone, make_flash):
+    path = media(
+        tmp_path / "65.mkv", make_flash(50, 5), TIMES, sound=make_tone(1.0, 44100, 65), sound_codec="pcm_s16le"
+    )
+    with pytest.raises(BadInputError, match=r"65.mkv has 65 channels of audio, allowed are 64"):
+        read_aligned_audio(path)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 32000, 44100, 96000])
