@@ -1,5 +1,6 @@
 """The audio store: data/audio/<video>.wav, mono 44.1 kHz 16-bit PCM, sample 0 at the time of frame 1."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ from avfusion.errors import AVFusionError
 from avfusion.media.wav import SAMPLE_RATE, write_wav
 
 
-def write_audio(path: str | Path, samples: np.ndarray, fingerprint: str) -> None:
-    """Write (n,) samples in [-1, 1]; the fingerprint goes into the WAV's comment."""
-    write_wav(path, samples, comment=fingerprint)
+def write_audio(path: str | Path, samples: np.ndarray | Iterable[np.ndarray], fingerprint: str) -> None:
+    """Write (n,) samples in [-1, 1], or blocks of them as they come; the fingerprint goes into the WAV's comment."""
+    write_wav(path, [samples] if isinstance(samples, np.ndarray) else samples, comment=fingerprint)
 
 
 def read_audio(path: str | Path) -> np.ndarray:

@@ -133,7 +133,7 @@ def _source(track: Track) -> str:
 
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
-    timeline = read_timeline(task.video)
+    timeline = read_timeline(task.video, sound=False)
     warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:
         rows = source_crop_rows(

@@ -1,6 +1,8 @@
 """Face crops that come with a corpus: folders of images named by video frame, 00001.jpg and so on."""
 
 import os
+import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,10 +11,14 @@ import cv2
 import numpy as np
 
 from avfusion.corpora.crops import list_crops
-from avfusion.data.frames import CROP_SIZE, FrameRow, encode_crop
-from avfusion.errors import BadInputError
+from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop
+from avfusion.errors import AVFusionError, BadInputError
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others in the range are no frame headers
+_START_OF_SCAN = 0xDA
+_END_OF_IMAGE = b"\xff\xd9"
+_READ_BYTES = 1 << 16
+_MARKER = re.compile(rb"\xff[^\x00]")  # within entropy-coded data, ff is followed by 00
 
 
 def source_crop_rows(
@@ -41,31 +47,97 @@ def source_crop_rows(
             raise BadInputError(f"{folder} is missing: the folder of face crops is needed, or none in the table")
     crops = list_crops(folders).files
     counts: Counter[str] = Counter()
-    for index, time_s in enumerate(times_s):
+    ready = _ReadyCrops()
+    for index, time_s in enumerate(times_s.tolist()):
         jpeg = None
         if file := crops.get(index + 1):
-            jpeg, fault = _template_jpeg(_read_bytes(file), jpeg_quality)
-            if fault:
+            jpeg = _read_bytes(file)
+            if not ready.has(jpeg):
+                jpeg, fault = _made_ready(jpeg, jpeg_quality)
                 counts[fault] += 1
-        yield FrameRow(index + 1, float(time_s), jpeg, 0.0 if jpeg is None else 1.0)
+        yield FrameRow(index + 1, time_s, jpeg, 0.0 if jpeg is None else 1.0)
     if on_warning:
         for kind, count in sorted(counts.items()):
             on_warning(f"{count} {kind}")
 
 
+class _ReadyCrops:
+    """Tells which files can pass as they are: 112x112 RGB JPEGs that are sure to decode.
+
+    To decode each of them would cost several times what reading and writing it does. Only what stands outside the
+    entropy-coded data can make libjpeg give up; damage inside it gives a damaged picture. So whatever shares
+    everything up to that data with a file that did decode, and has no marker within it, decodes too. The crops of a
+    corpus mostly have that in common.
+    """
+
+    def __init__(self) -> None:
+        self._header = b""
+
+    def has(self, data: bytes) -> bool:
+        """Whether this is one."""
+        if self._header and data.startswith(self._header) and data.endswith(_END_OF_IMAGE):
+            marker = _MARKER.search(data, len(self._header))
+            if marker and marker.end() == len(data):
+                return True
+        scan = _scan_of_template(data)
+        if not scan or not _is_whole(data):
+            return False
+        try:
+            decode_crops([data])
+        except (AVFusionError, cv2.error):
+            return False
+        self._header = data[:scan]
+        return True
+
+
+def _is_whole(data: bytes) -> bool:
+    """The end mark is there; some writers pad it."""
+    return _END_OF_IMAGE in data[-64:]
+
+
+def _scan_of_template(data: bytes) -> int:
+    """Where the entropy-coded data of a JPEG begin whose header says 8 bits, 112x112, three components; else 0."""
+    if data[:2] != b"\xff\xd8":
+        return 0
+    at, right = 2, False
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker in _START_OF_FRAME:
+            precision, components = data[at + 4], data[at + 9]
+            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
+            right = (precision, height, width, components) == (8, CROP_SIZE, CROP_SIZE, 3)
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+        if marker == _START_OF_SCAN:
+            return at if right else 0
+    return 0
+
+
 def _read_bytes(file: str) -> bytes:
-    """Its content; nothing of what is no regular file, since a pipe would block and a device never end."""
+    """The content, empty where it cannot be read or is no regular file. `open` asks the system more often."""
     try:
-        return Path(file).read_bytes() if os.path.isfile(file) else b""
+        handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
     except OSError:
         return b""
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may never end
+            return b""
+        data = part = os.read(handle, _READ_BYTES)
+        while len(part) == _READ_BYTES:
+            part = os.read(handle, _READ_BYTES)
+            data += part
+        return data
+    except OSError:
+        return b""
+    finally:
+        os.close(handle)
 
 
-def _template_jpeg(data: bytes, quality: int) -> tuple[bytes | None, str]:
-    """The crop as 112x112 RGB JPEG, or None; and what was remarkable about it, empty if nothing."""
-    if _is_template_jpeg(data) and _decoded(data, cv2.IMREAD_REDUCED_GRAYSCALE_8) is not None:
-        return data, ""
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-64:]:
+def _made_ready(data: bytes, quality: int) -> tuple[bytes | None, str]:
+    """The crop as 112x112 RGB JPEG, or None where it cannot be decoded; and what is remarkable about it."""
+    if data[:2] == b"\xff\xd8" and not _is_whole(data):
         return None, "crops are truncated: no face"
     # IMREAD_UNCHANGED keeps 16 bits and leaves the orientation alone, as the pass-through does.
     image = _decoded(data, cv2.IMREAD_UNCHANGED)
@@ -97,21 +169,3 @@ def _eight_bit_rgb(image: np.ndarray) -> np.ndarray:
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         image = cv2.resize(image, (CROP_SIZE, CROP_SIZE), interpolation=how)
     return image
-
-
-def _is_template_jpeg(data: bytes) -> bool:
-    """Its header says 8 bits, 112x112, three components, and its end mark is there."""
-    if data[:2] != b"\xff\xd8" or b"\xff\xd9" not in data[-64:]:
-        return False
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker in _START_OF_FRAME:
-            precision, components = data[at + 4], data[at + 9]
-            height, width = int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9])
-            return (precision, height, width, components) == (8, CROP_SIZE, CROP_SIZE, 3)
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return False

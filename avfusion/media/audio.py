@@ -2,26 +2,26 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from fractions import Fraction
 
 import av
 import numpy as np
-from av.audio.resampler import AudioResampler
+from av.container import InputContainer
+from av.filter import Graph
 
-from avfusion.media.opener import audio_stream, demux, open_media
+from avfusion.errors import BadInputError
+from avfusion.media.opener import audio_stream, demux, open_media, skip_other_streams
 from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timestamps import JoinedClock
 from avfusion.media.wav import SAMPLE_RATE
 
-JUMP_S = 0.02  # stamps rounded to a millisecond jitter by less; a larger step is a gap or an overlap
+JUMP_S = 0.015  # stamps rounded to a millisecond jitter by less; a lost packet of a speech codec takes 20 ms
+BLOCK_SAMPLES = 1 << 16
+MOST_CHANNELS = 64  # that FFmpeg's filters take
+_FRAMES_PER_PULL = 32  # asking the filters costs as much as filtering a frame
 
 
 def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | None = None) -> np.ndarray | None:
-    """Decode the audio of a video, (n,) float32 in [-1, 1], mono, 44.1 kHz, sample 0 at the time of frame 1.
-
-    Audio before the first frame is cut, a late start or a gap is filled with zeros. It ends with the audio, at the
-    latest with the last frame (`n` may be less than the video's length, 0 where nothing can be decoded). Channels
-    are averaged. Silence is audio; a video without an audio stream gives None.
+    """Decode the audio of a video, (n,) float32 in [-1, 1], as `aligned_audio` gives it; None without a stream.
 
     Raises:
         BadInputError: as `avfusion.media.timeline.read_timeline`.
@@ -29,69 +29,144 @@ def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | Non
     timeline = timeline or read_timeline(path)
     if timeline.audio_start_s is None:
         return None
-    aligned = np.zeros(max(0, round(timeline.end_s * SAMPLE_RATE)), np.float32)
+    samples = np.empty(_last_sample(timeline), np.float32)
     end = 0
-    for start_s, samples in _contiguous_runs(path):
-        start = round((start_s - timeline.origin_s) * SAMPLE_RATE)
-        skip = max(0, -start)
-        kept = samples[skip : max(skip, len(aligned) - start)]
-        aligned[start + skip : start + skip + len(kept)] = kept
-        end = max(end, start + skip + len(kept)) if len(kept) else end
-    return np.clip(np.nan_to_num(aligned[:end]), -1.0, 1.0)
+    for block in aligned_audio(path, timeline):
+        samples[end : end + len(block)] = block
+        end += len(block)
+    return samples[:end]
 
 
-@dataclass
-class _Run:
-    """One resampler from a start until the audio jumps or changes its format."""
+def aligned_audio(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[np.ndarray]:
+    """Decode the audio of a video block by block, float32 in [-1, 1], mono, 44.1 kHz, each following the one before.
 
-    source: tuple[str, str, int]
-    read_s: float  # up to where the source has been read
-    written_s: float = field(init=False)
-    resampler: AudioResampler = field(init=False)
+    The first sample is at the time of frame 1: audio before that is cut, a late start or a gap is filled with zeros.
+    It ends with the audio, at the latest with the last frame, so all blocks together may be shorter than the video,
+    and there is none where nothing can be decoded. Where two pieces of audio claim the same time, the one decoded first
+    has it, and the other loses its beginning. Channels are averaged. Silence is audio.
 
-    def __post_init__(self) -> None:
-        self.written_s = self.read_s
-        self.resampler = AudioResampler("flt", self.source[1], SAMPLE_RATE)
-
-    def resampled(self, frame: av.AudioFrame | None) -> Iterator[tuple[float, np.ndarray]]:
-        """Mono pieces that the resampler gives for a frame, or for its end (None), each with its start."""
-        if frame is not None:
-            self.read_s += frame.samples / frame.sample_rate
-            frame.pts = None  # samples are counted here; rounded stamps would make the resampler's own count wander
-        for piece in self.resampler.resample(frame):
-            # The channels are averaged here: FFmpeg's own downmix of floats adds 3 dB and clips.
-            # Interleaved: PyAV 18 crashes over the planes of eight channels and more.
-            samples = piece.to_ndarray().reshape(-1, piece.layout.nb_channels).mean(axis=1, dtype=np.float32)
-            yield self.written_s, samples
-            self.written_s += len(samples) / SAMPLE_RATE
-
-
-def _contiguous_runs(path: str | os.PathLike[str]) -> Iterator[tuple[float, np.ndarray]]:
-    """Pieces of mono audio with their start on the container's clock."""
-    run: _Run | None = None
-    for frame in _frames(path):
-        source = (frame.format.name, frame.layout.name, frame.sample_rate)
-        start_s = float(frame.pts * Fraction(frame.time_base)) if frame.pts is not None and frame.time_base else None
-        jumps = run is not None and start_s is not None and abs(start_s - run.read_s) > JUMP_S
-        if run is None or run.source != source or jumps:
-            if run is not None:
-                yield from run.resampled(None)
-            run = _Run(source, start_s if start_s is not None else (run.read_s if run else 0.0))
-        yield from run.resampled(frame)
-    if run is not None:
-        yield from run.resampled(None)
-
-
-def _frames(path: str | os.PathLike[str]) -> Iterator[av.AudioFrame]:
-    with open_media(path) as container:
-        stream = audio_stream(container)
-        if stream is None or stream.codec_context is None:
+    Raises:
+        BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
+    """
+    last = _last_sample(timeline)
+    end = 0
+    for start, samples in _pieces(path, timeline):
+        kept = samples[max(0, end - start) : max(0, last - start)]
+        if len(kept):
+            while end < start:
+                yield np.zeros(min(start - end, BLOCK_SAMPLES), np.float32)
+                end += min(start - end, BLOCK_SAMPLES)
+            yield kept
+            end += len(kept)
+        if end >= last:
             return
-        for packet in demux(container, stream):
+
+
+def _last_sample(timeline: Timeline) -> int:
+    return max(0, round(timeline.end_s * SAMPLE_RATE))
+
+
+class _Run:
+    """Audio of one format without a jump, through one resampler.
+
+    Attributes:
+        source: Sample format, channel layout and rate of what goes in.
+    """
+
+    def __init__(self, source: tuple[str, str, int], channels: int, start_s: float) -> None:
+        self.source = source
+        self._start_s = start_s
+        self._read = 0
+        self._written = round(start_s * SAMPLE_RATE)
+        self._waiting = 0
+        self._graph = _mono_graph(source, channels)
+
+    @property
+    def read_s(self) -> float:
+        """Up to when the source has been read, seconds from the first video frame."""
+        return self._start_s + self._read / self.source[2]
+
+    def push(self, frame: av.AudioFrame) -> bool:
+        """Take in one more frame; tell whether to pull now."""
+        self._read += frame.samples
+        frame.pts = None  # samples are counted here; rounded stamps would make the resampler's own count wander
+        self._graph.push(frame)
+        self._waiting += 1
+        return self._waiting >= _FRAMES_PER_PULL
+
+    def pull(self, end: bool = False) -> Iterator[tuple[int, np.ndarray]]:
+        """Pieces that are ready, or all that is left at the end, each with its first sample's number."""
+        if end:
+            self._graph.push(None)
+        self._waiting = 0
+        while True:
             try:
-                frames = packet.decode()
-            except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
-                continue  # a hole: the next frame's stamp is ahead, and zeros fill it
-            for frame in frames:
-                if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
-                    yield frame
+                piece = self._graph.pull()
+            except (av.BlockingIOError, av.EOFError):  # it wants more, or has given everything
+                return
+            samples = piece.to_ndarray()[0]
+            np.clip(samples, -1.0, 1.0, out=samples)
+            if np.isnan(samples.sum()):
+                samples[np.isnan(samples)] = 0.0
+            yield self._written, samples
+            self._written += len(samples)
+
+
+def _mono_graph(source: tuple[str, str, int], channels: int) -> Graph:
+    """Filters from a source to blocks of mono float at 44.1 kHz.
+
+    The channels are averaged: FFmpeg's own downmix of floats adds 3 dB and clips. Averaged before resampling, one
+    channel is resampled instead of all.
+    """
+    sample_format, layout, rate = source
+    graph = Graph()
+    nodes = [
+        graph.add("abuffer", sample_fmt=sample_format, channel_layout=layout, sample_rate=str(rate)),
+        graph.add("aformat", sample_fmts="fltp"),
+    ]
+    if channels > 1:
+        nodes.append(graph.add("pan", "mono|c0=" + "+".join(f"{1 / channels!r}*c{index}" for index in range(channels))))
+    if rate != SAMPLE_RATE:
+        nodes.append(graph.add("aresample", str(SAMPLE_RATE)))
+    nodes += [graph.add("asetnsamples", n=str(BLOCK_SAMPLES), p="0"), graph.add("abuffersink")]
+    graph.link_nodes(*nodes)
+    graph.configure()
+    return graph
+
+
+def _pieces(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of mono audio, each with the number of its first sample, counted from the first video frame."""
+    clock = JoinedClock(timeline.clock_shifts_s)
+    run: _Run | None = None
+    with open_media(path) as container:
+        for frame in _frames(container):
+            source, time_s = (frame.format.name, frame.layout.name, frame.sample_rate), frame.time
+            start_s = None if time_s is None else clock.joined(time_s) - timeline.origin_s
+            jumps = run is not None and start_s is not None and abs(start_s - run.read_s) > JUMP_S
+            if run is None or jumps or run.source != source:
+                if run is not None:
+                    yield from run.pull(end=True)
+                begin_s = start_s if start_s is not None else (run.read_s if run else -timeline.origin_s)
+                channels = frame.layout.nb_channels
+                if channels > MOST_CHANNELS:
+                    raise BadInputError(f"{path} has {channels} channels of audio, allowed are {MOST_CHANNELS}: mix it")
+                run = _Run(source, channels, begin_s)
+            if run.push(frame):
+                yield from run.pull()
+        if run is not None:
+            yield from run.pull(end=True)
+
+
+def _frames(container: InputContainer) -> Iterator[av.AudioFrame]:
+    stream = audio_stream(container)
+    if stream is None or stream.codec_context is None:
+        return
+    skip_other_streams(container, stream)
+    for packet in demux(container, stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
+            continue  # a hole: the next frame's stamp is ahead, and zeros fill it
+        for frame in frames:
+            if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
+                yield frame

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition, Stream
+from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
@@ -40,8 +40,15 @@ DEFAULT_LIMITS = MediaLimits()
 
 
 @contextmanager
-def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Iterator[InputContainer]:
+def open_media(
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, plain_edits: bool = False
+) -> Iterator[InputContainer]:
     """Open a local media file for reading; it is closed when the block ends.
+
+    Args:
+        path: The file.
+        limits: What it may ask for.
+        plain_edits: An MP4's edit list only shifts the streams' clocks and cuts nothing.
 
     Raises:
         BadInputError: no such file, a folder, a device, a URL, empty, not one of the known containers (with what it
@@ -54,6 +61,8 @@ def open_media(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMIT
         "format_whitelist": CONTAINERS,
         "max_pixels": str(limits.pixels),  # decoders that learn the size only from the data keep to it too
     }
+    if plain_edits:
+        options["advanced_editlist"] = "0"
     try:
         # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
         with av.open(
@@ -96,6 +105,13 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
     """The main audio stream, or None; its `codec_context` is None where there is no decoder for it."""
     best = container.streams.best("audio")
     return best if isinstance(best, AudioStream) else None
+
+
+def skip_other_streams(container: InputContainer, stream: Stream) -> None:
+    """Packets of other streams are not even read."""
+    for other in container.streams:
+        if other.index != stream.index:
+            other.discard = Discard.all
 
 
 def check_media_file(path: str | os.PathLike[str]) -> Path:

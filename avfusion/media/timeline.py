@@ -2,19 +2,30 @@
 
 import os
 import time
+from array import array
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
-from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, demux, open_media, video_stream
+from avfusion.media.edit_lists import picture_delay_s
+from avfusion.media.opener import (
+    DEFAULT_LIMITS,
+    MediaLimits,
+    audio_stream,
+    demux,
+    open_media,
+    skip_other_streams,
+    video_stream,
+)
 from avfusion.media.sniffing import index_is_cut
-from avfusion.media.timestamps import presentation_order
+from avfusion.media.timestamps import JoinedClock, presentation_order
 
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2
@@ -31,7 +42,9 @@ class Timeline:
         end_s: When the last frame ends.
         fps: Mean frame rate.
         origin_s: Time of the first frame on the container's own clock.
-        stamps: Raw presentation stamp of each frame (the stream's ticks), where they identify frames, else None.
+        stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
+        clock_shifts_s: What joins the container's clock, reset once or more, into one: added before the first reset
+            (always 0), after it, and so on.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When it ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
@@ -45,7 +58,8 @@ class Timeline:
     end_s: float
     fps: float
     origin_s: float
-    stamps: list[int] | None
+    stamps: np.ndarray | None
+    clock_shifts_s: tuple[float, ...]
     audio_start_s: float | None
     audio_end_s: float | None
     audio_rate: int
@@ -65,19 +79,31 @@ class _Packets:
     pts: list[int | None]
     dts: list[int | None]
     last_duration: int
-    audio_start_s: float | None
-    audio_end_s: float | None
+    audio: "array[int]"  # stamps of the audio packets
+    last_audio_duration: int
     end_s: float  # of the longest stream, on the container's clock
+    cut: bool  # frames before the first one are not shown
+    first: tuple[int, int] | None  # byte position and stamp of a frame among the first
 
 
-def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> Timeline:
+def read_timeline(
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, sound: bool = True
+) -> Timeline:
     """Read the packets of a video and work out its clock.
+
+    Args:
+        path: A local file.
+        limits: What it may ask for.
+        sound: Whether to look at the audio stream, too. Without, it takes half the time, and the timeline may say that
+            there is none.
 
     Raises:
         BadInputError: as `open_media`; no video stream, no frames, truncated, or more frames than the limits allow.
     """
     with open_media(path, limits) as container:
-        video, audio = video_stream(container, path), audio_stream(container)
+        video, audio = video_stream(container, path), audio_stream(container) if sound else None
+        if not sound:
+            skip_other_streams(container, video)
         packets = _read_packets(container, video, audio.index if audio else -1, path, limits)
         if not packets.pts:
             raise BadInputError(f"{path} has a video stream but no frames (truncated or never finished?)")
@@ -86,10 +112,18 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
         nominal_s = 1 / float(rate or FALLBACK_FPS)
         shown = presentation_order(packets.pts, packets.dts, 1 / base, nominal_s / base)
         origin = float(shown.ticks[0]) * base
+        if packets.cut and packets.first and "mp4" in container.format.name:
+            origin += picture_delay_s(path, limits, *packets.first)
         times = (shown.ticks - shown.ticks[0]) * base
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the ends of 64 bits
             raise BadInputError(f"{path}: its time stamps are beyond what can be told apart: remux it")
-        tail = _check_whole(container, video, packets, origin + float(times[-1]), path)
+        shifts = tuple(shift * base for shift in shown.shifts)
+        if "mp4" in container.format.name and index_is_cut(Path(path)):
+            raise BadInputError(f"{path} is truncated: it ends inside its index, so streams are missing: copy it again")
+        promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
+        if not sound and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
+            return read_timeline(path, limits)
+        tail = _check_whole(promised, held, len(times), path)
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
         if end > limits.duration_s:
@@ -97,15 +131,17 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
         # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
         guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
         # Without a decoder there is a stream, but nothing is known of it.
-        sounds = audio if packets.audio_start_s is not None and audio and audio.codec_context else None
+        sounds = audio if packets.audio and audio and audio.codec_context else None
+        heard = _audio_span(packets, audio, shifts) if audio and packets.audio else None
         return Timeline(
             times_s=times,
             end_s=end,
             fps=_mean_rate(times, end, rate),
             origin_s=origin,
             stamps=None if guessed else shown.stamps,
-            audio_start_s=packets.audio_start_s - origin if packets.audio_start_s is not None else None,
-            audio_end_s=packets.audio_end_s - origin if packets.audio_end_s is not None else None,
+            clock_shifts_s=shifts,
+            audio_start_s=heard[0] - origin if heard else None,
+            audio_end_s=heard[1] - origin if heard else None,
             audio_rate=sounds.codec_context.sample_rate if sounds else 0,
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
@@ -117,37 +153,50 @@ def read_timeline(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LI
 def _read_packets(
     container: InputContainer, video: VideoStream, audio_index: int, path: str | os.PathLike[str], limits: MediaLimits
 ) -> _Packets:
-    found = _Packets([], [], 0, None, None, 0.0)
+    found = _Packets([], [], 0, array("q"), 0, 0.0, False, None)
     deadline = time.monotonic() + limits.demux_deadline_s
     hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
     latest = -(1 << 62)
-    spans: dict[int, tuple[int, int]] = {}  # of each stream: first stamp and last end, in its own ticks
-    for packet in demux(container):
-        if packet.size == 0 or packet.is_discard:  # the demuxer's end marks; samples outside the edit list
+    ends = [latest] * len(container.streams)  # ticks at which each stream ends
+    for count, packet in enumerate(demux(container)):
+        if count % 1000 == 999 and time.monotonic() > deadline:
+            raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
+        if packet.size == 0:  # the demuxer's end marks
             continue
-        pts, index, duration = packet.pts, packet.stream_index, packet.duration or 0
-        stamp = pts if pts is not None else packet.dts
+        if packet.is_discard:  # outside the edit list
+            found.cut |= packet.stream_index == video.index and not found.pts
+            continue
+        index, pts, dts, duration = packet.stream_index, packet.pts, packet.dts, packet.duration or 0
+        stamp = pts if pts is not None else dts
         if stamp is not None:
-            begin, finish = spans.get(index, (stamp, stamp))
-            spans[index] = min(begin, stamp), max(finish, stamp + duration)
+            if stamp + duration > ends[index]:
+                ends[index] = stamp + duration
+            if index == audio_index:
+                found.audio.append(stamp)
+                found.last_audio_duration = duration
         if index != video.index or (hidden_possible and not _vp8_shown(packet)):
             continue
+        if not found.pts and pts is not None and packet.pos is not None:
+            found.first = packet.pos, pts
         found.pts.append(pts)
-        found.dts.append(packet.dts)
+        found.dts.append(dts)
         if stamp is not None and stamp >= latest:
             latest, found.last_duration = stamp, duration
         if len(found.pts) > limits.frames:
             raise BadInputError(f"{path} has more than {limits.frames} frames: cut it")
-        if len(found.pts) % 1000 == 0 and time.monotonic() > deadline:
-            raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
-    for index, (begin, finish) in spans.items():
-        base = container.streams[index].time_base
-        if base is None:
-            continue
-        found.end_s = max(found.end_s, float(finish * base))
-        if index == audio_index:
-            found.audio_start_s, found.audio_end_s = float(begin * base), float(finish * base)
+    for ticks, stream in zip(ends, container.streams, strict=False):
+        found.end_s = max(found.end_s, ticks * float(stream.time_base or 0))
     return found
+
+
+def _audio_span(packets: _Packets, audio: AudioStream, shifts: tuple[float, ...]) -> tuple[float, float]:
+    """When the audio stream starts and ends, on the clock that the video's resets were joined to."""
+    base = float(audio.time_base or Fraction(1, 90000))
+    times = np.frombuffer(packets.audio, np.int64) * base
+    if len(shifts) > 1:
+        clock = JoinedClock(shifts)
+        times = np.array([clock.joined(moment) for moment in times.tolist()])
+    return float(times.min()), float(times.max()) + packets.last_audio_duration * base
 
 
 def _vp8_shown(packet: av.Packet) -> bool:
@@ -155,21 +204,26 @@ def _vp8_shown(packet: av.Packet) -> bool:
     return bool(bytes(packet)[0] & 0x10)
 
 
-def _check_whole(
-    container: InputContainer, video: VideoStream, packets: _Packets, last_s: float, path: str | os.PathLike[str]
-) -> tuple[str, ...]:
-    """Compare what the header promises with what the packets hold; a small lack is a warning."""
-    if "mp4" in container.format.name and index_is_cut(Path(path)):
-        raise BadInputError(f"{path} is truncated: it ends inside its index, so streams are missing: copy it again")
-    promised, held = (container.duration or 0) / av.time_base, packets.end_s
+def _promised_and_held_s(
+    container: InputContainer, video: VideoStream, packets: _Packets, last_s: float
+) -> tuple[float, float]:
+    """How long the file is by its header, and by its packets."""
+    # The clock of a transport stream that wraps around starts below zero.
+    start = min(0.0, (container.start_time or 0) / av.time_base)
+    promised, held = (container.duration or 0) / av.time_base, packets.end_s - start
     if "avi" in container.format.name and video.frames and video.average_rate:
         # FFmpeg guesses the duration of an AVI without index from its size; the header's frame count is the promise.
         promised, held = max(promised, float(video.frames / video.average_rate)), max(held, last_s)
-    missing = promised - held
-    if missing > max(MISSING_TAIL_S, 0.02 * promised):
+    return promised, held
+
+
+def _check_whole(promised_s: float, held_s: float, frames: int, path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """A file that holds less than its header promises is truncated; a small lack is a warning."""
+    missing = promised_s - held_s
+    if missing > max(MISSING_TAIL_S, 0.02 * promised_s):
         raise BadInputError(
-            f"{path} is truncated: its header promises {promised:.2f} s, it holds {max(held, 0.0):.2f} s "
-            f"({len(packets.pts)} frames): copy it again"
+            f"{path} is truncated: its header promises {promised_s:.2f} s, it holds {max(held_s, 0.0):.2f} s "
+            f"({frames} frames): copy it again"
         )
     return (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
 

@@ -1,4 +1,4 @@
-"""Presentation times of frames from packet stamps that may be missing, doubled or reset. Pure arithmetic."""
+"""Presentation times from packet stamps that may be missing, doubled or reset. Pure arithmetic."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,40 @@ class Presentation:
 
     Attributes:
         ticks: (N,) float64, strictly increasing, in units of the stream's time base.
-        stamps: The raw presentation stamp of each frame where every stamp was there and none twice, else None.
+        stamps: (N,) int64, the raw presentation stamp of each frame where every stamp was there and none twice, else
+            None.
+        shifts: What was added to the stamps before the first reset of the clock (0), after it, after the second …
         warnings: What had to be repaired.
     """
 
     ticks: np.ndarray
-    stamps: list[int] | None
+    stamps: np.ndarray | None
+    shifts: tuple[float, ...]
     warnings: tuple[str, ...]
+
+
+class JoinedClock:
+    """Finds where the clock of a stream is reset, and moves its times onto one clock without resets.
+
+    Attributes:
+        resets: How many there were so far.
+    """
+
+    def __init__(self, shifts: Sequence[float] = (0.0,), tolerance: float = REORDERING_S) -> None:
+        """Take what to add before the first reset, after it, and so on; all in the unit of the times."""
+        self.resets = 0
+        self._shifts = shifts
+        self._tolerance = tolerance
+        self._highest = -np.inf
+
+    def joined(self, time: float) -> float:
+        """The next time in order of decoding, moved."""
+        if time > self._highest:
+            self._highest = time
+        elif time < self._highest - self._tolerance:
+            self.resets += 1
+            self._highest = time
+        return time + self._shifts[self.resets if self.resets < len(self._shifts) else -1]
 
 
 def presentation_order(
@@ -44,13 +71,15 @@ def presentation_order(
     parts = _split_at_resets(values, REORDERING_S * ticks_per_second)
     step = _usual_step(parts, nominal_step)
     ordered: list[np.ndarray] = []
+    shifts: list[float] = []
     following = 0.0
     for part in parts:
         if np.isfinite(part).all():
             part = np.sort(part)
         known = part[np.isfinite(part)]
         first = known[0] if len(known) else following
-        moved = part - first + following if ordered else part
+        shifts.append(following - first if ordered else 0.0)
+        moved = part + shifts[-1]
         ordered.append(moved)
         finite = moved[np.isfinite(moved)]
         following = (finite.max() if len(finite) else following) + step
@@ -64,7 +93,7 @@ def presentation_order(
     if doubled > sum(stamp is None for stamp in filled):
         warnings.append(f"{doubled} frames share or precede the time stamp of another: interpolated")
     exact = not missing and len(parts) == 1 and not doubled
-    return Presentation(ticks, [int(tick) for tick in ticks] if exact else None, tuple(warnings))
+    return Presentation(ticks, ticks.astype(np.int64) if exact else None, tuple(shifts) or (0.0,), tuple(warnings))
 
 
 def _filled(pts: Sequence[int | None], dts: Sequence[int | None]) -> list[int | None]:
@@ -76,14 +105,12 @@ def _filled(pts: Sequence[int | None], dts: Sequence[int | None]) -> list[int | 
 def _split_at_resets(values: np.ndarray, tolerance: float) -> list[np.ndarray]:
     if not len(values):
         return []
-    cuts, highest = [], -np.inf
-    for index, value in enumerate(values):
-        if value < highest - tolerance:
-            cuts.append(index)
-            highest = value
-        elif value > highest:
-            highest = value
-    return np.split(values, cuts)
+    clock = JoinedClock(tolerance=tolerance)
+    parts = np.empty(len(values), np.int64)
+    for index, value in enumerate(values.tolist()):
+        clock.joined(value)
+        parts[index] = clock.resets
+    return np.split(values, np.flatnonzero(np.diff(parts)) + 1)
 
 
 def _usual_step(parts: list[np.ndarray], nominal: float) -> float:

@@ -54,12 +54,11 @@ def read_video(
         BadInputError: as `read_timeline`; more than half of the frames cannot be decoded.
     """
     timeline = timeline or read_timeline(path)
-    index_of = {stamp: index for index, stamp in enumerate(timeline.stamps)} if timeline.stamps else None
     given = -1
     decoded = 0
     with open_media(path) as container:
         for order, frame in enumerate(_decode(container, video_stream(container, path))):
-            index = order if index_of is None else index_of.get(frame.pts, -1) if frame.pts is not None else given + 1
+            index = order if timeline.stamps is None else _index_of(frame.pts, timeline.stamps, given + 1)
             if index <= given or index >= timeline.frames:  # a copy of a shown frame, or one without a packet
                 continue
             given, decoded = index, decoded + 1
@@ -69,6 +68,14 @@ def read_video(
         raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
     if decoded < timeline.frames and on_warning:
         on_warning(f"{timeline.frames - decoded} of {timeline.frames} frames cannot be decoded")
+
+
+def _index_of(pts: int | None, stamps: np.ndarray, following: int) -> int:
+    """The frame with that stamp, -1 for none; the following one where the stamp is missing."""
+    if pts is None:
+        return following
+    index = int(np.searchsorted(stamps, pts))
+    return index if index < len(stamps) and stamps[index] == pts else -1
 
 
 def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:

@@ -1,6 +1,7 @@
 """WAV files of this project: mono, 44.1 kHz, 16-bit PCM."""
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import soundfile
@@ -8,10 +9,18 @@ import soundfile
 SAMPLE_RATE = 44100
 
 
-def write_wav(path: str | os.PathLike[str], samples: np.ndarray, *, comment: str = "") -> None:
-    """Write (n,) float samples in [-1, 1] at 44.1 kHz; louder ones are clipped. The comment goes into the header."""
-    pcm = np.clip(np.rint(np.asarray(samples, np.float64) * 32768.0), -32768, 32767).astype(np.int16)
+def write_wav(path: str | os.PathLike[str], blocks: Iterable[np.ndarray], *, comment: str = "") -> None:
+    """Write blocks of (n,) float samples in [-1, 1] at 44.1 kHz, as they come; louder ones are clipped.
+
+    The comment goes into the header, before the samples.
+    """
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, subtype="PCM_16", format="WAV") as stream:
         if comment:
             stream.comment = comment
-        stream.write(pcm)
+        for block in blocks:
+            stream.write(_pcm16(block))
+
+
+def _pcm16(samples: np.ndarray) -> np.ndarray:
+    scaled = np.asarray(samples, np.float32) * np.float32(32768.0)
+    return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype(np.int16)

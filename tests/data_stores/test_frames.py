@@ -156,6 +156,56 @@ def test_any_subset_of_crops_pairs_by_number_and_every_frame_stays_a_row(tmp_pat
     assert remarks == []  # of the pictures; what the names tell, the table of tracks says
 
 
+def _variants(rng, jpeg):
+    """Damaged crops of every kind: bytes changed, cut out or put in, anywhere; the end mark mostly kept."""
+    for number in range(400):
+        data = bytearray(jpeg)
+        for _ in range(rng.integers(1, 4)):
+            at = int(rng.integers(2, len(data)))
+            kind = number % 4
+            if kind == 0:
+                data[at] = rng.integers(256)
+            elif kind == 1:
+                del data[at : at + int(rng.integers(1, 300))]
+            elif kind == 2:
+                data[at:at] = rng.integers(256, size=rng.integers(1, 20), dtype=np.uint8).tobytes()
+            else:
+                data[at : at + 2] = bytes([0xFF, rng.integers(256)])
+        yield bytes(data) if number % 10 == 0 else bytes(data).removesuffix(b"\xff\xd9") + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("options", [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 7]])
+def test_whatever_passes_can_be_decoded(tmp_path, options, capfd):
+    good = cv2.imencode(".jpg", _picture()[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90, *options])[1].tobytes()
+    damaged = list(_variants(np.random.default_rng(3), good))
+    crops = [one for pair in zip([good] * len(damaged), damaged, strict=True) for one in pair]
+    for number, content in enumerate(crops, start=1):
+        (tmp_path / f"{number:05d}.jpg").write_bytes(content)
+    rows = list(source_crop_rows([tmp_path], np.arange(len(crops)) / 25, jpeg_quality=95))
+    assert all(row.jpeg == good for row in rows[::2])
+    kept = [row.jpeg for row in rows if row.jpeg is not None]
+    assert decode_crops(kept).shape == (len(kept), 112, 112, 3)
+    assert len(crops) / 2 < len(kept) < len(crops)
+    capfd.readouterr()  # libjpeg's complaints
+
+
+def test_crops_of_several_encoders_pass_byte_for_byte(tmp_path):
+    crops = [encode_crop(_picture(seed), quality) for seed in range(3) for quality in (75, 90, 95)]
+    for number, content in enumerate(crops, start=1):
+        (tmp_path / f"{number:05d}.jpg").write_bytes(content)
+    assert [row.jpeg for row in source_crop_rows([tmp_path], np.arange(9) / 25, jpeg_quality=95)] == crops
+
+
+def test_a_large_picture_is_read_whole(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 255, (400, 400, 3), dtype=np.uint8)
+    content = cv2.imencode(".png", picture)[1].tobytes()
+    assert len(content) > 3 * 65536
+    (tmp_path / "1.png").write_bytes(content)
+    (row,) = source_crop_rows([tmp_path], np.zeros(1), jpeg_quality=95)
+    expected = cv2.resize(picture, (112, 112), interpolation=cv2.INTER_AREA)[..., ::-1]
+    assert np.abs(decode_crops([row.jpeg])[0].astype(int) - expected).mean() < 12
+
+
 def test_folders_are_merged_and_a_missing_one_is_named(folder, tmp_path):
     second = tmp_path / "later"
     second.mkdir()

@@ -8,7 +8,8 @@ import av
 import numpy as np
 import pytest
 
-TICKS = 30_000  # per second: whole numbers at 24, 25 and 29.97 fps
+TICKS = 30_000  # per second: whole numbers at 15, 24, 25, 29.97 and 60 fps
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}  # by number of channels
 
 
 def flash_frames(count: int, lit: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -45,7 +46,7 @@ def write_media(
             video.set_display_rotation(rotation)
         audio = None
         if sound is not None:
-            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
+            layout = LAYOUTS.get(len(sound), f"{len(sound)} channels")
             audio = container.add_stream(sound_codec, rate=rate, layout=layout)
         for rgb, time_s in zip(frames, times_s, strict=True):
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
@@ -57,9 +58,9 @@ def write_media(
             for start, part in ((0, sound[:, :cut]), (cut, sound[:, cut:])):
                 if not part.shape[1]:
                     continue
-                samples, form = np.ascontiguousarray(part, np.float32), "fltp"
-                if sound_codec == "pcm_s16le":
-                    samples, form = np.ascontiguousarray((part.T * 32767).astype(np.int16).reshape(1, -1)), "s16"
+                samples, form = np.ascontiguousarray(part.T, np.float32).reshape(1, -1), "flt"
+                if sound_codec == "pcm_s16le":  # other encoders convert by themselves, at most 64 channels
+                    samples, form = np.rint(samples * 32767).astype(np.int16), "s16"
                 piece = av.AudioFrame.from_ndarray(samples, form, layout)
                 piece.sample_rate, piece.time_base = rate, Fraction(1, rate)
                 piece.pts = round((sound_at_s + (hole_s[1] if hole_s and start else 0.0)) * rate) + start
@@ -75,17 +76,17 @@ def tone(seconds: float, rate: int = 44100, channels: int = 1, start_s: float = 
     return np.tile(wave, (channels, 1))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def media() -> Callable[..., Path]:
     return write_media
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_tone() -> Callable[..., np.ndarray]:
     return tone
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_flash() -> Callable[..., list[np.ndarray]]:
     return flash_frames
 

@@ -109,7 +109,7 @@ def test_truncated_before_its_index(tmp_path, plain_video):
 def test_audio_file_has_no_video_stream(tmp_path):
     from avfusion.media.wav import write_wav
 
-    write_wav(tmp_path / "voice.wav", [0.0] * 4410)
+    write_wav(tmp_path / "voice.wav", [np.zeros(4410)])
     with pytest.raises(BadInputError, match=r"no video stream \(found: audio\)"):
         probe(tmp_path / "voice.wav")
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.media.timestamps import presentation_order
+from avfusion.media.timestamps import JoinedClock, presentation_order
 
 
 def _order(pts, dts=None):
@@ -13,7 +13,7 @@ def _order(pts, dts=None):
 def test_frames_out_of_decoding_order_are_sorted():
     shown = _order([0, 160, 80, 40, 120], [-80, -40, 0, 40, 80])
     assert shown.ticks.tolist() == [0, 40, 80, 120, 160]
-    assert shown.stamps == [0, 40, 80, 120, 160]
+    assert shown.stamps.tolist() == [0, 40, 80, 120, 160]
     assert shown.warnings == ()
 
 
@@ -38,6 +38,17 @@ def test_a_reset_clock_goes_on():
     shown = _order([0, 40, 80, *range(5000, 5200, 40), 0, 40, 80])
     assert shown.ticks[-3:].tolist() == [5200, 5240, 5280]
     assert "steps back 1 times" in shown.warnings[0]
+
+
+def test_other_streams_are_moved_by_as_much():
+    shown = _order([400, 440, 480, 3000, 3040, 0, 40])
+    assert shown.ticks.tolist() == [400, 440, 480, 3000, 3040, 3080, 3120]
+    assert shown.shifts == (0.0, 3080.0)
+    clock = JoinedClock(shown.shifts, tolerance=1000)
+    sound = [390, 420, 410, 3030, 2040, 15, 45]  # a step back within the tolerance is no reset
+    assert [clock.joined(time) for time in sound] == [390, 420, 410, 3030, 2040, 3095, 3125]
+    assert clock.resets == 1
+    assert clock.joined(-2000) == 1080, "more resets than the picture has: the last shift holds"
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(-(10**6), 10**6)), min_size=1, max_size=40))

@@ -1,0 +1,160 @@
+"""Memory of the stages `audio` and `frames` on a video of two hours, against one of ten minutes: it must not grow.
+
+The video has 25 fps, a face that moves, and stereo sound; its crops are there, or faces are detected. Each stage runs
+in a process of its own, whose peak of resident memory is printed. The videos are made once, in the temporary folder.
+"""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+FPS, SIZE, RATE = 25, 80, 44100
+MINUTES = (10, 120)
+LIMIT_MB, GROWTH_MB = 1000, 150
+LINKS = 50_000  # file systems allow so many names of one file; the crops are few pictures under many names
+
+
+def make_video(path: Path) -> None:
+    """Ten minutes of a face that moves a little, with a tone that swells; H.264 and AAC."""
+    from fractions import Fraction
+
+    import av
+    import cv2
+    import numpy as np
+    from skimage.data import astronaut
+
+    picture = cv2.resize(astronaut()[:256, 96:352], (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    pictures = [np.ascontiguousarray(np.roll(picture, shift, axis=1)) for shift in (0, 1, 2, 1)]
+    time_s = np.arange(RATE) / RATE
+    second = np.tile(np.sin(2 * np.pi * 220 * time_s) * np.sin(np.pi * time_s) * 0.3, (2, 1)).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "30"})
+        video.width = video.height = SIZE
+        video.pix_fmt = "yuv420p"
+        audio = container.add_stream("aac", rate=RATE, layout="stereo")
+        for index in range(MINUTES[0] * 60 * FPS):
+            frame = av.VideoFrame.from_ndarray(pictures[index // 10 % len(pictures)], "rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
+            container.mux(video.encode(frame))
+            if index % FPS == 0:
+                sound = av.AudioFrame.from_ndarray(second, "fltp", "stereo")
+                sound.sample_rate, sound.pts, sound.time_base = RATE, index // FPS * RATE, Fraction(1, RATE)
+                container.mux(audio.encode(sound))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def repeat_video(source: Path, path: Path, times: int) -> None:
+    """The same packets again and again, each time later."""
+    import av
+
+    with av.open(str(source)) as first, av.open(str(path), "w") as container:
+        streams = {stream.index: container.add_stream_from_template(stream) for stream in first.streams}
+        for turn in range(times):
+            first.seek(0)
+            for packet in first.demux():
+                if packet.dts is None or (turn and packet.pts < 0):  # the end mark; the encoder's lead-in
+                    continue
+                later = round(turn * MINUTES[0] * 60 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = (
+                    packet.pts + later,
+                    packet.dts + later,
+                    streams[packet.stream_index],
+                )
+                container.mux(packet)
+
+
+def make_crops(folder: Path, frames: int) -> None:
+    """Ready crops of every frame."""
+    import cv2
+    from skimage.data import astronaut
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for first in range(0, frames, LINKS):
+        picture = cv2.cvtColor(astronaut()[30:254, 110:334], cv2.COLOR_RGB2BGR)
+        crop = cv2.imencode(".jpg", cv2.resize(picture, (112, 112)), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+        original = folder / f"{first + 1:06d}.jpg"
+        original.write_bytes(crop)
+        for number in range(first + 2, min(first + LINKS, frames) + 1):
+            if not (name := folder / f"{number:06d}.jpg").exists():
+                os.link(original, name)
+
+
+def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float, float]:
+    """Run a stage on one video; peak of resident memory in MB, and seconds."""
+    import resource
+
+    from avfusion.config import Audio, Execution, Frames
+    from avfusion.corpora.table import Track
+    from avfusion.data.audio_store import update_audio
+    from avfusion.data.frame_store import update_frames
+
+    frames = minutes * 60 * FPS
+    track = Track(
+        track="long",
+        video="long",
+        split="train",
+        video_path=f"{minutes}.mp4",
+        crops_paths=(f"crops-{minutes}",) if stage == "frames, crops" else (),
+        labels_path="",
+        video_hash="",
+        crops_hash="",
+        labels_hash="",
+        frames=frames,
+        fps=FPS,
+        duration_s=60.0 * minutes,
+        has_audio=True,
+        label_rows=0,
+        crops=frames,
+        warnings=(),
+    )
+    serial = Execution(executor="serial", workers=1)
+    started = time.perf_counter()
+    if stage == "audio":
+        update_audio(out / "audio", folder, [track], Audio(), serial)
+    else:
+        update_frames(out / "frames", out / "faces", folder, [track], Frames(), serial)
+    seconds = time.perf_counter() - started
+    # The stage may decode in a process of its own.
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return max(peaks) / 1024, seconds
+
+
+def in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function in a process that ends with it."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def main() -> None:
+    """Print the peak of each stage for both lengths; exit 1 where it is too high."""
+    folder = Path(tempfile.gettempdir()) / "avfusion-bench-long-video"
+    folder.mkdir(exist_ok=True)
+    short, long = (folder / f"{minutes}.mp4" for minutes in MINUTES)
+    if not long.is_file():
+        in_new_process(make_video, short)
+        in_new_process(repeat_video, short, folder / "unfinished.mp4", MINUTES[1] // MINUTES[0])
+        os.replace(folder / "unfinished.mp4", long)
+    for minutes in MINUTES:
+        in_new_process(make_crops, folder / f"crops-{minutes}", minutes * 60 * FPS)
+    failed = False
+    for stage in ("audio", "frames, crops", "frames, detected"):
+        peaks = []
+        for minutes in MINUTES:
+            with tempfile.TemporaryDirectory(dir=folder) as out:
+                peak, seconds = in_new_process(run_stage, stage, folder, minutes, Path(out))
+            peaks.append(peak)
+            print(f"{stage}: {minutes} min of video: peak {peak:.0f} MB, {seconds:.1f} s", flush=True)
+        failed |= peaks[-1] > LIMIT_MB or peaks[-1] - peaks[0] > GROWTH_MB
+    print(f"limits: {LIMIT_MB} MB, {GROWTH_MB} MB more than the short one: {'FAILED' if failed else 'kept'}")
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
