@@ -1,6 +1,7 @@
 """Bad data through the stages as DVC runs them: what is named, what goes on, and the exit status."""
 
 import csv
+import json
 
 import pytest
 
@@ -48,11 +49,11 @@ def test_videos_that_cannot_be_read_fail_by_name_or_are_recorded(project, videos
     for stage, folder in (("labels", "labels"), ("frames", "frames"), ("audio", "audio")):
         assert project.run(stage).code == 0
         assert sorted(path.stem for path in (project.root / "data" / folder).iterdir()) == ["a", "b", "c"]
-    report = project.avfusion("doctor")
+    report = project.avfusion("doctor", "--json")
     assert report.code == 0
-    assert f"{len(bad) + 3} tracks" in report.out
-    for name in bad:
-        assert f"{name}: " in report.out
+    found = json.loads(report.out)
+    assert (found["splits"]["train"]["tracks"], found["splits"]["train"]["unreadable"]) == (len(bad) + 2, len(bad))
+    assert all(reason in " ".join(found["tracks"][name]) for name, (_, reason) in bad.items())
 
 
 def undecodable(content: bytes) -> bytes:
