@@ -142,6 +142,7 @@ def test_an_unwritable_list_of_sources_is_one_line(project):
     assert done.error.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are of Linux")
 def test_what_may_not_be_read_is_named(project):
     """Root may read everything: its two capabilities for that are given up in a process of its own."""
     script = (

@@ -7,24 +7,8 @@ import pytest
 from avfusion.corpora.table import SCHEMA, read_tracks, write_tracks
 from avfusion.errors import BadInputError
 
-ROW = {
-    "track": "a",
-    "video": "a",
-    "split": "train",
-    "video_path": "a.mp4",
-    "crops_paths": [],
-    "labels_path": "",
-    "video_hash": "h",
-    "crops_hash": "",
-    "labels_hash": "",
-    "frames": 3,
-    "fps": 25.0,
-    "duration_s": 0.12,
-    "has_audio": True,
-    "label_rows": 3,
-    "crops": 0,
-    "warnings": [],
-}
+BLANKS = {pa.string(): "a", pa.int64(): 3, pa.float64(): 0.5, pa.bool_(): True}
+ROW = {field.name: BLANKS.get(field.type, []) for field in SCHEMA} | {"video_path": "a.mp4"}
 
 
 def refused(path, *, match):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tests.fuzz import harness, worker
 from tests.fuzz.harness import Answer, Reader, explore
 from tests.fuzz.mutations import NUMBERS, Wound, wounded
 from tests.fuzz.targets import TARGETS, Target
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the worker is watched by Linux's inotify and /proc")
 
 EXAMPLES = {"media": 160, "labels": 150, "crops": 100, "params": 40, "sources": 100, "tracks": 60}
 

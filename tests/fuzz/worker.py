@@ -41,15 +41,15 @@ def main() -> None:
     folder = Path(sys.argv[1])
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    opened = OpenedFiles(folder)
-    for line in sys.stdin:
-        request = json.loads(line)
-        file = folder / request["file"]
-        opened.names()
-        kind, what = attempt(request["target"], file)
-        if others := opened.names() - {file.name}:
-            kind, what = "finding", f"other files were opened: {', '.join(sorted(others))}"
-        print(json.dumps({"kind": kind, "what": what}), flush=True)
+    with OpenedFiles(folder) as opened:
+        for line in sys.stdin:
+            request = json.loads(line)
+            file = folder / request["file"]
+            opened.names()
+            kind, what = attempt(request["target"], file)
+            if others := opened.names() - {file.name}:
+                kind, what = "finding", f"other files were opened: {', '.join(sorted(others))}"
+            print(json.dumps({"kind": kind, "what": what}), flush=True)
 
 
 if __name__ == "__main__":
