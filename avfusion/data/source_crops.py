@@ -18,6 +18,7 @@ _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the other
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = b"\xff\xd9"
 _READ_BYTES = 1 << 16
+_MOST_BYTES = 1 << 24  # of one crop
 _MARKER = re.compile(rb"\xff[^\x00]")  # within entropy-coded data, ff is followed by 00
 
 
@@ -116,7 +117,7 @@ def _scan_of_template(data: bytes) -> int:
 
 
 def _read_bytes(file: str) -> bytes:
-    """The content, empty where it cannot be read or is no regular file. `open` asks the system more often."""
+    """The content, empty where it cannot be read, is no regular file or huge. `open` asks the system more often."""
     try:
         handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
     except OSError:
@@ -125,10 +126,10 @@ def _read_bytes(file: str) -> bytes:
         if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may never end
             return b""
         data = part = os.read(handle, _READ_BYTES)
-        while len(part) == _READ_BYTES:
+        while len(part) == _READ_BYTES and len(data) < _MOST_BYTES:
             part = os.read(handle, _READ_BYTES)
             data += part
-        return data
+        return data if len(data) < _MOST_BYTES else b""
     except OSError:
         return b""
     finally:

@@ -2,7 +2,7 @@
 
 import os
 
-from avfusion.media.opener import MediaLimits, open_media, video_stream
+from avfusion.media.opener import MediaLimits, demux, open_media, video_stream
 
 
 def picture_delay_s(path: str | os.PathLike[str], limits: MediaLimits, position: int, pts: int) -> float:
@@ -20,7 +20,7 @@ def picture_delay_s(path: str | os.PathLike[str], limits: MediaLimits, position:
     """
     with open_media(path, limits, plain_edits=True) as container:
         stream = video_stream(container, path)
-        for packet in container.demux(stream):
+        for packet in demux(container, stream):
             if packet.pos == position and packet.pts is not None:
                 return float((packet.pts - pts) * stream.time_base) if stream.time_base else 0.0
     return 0.0

@@ -18,6 +18,7 @@ from avfusion.media.probe import media_info
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from tests.fuzz.media_seeds import media_seeds
+from tests.fuzz.own_data import OWN_DATA
 from tests.fuzz.target import SEPARATORS, Target
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -149,3 +150,4 @@ TARGETS = {
     ),
     "tracks": Target("tracks.parquet", read_tracks, _table_seeds),
 }
+TARGETS |= OWN_DATA
