@@ -9,10 +9,11 @@ from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
-from avfusion.data.labels import read_all, read_annotation
+from avfusion.data.label_store import READERS
 from avfusion.data.own_labels import OwnLabels
-from avfusion.data.tracks import describe_track, own_labels, read_probes, shared_digest, source_hashes
+from avfusion.data.tracks import describe_track, read_probes, shared_digest, source_hashes
 from avfusion.doctor.report import Item, SplitFacts
+from avfusion.doctor.workload import has_row_per_frame
 from avfusion.errors import AVFusionError, BadInputError
 
 SPLITS = ("train", "val", "test")
@@ -71,7 +72,7 @@ def _facts(tracks: Sequence[Track], state: CorpusState) -> SplitFacts:
         no_video=sum(not track.video_path for track in tracks),
         unreadable=sum(bool(t.video_path) and not t.frames and t.track in state.known for t in tracks),
         no_crops=sum(bool(track.video_path) and not track.crops_paths for track in tracks),
-        rows_disagree=sum(bool(track.labels_path) and track.label_rows != track.frames for track in seen),
+        rows_disagree=sum(has_row_per_frame(track) and track.label_rows != track.frames for track in seen),
         warned=sum(bool(track.warnings) for track in tracks),
     )
 
@@ -105,17 +106,17 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
     labelled = [track for track in layout.tracks if track.labels_path]
     own: dict[str, OwnLabels] = {}
     faults = []
-    try:
-        own = own_labels(labelled, folder)
-    except BadInputError as error:
-        faults.append(str(error))
-    published = {track.track: track.labels_path for track in labelled if track.label_format != "csv"}
-    try:
-        read_all({track: folder / path for track, path in published.items()}, read_annotation, published)
-    except BadInputError as error:
-        faults.append(str(error))
+    for track in labelled:
+        try:
+            labels = READERS[track.label_format](folder / track.labels_path, track.labels_path)
+        except BadInputError as error:
+            faults.append(str(error))
+            continue
+        if isinstance(labels, OwnLabels):
+            own[track.track] = labels
     if faults:
-        return own, Item("corpus", "labels", "missing", "; ".join(faults))
+        text = f"{len(faults)} of {len(labelled)} annotation files cannot be used: {'; '.join(faults)}"
+        return own, Item("corpus", "labels", "missing", text)
     return own, Item("corpus", "labels", "ok", f"{len(labelled)} annotation files can be read")
 
 
@@ -179,10 +180,9 @@ def _state(
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:
     """Whether a row of the table is of the same files with the same contents."""
-    before = (row.split, row.video_path, row.crops_paths, row.labels_path, row.label_delay_s)
-    hashes = (row.video_hash, row.crops_hash, row.labels_hash)
-    now = (raw.split, raw.video_path, raw.crops_paths, raw.labels_path, raw.label_delay_s)
-    return before == now and hashes == source_hashes(raw, sources)
+    names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s")
+    same = all(getattr(row, name) == getattr(raw, name) for name in names)
+    return same and (row.video_hash, row.crops_hash, row.labels_hash) == source_hashes(raw, sources)
 
 
 def _with_warnings(row: Track, present: Sequence[str]) -> Track:

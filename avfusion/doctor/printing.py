@@ -15,6 +15,7 @@ from avfusion.doctor.tuning import Tuning
 from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
 
 MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": ("ok", "green")}
+FATAL = re.compile(r"cannot be used|^unreadable video")
 NAMES_SHOWN = 3
 LIST_SHOWN = 8  # longer lists at the end of a text are cut to 5
 
@@ -25,7 +26,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(_items(report))
     if report.tracks:
         total = sum(facts.tracks for facts in report.splits.values())
-        title = f"{len(report.tracks)} of {total} tracks have something to them (--json lists all):"
+        title = f"Of {total} tracks, {len(report.tracks)} have warnings (--json lists all):"
         console.print(Group("", Text(title, "bold"), _warnings(report.tracks)))
     if report.cost:
         console.print(Group("", Text(_size(report.cost), "bold"), _costs(report.cost)))
@@ -37,15 +38,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
 
 
 def group_warnings(tracks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Tracks by kind of warning, the most frequent first; numbers and names of files do not make a kind of their own.
+    """Tracks by kind of warning: first what makes a track useless, then by frequency.
 
-    A kind that only one track has is that track's sentence.
+    Numbers and names of files do not make a kind of their own. A kind that only one track has is that track's sentence.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for track, warnings in tracks.items():
         for warning in warnings:
             kinds.setdefault(_kind(warning), []).append((track, warning))
-    ranked = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
+    ranked = sorted(kinds.items(), key=lambda kind: (not FATAL.search(kind[0]), -len(kind[1]), kind[0]))
     return {(kind if len(found) > 1 else found[0][1]): [track for track, _ in found] for kind, found in ranked}
 
 

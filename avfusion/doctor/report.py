@@ -46,7 +46,8 @@ class SplitFacts:
         no_video: Tracks whose video is not there.
         unreadable: Tracks whose video cannot be read.
         no_crops: Tracks with a video and without face crops.
-        rows_disagree: Tracks whose annotation has another number of rows than the video has frames.
+        rows_disagree: Tracks whose annotation has another number of rows than the video has frames (own labels, which
+            may be of other moments, are not counted).
         warned: Tracks with any warning.
     """
 

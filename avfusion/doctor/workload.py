@@ -121,6 +121,11 @@ def rendered_workload(render: Render, geometry: Geometry) -> Workload:
     )
 
 
+def has_row_per_frame(track: Track) -> bool:
+    """Whether a track's annotation has a row for each video frame; own labels can be of other moments."""
+    return bool(track.labels_path) and track.label_format == "aff-wild2"
+
+
 def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int]) -> dict[str, Length]:
     """By video. A length that is not known is that of the longest annotation or crop folder, else by bytes."""
     groups: dict[str, list[Track]] = {}
@@ -131,7 +136,7 @@ def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int]) -> dict[str, Len
         if seen := next((track for track in group if track.frames), None):
             lengths[video] = Length(seen.frames, seen.duration_s, seen.has_audio, True)
             continue
-        frames = max(max(track.label_rows, track.crops) for track in group)
+        frames = max(max(track.label_rows * has_row_per_frame(track), track.crops) for track in group)
         if not frames:
             frames = round(sizes.get(group[0].video_path, 0) / ASSUMED_BYTES_PER_S * ASSUMED_FPS)
         lengths[video] = Length(frames, frames / ASSUMED_FPS, True, False)

@@ -13,7 +13,7 @@ from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import Workload, workload
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-EMPTY = {"labels_path": "", "video_hash": "", "crops_hash": "", "labels_hash": "", "warnings": ()}
+EMPTY = {"video_hash": "", "crops_hash": "", "labels_hash": "", "warnings": ()}
 FACTS = {"gpus": [], "memory_gb": 25.0}
 
 
@@ -40,6 +40,7 @@ def track(name: str, *, video: str = "", split: str = "train", frames: int = 0, 
         fps=25.0 if frames else 0.0,
         duration_s=frames / 25,
         has_audio=video != "mute",
+        labels_path=f"{name}.txt" if rows else "",
         label_rows=rows,
         crops=crops,
         **EMPTY,  # type: ignore[arg-type]
@@ -103,11 +104,12 @@ def test_lengths_that_are_not_known_are_those_of_labels_or_crops_else_by_bytes()
         track("pair_left", video="pair", rows=300),
         track("pair_right", video="pair", crops=400),
         track("bytes", split="test"),
+        replace(track("bytes", split="test", rows=99_999), track="own", label_format="csv"),
         track("known", frames=50),
     ]
     work = workload(tracks, {"known"}, {"bytes.mp4": 2_000_000}, params_of("affwild2").geometry)
     assert work.assumed_videos == 2
-    assert work.frames == {"train": 400 + 400 + 50, "test": 300}
+    assert work.frames == {"train": 400 + 400 + 50, "test": 600}
     assert work.seconds == pytest.approx(400 / 30 + 10 + 2)
 
 

