@@ -75,8 +75,10 @@ def _time(params: Params, costs: Costs, facts: dict[str, Any]) -> Item:
         hints.append("a GPU takes a small part of that")
         if params.features.dtype == "float16":
             hints.append("features.dtype float16 is slow on a CPU")
-    if params.features.stride < 8:
+    if longest.stage == "features" and params.features.stride < 8:
         hints.append("features.stride 8 makes far fewer clips")
+    if longest.stage == "backbones":
+        hints.append("backbones.visual.steps_per_epoch and epochs bound it")
     hints.append("`avfusion doctor --tune` measures the backbones here")
     return Item("cost", "time", "warn", f"{text}: {'; '.join(hints)}")
 

@@ -237,6 +237,11 @@ def test_memory_and_time_are_judged(tmp_path):
         "of it for features: a GPU takes a small part of that; features.stride 8 makes far fewer clips; `avfusion"
         in text
     )
+    sparse = params_of("affwild2", features={"stride": 8})
+    assert (
+        "for backbones: a GPU takes a small part of that; backbones.visual.steps_per_epoch"
+        in capacity(tmp_path, sparse, aff_wild2())["time"][1]
+    )
     assert "the GPU is used" in capacity(tmp_path, params, aff_wild2(), gpus=["some card"])["time"][1]
     slow = params_of("affwild2", features={"dtype": "float16"})
     assert "features.dtype float16 is slow on a CPU" in capacity(tmp_path, slow, aff_wild2())["time"][1]

@@ -273,6 +273,17 @@ def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_p
     ), "not what the table still says"
 
 
+def test_what_other_files_do_to_a_track_that_is_as_it_was_is_reported(tabled_project):
+    data = tabled_project.parent / "data"
+    shutil.copyfile(data / "videos/b.mp4", data / "videos/more/b.mp4")
+    before = {track.track: track.warnings for track in read_tracks(tabled_project / "data/corpus/tracks.parquet")}
+    assert before["b"] == ("no crops: faces are detected in the video",)
+    assert diagnose(tabled_project).tracks["b"] == (
+        "2 videos have this name (videos/b.mp4, videos/more/b.mp4): the first is used",
+        "no crops: faces are detected in the video",
+    )
+
+
 def test_a_list_that_changed_makes_the_table_old(tabled_project, rescan):
     test_list = tabled_project.parent / "data/annotations/VA_Set/Valence_Arousal_test_set_release.txt"
     test_list.write_text("b\n\n")
