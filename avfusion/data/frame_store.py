@@ -29,13 +29,15 @@ from avfusion.data.store import StoreReport, update_store
 from avfusion.execution import raise_failures
 from avfusion.fingerprints import fingerprint
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
-from avfusion.media.face_tracks import Side, face_crops
+from avfusion.media.cut_warnings import cut_times
+from avfusion.media.face_tracks import face_crops
+from avfusion.media.persons import Side
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 2  # raise it when equal inputs give other frame tables
-DETECTION_VERSION = 2  # raise it when only tables of detected faces differ
-SHEET_VERSION = 1
+DETECTION_VERSION = 3  # raise it when only tables of detected faces differ
+SHEET_VERSION = 2
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker
 
@@ -168,11 +170,12 @@ def _make_sheet(task: _SheetTask, path: Path, digest: str) -> None:
     crops: list[np.ndarray | None] = [
         None if jpeg is None else decode_crops([jpeg])[0] for jpeg in read_crops_at(task.frames, indices.tolist())
     ]
+    cuts = np.searchsorted(times, cut_times(read_warnings(task.frames)))
     subtitle = (
         f"{len(times)} frames, {times[-1]:.1f} s, face in {100 * present.mean():.1f} % ({task.source}); "
-        f"blue bar: face, orange: none"
+        f"blue bar: face, orange: none{f', black: the {len(cuts)} cuts of the track' if len(cuts) else ''}"
     )
-    jpeg = encode_crop(contact_sheet(task.track, subtitle, indices, crops, present), 90)
+    jpeg = encode_crop(contact_sheet(task.track, subtitle, indices, crops, present, cuts), 90)
     text = digest.encode()
     path.write_bytes(jpeg[:2] + _COMMENT + (len(text) + 2).to_bytes(2) + text + jpeg[2:])
 

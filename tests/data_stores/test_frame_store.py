@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 
 import av
@@ -7,10 +8,11 @@ import numpy as np
 import pytest
 
 from avfusion.config import Execution, Frames
-from avfusion.data.frame_store import SHEET_VERSION, VERSION, update_frames
+from avfusion.data.frame_store import DETECTION_VERSION, SHEET_VERSION, VERSION, update_frames
 from avfusion.data.frames import decode_crops, encode_crop, read_frames
 from avfusion.errors import AVFusionError
 from avfusion.media.probe import probe
+from tests.media.crossings import CROSSINGS, render
 
 SERIAL = Execution(executor="serial", workers=1)
 SETTINGS = Frames(detect_every=5)
@@ -62,13 +64,28 @@ def test_golden_values(corpus):
     corpus()
     found = read_frames(corpus.out / "frames" / "found.parquet")
     crop = decode_crops([found.jpeg[7]])[0].astype(float)
-    assert (VERSION, SHEET_VERSION) == (2, 1)
+    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (2, 3, 2)
     assert found.face_confidence[7] == pytest.approx(GOLDEN_CONFIDENCE, abs=1e-3)
     np.testing.assert_allclose(crop[20:100, 20:90].mean(axis=(0, 1)), GOLDEN_COLOUR, atol=1.0)
     np.testing.assert_allclose(crop[50:54, 36:41].mean(), GOLDEN_EYE, atol=4.0)
 
 
 GOLDEN_CONFIDENCE, GOLDEN_COLOUR, GOLDEN_EYE = 0.99964, (186.5, 154.4, 127.8), 71.7
+
+
+def test_cuts_of_the_track_are_remarked_and_shown(corpus, make_track):
+    """Two alike who meet, as one track and as the left one of two."""
+    alike = next(crossing for crossing in CROSSINGS if crossing.name == "meet, alike")
+    render(alike, corpus.root / "meet.mp4")
+    corpus(tracks=[make_track("meet", "meet.mp4"), make_track("meet_left", "meet.mp4", video="meet")])
+    for name, row in _summary(corpus.out).items():
+        assert "track cut once (unclear who is who), at " in row["remarks"], name
+        cut = float(re.search(r"at (\d\.\d) s", row["remarks"])[1])
+        sheet = cv2.imread(str(corpus.out / "faces" / f"{name}.jpg")).astype(int)
+        above_bar = sheet[67:69].sum(axis=(0, 2)) < 600
+        marked = np.flatnonzero(above_bar)
+        assert marked.mean() == pytest.approx(16 + cut / 4 * 1192, abs=20)
+    assert "several faces at the same time" in _summary(corpus.out)["meet"]["remarks"]
 
 
 def test_only_what_changed_is_made_again(corpus):
