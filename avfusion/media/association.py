@@ -136,10 +136,10 @@ class FaceTracker:
         joined, unclear = sure_pairs(
             self._costs(around, index, time_s, seen, new_scene), sure=SURE, missing=_MISSING, new=_NEW
         )
-        reach = np.stack([_in_reach(track, time_s, seen, _HIDDEN_REACH) for track in around])
-        for t, d in joined.items():
-            for o, other in enumerate(around):
-                if o not in joined and reach[o, d] and not _tells(seen[d].look, around[t], other):
+        for o in set(range(len(around))) - joined.keys():
+            reach = _in_reach(around[o], time_s, seen, _HIDDEN_REACH)
+            for t, d in joined.items():
+                if reach[d] and not _tells(seen[d].look, around[t], around[o]):
                     unclear |= {t, o}
         for t in unclear:
             around[t].close("unclear", time_s)
@@ -157,8 +157,8 @@ class FaceTracker:
             if track.end:
                 continue
             places = _places(track, time_s)
-            near = np.max([overlaps(place, boxes) for place in places], axis=0) >= SAME_PLACE
-            nearby = np.max([overlaps(p, doubled(boxes)) for p in doubled(places)], axis=0) >= SAME_PLACE
+            near = _overlap(places, boxes) >= SAME_PLACE
+            nearby = _overlap(doubled(places), doubled(boxes)) >= SAME_PLACE
             alike = looks[t] <= SAME
             gap = index - track.indices[-1]
             if new_scene:
@@ -168,8 +168,8 @@ class FaceTracker:
                 possible = near | (nearby & alike)
             else:
                 possible = nearby & (alike | (gap <= 2 * self.step))
-            for model, place in enumerate(places):
-                costs[model, t, possible] = misplacement(boxes, place, time_s - track.times_s[-1])[possible]
+            nats = misplacement(boxes, places, time_s - track.times_s[-1])
+            costs[:, t] = np.where(possible, nats, IMPOSSIBLE)
         return _with_looks(costs, looks, around)
 
 
@@ -204,16 +204,21 @@ def _groups(possible: np.ndarray) -> list[tuple[list[int], list[int]]]:
     return groups
 
 
+def _overlap(places: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Greatest overlap of each box with one of several places, (D,)."""
+    return np.maximum.reduce([overlaps(place, boxes) for place in places])
+
+
 def _places(track: FaceTrack, time_s: float) -> np.ndarray:
+    """Where the track's person is expected, (2, 4): having gone on, and having stopped."""
     recent = slice(-16, None)
-    boxes = np.stack([face.box for face in track.faces[recent]])
-    return expected_boxes(track.times_s[recent], boxes, time_s)
+    return expected_boxes(track.times_s[recent], np.stack([face.box for face in track.faces[recent]]), time_s)
 
 
 def _in_reach(track: FaceTrack, time_s: float, seen: Sequence[SeenFace], most: float = np.inf) -> np.ndarray:
     """Whether each face could be where the track's person, out of sight since, has got to; (D,) bool."""
     boxes = np.stack([s.face.box for s in seen])
-    off = np.min([sides_off(boxes, place) for place in _places(track, time_s)], axis=0)
+    off = sides_off(boxes, _places(track, time_s)).min(axis=0)
     return off <= min(_REACH + _REACH_PER_S * (time_s - track.times_s[-1]), most)
 
 

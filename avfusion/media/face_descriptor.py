@@ -12,18 +12,21 @@ DIFFERENT = 0.25  # squared distance of two looks from which on they tell two pe
 SAME = 0.25  # squared distance of a face from somebody's look up to which it may be theirs, on its own evidence
 UNLIKE = 0.6  # squared distance beyond which it is not theirs, where it could be another's
 
-_ROWS, _COLUMNS = slice(22, 110), slice(14, 98)  # of a crop: from the brows to the chin, little background
+CROP_SIZE = 56  # pixels of an aligned crop are enough
+
+_TOP, _BOTTOM, _LEFT, _RIGHT = 0.2, 0.98, 0.125, 0.875  # of a crop: from the brows to the chin, little background
 _LAYOUT, _CHROMA = 8, 4  # cells a side
 _DARK = 16.0  # grey levels added before logarithms: the colour of dark pixels is noise
 
 
 def describe_face(crop: np.ndarray) -> np.ndarray:
-    """The look (224,) float32 of an aligned (112, 112, 3) uint8 RGB crop, compared by squared distance.
+    """The look (224,) float32 of an aligned (S, S, 3) uint8 RGB crop, compared by squared distance.
 
     Its layout (8x8 colours, shifted and scaled to mean 0 and length 1) is the same under other brightness and contrast;
     its chroma (4x4 logarithms of red and of blue over green) under other brightness, and it tells skins apart.
     """
-    face = crop[_ROWS, _COLUMNS]
+    top, bottom, left, right = (round(share * len(crop)) for share in (_TOP, _BOTTOM, _LEFT, _RIGHT))
+    face = crop[top:bottom, left:right]
     layout = cv2.resize(face, (_LAYOUT, _LAYOUT), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     layout -= layout.mean()
     layout /= max(float(np.linalg.norm(layout)), 1e-6)

@@ -30,18 +30,19 @@ def expected_boxes(times_s: Sequence[float], boxes: np.ndarray, time_s: float) -
 
 
 def sides_off(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Distances (N,) of the centres of (N, 4) boxes from that of an expected one, in mean sides of both."""
-    off = np.linalg.norm((boxes[:, :2] + boxes[:, 2:] - expected[:2] - expected[2:]) / 2, axis=1)
-    return off / np.maximum((_sides(boxes) + _sides(expected[None])) / 2, 1.0)
+    """Distances (M, N) of the centres of (N, 4) boxes from those of (M, 4) expected ones, in mean sides of both."""
+    apart = (boxes[None, :, :2] + boxes[None, :, 2:] - expected[:, None, :2] - expected[:, None, 2:]) / 2
+    sides = (_sides(boxes)[None] + _sides(expected)[:, None]) / 2
+    return np.hypot(apart[..., 0], apart[..., 1]) / sides
 
 
 def misplacement(boxes: np.ndarray, expected: np.ndarray, away_s: float) -> np.ndarray:
-    """What speaks against (N, 4) boxes showing a face that is expected at a box after `away_s`; (N,) nats."""
+    """What speaks against (N, 4) boxes showing a face that is expected at (M, 4) ones after `away_s`; (M, N) nats."""
     deviation = min(_JITTER + _DRIFT * away_s, _FARTHEST)
-    grown = np.log(np.maximum(_sides(boxes), 1.0) / np.maximum(_sides(expected[None]), 1.0))
+    grown = np.log(_sides(boxes)[None] / _sides(expected)[:, None])
     size = np.minimum(0.5 * (grown / _RESIZED) ** 2, _MOST_FOR_SIZE)
     return 0.5 * (sides_off(boxes, expected) / deviation) ** 2 + 2 * np.log(deviation / _JITTER) + size
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
-    return np.sqrt(areas(boxes))
+    return np.sqrt(np.maximum(areas(boxes), 1.0))

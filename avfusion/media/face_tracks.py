@@ -13,7 +13,7 @@ import numpy as np
 from avfusion.media.alignment import TEMPLATE_SIZE, align_face
 from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
 from avfusion.media.cut_warnings import cut_warnings
-from avfusion.media.face_descriptor import describe_face
+from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import FaceDetector
 from avfusion.media.persons import Side, main_person
 from avfusion.media.scenes import picture_layout, scene_changed
@@ -106,9 +106,11 @@ def find_tracks(
     before: np.ndarray | None = None
     for frame in read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last):
         faces = detector.detect(frame.rgb)
-        seen = [SeenFace(face, describe_face(align_face(frame.rgb, face.landmarks))) for face in faces]
+        looks = [describe_face(align_face(frame.rgb, face.landmarks, CROP_SIZE)) for face in faces]
         layout = picture_layout(frame.rgb)
-        tracker.update(frame.index0, frame.time_s, seen, before is not None and scene_changed(before, layout))
+        new_scene = before is not None and scene_changed(before, layout)
+        seen = [SeenFace(face, look) for face, look in zip(faces, looks, strict=True)]
+        tracker.update(frame.index0, frame.time_s, seen, new_scene)
         before = layout
         if on_detection:
             on_detection(frame.index0 + 1)

@@ -10,7 +10,7 @@ from avfusion.media.association import FaceTrack
 from avfusion.media.face_descriptor import UNLIKE, distance, nearer_by
 
 LIKENESS = 0.4  # squared distance of mean looks up to which two stretches may be one person's
-DIFFERENT = 0.1  # squared distance of mean looks from which on they tell two people apart
+DIFFERENT = 0.15  # squared distance of mean looks from which on they tell two people apart
 TOLD_APART = 0.5  # of `nearer_by`; mean looks waver less than those of single faces
 
 Side = Literal["left", "right"]
@@ -66,8 +66,8 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
 
     With `side` there are two main persons: the one of the greatest weight, and the next that was seen together with
     that one (where nobody was: the next). The left one is who is further left, on average, where both are seen. Of the
-    stretches of which looks do not say whose they are, each gets those on its side (left or right of who else is seen
-    then; of somebody seen alone, nearer to its own mean position than to the other's) that do not look unlike it.
+    stretches of which looks do not say whose they are, each gets those on its side: left or right of who else is seen
+    then. Somebody seen alone is on the side whose person is nearer on average, and must not look unlike that person.
     """
     persons = who_is_who(tracks)
     if not persons:
@@ -75,14 +75,10 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     if side is None:
         others = [person for person in persons if person.seen_with(persons[0])]
         return _filled(persons[0], others, tracks, lambda track: True)
-    wanted, other = _pair(persons, side)
+    left, right = _pair(persons)
+    wanted, other = (left, right) if side == "left" else (right, left)
     others = [person for person in persons if person is other or person.seen_with(wanted)]
-
-    def on_side(track: FaceTrack) -> bool:
-        is_left = _is_left(track, tracks, wanted, other) if side == "left" else _is_left(track, tracks, other, wanted)
-        return is_left == (side == "left") and distance(track.look, wanted.look) <= UNLIKE
-
-    return _filled(wanted, others, tracks, on_side)
+    return _filled(wanted, others, tracks, lambda track: _is_on_side(track, wanted, other, side, tracks))
 
 
 def who_is_who(tracks: Sequence[FaceTrack]) -> list[Person]:
@@ -125,20 +121,19 @@ def _filled(
     return Followed(*in_time)
 
 
-def _pair(persons: Sequence[Person], side: Side) -> tuple[Person, Person]:
-    """The main person on the wanted side, and the one on the other; the same twice where there is nobody else."""
+def _pair(persons: Sequence[Person]) -> tuple[Person, Person]:
+    """The left and the right main person; the same one twice where there is nobody else."""
     first = persons[0]
     second = next((p for p in persons[1:] if p.seen_with(first)), persons[min(1, len(persons) - 1)])
-    ordered = (first, second) if _further_right(second.tracks, first.tracks) >= 0 else (second, first)
-    return ordered if side == "left" else ordered[::-1]
+    return (first, second) if _further_right(second.tracks, first.tracks) >= 0 else (second, first)
 
 
-def _is_left(track: FaceTrack, tracks: Sequence[FaceTrack], left: Person, right: Person) -> bool:
-    """Whether a stretch lies left of who else is seen then, or else nearer to where the left one is on average."""
-    beside = [other for other in _ranked(tracks) if other is not track and other.overlaps(track)]
+def _is_on_side(track: FaceTrack, wanted: Person, other: Person, side: Side, tracks: Sequence[FaceTrack]) -> bool:
+    beside = [another for another in _ranked(tracks) if another is not track and another.overlaps(track)]
     if beside:
-        return _further_right([track], beside[:1]) < 0
-    return abs(_further_right([track], left.tracks)) <= abs(_further_right([track], right.tracks))
+        return (_further_right([track], beside[:1]) < 0) == (side == "left")
+    to_wanted, to_other = (abs(_further_right([track], person.tracks)) for person in (wanted, other))
+    return to_wanted <= to_other and distance(track.look, wanted.look) <= UNLIKE
 
 
 def _further_right(some: Sequence[FaceTrack], others: Sequence[FaceTrack]) -> float:

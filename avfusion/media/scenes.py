@@ -16,7 +16,9 @@ _DARK = 16.0  # grey levels
 
 def picture_layout(rgb: np.ndarray) -> np.ndarray:
     """Logarithms of the colours of an (H, W, 3) uint8 image in cells, (9, 16, 3) float32."""
-    return np.log(cv2.resize(rgb, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA).astype(np.float32) + _DARK)
+    every = max(1, min(rgb.shape[0] // (8 * _ROWS), rgb.shape[1] // (8 * _COLUMNS)))  # 8x8 pixels of a cell will do
+    pixels = np.ascontiguousarray(rgb[::every, ::every])
+    return np.log(cv2.resize(pixels, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA).astype(np.float32) + _DARK)
 
 
 def scene_changed(before: np.ndarray, after: np.ndarray) -> bool:

@@ -43,17 +43,17 @@ def test_jitter_of_the_detector_averages_out():
 
 def test_distance_counts_in_sides_of_the_face_and_less_after_a_while():
     near, far = _boxes([30, 60])
-    np.testing.assert_allclose(sides_off(np.stack([near, far]), _boxes([0])[0]), [0.3, 0.6])
-    large = sides_off(_boxes([60], 200.0) - [0, 50, 0, 50], _boxes([0], 200.0)[0] - [0, 50, 0, 50])
-    np.testing.assert_allclose(large, [0.3])
-    at_once, later = (misplacement(np.stack([near, far]), _boxes([0])[0], seconds) for seconds in (0.04, 0.8))
+    faces = np.stack([near, far])
+    np.testing.assert_allclose(sides_off(faces, _boxes([0, 60])), [[0.3, 0.6], [0.3, 0.0]])
+    np.testing.assert_allclose(sides_off(_boxes([60], 200.0), _boxes([0], 200.0)), [[0.3]])
+    at_once, later = (misplacement(faces, _boxes([0]), seconds)[0] for seconds in (0.04, 0.8))
     assert at_once[1] - at_once[0] > 2.5
     assert later[1] - later[0] < 0.5
 
 
 def test_another_size_speaks_against_it_but_not_without_end():
     same, larger, huge = (
-        misplacement(_boxes([0], side) - [0, side / 2 - 50, 0, side / 2 - 50], _boxes([0])[0], 0.2)[0]
+        misplacement(_boxes([0], side) - [0, side / 2 - 50, 0, side / 2 - 50], _boxes([0]), 0.2)[0, 0]
         for side in (100, 120, 400)
     )
     assert larger - same == pytest.approx(0.5 * (np.log(1.2) / 0.15) ** 2)

@@ -109,6 +109,10 @@ def test_a_third_person_is_on_no_side(pair):
     carl = _track(30, 40, look=CARL)
     assert _followed([*pair, carl], "left") == ([pair[0]], [])
     assert _followed([*pair, carl], "right") == ([pair[1]], [])
+    beside_ben = _track(40, 50, x=300, look=LIKE_BEN), _track(40, 50, x=20, look=CARL)
+    assert _followed([*pair, *beside_ben], "left") == ([pair[0], beside_ben[1]], [beside_ben[1]]), (
+        "but beside the other"
+    )
     small = _track(0, 25, x=600, side=50, look=CARL)
     assert _followed([*pair, small], "right") == ([pair[1]], [])
 
