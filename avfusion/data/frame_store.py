@@ -12,6 +12,7 @@ import numpy as np
 
 from avfusion.atomic import write_text
 from avfusion.config import Execution, Frames
+from avfusion.corpora.sources import refuse_changed, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.frames import (
     FrameRow,
@@ -48,6 +49,8 @@ class _FrameTask:
     crops: tuple[Path, ...]
     side: Side | None
     settings: Frames
+    video_hash: str
+    crops_hash: str
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,9 @@ def update_frames(
         label="contact sheets",
         on_error="skip",
     )
-    _write_summary(sheets / "summary.csv", folder, done, report.failed)
+    paths = {track.track: track.video_path for track in tracks}
+    reasons = {key: without_place(reason, corpus_root, paths[key]) for key, reason in report.failed.items()}
+    _write_summary(sheets / "summary.csv", folder, done, reasons)
     if on_error != "skip":
         raise_failures("frames", report.failed, len(tracks))
     return report
@@ -121,7 +126,7 @@ def _fingerprint(track: Track, settings: Frames) -> str:
 
 def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
     crops = tuple(root / path for path in track.crops_paths)
-    return _FrameTask(root / track.video_path, crops, _side(track), settings)
+    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash, track.crops_hash)
 
 
 def _side(track: Track) -> Side | None:
@@ -135,6 +140,7 @@ def _source(track: Track) -> str:
 
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
+    refuse_changed(task.video, task.video_hash, task.crops, task.crops_hash)
     timeline = read_timeline(task.video, sound=False)
     warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:

@@ -19,7 +19,7 @@ SETTINGS = Frames(detect_every=5)
 
 
 @pytest.fixture
-def corpus(tmp_path, face_video, make_track):
+def corpus(tmp_path, face_video, make_track, scanned):
     """A root with one video without crops and one with a single crop, as a store and a function to update it."""
     root = tmp_path / "raw"
     (root / "crops").mkdir(parents=True)
@@ -28,11 +28,12 @@ def corpus(tmp_path, face_video, make_track):
     (root / "crops" / "00003.jpg").write_bytes(encode_crop(np.full((112, 112, 3), 77, np.uint8), 90))
     tracks = [
         make_track("found", "found.mp4"),
-        make_track("given", "given.mp4", crops_paths=("crops",), crops_hash="c"),
+        make_track("given", "given.mp4", crops_paths=("crops",)),
     ]
 
-    def update(tracks=tracks, settings=SETTINGS, **options):
-        return update_frames(tmp_path / "frames", tmp_path / "faces", root, tracks, settings, SERIAL, **options)
+    def update(tracks=tracks, settings=SETTINGS, scan=True, **options):
+        known = scanned(root, tracks) if scan else tracks
+        return update_frames(tmp_path / "frames", tmp_path / "faces", root, known, settings, SERIAL, **options)
 
     update.tracks, update.root, update.out = tracks, root, tmp_path
     return update
@@ -124,6 +125,21 @@ def test_what_the_packets_tell_is_left_to_the_table_of_tracks(corpus, face_video
     assert remark.startswith("the header promises 0.")
     corpus(tracks=corpus.tracks[1:])
     assert _summary(corpus.out)["given"]["remarks"] == ""
+
+
+def test_what_changed_since_the_scan_is_refused(corpus, scanned, face_video, short_video):
+    known = scanned(corpus.root, corpus.tracks)
+    shutil.copyfile(short_video, corpus.root / "found.mp4")
+    (corpus.root / "crops" / "00004.jpg").write_bytes(b"another")
+    report = corpus(tracks=known, scan=False, on_error="skip")
+    assert report.failed.keys() == {"found", "given"}
+    assert all("changed since the last scan" in reason for reason in report.failed.values())
+    assert list((corpus.out / "frames").iterdir()) == []
+    assert _summary(corpus.out)["found"]["remarks"].startswith("changed since the last scan"), (
+        "no place of this machine"
+    )
+    shutil.copyfile(face_video, corpus.root / "found.mp4")
+    assert corpus(tracks=known[:1], scan=False).made == ("found",)
 
 
 def test_a_failing_video_is_recorded_and_the_others_go_on(corpus, make_track):
