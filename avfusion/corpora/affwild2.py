@@ -11,7 +11,6 @@ from pathlib import Path
 
 from avfusion.config import Corpus
 from avfusion.corpora.layout import (
-    SIDES,
     VIDEO_SUFFIXES,
     CorpusLayout,
     RawTrack,
@@ -19,6 +18,7 @@ from avfusion.corpora.layout import (
     contents,
     is_litter,
     require_folder,
+    split_side,
     walk_files,
     warn_of_leaks,
 )
@@ -204,15 +204,15 @@ def _find_crops(root: Path) -> dict[str, list[str]]:
 
 
 def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: dict[str, list[str]]) -> RawTrack:
-    video, warnings = name, []
+    video, side = split_side(name)
+    if name in videos:
+        video, side = name, ""
+    warnings = []
     if len(place.labels) > 1:
         files = f"{len(place.labels)} annotation files have this name ({', '.join(place.labels)})"
         warnings.append(f"{files}: the first is used")
     if place.listed > 1:
         warnings.append(f"the test list names it {place.listed} times")
-    side = next((side for side in SIDES if name.endswith(side)), "")
-    if side and name not in videos:
-        video = name.removesuffix(side)
     paths = videos.get(video, [])
     if not paths:
         warnings.append(f"no video {video!r} below videos/: the track cannot be used")
@@ -228,6 +228,7 @@ def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: di
         crops_paths=tuple(crops.get(name, ())),
         labels_path=place.labels[0] if place.labels else "",
         warnings=tuple(warnings),
+        side=side,
     )
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from avfusion.errors import BadInputError
 
@@ -13,9 +14,7 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
 )
-
-
-SIDES = ("_left", "_right")  # of two people in one video
+Side = Literal["", "left", "right"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class RawTrack:
         warnings: What disagrees.
         label_format: "aff-wild2" for its annotation files, "csv" for own labels.
         label_delay_s: Seconds by which the labels come after what they describe.
+        side: Where its person is, of two in the video; "" for the main person.
     """
 
     track: str
@@ -43,6 +43,7 @@ class RawTrack:
     warnings: tuple[str, ...] = ()
     label_format: str = "aff-wild2"
     label_delay_s: float = 0.0
+    side: Side = ""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ def name_fault(name: str) -> str:
     if TRACK_NAME.fullmatch(name) and ".." not in name:
         return ""
     return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+
+
+def split_side(track: str) -> tuple[str, Side]:
+    """The name of a track without `_left` or `_right`, and the side that this says; no side where no name is left."""
+    sides: tuple[Side, ...] = ("left", "right")
+    for side in sides:
+        base = track.removesuffix(f"_{side}")
+        if base != track and not name_fault(base):
+            return base, side
+    return track, ""
 
 
 def check_track_names(tracks: list[RawTrack]) -> None:

@@ -62,6 +62,7 @@ def test_both_find_the_same_tracks(root: Path) -> None:
     assert [(track.track, track.video, track.split) for track in facts[0]] == [
         (track, VIDEOS[track], split) for track, split in SPLITS.items()
     ]
+    assert [track.side for track in facts[0]] == ["", "", "left", "right"]
     assert facts[0][0].crops_paths == ("cropped_aligned/a",)
     assert facts[0][0].labels_path == "annotations/VA/Train_Set/a.txt"
 

@@ -59,11 +59,13 @@ def test_two_people_share_their_video(tree):
     left, main = by_name(tree)["pair_left"], by_name(tree)["pair"]
     assert left.video == main.video == "pair"
     assert left.video_path == "videos/batch2/pair.mp4"
+    assert (left.side, main.side) == ("left", "")
 
 
 def test_a_video_whose_own_name_ends_in_left_is_its_own(tree):
     put(tree / "videos" / "pair_left.mp4")
-    assert by_name(tree)["pair_left"].video == "pair_left"
+    own = by_name(tree)["pair_left"]
+    assert (own.video, own.side) == ("pair_left", "")
 
 
 def test_other_challenges_are_ignored_and_counted(tree):
