@@ -61,9 +61,10 @@ def open_manifest(params: Corpus, root: Path) -> CorpusLayout:
     rows = []
     if "video" in table.columns:
         broken = {line for line, _ in table.faults}
+        folder = path.parent.resolve()  # `..` in a cell leads out of where the manifest lies, not of a link to there
         for line, cells in table.rows():
             if line not in broken:  # else its cells are not where they belong
-                row, found = _check_row(line, cells, path.parent, root)
+                row, found = _check_row(line, cells, folder, root)
                 rows.append(row)
                 faults += [(line, fault) for fault in found]
         faults += _name_faults(rows)
@@ -122,7 +123,7 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
     places = {}
     for column, kind in (("video", "file"), ("crops", "folder"), ("labels", "file")):
         text = cells.get(column, "")
-        places[column] = Path(os.path.normpath(folder / text)) if text else None
+        places[column] = _place(folder, text) if text else None
         if why := _place_fault(text, places[column], kind):
             fault(column, why)
     if not cells["video"]:
@@ -145,6 +146,14 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
         label_delay_s=delay or 0.0,
     )
     return row, faults
+
+
+def _place(folder: Path, text: str) -> Path:
+    """The path that a cell means, links kept but where a `..` goes back from one."""
+    given = folder / text
+    plain = os.path.normpath(given)
+    real = os.path.realpath(given)
+    return Path(plain if os.path.realpath(plain) == real else real)
 
 
 def _place_fault(text: str, place: Path | None, kind: str) -> str:
@@ -256,4 +265,8 @@ def _notes(tracks: Sequence[RawTrack]) -> tuple[str, ...]:
 def _from_root(path: Path | None, root: Path) -> str:
     if path is None:
         return ""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    real = root.resolve()
+    for place, base in ((path, real), (path, root), (path.resolve(), real)):
+        if place.is_relative_to(base):
+            return place.relative_to(base).as_posix()
+    return path.as_posix()

@@ -82,6 +82,35 @@ def test_paths_are_from_the_manifests_folder_and_named_from_the_root(root, tmp_p
     assert (layout.tracks[0].video_path, layout.extra_sources) == ("videos/a.mp4", (str(far),))
 
 
+def test_a_root_that_is_a_link_changes_no_path_and_tells_no_place(root, tmp_path):
+    outside = put(tmp_path / "videos" / "p.mp4", "p")
+    (root / "more").symlink_to(tmp_path / "disk")
+    put(tmp_path / "disk" / "deep" / "q.mp4", "q")
+    put(tmp_path / "disk" / "r.mp4", "r")
+    link, alias = tmp_path / "project" / "data" / "own", tmp_path / "alias"
+    link.parent.mkdir(parents=True)
+    for place in (link, alias):
+        place.symlink_to(root)
+    cells = [
+        "../videos/p.mp4",
+        f"{root}/videos/a.mp4",
+        f"{link}/videos/b.mov",
+        f"{alias}/s1/cam.mp4",
+        "more/deep/q.mp4",
+    ]
+    put(root / "manifest.csv", "video", *cells, "more/deep/../r.mp4")
+    expected = [
+        "videos/a.mp4", "videos/b.mov", "s1/cam.mp4", str(outside), "more/deep/q.mp4", "more/r.mp4",
+    ]  # fmt: skip
+    for way in (root, link):
+        layout = open_corpus(PARAMS, way)
+        assert [track.video_path for track in layout.tracks] == expected
+        assert layout.extra_sources == ("manifest.csv",)
+        assert describe_sources(layout, way).keys() == {*expected, "manifest.csv"}
+    (root / "deep").symlink_to(tmp_path / "disk" / "deep")
+    assert opened(root, "video", "deep/../r.mp4")["r"].video_path == str(tmp_path / "disk" / "r.mp4")
+
+
 def test_rows_of_one_file_share_a_video_whatever_path_leads_there(root):
     (root / "link.mp4").symlink_to(root / "videos" / "a.mp4")
     tracks = opened(root, "video,track", "videos/a.mp4,a_left", "link.mp4,a_right", "videos/../videos/a.mp4,third")
