@@ -6,6 +6,7 @@
 <root>/annotations/**/Valence_Arousal_*test_set_release.txt
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from avfusion.corpora.layout import (
     walk_files,
     warn_of_leaks,
 )
+from avfusion.corpora.track_list import read_track_list
 from avfusion.errors import BadInputError
 
 HEADER = "valence,arousal"
@@ -122,14 +124,28 @@ def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
         if one.folder != va[0].folder:
             kind = "valence-arousal set not chosen" if one.va_files else "not valence-arousal"
             notes.append(f"{_relative(one.folder, root)}: {len(one.files)} annotation files ignored ({kind})")
-    return va[0], notes
+    return va[0], notes + _strays(sets, root)
+
+
+def _strays(sets: list[AnnotationSet], root: Path) -> list[str]:
+    """A note for every folder with valence-arousal files that are in no set."""
+    known = {path for one in sets for _, path in one.files}
+    strays = [path for path in walk_files(root / "annotations") if path not in known and _is_va(path)]
+    return [
+        f"{_relative(folder, root)}: {count} annotation files ignored (valence-arousal, but not directly in "
+        "Train_Set/ or Validation_Set/, or not called .txt)"
+        for folder, count in sorted(Counter(path.parent for path in strays).items())
+    ]
 
 
 def _is_va(path: Path) -> bool:
     if not path.is_file():  # a link to nowhere, or a pipe, which would never end; the scan names it
         return False
-    with open(path, "rb") as stream:
-        line = stream.readline(200)
+    try:
+        with open(path, "rb") as stream:
+            line = stream.readline(200)
+    except OSError:  # one of the chosen set is named by the scan too
+        return False
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER
 
 
@@ -140,10 +156,9 @@ def _read_test_list(params: Corpus, root: Path, chosen: Path) -> tuple[Path | No
     if not path.is_file():
         raise BadInputError(f"corpus.test_list {path} is missing: a file with one track name a line is needed")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path, [name for _, name in read_track_list(path)]
     except UnicodeDecodeError:
         raise BadInputError(f"{path} is not UTF-8 text: one track name a line is needed") from None
-    return path, [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _find_test_list(root: Path, chosen: Path) -> Path | None:

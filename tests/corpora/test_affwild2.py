@@ -76,6 +76,30 @@ def test_other_challenges_are_ignored_and_counted(tree):
     assert "1 crop folders belong to no valence-arousal track: exprvid" in notes
 
 
+def test_va_files_outside_the_split_folders_are_counted(tree):
+    va = tree / "annotations" / "VA_Set"
+    for name in ("Train_Set/batch1/d.txt", "Train_Set/batch1/e.txt", "Test_Set/f.txt", "Train_Set/g.csv"):
+        put(va / name, VA)
+    put(va / "Test_Set" / "expr.txt", EXPR)
+    (va / "Test_Set" / "nowhere.txt").symlink_to(va / "gone")
+    layout = open_corpus(PARAMS, tree)
+    assert [track.track for track in layout.tracks] == ["a", "b", "c", "pair", "pair_left"]
+    why = "(valence-arousal, but not directly in Train_Set/ or Validation_Set/, or not called .txt)"
+    assert [note for note in layout.notes if note.endswith(why)] == [
+        f"annotations/VA_Set/Test_Set: 1 annotation files ignored {why}",
+        f"annotations/VA_Set/Train_Set: 1 annotation files ignored {why}",
+        f"annotations/VA_Set/Train_Set/batch1: 2 annotation files ignored {why}",
+    ]
+
+
+def test_names_in_the_test_list_may_end_in_txt(tree):
+    put(tree / "annotations/VA_Set/Valence_Arousal_test_set_release.txt", "\ufeffc.txt\r\nexprvid\r\n\r\nc\r\n")
+    tracks = by_name(tree)
+    assert {name for name, track in tracks.items() if track.split == "test"} == {"c", "exprvid"}
+    assert tracks["c"].warnings == ("the test list names it 2 times",)
+    assert tracks["c"].video_path == "videos/new_vids/deep/c.MP4"
+
+
 def test_header_with_bom_and_crlf_counts_as_va(tree):
     (tree / "annotations/VA_Set/Train_Set/a.txt").write_bytes(b"\xef\xbb\xbfvalence,arousal\r\n0,0\r\n")
     for name in ("Train_Set/pair", "Train_Set/pair_left", "Validation_Set/b"):
