@@ -204,11 +204,16 @@ def _find_videos(root: Path) -> dict[str, list[str]]:
 
 
 def _find_crops(root: Path) -> dict[str, list[str]]:
-    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered."""
+    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered once."""
     crops: dict[str, list[str]] = {}
     todo = [root]
+    seen = set()
     while todo:
-        for folder in sorted(todo.pop(0).iterdir()):
+        here = todo.pop(0)
+        if (real := here.resolve()) in seen:
+            continue
+        seen.add(real)
+        for folder in sorted(here.iterdir()):
             if is_litter(folder.name) or not folder.is_dir():
                 continue
             if folder.name.lower().startswith("cropped_aligned"):

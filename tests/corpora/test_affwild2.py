@@ -208,6 +208,11 @@ def test_no_va_annotations_says_what_was_found(tree):
 def test_a_link_in_a_circle_ends(tree):
     (tree / "videos/batch1/loop").symlink_to(tree / "videos")
     assert by_name(tree)["a"].warnings == ()
+    before = by_name(tree)
+    crops = tree / "cropped_aligned"
+    (crops / "cropped_aligned").symlink_to(crops)
+    (crops / "cropped_aligned_root").symlink_to(tree)
+    assert by_name(tree) == before
 
 
 def test_root_is_absolute_or_from_the_project(tmp_path):
