@@ -10,6 +10,7 @@ from typing import Literal
 from avfusion.errors import BadInputError
 
 TRACK_NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
+LONGEST_NAME = 200  # bytes in UTF-8; file systems allow 255, and endings and marks of unfinished files are added
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
@@ -57,9 +58,13 @@ class CorpusLayout:
 
 def name_fault(name: str) -> str:
     """Why a name cannot be a file name; "" where it can."""
-    if TRACK_NAME.fullmatch(name) and ".." not in name:
-        return ""
-    return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+    if not TRACK_NAME.fullmatch(name) or ".." in name:
+        return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+    if name.startswith("."):
+        return f"{name!r} begins with a '.', as hidden and unfinished files do"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"{name!r} is {len(name.encode())} bytes long: at most {LONGEST_NAME} are allowed"
+    return ""
 
 
 def split_side(track: str) -> tuple[str, Side]:
