@@ -130,9 +130,7 @@ def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
 
 
 def _side(track: Track) -> Side | None:
-    """Of `<video>_left` and `<video>_right` each is one of two persons in a video."""
-    ending = track.track.removeprefix(track.video)
-    return "left" if ending == "_left" else "right" if ending == "_right" else None
+    return track.side or None
 
 
 def _source(track: Track) -> str:

@@ -201,6 +201,7 @@ def describe_track(
         warnings=tuple(warnings),
         label_format=raw.label_format,
         label_delay_s=raw.label_delay_s,
+        side=raw.side,
     )
 
 

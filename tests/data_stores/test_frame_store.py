@@ -78,7 +78,7 @@ def test_cuts_of_the_track_are_remarked_and_shown(corpus, make_track):
     """Two alike who meet, as one track and as the left one of two."""
     alike = next(crossing for crossing in CROSSINGS if crossing.name == "meet, alike")
     render(alike, corpus.root / "meet.mp4")
-    corpus(tracks=[make_track("meet", "meet.mp4"), make_track("meet_left", "meet.mp4", video="meet")])
+    corpus(tracks=[make_track("meet", "meet.mp4"), make_track("meet_left", "meet.mp4", video="meet", side="left")])
     for name, row in _summary(corpus.out).items():
         assert "track cut once (unclear who is who), at " in row["remarks"], name
         cut = float(re.search(r"at (\d\.\d) s", row["remarks"])[1])
