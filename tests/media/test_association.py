@@ -54,8 +54,11 @@ def test_someone_alone_is_followed_whatever_they_look_like():
 def test_looks_tell_who_is_who_where_places_do_not():
     together = [_seen(0), _seen(60, BEN)], [_seen(30, BEN), _seen(40)]
     assert _places(_follow(*together)) == [{0: 0, 1: 40}, {0: 60, 1: 30}]
-    together = [_seen(0), _seen(60, SISTER)], [_seen(30, SISTER), _seen(40)]
-    assert _places(_follow(*together)) == [{0: 0, 1: 40}, {0: 60, 1: 30}]
+    approach = [_seen(0), _seen(150, SISTER)], [_seen(30), _seen(110, SISTER)]
+    assert _places(_follow(*approach, [_seen(60, SISTER), _seen(70)])) == [
+        {0: 0, 1: 30, 2: 70},
+        {0: 150, 1: 110, 2: 60},
+    ]
 
 
 def test_two_alike_who_meet_are_cut():
