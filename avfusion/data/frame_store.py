@@ -35,7 +35,7 @@ from avfusion.media.persons import Side
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 1  # raise it when equal inputs give other frame tables
-DETECTION_VERSION = 3  # raise it when only tables of detected faces differ
+DETECTION_VERSION = 4  # raise it when only tables of detected faces differ
 SHEET_VERSION = 2
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker
