@@ -37,7 +37,7 @@ from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 2  # raise it when equal inputs give other frame tables
-DETECTION_VERSION = 3  # raise it when only tables of detected faces differ
+DETECTION_VERSION = 4  # raise it when only tables of detected faces differ
 SHEET_VERSION = 2
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker

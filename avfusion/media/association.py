@@ -90,10 +90,6 @@ class FaceTrack:
         """Mean area of the face times the number of detections: large and long seen."""
         return float(areas(np.stack([face.box for face in self.faces])).sum())
 
-    def overlaps(self, other: "FaceTrack") -> bool:
-        """Whether the two stretches, from first to last detection, have a moment in common."""
-        return self.indices[0] <= other.indices[-1] and other.indices[0] <= self.indices[-1]
-
 
 class FaceTracker:
     """Follows everybody in a video; `tracks` holds all tracks so far in the order in which they began."""
@@ -223,7 +219,7 @@ def _in_reach(track: FaceTrack, time_s: float, seen: Sequence[SeenFace], most: f
 
 
 def _tells(look: np.ndarray, track: FaceTrack, other: FaceTrack) -> bool:
-    return nearer_by(look, track.recent_look, other.recent_look) >= TOLD_APART
+    return bool(nearer_by(look, track.recent_look, other.recent_look) >= TOLD_APART)
 
 
 def _mixed(seen: Sequence[SeenFace], hidden: Sequence[np.ndarray]) -> list[bool]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from avfusion.media.association import FaceTrack
 
-MOST = 20  # times in a warning
+MOST = 20  # times named in a warning
 
 _ONE_MOMENT_S = 1.0
 _REASONS = {"unclear": "unclear who is who", "scene": "the picture changes as a whole"}
@@ -34,5 +34,9 @@ def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
 
 def _warning(times: Sequence[float], reason: str) -> str:
     often = "once" if len(times) == 1 else f"{len(times)} times"
-    named = ", ".join(f"{time:.1f}" for time in times[:MOST])
-    return f"track cut {often} ({reason}), at {named} s" + (" and later" if len(times) > MOST else "")
+    return f"track cut {often} ({reason}), at {in_words(times)}"
+
+
+def in_words(times: Sequence[float]) -> str:
+    """Times in seconds, the first ones if there are many."""
+    return ", ".join(f"{time:.1f}" for time in times[:MOST]) + (" s and later" if len(times) > MOST else " s")

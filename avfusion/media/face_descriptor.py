@@ -35,17 +35,17 @@ def describe_face(crop: np.ndarray) -> np.ndarray:
     return np.concatenate([layout, chroma.ravel()])
 
 
-def distance(look: np.ndarray, other: np.ndarray) -> float:
-    """Squared distance of two looks."""
-    return float(((look - other) ** 2).sum())
+def distance(look: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Squared distance of two looks (..., K), shape (...)."""
+    return ((look - other) ** 2).sum(axis=-1)
 
 
-def nearer_by(look: np.ndarray, one: np.ndarray, other: np.ndarray, different: float = DIFFERENT) -> float:
-    """How much more a look is one person's than the other's: 1 where it is the one's, -1 the other's, 0 between them.
+def nearer_by(look: np.ndarray, one: np.ndarray, other: np.ndarray, different: float = DIFFERENT) -> np.ndarray:
+    """How much more looks (..., K) are one person's than another's: 1 where they are the one's, -1 the other's.
 
-    It is 0, too, where the two people look alike, and where the look is far from both.
+    It is 0 between the two, but also where the two look alike (squared distance below `different`), and where the look
+    is far from both.
     """
     apart, to_one, to_other = distance(one, other), distance(look, one), distance(look, other)
-    if apart < different or min(to_one, to_other) > apart:
-        return 0.0
-    return (to_other - to_one) / apart
+    telling = (apart >= different) & (np.minimum(to_one, to_other) <= apart)
+    return np.where(telling, (to_other - to_one) / np.maximum(apart, different), 0.0)

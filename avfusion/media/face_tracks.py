@@ -12,7 +12,7 @@ import numpy as np
 
 from avfusion.media.alignment import TEMPLATE_SIZE, align_face
 from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
-from avfusion.media.cut_warnings import cut_warnings
+from avfusion.media.cut_warnings import cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import FaceDetector
 from avfusion.media.persons import Side, main_person
@@ -73,8 +73,8 @@ def face_crops(
         for text in cut_warnings(person.stretches):
             on_warning(text)
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
-            times = ", ".join(f"{track.times_s[0]:.1f}" for track in person.doubtful)
-            on_warning(f"looks do not say whether it is the same person who is followed from {times} s on")
+            times = in_words([track.times_s[0] for track in person.doubtful])
+            on_warning(f"looks do not say whether it is the same person who is followed on from {times}")
         if side is None and (unused := 1 - _share(person.stretches, tracks)) >= NOTABLE_SHARE:
             on_warning(
                 f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than the "

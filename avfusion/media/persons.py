@@ -1,7 +1,8 @@
 """Who is who among the stretches of detections of a video, and which of them are the main person's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -29,29 +30,52 @@ class Followed:
     doubtful: list[FaceTrack] = field(default_factory=list)
 
 
-class Person:
-    """Stretches that are one person's by their looks."""
+class Stretches:
+    """Some tracks with their times and looks as arrays: films have thousands, to be compared with one another."""
 
-    def __init__(self, track: FaceTrack) -> None:
-        self.tracks = [track]
+    def __init__(self, tracks: Sequence[FaceTrack]) -> None:
+        self.tracks = list(tracks)
+        self.first = np.array([track.indices[0] for track in tracks], np.int64)
+        self.last = np.array([track.indices[-1] for track in tracks], np.int64)
+        self.clear_looks = np.array([track.clear_looks for track in tracks])
 
-    @property
-    def weight(self) -> float:
-        """Area of the face, summed over the detections."""
-        return sum(track.weight for track in self.tracks)
+    def __len__(self) -> int:
+        return len(self.tracks)
 
-    @property
+    def take(self, chosen: np.ndarray) -> "Stretches":
+        """Those at some positions, or of a mask."""
+        return Stretches([self.tracks[i] for i in np.arange(len(self))[chosen]])
+
+    @cached_property
+    def looks(self) -> np.ndarray:
+        """Mean looks, (n, K)."""
+        return np.stack([track.look for track in self.tracks])
+
+    @cached_property
     def look(self) -> np.ndarray:
-        """Mean look."""
-        return np.average([t.look for t in self.tracks], axis=0, weights=[t.clear_looks for t in self.tracks])
+        """Mean look of all, (K,)."""
+        return np.average(self.looks, axis=0, weights=self.clear_looks)
 
-    def seen_during(self, track: FaceTrack) -> bool:
-        """Whether a stretch has a moment in common with this person's."""
-        return any(track.overlaps(own) for own in self.tracks)
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Area of the face, summed over the detections, (n,)."""
+        return np.array([track.weight for track in self.tracks])
 
-    def seen_with(self, other: "Person") -> bool:
-        """Whether the two are seen at the same time, so that they are two."""
-        return any(self.seen_during(track) for track in other.tracks)
+    @cached_property
+    def centre_x(self) -> float:
+        """Mean horizontal position in pixels."""
+        return float(np.mean([face.box[0] + face.box[2] for track in self.tracks for face in track.faces]) / 2)
+
+    def during(self, track: FaceTrack) -> np.ndarray:
+        """Which have a moment in common with a track, from first to last detection; (n,) bool."""
+        return (self.first <= track.indices[-1]) & (track.indices[0] <= self.last)
+
+    def during_any(self, others: "Stretches") -> np.ndarray:
+        """Which have a moment in common with one of several, which have none among themselves; (n,) bool."""
+        order = np.argsort(others.first)
+        following = np.searchsorted(others.last[order], self.first)
+        begins = np.append(others.first[order], np.iinfo(np.int64).max)
+        return begins[following] <= self.last
 
 
 def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Followed:
@@ -69,94 +93,106 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     stretches of which looks do not say whose they are, each gets those on its side: left or right of who else is seen
     then. Somebody seen alone is on the side whose person is nearer on average, and must not look unlike that person.
     """
-    persons = who_is_who(tracks)
-    if not persons:
+    if not tracks:
         return Followed()
+    everything = _ranked(tracks)
+    persons = who_is_who(tracks)
     if side is None:
-        others = [person for person in persons if person.seen_with(persons[0])]
-        return _filled(persons[0], others, tracks, lambda track: True)
+        wanted = persons[0]
+        others = [person for person in persons[1:] if person.during_any(wanted).any()]
+        return _filled(wanted, others, everything)
     left, right = _pair(persons)
     wanted, other = (left, right) if side == "left" else (right, left)
-    others = [person for person in persons if person is other or person.seen_with(wanted)]
-    return _filled(wanted, others, tracks, lambda track: _is_on_side(track, wanted, other, side, tracks))
+    others = [p for p in persons if p is not wanted and (p is other or p.during_any(wanted).any())]
+    on_side = [_is_on_side(track, wanted, other, side, everything) for track in everything.tracks]
+    return _filled(wanted, others, everything.take(np.array(on_side)))
 
 
-def who_is_who(tracks: Sequence[FaceTrack]) -> list[Person]:
+def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
     """The persons, by descending weight; a stretch of which looks do not say whose it is makes a person of its own."""
-    persons: list[Person] = []
-    clear = [track for track in tracks if _is_clear(track)]
-    for track in _ranked(tracks):
-        possible = [person for person in persons if not person.seen_during(track)]
-        likeness = [distance(track.look, person.look) for person in possible]
-        likest = possible[int(np.argmin(likeness))] if likeness else None
-        if likest and min(likeness) <= LIKENESS and _is_clear(track) and _is_theirs(track, likest, possible, clear):
-            likest.tracks.append(track)
-        else:
-            persons.append(Person(track))
-    return sorted(persons, key=lambda person: -person.weight)
+    everything = _ranked(tracks)
+    clear = everything.take(everything.clear_looks >= 1)
+    owners = np.full(len(clear), -1)
+    sums, counts = np.zeros((len(clear), everything.looks.shape[1])), np.zeros(len(clear))
+    known = 0
+    for i, track in enumerate(clear.tracks):
+        free = np.ones(known, bool)
+        free[owners[:i][clear.during(track)[:i]]] = False
+        looks = sums[:known] / counts[:known, None]
+        owner = _owner(i, clear, owners, looks, free)
+        if owner is None:
+            owner, known = known, known + 1
+        owners[i] = owner
+        sums[owner] += track.clear_looks * track.look
+        counts[owner] += track.clear_looks
+    persons = [clear.take(owners == owner) for owner in range(known)]
+    persons += [Stretches([track]) for track in everything.tracks if track.clear_looks < 1]
+    return sorted(persons, key=lambda person: -person.weights.sum())
 
 
-def _is_theirs(track: FaceTrack, person: Person, possible: Sequence[Person], tracks: Sequence[FaceTrack]) -> bool:
-    """Whether a stretch is one person's rather than anybody else's, and the person in it rather than in any other."""
-    looks = [other.look for other in possible if other is not person]
-    looks += [o.look for o in tracks if o not in person.tracks and person.seen_during(o) and not o.overlaps(track)]
-    theirs = all(nearer_by(track.look, person.look, look, DIFFERENT) >= TOLD_APART for look in looks)
-    beside = [o.look for o in tracks if o is not track and o.overlaps(track) and not person.seen_during(o)]
-    return theirs and all(nearer_by(person.look, track.look, look, DIFFERENT) >= TOLD_APART for look in beside)
+def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free: np.ndarray) -> int | None:
+    """Whose the i-th stretch is, of persons with mean looks (P, K) of whom some (P,) are not seen during it.
+
+    It is to be nearer to its owner than anybody else is, and its owner to it than to anybody seen at the same time.
+    """
+    track = clear.tracks[i]
+    far = np.where(free, distance(track.look, looks), np.inf)
+    if not free.any() or far.min() > LIKENESS:
+        return None
+    owner = int(far.argmin())
+    during, with_owner = clear.during(track), clear.during_any(clear.take(owners == owner))
+    rivals = np.concatenate(
+        [np.delete(looks, owner, 0)[np.delete(free, owner)], clear.looks[with_owner & ~during & (owners != owner)]]
+    )
+    during[i] = False
+    beside = clear.looks[during & ~with_owner]
+    is_owners = nearer_by(track.look, looks[owner], rivals, DIFFERENT) >= TOLD_APART
+    is_it = nearer_by(looks[owner], track.look, beside, DIFFERENT) >= TOLD_APART
+    return owner if is_owners.all() and is_it.all() else None
 
 
-def _filled(
-    person: Person, others: Sequence[Person], tracks: Sequence[FaceTrack], fits: Callable[[FaceTrack], bool]
-) -> Followed:
-    """The person's stretches, and in their gaps those that fit and are nobody else's by their looks."""
-    taken, doubtful = list(person.tracks), []
-    for track in _ranked(tracks):
-        if not _is_clear(track) or any(track.overlaps(own) for own in taken) or not fits(track):
+def _filled(person: Stretches, others: Sequence[Stretches], further: Stretches) -> Followed:
+    """The person's stretches, and in their gaps, by weight, those that are clear and nobody else's by their looks."""
+    theirs = {id(track) for other in others for track in other.tracks}
+    looks = np.stack([other.look for other in others]) if others else np.zeros((0, len(person.look)))
+    doubtful: list[FaceTrack] = []
+    filled = np.zeros(max(further.last, default=0) + 1, bool)  # frames in which somebody doubtful is followed
+    gaps = further.take((further.clear_looks >= 1) & ~further.during_any(person))
+    for track in gaps.tracks:
+        if id(track) in theirs or filled[track.indices[0] : track.indices[-1] + 1].any():
             continue
-        if any(track in other.tracks or _tells(track, other, person) for other in others):
-            continue
-        taken.append(track)
-        doubtful.append(track)
-    in_time = [sorted(some, key=lambda track: track.indices[0]) for some in (taken, doubtful)]
+        if not (nearer_by(track.look, looks, person.look, DIFFERENT) >= TOLD_APART).any():
+            filled[track.indices[0] : track.indices[-1] + 1] = True
+            doubtful.append(track)
+    in_time = [sorted(some, key=lambda track: track.indices[0]) for some in (person.tracks + doubtful, doubtful)]
     return Followed(*in_time)
 
 
-def _pair(persons: Sequence[Person]) -> tuple[Person, Person]:
+def _pair(persons: Sequence[Stretches]) -> tuple[Stretches, Stretches]:
     """The left and the right main person; the same one twice where there is nobody else."""
     first = persons[0]
-    second = next((p for p in persons[1:] if p.seen_with(first)), persons[min(1, len(persons) - 1)])
-    return (first, second) if _further_right(second.tracks, first.tracks) >= 0 else (second, first)
+    second = next((p for p in persons[1:] if p.during_any(first).any()), persons[min(1, len(persons) - 1)])
+    return (first, second) if _further_right(second, first) >= 0 else (second, first)
 
 
-def _is_on_side(track: FaceTrack, wanted: Person, other: Person, side: Side, tracks: Sequence[FaceTrack]) -> bool:
-    beside = [another for another in _ranked(tracks) if another is not track and another.overlaps(track)]
+def _is_on_side(track: FaceTrack, wanted: Stretches, other: Stretches, side: Side, everything: Stretches) -> bool:
+    beside = [i for i in np.flatnonzero(everything.during(track)) if everything.tracks[i] is not track]
+    alone = Stretches([track])
     if beside:
-        return (_further_right([track], beside[:1]) < 0) == (side == "left")
-    to_wanted, to_other = (abs(_further_right([track], person.tracks)) for person in (wanted, other))
-    return to_wanted <= to_other and distance(track.look, wanted.look) <= UNLIKE
+        return (_further_right(alone, everything.take(np.array(beside[:1]))) < 0) == (side == "left")
+    to_wanted, to_other = (abs(alone.centre_x - person.centre_x) for person in (wanted, other))
+    return bool(to_wanted <= to_other and distance(track.look, wanted.look) <= UNLIKE)
 
 
-def _further_right(some: Sequence[FaceTrack], others: Sequence[FaceTrack]) -> float:
+def _further_right(some: Stretches, others: Stretches) -> float:
     """How many pixels further right some stretches lie than others: in the frames of both, or else on average."""
     ours, theirs = (
-        {i: float(face.box[0] + face.box[2]) / 2 for t in tracks for i, face in zip(t.indices, t.faces, strict=True)}
-        for tracks in (some, others)
+        {i: float(f.box[0] + f.box[2]) / 2 for t in group.tracks for i, f in zip(t.indices, t.faces, strict=True)}
+        for group in (some, others)
     )
     shared = sorted(ours.keys() & theirs.keys())
-    if shared:
-        return float(np.mean([ours[i] - theirs[i] for i in shared]))
-    return float(np.mean(list(ours.values())) - np.mean(list(theirs.values())))
+    return float(np.mean([ours[i] - theirs[i] for i in shared])) if shared else some.centre_x - others.centre_x
 
 
-def _tells(track: FaceTrack, one: Person, other: Person) -> bool:
-    """Whether a stretch's look is clearly one person's rather than another's."""
-    return nearer_by(track.look, one.look, other.look, DIFFERENT) >= TOLD_APART
-
-
-def _is_clear(track: FaceTrack) -> bool:
-    """Whether its look is not only that of faces mixed with others."""
-    return track.clear_looks >= 1
-
-
-def _ranked(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
-    return sorted(tracks, key=lambda track: (-track.weight, track.indices[0]))
+def _ranked(tracks: Sequence[FaceTrack]) -> Stretches:
+    return Stretches(sorted(tracks, key=lambda track: (-track.weight, track.indices[0])))

@@ -8,6 +8,7 @@ from avfusion.media.faces import Face
 
 ANNA, BEN = np.array([0.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)
 TWIN = np.array([0.05, 0.0], np.float32)  # of Anna
+SISTER = np.array([0.6, 0.0], np.float32)  # not unlike Anna, but to be told from her
 BETWEEN = np.array([0.4, 0.0], np.float32)
 STRANGE = np.array([0.5, 2.0], np.float32)
 STEP, STEP_S = 5, 0.2
@@ -41,6 +42,8 @@ def test_the_order_of_detections_does_not_matter():
 
 def test_a_face_elsewhere_is_another_person():
     assert _places(_follow([_seen(0)], [_seen(250)])) == [{0: 0}, {1: 250}]
+    assert _places(_follow([_seen(0)], [_seen(70)])) == [{0: 0, 1: 70}], "beside, but it looks the same"
+    assert _places(_follow([_seen(0)], [_seen(70, BEN)])) == [{0: 0}, {1: 70}]
 
 
 def test_someone_alone_is_followed_whatever_they_look_like():
@@ -51,6 +54,11 @@ def test_someone_alone_is_followed_whatever_they_look_like():
 def test_looks_tell_who_is_who_where_places_do_not():
     together = [_seen(0), _seen(60, BEN)], [_seen(30, BEN), _seen(40)]
     assert _places(_follow(*together)) == [{0: 0, 1: 40}, {0: 60, 1: 30}]
+    approach = [_seen(0), _seen(150, SISTER)], [_seen(30), _seen(110, SISTER)]
+    assert _places(_follow(*approach, [_seen(60, SISTER), _seen(70)])) == [
+        {0: 0, 1: 30, 2: 70},
+        {0: 150, 1: 110, 2: 60},
+    ]
 
 
 def test_two_alike_who_meet_are_cut():

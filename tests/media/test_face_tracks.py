@@ -101,7 +101,7 @@ def test_of_whom_looks_do_not_tell_that_it_is_the_same_is_said(tmp_path, media):
     assert all(crop.rgb is not None for crop in crops[20:]), "whoever is seen is followed"
     assert warnings == [
         "track cut once (the picture changes as a whole), at 0.8 s",
-        "looks do not say whether it is the same person who is followed from 0.8 s on",
+        "looks do not say whether it is the same person who is followed on from 0.8 s",
     ]
 
 
