@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ from avfusion.atomic import exclusive_lock, write_json
 from avfusion.config import Params, load_params
 from avfusion.errors import AVFusionError, describe_os_error
 from avfusion.project import disable_telemetry, project_root, workspace_root
+
+FAILURES = "failures.json"  # in a stage's private folder
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Stage:
     root: Path
     project: Path
     work: Path
+
+    def record_failures(self, failed: Mapping[str, str]) -> None:
+        """Remember which tracks or videos were left out (`common.on_error: skip`), and why; `doctor` says it."""
+        write_json(self.work / FAILURES, dict(failed))
 
 
 @contextmanager

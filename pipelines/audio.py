@@ -9,7 +9,7 @@ from avfusion.stages import stage
 def main() -> None:
     """Bring the audio files up to date."""
     with stage("audio", "common", "corpus", "audio") as s:
-        update_audio(
+        report = update_audio(
             s.root / "data" / "audio",
             corpus_root(s.root, s.params.corpus),
             read_tracks(s.root / "data" / "corpus" / "tracks.parquet"),
@@ -17,6 +17,7 @@ def main() -> None:
             s.params.execution,
             s.params.common.on_error,
         )
+        s.record_failures(report.failed)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ def main() -> None:
     """Bring the feature files up to date."""
     with stage("features", "common", "geometry", "audio", "backbones", "features") as s:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
-        update_features(s.root, tracks, s.params, device=default_device())
+        s.record_failures(update_features(s.root, tracks, s.params, device=default_device()).failed)
 
 
 if __name__ == "__main__":

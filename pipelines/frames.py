@@ -9,7 +9,7 @@ from avfusion.stages import stage
 def main() -> None:
     """Bring the frame tables and contact sheets up to date."""
     with stage("frames", "common", "corpus", "frames") as s:
-        update_frames(
+        report = update_frames(
             s.root / "data" / "frames",
             s.root / "reports" / "faces",
             corpus_root(s.root, s.params.corpus),
@@ -18,6 +18,7 @@ def main() -> None:
             s.params.execution,
             s.params.common.on_error,
         )
+        s.record_failures(report.failed)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from avfusion.stages import stage
 
 def main() -> None:
     """Bring the label files up to date."""
-    with stage("labels", "corpus") as s:
+    with stage("labels", "common", "corpus") as s:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         root = corpus_root(s.root, s.params.corpus)
-        update_labels(s.root / "data" / "labels", root, tracks, s.params.execution)
+        folder, on_error = s.root / "data" / "labels", s.params.common.on_error
+        s.record_failures(update_labels(folder, root, tracks, s.params.execution, on_error).failed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """One feature file per track: what the features stage does in each worker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
 from avfusion.data.features import read_features_fingerprint, write_features
 from avfusion.data.store import StoreReport, update_store
 from avfusion.errors import AVFusionError
+from avfusion.execution import list_failures, raise_failures
 from avfusion.fingerprints import fingerprint
 
 STREAMS = ("audio", "visual")
@@ -82,12 +83,16 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
     backbones = root / "models" / "backbones"
     spec = feature_spec(params, {stream: read_backbone_record(backbones, stream) for stream in STREAMS})
     tasks, wanted = {}, {}
+    deaf: dict[str, str] = {}
     for track in tracks:
         frames = root / "data" / "frames" / f"{track.track}.parquet"
         sound = root / "data" / "audio" / f"{track.video}.wav"
         if not frames.is_file():  # skipped by the frames stage (`common.on_error: skip`)
             continue
         heard = sound.is_file()
+        if track.has_audio and not heard:  # an absent stream would pass for a video without sound
+            deaf[track.track] = f"{sound.name} is missing: the stage `audio` left it out"
+            continue
         task = FeatureTask(
             track.track, frames, sound if heard else None, backbones, spec.model_dump_json(), device=device
         )
@@ -97,9 +102,12 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
             frames=frame_store.read_fingerprint(frames),
             sound=audio_store.read_fingerprint(sound) if heard else None,
         )
+    list_failures(deaf)
+    if params.common.on_error == "fail":
+        raise_failures("features", deaf, len(tracks))
     if not tasks:
         raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
-    return update_store(
+    report = update_store(
         root / "data" / "features",
         ".safetensors",
         wanted,
@@ -111,6 +119,7 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         on_error=params.common.on_error,
         weights={track.track: track.duration_s for track in tracks},
     )
+    return replace(report, failed=deaf | report.failed)
 
 
 def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:

@@ -6,12 +6,12 @@
 <root>/annotations/**/Valence_Arousal_*test_set_release.txt
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from avfusion.config import Corpus
 from avfusion.corpora.layout import (
-    SIDES,
     VIDEO_SUFFIXES,
     CorpusLayout,
     RawTrack,
@@ -19,9 +19,11 @@ from avfusion.corpora.layout import (
     contents,
     is_litter,
     require_folder,
+    split_side,
     walk_files,
     warn_of_leaks,
 )
+from avfusion.corpora.track_list import read_track_list
 from avfusion.errors import BadInputError
 
 HEADER = "valence,arousal"
@@ -122,14 +124,28 @@ def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
         if one.folder != va[0].folder:
             kind = "valence-arousal set not chosen" if one.va_files else "not valence-arousal"
             notes.append(f"{_relative(one.folder, root)}: {len(one.files)} annotation files ignored ({kind})")
-    return va[0], notes
+    return va[0], notes + _strays(sets, root)
+
+
+def _strays(sets: list[AnnotationSet], root: Path) -> list[str]:
+    """A note for every folder with valence-arousal files that are in no set."""
+    known = {path for one in sets for _, path in one.files}
+    strays = [path for path in walk_files(root / "annotations") if path not in known and _is_va(path)]
+    return [
+        f"{_relative(folder, root)}: {count} annotation files ignored (valence-arousal, but not directly in "
+        "Train_Set/ or Validation_Set/, or not called .txt)"
+        for folder, count in sorted(Counter(path.parent for path in strays).items())
+    ]
 
 
 def _is_va(path: Path) -> bool:
     if not path.is_file():  # a link to nowhere, or a pipe, which would never end; the scan names it
         return False
-    with open(path, "rb") as stream:
-        line = stream.readline(200)
+    try:
+        with open(path, "rb") as stream:
+            line = stream.readline(200)
+    except OSError:  # one of the chosen set is named by the scan too
+        return False
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER
 
 
@@ -140,10 +156,9 @@ def _read_test_list(params: Corpus, root: Path, chosen: Path) -> tuple[Path | No
     if not path.is_file():
         raise BadInputError(f"corpus.test_list {path} is missing: a file with one track name a line is needed")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path, [name for _, name in read_track_list(path)]
     except UnicodeDecodeError:
         raise BadInputError(f"{path} is not UTF-8 text: one track name a line is needed") from None
-    return path, [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _find_test_list(root: Path, chosen: Path) -> Path | None:
@@ -189,11 +204,16 @@ def _find_videos(root: Path) -> dict[str, list[str]]:
 
 
 def _find_crops(root: Path) -> dict[str, list[str]]:
-    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered."""
+    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered once."""
     crops: dict[str, list[str]] = {}
     todo = [root]
+    seen = set()
     while todo:
-        for folder in sorted(todo.pop(0).iterdir()):
+        here = todo.pop(0)
+        if (real := here.resolve()) in seen:
+            continue
+        seen.add(real)
+        for folder in sorted(here.iterdir()):
             if is_litter(folder.name) or not folder.is_dir():
                 continue
             if folder.name.lower().startswith("cropped_aligned"):
@@ -204,15 +224,15 @@ def _find_crops(root: Path) -> dict[str, list[str]]:
 
 
 def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: dict[str, list[str]]) -> RawTrack:
-    video, warnings = name, []
+    video, side = split_side(name)
+    if name in videos:
+        video, side = name, ""
+    warnings = []
     if len(place.labels) > 1:
         files = f"{len(place.labels)} annotation files have this name ({', '.join(place.labels)})"
         warnings.append(f"{files}: the first is used")
     if place.listed > 1:
         warnings.append(f"the test list names it {place.listed} times")
-    side = next((side for side in SIDES if name.endswith(side)), "")
-    if side and name not in videos:
-        video = name.removesuffix(side)
     paths = videos.get(video, [])
     if not paths:
         warnings.append(f"no video {video!r} below videos/: the track cannot be used")
@@ -228,6 +248,7 @@ def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: di
         crops_paths=tuple(crops.get(name, ())),
         labels_path=place.labels[0] if place.labels else "",
         warnings=tuple(warnings),
+        side=side,
     )
 
 

@@ -6,6 +6,7 @@ are taken in lower case; columns without a name (an index that a table program w
 
 import csv
 import io
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -88,8 +89,9 @@ def read_csv(path: str | Path, known: Collection[str], name: str | None = None) 
 
 
 def number(cell: str) -> float | None:
-    """The number that a cell holds; None for other text, for infinities and NaN."""
-    return float(cell) if _NUMBER.fullmatch(cell) else None
+    """The number that a cell holds; None for other text, for NaN, and for infinities, spelled in digits (1e400) too."""
+    value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def shown(text: str) -> str:

@@ -5,17 +5,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from avfusion.errors import BadInputError
 
 TRACK_NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
+LONGEST_NAME = 200  # bytes in UTF-8; file systems allow 255, and endings and marks of unfinished files are added
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
 )
-
-
-SIDES = ("_left", "_right")  # of two people in one video
+Side = Literal["", "left", "right"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class RawTrack:
         warnings: What disagrees.
         label_format: "aff-wild2" for its annotation files, "csv" for own labels.
         label_delay_s: Seconds by which the labels come after what they describe.
+        side: Where its person is, of two in the video; "" for the main person.
     """
 
     track: str
@@ -43,6 +44,7 @@ class RawTrack:
     warnings: tuple[str, ...] = ()
     label_format: str = "aff-wild2"
     label_delay_s: float = 0.0
+    side: Side = ""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,23 @@ class CorpusLayout:
 
 def name_fault(name: str) -> str:
     """Why a name cannot be a file name; "" where it can."""
-    if TRACK_NAME.fullmatch(name) and ".." not in name:
-        return ""
-    return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+    if not TRACK_NAME.fullmatch(name) or ".." in name:
+        return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
+    if name.startswith("."):
+        return f"{name!r} begins with a '.', as hidden and unfinished files do"
+    if len(name.encode()) > LONGEST_NAME:
+        return f"{name!r} is {len(name.encode())} bytes long: at most {LONGEST_NAME} are allowed"
+    return ""
+
+
+def split_side(track: str) -> tuple[str, Side]:
+    """The name of a track without `_left` or `_right`, and the side that this says; no side where no name is left."""
+    sides: tuple[Side, ...] = ("left", "right")
+    for side in sides:
+        base = track.removesuffix(f"_{side}")
+        if base != track and not name_fault(base):
+            return base, side
+    return track, ""
 
 
 def check_track_names(tracks: list[RawTrack]) -> None:

@@ -15,13 +15,14 @@ it, else absolute.
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from avfusion.config import Corpus
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
-from avfusion.corpora.layout import SIDES, CorpusLayout, RawTrack, contents, name_fault, warn_of_leaks
+from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
 from avfusion.errors import BadInputError
 
 MANIFEST = "manifest.csv"
@@ -60,43 +61,33 @@ def open_manifest(params: Corpus, root: Path) -> CorpusLayout:
     rows = []
     if "video" in table.columns:
         broken = {line for line, _ in table.faults}
+        folder = path.parent.resolve()  # `..` in a cell leads out of where the manifest lies, not of a link to there
         for line, cells in table.rows():
             if line not in broken:  # else its cells are not where they belong
-                row, found = _check_row(line, cells, path.parent, root)
+                row, found = _check_row(line, cells, folder, root)
                 rows.append(row)
                 faults += [(line, fault) for fault in found]
         faults += _name_faults(rows)
+    faults = faults or _video_faults(rows)
     if faults:
         raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
     tracks = _tracks(rows)
     return CorpusLayout(warn_of_leaks(tracks), (_from_root(path, root),), _notes(tracks))
 
 
-def video_names(tracks: Mapping[str, Sequence[str]], paths: Mapping[str, str]) -> dict[str, str]:
-    """Names of the videos, unique also without regard to case: their sound is kept by them.
+def video_name(tracks: Sequence[str], stem: str) -> str:
+    """The name of a video, by which its sound is kept: it rests on the names of its own tracks alone.
 
-    A video is called by its file's stem. Where that cannot be a file name, or other videos have the same, it is called
-    by the first of its tracks, `_left` or `_right` left out; where that is taken as well, by that track's whole name.
+    Several tracks: the first of them, `_left` or `_right` left out. One track: its name, in which such an ending is
+    left out only where the file is called by the rest.
 
     Args:
-        tracks: Video to the names of its tracks.
-        paths: Video to the path that is written in the manifest.
+        tracks: Names of its tracks.
+        stem: Name of its file.
     """
-    choices = {}
-    for video, names in tracks.items():
-        first, stem = min(names), Path(paths[video]).stem
-        side = next((side for side in SIDES if first.endswith(side)), "")
-        others = [] if stem == first else [stem, first.removesuffix(side)]
-        choices[video] = [name for name in others if name != first and not name_fault(name)] + [first]
-    while True:
-        taken: dict[str, list[str]] = {}
-        for video, names in choices.items():
-            taken.setdefault(names[0].casefold(), []).append(video)
-        doubles = [video for same in taken.values() if len(same) > 1 for video in same if len(choices[video]) > 1]
-        if not doubles:  # a video's first track is no other video's
-            return {video: names[0] for video, names in choices.items()}
-        for video in doubles:
-            choices[video] = choices[video][1:]
+    first = min(tracks)
+    base = first if first == stem else split_side(first)[0]
+    return base if len(tracks) > 1 or base == stem else first
 
 
 def _missing(path: Path) -> str:
@@ -132,7 +123,7 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
     places = {}
     for column, kind in (("video", "file"), ("crops", "folder"), ("labels", "file")):
         text = cells.get(column, "")
-        places[column] = Path(os.path.normpath(folder / text)) if text else None
+        places[column] = _place(folder, text) if text else None
         if why := _place_fault(text, places[column], kind):
             fault(column, why)
     if not cells["video"]:
@@ -155,6 +146,14 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
         label_delay_s=delay or 0.0,
     )
     return row, faults
+
+
+def _place(folder: Path, text: str) -> Path:
+    """The path that a cell means, links kept but where a `..` goes back from one."""
+    given = folder / text
+    plain = os.path.normpath(given)
+    real = os.path.realpath(given)
+    return Path(plain if os.path.realpath(plain) == real else real)
 
 
 def _place_fault(text: str, place: Path | None, kind: str) -> str:
@@ -185,13 +184,41 @@ def _name_faults(rows: Sequence[_Row]) -> list[Fault]:
     return faults
 
 
-def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
+def _videos(rows: Sequence[_Row]) -> dict[str, str]:
+    """File to the name of its video; where several paths lead to a file, the first is its own."""
     names: dict[str, list[str]] = {}
-    paths: dict[str, str] = {}
+    stems: dict[str, str] = {}
     for row in rows:
         names.setdefault(row.file, []).append(row.track)
+        stems.setdefault(row.file, Path(row.video_path).stem)
+    return {file: video_name(tracks, stems[file]) for file, tracks in names.items()}
+
+
+def _video_faults(rows: Sequence[_Row]) -> list[Fault]:
+    """Two files whose sound would be kept by one name."""
+    faults = []
+    first: dict[str, str] = {}  # name to the file that has it
+    for file, video in _videos(rows).items():
+        other = first.setdefault(video.casefold(), file)
+        if other != file:
+            (line, here), (before, there) = _tracks_of(rows, file), _tracks_of(rows, other)
+            why = f"{here} and {there} (line {before}) are of two files, which would both be called {video!r}"
+            faults.append((line, f"column track: {why}: rename one of these tracks"))
+    return faults
+
+
+def _tracks_of(rows: Sequence[_Row], file: str) -> tuple[int, str]:
+    """The first line of a file, and the names of its tracks."""
+    own = [row for row in rows if row.file == file]
+    return own[0].line, ", ".join(repr(row.track) for row in own)
+
+
+def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
+    paths: dict[str, str] = {}
+    for row in rows:
         paths.setdefault(row.file, row.video_path)
-    videos = video_names(names, paths)
+    count = Counter(row.file for row in rows)
+    videos = _videos(rows)
     tracks = [
         RawTrack(
             track=row.track,
@@ -200,21 +227,27 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
             video_path=paths[row.file],
             crops_paths=(row.crops_path,) if row.crops_path else (),
             labels_path=row.labels_path,
-            warnings=_warnings(row, videos[row.file], len(names[row.file]) > 1),
+            warnings=_warnings(row, _side(row, paths), count[row.file] > 1),
             label_format="csv",
             label_delay_s=row.label_delay_s,
+            side=_side(row, paths),
         )
         for row in rows
     ]
     return sorted(tracks, key=lambda track: track.track)
 
 
-def _warnings(row: _Row, video: str, shared: bool) -> tuple[str, ...]:
+def _side(row: _Row, paths: Mapping[str, str]) -> Side:
+    """By the track's ending; a track that is called as its file is has none, whatever that ends in."""
+    return "" if row.track == Path(paths[row.file]).stem else split_side(row.track)[1]
+
+
+def _warnings(row: _Row, side: Side, shared: bool) -> tuple[str, ...]:
     warnings = []
-    if shared and not row.crops_path and row.track not in [f"{video}{side}" for side in SIDES]:
+    if shared and not row.crops_path and not side:
         warnings.append(
-            f"shares its video with other tracks, has no crops, and is not called {video}{SIDES[0]} or "
-            f"{video}{SIDES[1]}: the main face is followed"
+            "shares its video with other tracks, has no crops, and its name says no side (…_left, …_right): "
+            "the main face is followed"
         )
     if row.split in ("train", "val") and not row.labels_path:
         warnings.append(f"no labels: it adds nothing to the split {row.split}")
@@ -232,4 +265,8 @@ def _notes(tracks: Sequence[RawTrack]) -> tuple[str, ...]:
 def _from_root(path: Path | None, root: Path) -> str:
     if path is None:
         return ""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    real = root.resolve()
+    for place, base in ((path, real), (path, root), (path.resolve(), real)):
+        if place.is_relative_to(base):
+            return place.relative_to(base).as_posix()
+    return path.as_posix()

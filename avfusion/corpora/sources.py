@@ -7,7 +7,7 @@ labels, lists and manifests over their whole content.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +140,25 @@ def crops_source(folder: Path) -> Source:
     listing = "".join(f"{name}\0{size}\n" for name, size in files)
     digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
     return Source(sum(size for _, size in files), digest)
+
+
+def refuse_changed(video: Path, video_hash: str, crops: Sequence[Path] = (), crops_hash: str = "") -> None:
+    """Make sure that a video and its crop folders still are what was scanned, before something is made of them.
+
+    Raises:
+        BadInputError: they are not; what would be made would pass for what was scanned.
+    """
+    if video_source(video).digest != video_hash:
+        raise BadInputError(f"{video} changed since the last scan: {RESCAN}")
+    if crops and "+".join(crops_source(folder).digest for folder in crops) != crops_hash:
+        raise BadInputError(f"{crops[0]} changed since the last scan: {RESCAN}")
+
+
+def without_place(error: str, root: Path, path: str) -> str:
+    """An error about the source `path` without the place of the corpus, which must not get into results."""
+    for place in (str((root / path).absolute()), str(root / path)):
+        error = error.removeprefix(f"{place} ").replace(place, path)
+    return error.replace(f"{root.absolute()}/", "").replace(f"{root}/", "")
 
 
 def read_sources(path: str | Path) -> dict[str, Source]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avfusion.atomic import atomic_path
+from avfusion.corpora.layout import Side
 from avfusion.errors import BadInputError
 
 SCHEMA = pa.schema(
@@ -30,6 +31,7 @@ SCHEMA = pa.schema(
         ("warnings", pa.list_(pa.string())),
         ("label_format", pa.string()),
         ("label_delay_s", pa.float64()),
+        ("side", pa.string()),
     ]
 )
 
@@ -57,6 +59,7 @@ class Track:
         warnings: What disagrees or looks wrong, one sentence each.
         label_format: "aff-wild2" for its annotation files, "csv" for own labels.
         label_delay_s: Seconds by which the labels come after what they describe.
+        side: "left" or "right" of two persons in the video; "" for the main person.
     """
 
     track: str
@@ -77,6 +80,7 @@ class Track:
     warnings: tuple[str, ...]
     label_format: str = "aff-wild2"
     label_delay_s: float = 0.0
+    side: Side = ""
 
 
 def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "") -> None:

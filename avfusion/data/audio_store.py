@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from avfusion.config import Audio, Execution
+from avfusion.corpora.sources import refuse_changed
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_fingerprint, write_audio
 from avfusion.data.store import StoreReport, update_store
@@ -37,7 +38,7 @@ def update_audio(
             video: fingerprint(version=VERSION, video=track.video_hash, sample_rate=settings.sample_rate)
             for video, track in videos.items()
         },
-        {video: corpus_root / track.video_path for video, track in videos.items()},
+        {video: (corpus_root / track.video_path, track.video_hash) for video, track in videos.items()},
         _make_audio,
         read_fingerprint,
         execution=execution,
@@ -48,6 +49,8 @@ def update_audio(
     )
 
 
-def _make_audio(video: Path, path: Path, digest: str) -> None:
+def _make_audio(task: tuple[Path, str], path: Path, digest: str) -> None:
+    video, video_hash = task
+    refuse_changed(video, video_hash)
     # A stream of which nothing can be decoded leaves an empty file: absent audio, and no reason to try again.
     write_audio(path, aligned_audio(video, read_timeline(video)), digest)

@@ -12,6 +12,7 @@ import numpy as np
 
 from avfusion.atomic import write_text
 from avfusion.config import Execution, Frames
+from avfusion.corpora.sources import refuse_changed, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.frames import (
     FrameRow,
@@ -29,13 +30,15 @@ from avfusion.data.store import StoreReport, update_store
 from avfusion.execution import raise_failures
 from avfusion.fingerprints import fingerprint
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
-from avfusion.media.face_tracks import Side, face_crops
+from avfusion.media.cut_warnings import cut_times
+from avfusion.media.face_tracks import face_crops
+from avfusion.media.persons import Side
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
 VERSION = 2  # raise it when equal inputs give other frame tables
-DETECTION_VERSION = 2  # raise it when only tables of detected faces differ
-SHEET_VERSION = 1
+DETECTION_VERSION = 3  # raise it when only tables of detected faces differ
+SHEET_VERSION = 2
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker
 
@@ -46,6 +49,8 @@ class _FrameTask:
     crops: tuple[Path, ...]
     side: Side | None
     settings: Frames
+    video_hash: str
+    crops_hash: str
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,9 @@ def update_frames(
         label="contact sheets",
         on_error="skip",
     )
-    _write_summary(sheets / "summary.csv", folder, done, report.failed)
+    paths = {track.track: track.video_path for track in tracks}
+    reasons = {key: without_place(reason, corpus_root, paths[key]) for key, reason in report.failed.items()}
+    _write_summary(sheets / "summary.csv", folder, done, reasons)
     if on_error != "skip":
         raise_failures("frames", report.failed, len(tracks))
     return report
@@ -119,13 +126,11 @@ def _fingerprint(track: Track, settings: Frames) -> str:
 
 def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
     crops = tuple(root / path for path in track.crops_paths)
-    return _FrameTask(root / track.video_path, crops, _side(track), settings)
+    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash, track.crops_hash)
 
 
 def _side(track: Track) -> Side | None:
-    """Of `<video>_left` and `<video>_right` each is one of two persons in a video."""
-    ending = track.track.removeprefix(track.video)
-    return "left" if ending == "_left" else "right" if ending == "_right" else None
+    return track.side or None
 
 
 def _source(track: Track) -> str:
@@ -133,6 +138,7 @@ def _source(track: Track) -> str:
 
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
+    refuse_changed(task.video, task.video_hash, task.crops, task.crops_hash)
     timeline = read_timeline(task.video, sound=False)
     warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:
@@ -168,11 +174,12 @@ def _make_sheet(task: _SheetTask, path: Path, digest: str) -> None:
     crops: list[np.ndarray | None] = [
         None if jpeg is None else decode_crops([jpeg])[0] for jpeg in read_crops_at(task.frames, indices.tolist())
     ]
+    cuts = np.searchsorted(times, cut_times(read_warnings(task.frames)))
     subtitle = (
         f"{len(times)} frames, {times[-1]:.1f} s, face in {100 * present.mean():.1f} % ({task.source}); "
-        f"blue bar: face, orange: none"
+        f"blue bar: face, orange: none{f', black: the {len(cuts)} cuts of the track' if len(cuts) else ''}"
     )
-    jpeg = encode_crop(contact_sheet(task.track, subtitle, indices, crops, present), 90)
+    jpeg = encode_crop(contact_sheet(task.track, subtitle, indices, crops, present, cuts), 90)
     text = digest.encode()
     path.write_bytes(jpeg[:2] + _COMMENT + (len(text) + 2).to_bytes(2) + text + jpeg[2:])
 

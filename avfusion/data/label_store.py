@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from avfusion.config import Execution
 from avfusion.corpora.sources import RESCAN
@@ -21,6 +22,7 @@ from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.data.store import StoreReport, update_store
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest, fingerprint
+from avfusion.media.time_limits import PROBE_LIMIT_S
 from avfusion.media.timeline import read_timeline
 
 Labels = LabelTable | OwnLabels
@@ -40,7 +42,13 @@ class _LabelTask:
     timed: bool
 
 
-def update_labels(folder: Path, root: Path, tracks: Sequence[Track], execution: Execution) -> StoreReport:
+def update_labels(
+    folder: Path,
+    root: Path,
+    tracks: Sequence[Track],
+    execution: Execution,
+    on_error: Literal["fail", "skip"] = "fail",
+) -> StoreReport:
     """Bring the label files up to date; a track without an annotation file has none.
 
     Row i of an annotation file belongs to video frame i; rows beyond the last frame are left out, and frames beyond
@@ -51,6 +59,7 @@ def update_labels(folder: Path, root: Path, tracks: Sequence[Track], execution: 
         root: Folder of the raw data.
         tracks: Tracks with a readable video.
         execution: How the files are written where frame times have to be read from videos; else one after another.
+        on_error: What happens after a video whose frame times cannot be read.
 
     Raises:
         BadInputError: annotation files cannot be used, or changed since the scan; all of them are listed.
@@ -66,6 +75,7 @@ def update_labels(folder: Path, root: Path, tracks: Sequence[Track], execution: 
     for form, read in READERS.items():
         names = {track.track: track.labels_path for track in labelled if track.label_format == form}
         labels |= read_all({name: files[name] for name in names}, read, names)
+    timed = [track.track for track in labelled if _timed(track, labels[track.track])]
     return update_store(
         folder,
         ".parquet",
@@ -73,8 +83,10 @@ def update_labels(folder: Path, root: Path, tracks: Sequence[Track], execution: 
         {track.track: _task(track, root, labels[track.track]) for track in labelled},
         _make_labels,
         read_parquet_fingerprint,
-        execution=execution if any(_timed(t, labels[t.track]) for t in labelled) else SERIAL,
+        execution=execution if timed else SERIAL,
         label="labels",
+        on_error=on_error,
+        limits_s=dict.fromkeys(timed, PROBE_LIMIT_S),
     )
 
 

@@ -12,7 +12,7 @@ from avfusion.config import Corpus, Execution
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.crops import list_crops
 from avfusion.corpora.layout import CorpusLayout, RawTrack
-from avfusion.corpora.sources import RESCAN, Source, read_sources
+from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.label_coverage import compare_own_labels, compare_rows
 from avfusion.data.labels import count_rows, read_all
@@ -23,7 +23,7 @@ from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
 
-VERSION = 1  # of what a probe says; raised when it says something else about the same file
+VERSION = 2  # of what a probe says; raised when it says something else about the same file
 
 
 def build_tracks(
@@ -119,7 +119,7 @@ def _probe_videos(
         limits_s=dict.fromkeys(due, PROBE_LIMIT_S),
     )
     infos |= {outcome.key: outcome.value for outcome in outcomes if outcome.value is not None}
-    failures = {outcome.key: _reason(outcome.error, root, outcome.key) for outcome in outcomes if outcome.error}
+    failures = {outcome.key: without_place(outcome.error, root, outcome.key) for outcome in outcomes if outcome.error}
     if cache:
         videos = {scanned[path].digest: asdict(info) for path, info in infos.items()}
         write_json(cache, {"version": VERSION, "videos": videos})
@@ -128,13 +128,6 @@ def _probe_videos(
 
 def _probe_below(root: Path, path: str) -> MediaInfo:
     return probe(root / path)
-
-
-def _reason(error: str, root: Path, path: str) -> str:
-    """An error about the video `path` without the place of the corpus, which must not get into the table."""
-    for place in (str((root / path).absolute()), str(root / path)):
-        error = error.removeprefix(f"{place} ").replace(place, path)
-    return error
 
 
 def read_probes(cache: Path) -> dict[str, MediaInfo]:
@@ -208,6 +201,7 @@ def describe_track(
         warnings=tuple(warnings),
         label_format=raw.label_format,
         label_delay_s=raw.label_delay_s,
+        side=raw.side,
     )
 
 

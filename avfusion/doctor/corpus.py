@@ -1,5 +1,6 @@
 """The corpus: what is found and missing, what disagrees, and whether it is what was scanned."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from avfusion.data.tracks import describe_track, read_probes, shared_digest, sou
 from avfusion.doctor.report import Item, SplitFacts
 from avfusion.doctor.workload import has_row_per_frame
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.stages import FAILURES
 
 SPLITS = ("train", "val", "test")
 
@@ -52,6 +54,7 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
     own, labels = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
     items = [*_split_items(state), *_no_files(folder, layout), labels, scan, table]
+    items += _failures(root)
     items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
     return state, items
 
@@ -118,6 +121,20 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
         text = f"{len(faults)} of {len(labelled)} annotation files cannot be used: {'; '.join(faults)}"
         return own, Item("corpus", "labels", "missing", text)
     return own, Item("corpus", "labels", "ok", f"{len(labelled)} annotation files can be read")
+
+
+def _failures(root: Path) -> list[Item]:
+    """What the per-track stages left out when they last ran (`common.on_error: skip`), and why."""
+    items = []
+    for stage in ("labels", "frames", "audio", "features"):
+        try:
+            failed = json.loads((root / ".avfusion" / stage / FAILURES).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not run yet
+            continue
+        if failed:
+            text = f"{len(failed)} left out: " + "; ".join(f"{key}: {reason}" for key, reason in sorted(failed.items()))
+            items.append(Item("corpus", f"stage {stage}", "warn", text))
+    return items
 
 
 def _scan_state(root: Path, layout: CorpusLayout, sources: Mapping[str, Source]) -> Item:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avfusion.corpora.layout import TRACK_NAME
+from avfusion.corpora.layout import TRACK_NAME, name_fault
+from avfusion.corpora.track_list import read_track_list
 from avfusion.data.labels import count_rows
 from avfusion.errors import BadInputError
 
@@ -133,14 +134,14 @@ def read_sample_tracks(path: Path) -> dict[str, int]:
             raise BadInputError(f"sample folder {path} has no <track>.txt")
         return {file.stem: count_rows(file) for file in files}
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        listed = read_track_list(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise BadInputError(
             f"sample {path}: {reason}: a list of tracks, or a folder of <track>.txt, is needed"
         ) from None
-    faults = [f"line {n}: {line[:60]!r}" for n, line in enumerate(lines, 1) if line and not TRACK_NAME.fullmatch(line)]
-    names = dict.fromkeys((line.removesuffix(".txt") for line in lines if line), 0)
+    faults = [f"line {line}: {name[:60]!r}" for line, name in listed if name_fault(name)]
+    names = dict.fromkeys((name for _, name in listed), 0)
     if faults or not names:
         shown = "; ".join(faults[:FAULTS_SHOWN]) or "it is empty"
         hint = ": rows of frames go with --format abaw5" if faults and "/" in faults[-1] else ""

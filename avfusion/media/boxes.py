@@ -7,14 +7,16 @@ import numpy as np
 
 def areas(boxes: np.ndarray) -> np.ndarray:
     """Areas of (N, 4) boxes, (N,); 0 for inverted ones."""
-    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    extents = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    return extents[:, 0] * extents[:, 1]
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray, over: Literal["union", "smaller"] = "union") -> np.ndarray:
     """Intersection of one box with (N, 4) others, over their union or over the smaller of the two; (N,) in [0, 1]."""
     corner_low = np.maximum(box[:2], boxes[:, :2])
     corner_high = np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.maximum(corner_high - corner_low, 0), axis=1)
+    extents = np.maximum(corner_high - corner_low, 0)
+    shared = extents[:, 0] * extents[:, 1]
     own, others = areas(box[None])[0], areas(boxes)
     whole = own + others - shared if over == "union" else np.minimum(own, others)
     return shared / np.maximum(whole, 1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 from avfusion.media.alignment import TEMPLATE_SIZE
 
 COLUMNS = 10
-_GAP, _CAPTION, _HEADER, _BAR, _MARGIN = 8, 18, 54, 14, 16
+_GAP, _CAPTION, _HEADER, _BAR, _MARGIN, _TICK = 8, 18, 54, 14, 16, 4
 _PAPER, _INK, _FAINT, _ABSENT = (250, 250, 248), (40, 40, 44), (130, 130, 136), (228, 228, 226)
 _PRESENT, _MISSING = (58, 124, 165), (221, 161, 94)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -18,7 +18,12 @@ def sample_frames(frames: int, cells: int = 40) -> np.ndarray:
 
 
 def contact_sheet(
-    title: str, subtitle: str, indices: np.ndarray, crops: list[np.ndarray | None], face_present: np.ndarray
+    title: str,
+    subtitle: str,
+    indices: np.ndarray,
+    crops: list[np.ndarray | None],
+    face_present: np.ndarray,
+    cuts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draw the sheet as (H, W, 3) uint8 RGB.
 
@@ -28,6 +33,7 @@ def contact_sheet(
         indices: (k,) 0-based frames of the crops.
         crops: k crops (112, 112, 3) uint8 RGB, None: no face.
         face_present: (N,) bool of all frames, drawn as a bar along the track's time.
+        cuts: (c,) 0-based frames at which the track was cut, marked on the bar.
     """
     rows = -(-len(crops) // COLUMNS)
     cell_w, cell_h = TEMPLATE_SIZE + _GAP, TEMPLATE_SIZE + _CAPTION + _GAP
@@ -37,6 +43,9 @@ def contact_sheet(
     cv2.putText(sheet, title, (_MARGIN, _MARGIN + 18), _FONT, 0.7, _INK, 1, cv2.LINE_AA)
     cv2.putText(sheet, subtitle, (_MARGIN, _MARGIN + 42), _FONT, 0.45, _FAINT, 1, cv2.LINE_AA)
     _draw_bar(sheet[_MARGIN + _HEADER : _MARGIN + _HEADER + _BAR, _MARGIN : width - _MARGIN], face_present)
+    for cut in () if cuts is None else cuts:
+        x = _MARGIN + round(cut / len(face_present) * (width - 2 * _MARGIN - 1))
+        sheet[_MARGIN + _HEADER - _TICK : _MARGIN + _HEADER + _BAR + _TICK, x - 1 : x + 1] = _INK
     for position, (index, crop) in enumerate(zip(indices, crops, strict=True)):
         x = _MARGIN + position % COLUMNS * cell_w
         y = top + position // COLUMNS * cell_h

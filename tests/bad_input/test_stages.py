@@ -82,7 +82,7 @@ def test_a_video_that_cannot_be_decoded_costs_only_its_own_frames(project, video
     assert "only 0 of its 12 frames" in rows["b"]["remarks"]
 
 
-def test_a_video_that_broke_after_the_table_was_made_costs_only_its_own_sound(project):
+def test_a_video_that_changed_after_the_table_was_made_costs_only_its_own_sound(project):
     assert project.avfusion("scan").code == 0
     assert project.run("corpus").code == 0
     whole = project.video("b").read_bytes()
@@ -90,11 +90,14 @@ def test_a_video_that_broke_after_the_table_was_made_costs_only_its_own_sound(pr
     done = project.run("audio")
     assert done.code == 1
     assert "audio: 1 of 3 failed: b: " in done.error
-    assert "it ends inside its index" in done.error
+    assert "b.mp4 changed since the last scan: run `avfusion scan`" in done.error
     audio = project.root / "data" / "audio"
     assert sorted(path.name for path in audio.iterdir()) == ["a.wav", "c.wav"]
     project.set("common", on_error="skip")
     assert project.run("audio").code == 0
+    assert "stage audio" in project.avfusion("doctor").out
+    found = {item["name"]: item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]}
+    assert found["stage audio"].startswith("1 left out: b: ")
     project.video("b").write_bytes(whole)
     project.set("common", on_error="fail")
     assert project.run("audio").code == 0

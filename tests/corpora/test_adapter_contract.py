@@ -62,6 +62,7 @@ def test_both_find_the_same_tracks(root: Path) -> None:
     assert [(track.track, track.video, track.split) for track in facts[0]] == [
         (track, VIDEOS[track], split) for track, split in SPLITS.items()
     ]
+    assert [track.side for track in facts[0]] == ["", "", "left", "right"]
     assert facts[0][0].crops_paths == ("cropped_aligned/a",)
     assert facts[0][0].labels_path == "annotations/VA/Train_Set/a.txt"
 
@@ -84,7 +85,17 @@ def test_a_video_in_two_splits_is_a_warning_on_each_of_its_tracks(adapter: Adapt
 @both
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("b (1)", "'b (1)' has characters"), ("b..c", "'b..c' has characters"), ("A", "case"), ("b b", "")],
+    [
+        ("b (1)", "'b (1)' has characters"),
+        ("b..c", "'b..c' has characters"),
+        ("A", "case"),
+        (".", "'.' begins with a '.'"),
+        (".partial-x", "'.partial-x' begins with a '.'"),
+        ("ü" * 101, f"'{'ü' * 101}' is 202 bytes long: at most 200 are allowed"),
+        ("b b", ""),
+        ("b.", ""),
+        ("ü" * 100, ""),
+    ],
 )
 def test_names_that_are_no_file_names_are_refused(adapter: Adapter, name: str, reason: str, tmp_path: Path) -> None:
     splits = {"a": "train", name: "test"}

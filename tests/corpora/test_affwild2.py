@@ -59,11 +59,13 @@ def test_two_people_share_their_video(tree):
     left, main = by_name(tree)["pair_left"], by_name(tree)["pair"]
     assert left.video == main.video == "pair"
     assert left.video_path == "videos/batch2/pair.mp4"
+    assert (left.side, main.side) == ("left", "")
 
 
 def test_a_video_whose_own_name_ends_in_left_is_its_own(tree):
     put(tree / "videos" / "pair_left.mp4")
-    assert by_name(tree)["pair_left"].video == "pair_left"
+    own = by_name(tree)["pair_left"]
+    assert (own.video, own.side) == ("pair_left", "")
 
 
 def test_other_challenges_are_ignored_and_counted(tree):
@@ -72,6 +74,30 @@ def test_other_challenges_are_ignored_and_counted(tree):
     assert "annotations/AU_Set: 1 annotation files ignored" in notes
     assert "1 videos belong to no valence-arousal track: exprvid" in notes
     assert "1 crop folders belong to no valence-arousal track: exprvid" in notes
+
+
+def test_va_files_outside_the_split_folders_are_counted(tree):
+    va = tree / "annotations" / "VA_Set"
+    for name in ("Train_Set/batch1/d.txt", "Train_Set/batch1/e.txt", "Test_Set/f.txt", "Train_Set/g.csv"):
+        put(va / name, VA)
+    put(va / "Test_Set" / "expr.txt", EXPR)
+    (va / "Test_Set" / "nowhere.txt").symlink_to(va / "gone")
+    layout = open_corpus(PARAMS, tree)
+    assert [track.track for track in layout.tracks] == ["a", "b", "c", "pair", "pair_left"]
+    why = "(valence-arousal, but not directly in Train_Set/ or Validation_Set/, or not called .txt)"
+    assert [note for note in layout.notes if note.endswith(why)] == [
+        f"annotations/VA_Set/Test_Set: 1 annotation files ignored {why}",
+        f"annotations/VA_Set/Train_Set: 1 annotation files ignored {why}",
+        f"annotations/VA_Set/Train_Set/batch1: 2 annotation files ignored {why}",
+    ]
+
+
+def test_names_in_the_test_list_may_end_in_txt(tree):
+    put(tree / "annotations/VA_Set/Valence_Arousal_test_set_release.txt", "\ufeffc.txt\r\nexprvid\r\n\r\nc\r\n")
+    tracks = by_name(tree)
+    assert {name for name, track in tracks.items() if track.split == "test"} == {"c", "exprvid"}
+    assert tracks["c"].warnings == ("the test list names it 2 times",)
+    assert tracks["c"].video_path == "videos/new_vids/deep/c.MP4"
 
 
 def test_header_with_bom_and_crlf_counts_as_va(tree):
@@ -182,6 +208,11 @@ def test_no_va_annotations_says_what_was_found(tree):
 def test_a_link_in_a_circle_ends(tree):
     (tree / "videos/batch1/loop").symlink_to(tree / "videos")
     assert by_name(tree)["a"].warnings == ()
+    before = by_name(tree)
+    crops = tree / "cropped_aligned"
+    (crops / "cropped_aligned").symlink_to(crops)
+    (crops / "cropped_aligned_root").symlink_to(tree)
+    assert by_name(tree) == before
 
 
 def test_root_is_absolute_or_from_the_project(tmp_path):

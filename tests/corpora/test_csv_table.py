@@ -89,7 +89,7 @@ def test_numbers(cell, value):
     assert number(cell) == value
 
 
-@pytest.mark.parametrize("cell", ["", "nan", "inf", "1_0", "٣", "0,5", "1 2", "0x1", "1e"])
+@pytest.mark.parametrize("cell", ["", "nan", "inf", "1_0", "٣", "0,5", "1 2", "0x1", "1e", "1e400", "-1e400"])
 def test_no_numbers(cell):
     assert number(cell) is None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import RawTrack
-from avfusion.corpora.manifest import COLUMNS, video_names
+from avfusion.corpora.manifest import COLUMNS, video_name
 from avfusion.corpora.sources import describe_sources, read_sources, scan
 from avfusion.errors import BadInputError
 
@@ -50,7 +50,7 @@ def test_all_columns_and_their_defaults(root):
     )
     assert tracks == {
         "first": RawTrack(
-            "first", "a", "train", "videos/a.mp4", ("crops/a",), "labels/a.csv", label_format="csv", label_delay_s=2.5
+            "first", "first", "train", "videos/a.mp4", ("crops/a",), "labels/a.csv", (), "csv", 2.5
         ),
         "b": RawTrack("b", "b", "", "videos/b.mov", label_format="csv"),
     }  # fmt: skip
@@ -74,12 +74,41 @@ def test_paths_are_from_the_manifests_folder_and_named_from_the_root(root, tmp_p
     for spelled in ("lists/mine.csv", str(root / "lists" / "mine.csv"), "./videos/../lists/mine.csv"):
         layout = open_corpus(Corpus(name="manifest", manifest=spelled), root / ".." / "own")
         assert {track.track: track.video_path for track in layout.tracks} == expected
-    assert {track.video for track in layout.tracks} == {"a", "b", "c"}
+    assert {track.video for track in layout.tracks} == {"a", "again", "b"}
     sources = describe_sources(layout, root)
     assert sources.keys() == {"videos/a.mp4", "videos/b.mov", str(outside), layout.extra_sources[0]}
     far = put(tmp_path / "far" / "m.csv", "video", "../own/videos/a.mp4")
     layout = open_corpus(Corpus(name="manifest", manifest=str(far)), root)
     assert (layout.tracks[0].video_path, layout.extra_sources) == ("videos/a.mp4", (str(far),))
+
+
+def test_a_root_that_is_a_link_changes_no_path_and_tells_no_place(root, tmp_path):
+    outside = put(tmp_path / "videos" / "p.mp4", "p")
+    (root / "more").symlink_to(tmp_path / "disk")
+    put(tmp_path / "disk" / "deep" / "q.mp4", "q")
+    put(tmp_path / "disk" / "r.mp4", "r")
+    link, alias = tmp_path / "project" / "data" / "own", tmp_path / "alias"
+    link.parent.mkdir(parents=True)
+    for place in (link, alias):
+        place.symlink_to(root)
+    cells = [
+        "../videos/p.mp4",
+        f"{root}/videos/a.mp4",
+        f"{link}/videos/b.mov",
+        f"{alias}/s1/cam.mp4",
+        "more/deep/q.mp4",
+    ]
+    put(root / "manifest.csv", "video", *cells, "more/deep/../r.mp4")
+    expected = [
+        "videos/a.mp4", "videos/b.mov", "s1/cam.mp4", str(outside), "more/deep/q.mp4", "more/r.mp4",
+    ]  # fmt: skip
+    for way in (root, link):
+        layout = open_corpus(PARAMS, way)
+        assert [track.video_path for track in layout.tracks] == expected
+        assert layout.extra_sources == ("manifest.csv",)
+        assert describe_sources(layout, way).keys() == {*expected, "manifest.csv"}
+    (root / "deep").symlink_to(tmp_path / "disk" / "deep")
+    assert opened(root, "video", "deep/../r.mp4")["r"].video_path == str(tmp_path / "disk" / "r.mp4")
 
 
 def test_rows_of_one_file_share_a_video_whatever_path_leads_there(root):
@@ -95,7 +124,7 @@ def test_only_tracks_of_a_shared_video_that_nobody_tells_apart_are_warned_of(roo
     warned = {track.track: track.warnings for track in tracks.values() if track.warnings}
     assert warned == {
         "anna": (
-            "shares its video with other tracks, has no crops, and is not called a_left or a_right: "
+            "shares its video with other tracks, has no crops, and its name says no side (…_left, …_right): "
             "the main face is followed",
         )
     }
@@ -106,35 +135,72 @@ def test_equal_stems_are_told_apart_by_their_tracks(root):
     assert {name: track.video for name, track in tracks.items()} == {"cam": "cam", "s2_left": "s2", "s2_right": "s2"}
 
 
-def test_names_of_videos_that_clash_twice():
-    tracks = {"1": ["x_left", "x_right"], "2": ["x"], "3": ["y"], "4": ["z"], "5": ["Cam 2"], "6": ["w_left"]}
-    stems = {"1": "cam", "2": "cam", "3": "CAM", "4": "x_left", "5": "bad (name)", "6": "w_left"}
-    found = video_names(tracks, {video: f"{video}/{stem}.mp4" for video, stem in stems.items()})
-    assert found == {"1": "x_left", "2": "x", "3": "y", "4": "z", "5": "Cam 2", "6": "w_left"}
+@pytest.mark.parametrize(
+    ("tracks", "stem", "name"),
+    [
+        (["cam"], "cam", "cam"),
+        (["p1"], "cam", "p1"),
+        (["cam_left"], "cam", "cam"),
+        (["p1_left"], "cam", "p1_left"),
+        (["cam_left"], "cam_left", "cam_left"),
+        (["p1_right", "p1_left"], "cam", "p1"),
+        (["cam_left", "cam_left_right"], "cam_left", "cam_left"),
+        (["zoe", "ann"], "cam", "ann"),
+        (["_left", "_right"], "cam", "_left"),
+        (["a _left", "b"], "cam", "a _left"),
+    ],
+)
+def test_names_of_videos(tracks, stem, name):
+    assert video_name(tracks, stem) == name
 
 
-NAMES = st.sampled_from(["a", "A", "b", "a_left", "a_right", "b_left", "(", "c", "C_right"])
+FILES = ("videos/a.mp4", "videos/b.mov", "s1/cam.mp4", "s2/cam.mp4")
+NAMES = st.sampled_from(["a", "b", "cam", "a_left", "a_right", "cam_left", "cam_right", "x", "X_left", "x_right"])
+PLANS = st.lists(
+    st.tuples(st.sampled_from(FILES), NAMES), min_size=1, max_size=7, unique_by=lambda row: row[1].casefold()
+)
 
 
-@given(stems=st.lists(NAMES, min_size=1, max_size=7), data=st.data())
-def test_names_of_videos_are_unique_and_do_not_depend_on_the_order(stems, data):
-    pool = ["a", "b", "c", "a_left", "a_right", "b_left", "b_right", "c_right", "d", "e", "f", "g"]
-    names = data.draw(st.permutations(pool))
-    tracks = {str(index): [names[index]] for index in range(len(stems))}
-    for name in names[len(stems) :]:
-        tracks[data.draw(st.sampled_from(sorted(tracks)))].append(name)
-    paths = {video: f"{video}/{stem}.mp4" for video, stem in zip(tracks, stems, strict=True)}
-    found = video_names(tracks, paths)
-    assert len({name.casefold() for name in found.values()}) == len(stems)
-    choices = {}
-    for video, stem in zip(tracks, stems, strict=True):
-        first = min(tracks[video])
-        choices[video] = {stem, first, first.removesuffix("_left").removesuffix("_right")}
-        assert found[video] in choices[video]
-    for video, stem in zip(tracks, stems, strict=True):
-        others = {name.casefold() for other in choices if other != video for name in choices[other]}
-        assert found[video] == stem or stem == "(" or stem.casefold() in others
-    assert video_names(dict(reversed(tracks.items())), paths) == found
+@given(plan=PLANS)
+def test_a_video_says_nothing_of_the_tracks_of_others(root_of_properties, plan):
+    def found(rows):
+        put(root_of_properties / "manifest.csv", "video,track", *map(",".join, rows))
+        return {track.track: track for track in open_corpus(PARAMS, root_of_properties).tracks}
+
+    alone = {}
+    for file in {file for file, _ in plan}:
+        alone |= found([row for row in plan if row[0] == file])
+    files = {file: alone[name].video.casefold() for file, name in plan}
+    if len(set(files.values())) == len(files):
+        assert found(plan) == found(plan[::-1]) == alone
+    else:
+        with pytest.raises(BadInputError, match="of two files, which would both be called"):
+            found(plan)
+
+
+def test_a_video_that_is_added_changes_nothing_of_the_others(root):
+    rows = ["video,track", "s1/cam.mp4,cam_left", "s1/cam.mp4,cam_right", "videos/a.mp4,first"]
+    before = opened(root, *rows)
+    assert {name: (track.video, track.side) for name, track in before.items()} == {
+        "cam_left": ("cam", "left"), "cam_right": ("cam", "right"), "first": ("first", ""),
+    }  # fmt: skip
+    (root / "s2" / "a.mp4").write_text("another")
+    after = opened(root, *rows, "s2/cam.mp4,second", "s2/a.mp4,third")
+    assert {name: after[name] for name in before} == before
+    with pytest.raises(BadInputError) as error:
+        opened(root, *rows, "s2/cam.mp4,")
+    assert str(error.value) == (
+        f"{root}/manifest.csv, line 5: column track: 'cam' and 'cam_left', 'cam_right' (line 2) are of two files, "
+        "which would both be called 'cam': rename one of these tracks"
+    )
+
+
+def test_sides_are_said_by_the_tracks_endings_but_not_by_the_name_of_the_file(root):
+    (root / "videos" / "c_left.mp4").write_text("c")
+    lines = ["videos/b.mov,anna_left", "videos/a.mp4,ben_right", "videos/a.mp4,anna", "videos/c_left.mp4,"]
+    tracks = opened(root, "video,track", *lines, "s1/cam.mp4,_left")
+    sides = {name: track.side for name, track in tracks.items()}
+    assert sides == {"anna_left": "left", "ben_right": "right", "anna": "", "c_left": "", "_left": ""}
 
 
 def test_missing_labels_of_a_split_that_learns_from_them(root):
@@ -302,7 +368,7 @@ def test_any_spelling_gives_the_same_tracks_and_any_bad_cell_its_line(
 @pytest.fixture(scope="module")
 def root_of_properties(tmp_path_factory):
     root = tmp_path_factory.mktemp("own")
-    for name in ("videos/a.mp4", "videos/b.mov", "s1/cam.mp4", "labels/a.csv", "crops/a/1.jpg"):
+    for name in (*FILES, "labels/a.csv", "crops/a/1.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     return root

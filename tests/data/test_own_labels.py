@@ -60,7 +60,7 @@ VALUE = r"a number in \[-1, 1\], or -5 \(not annotated\), is needed"
         ("valence,arousal\n0,1.01\n", r"line 2: column arousal: '1\.01': out of \[-1, 1\] and not -5$"),
         (
             "valence,arousal\n-4,1e999\n",
-            r"2: column arousal: '1e999': out of .*; line 2: column valence: '-4': out",
+            r"2: column arousal: '1e999': a number in .*; line 2: column valence: '-4': out",
         ),
         ("valence,arousal\n0,0,7\n", "line 2: '0,0,7': 3 cells for 2 columns"),
         ("valence,arousal\n0,0\n\n0,0\n", "line 3: a blank row: there has to be one row for every frame"),

@@ -1,10 +1,30 @@
 """Tracks of small corpora on disk."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from avfusion.corpora.sources import crops_source, video_source
 from avfusion.corpora.table import Track
+
+
+@pytest.fixture
+def scanned() -> Callable[[Path, list[Track]], list[Track]]:
+    """Tracks with the hashes of their files as they are now."""
+
+    def scan(root: Path, tracks: list[Track]) -> list[Track]:
+        return [
+            replace(
+                track,
+                video_hash=video_source(root / track.video_path).digest,
+                crops_hash="+".join(crops_source(root / path).digest for path in track.crops_paths),
+            )
+            for track in tracks
+        ]
+
+    return scan
 
 
 @pytest.fixture

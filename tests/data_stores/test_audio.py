@@ -37,7 +37,7 @@ def test_other_files_are_refused(tmp_path):
     assert read_fingerprint(tmp_path / "stereo.wav") is None
 
 
-def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_video, make_track):
+def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_video, make_track, scanned):
     root = tmp_path / "raw"
     root.mkdir()
     shutil.copyfile(face_video, root / "one.mp4")
@@ -47,6 +47,7 @@ def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_
         make_track("one_right", "one.mp4", video="one"),
         make_track("mute", "mute.mp4", has_audio=False),
     ]
+    tracks = scanned(root, tracks)
     out = tmp_path / "audio"
     (tmp_path / "audio").mkdir()
     (out / "former.wav").write_bytes(b"")
@@ -62,3 +63,7 @@ def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_
     expected = 0.3 * np.sin(2 * np.pi * (180 + 60 * np.sin(2 * np.pi * 0.7 * time_s)) * time_s)
     assert np.abs(samples - expected)[2000:-3000].mean() < 0.01
     assert update_audio(out, root, tracks, Audio(), SERIAL).kept == ("one",)
+    shutil.copyfile(silent_video, root / "one.mp4")
+    (out / "one.wav").unlink()
+    with pytest.raises(AVFusionError, match=r"one\.mp4 changed since the last scan: run `avfusion scan`"):
+        update_audio(out, root, tracks, Audio(), SERIAL)

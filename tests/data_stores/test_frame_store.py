@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 
 import av
@@ -7,17 +8,18 @@ import numpy as np
 import pytest
 
 from avfusion.config import Execution, Frames
-from avfusion.data.frame_store import SHEET_VERSION, VERSION, update_frames
+from avfusion.data.frame_store import DETECTION_VERSION, SHEET_VERSION, VERSION, update_frames
 from avfusion.data.frames import decode_crops, encode_crop, read_frames
 from avfusion.errors import AVFusionError
 from avfusion.media.probe import probe
+from tests.media.crossings import CROSSINGS, render
 
 SERIAL = Execution(executor="serial", workers=1)
 SETTINGS = Frames(detect_every=5)
 
 
 @pytest.fixture
-def corpus(tmp_path, face_video, make_track):
+def corpus(tmp_path, face_video, make_track, scanned):
     """A root with one video without crops and one with a single crop, as a store and a function to update it."""
     root = tmp_path / "raw"
     (root / "crops").mkdir(parents=True)
@@ -26,11 +28,12 @@ def corpus(tmp_path, face_video, make_track):
     (root / "crops" / "00003.jpg").write_bytes(encode_crop(np.full((112, 112, 3), 77, np.uint8), 90))
     tracks = [
         make_track("found", "found.mp4"),
-        make_track("given", "given.mp4", crops_paths=("crops",), crops_hash="c"),
+        make_track("given", "given.mp4", crops_paths=("crops",)),
     ]
 
-    def update(tracks=tracks, settings=SETTINGS, **options):
-        return update_frames(tmp_path / "frames", tmp_path / "faces", root, tracks, settings, SERIAL, **options)
+    def update(tracks=tracks, settings=SETTINGS, scan=True, **options):
+        known = scanned(root, tracks) if scan else tracks
+        return update_frames(tmp_path / "frames", tmp_path / "faces", root, known, settings, SERIAL, **options)
 
     update.tracks, update.root, update.out = tracks, root, tmp_path
     return update
@@ -62,13 +65,28 @@ def test_golden_values(corpus):
     corpus()
     found = read_frames(corpus.out / "frames" / "found.parquet")
     crop = decode_crops([found.jpeg[7]])[0].astype(float)
-    assert (VERSION, SHEET_VERSION) == (2, 1)
+    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (2, 3, 2)
     assert found.face_confidence[7] == pytest.approx(GOLDEN_CONFIDENCE, abs=1e-3)
     np.testing.assert_allclose(crop[20:100, 20:90].mean(axis=(0, 1)), GOLDEN_COLOUR, atol=1.0)
     np.testing.assert_allclose(crop[50:54, 36:41].mean(), GOLDEN_EYE, atol=4.0)
 
 
 GOLDEN_CONFIDENCE, GOLDEN_COLOUR, GOLDEN_EYE = 0.99964, (186.5, 154.4, 127.8), 71.7
+
+
+def test_cuts_of_the_track_are_remarked_and_shown(corpus, make_track):
+    """Two alike who meet, as one track and as the left one of two."""
+    alike = next(crossing for crossing in CROSSINGS if crossing.name == "meet, alike")
+    render(alike, corpus.root / "meet.mp4")
+    corpus(tracks=[make_track("meet", "meet.mp4"), make_track("meet_left", "meet.mp4", video="meet", side="left")])
+    for name, row in _summary(corpus.out).items():
+        assert "track cut once (unclear who is who), at " in row["remarks"], name
+        cut = float(re.search(r"at (\d\.\d) s", row["remarks"])[1])
+        sheet = cv2.imread(str(corpus.out / "faces" / f"{name}.jpg")).astype(int)
+        above_bar = sheet[67:69].sum(axis=(0, 2)) < 600
+        marked = np.flatnonzero(above_bar)
+        assert marked.mean() == pytest.approx(16 + cut / 4 * 1192, abs=20)
+    assert "several faces at the same time" in _summary(corpus.out)["meet"]["remarks"]
 
 
 def test_only_what_changed_is_made_again(corpus):
@@ -107,6 +125,21 @@ def test_what_the_packets_tell_is_left_to_the_table_of_tracks(corpus, face_video
     assert remark.startswith("the header promises 0.")
     corpus(tracks=corpus.tracks[1:])
     assert _summary(corpus.out)["given"]["remarks"] == ""
+
+
+def test_what_changed_since_the_scan_is_refused(corpus, scanned, face_video, short_video):
+    known = scanned(corpus.root, corpus.tracks)
+    shutil.copyfile(short_video, corpus.root / "found.mp4")
+    (corpus.root / "crops" / "00004.jpg").write_bytes(b"another")
+    report = corpus(tracks=known, scan=False, on_error="skip")
+    assert report.failed.keys() == {"found", "given"}
+    assert all("changed since the last scan" in reason for reason in report.failed.values())
+    assert list((corpus.out / "frames").iterdir()) == []
+    assert _summary(corpus.out)["found"]["remarks"].startswith("changed since the last scan"), (
+        "no place of this machine"
+    )
+    shutil.copyfile(face_video, corpus.root / "found.mp4")
+    assert corpus(tracks=known[:1], scan=False).made == ("found",)
 
 
 def test_a_failing_video_is_recorded_and_the_others_go_on(corpus, make_track):

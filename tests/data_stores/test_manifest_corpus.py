@@ -113,6 +113,7 @@ def test_through_all_stages(root: Path, tmp_path: Path) -> None:
     uneven = read_frames(tmp_path / "frames" / "cam.parquet")
     np.testing.assert_allclose(uneven.time_s * 1000, CLOCK_MS, atol=0.6)
     assert len(read_frames(tmp_path / "frames" / "talk_left.parquet").frame) == 65
+    assert [table[f"talk_{side}"].side for side in ("left", "right")] == ["left", "right"]
     sides = {read_fingerprint(tmp_path / "frames" / f"talk_{side}.parquet") for side in ("left", "right")}
     assert len(sides) == 2, "each follows its own person"
 

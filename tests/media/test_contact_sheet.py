@@ -20,3 +20,13 @@ def test_sheet_shows_crops_gaps_and_the_bar():
     bar = sheet[77]
     assert tuple(bar[300]) == (58, 124, 165)
     assert tuple(bar[900]) == (221, 161, 94)
+
+
+def test_cuts_are_marked_on_the_bar():
+    crops, present = [np.zeros((112, 112, 3), np.uint8)], np.ones(100, bool)
+    plain = contact_sheet("name", "words", np.arange(1), crops, present)
+    marked = contact_sheet("name", "words", np.arange(1), crops, present, np.array([0, 25, 99]))
+    columns = np.flatnonzero((plain != marked).any(axis=(0, 2)))
+    assert columns.tolist() == [15, 16, 313, 314, 1194, 1195], "the bar is from 16 to 1208"
+    rows = np.flatnonzero((plain != marked).any(axis=(1, 2)))
+    assert rows[0] < 70 < 84 <= rows[-1], "over the bar's edges"

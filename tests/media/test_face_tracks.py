@@ -2,65 +2,18 @@ import numpy as np
 import pytest
 from skimage import data
 
-from avfusion.media.face_tracks import FaceTrack, associate, face_crops, interpolate_faces, main_person
+from avfusion.media.association import FaceTrack
+from avfusion.media.face_tracks import face_crops, interpolate_faces
 from avfusion.media.faces import Face
 
 
-def _face(x, side=100.0, y=0.0, confidence=1.0):
-    box = np.array([x, y, x + side, y + side], np.float32)
+def _face(x, confidence=1.0):
+    box = np.array([x, 0, x + 100, 100], np.float32)
     return Face(box, confidence, np.full((5, 2), x, np.float32))
 
 
-def test_persons_are_not_swapped_when_the_order_of_detections_changes():
-    tracks = associate([], 0, [_face(0), _face(300)])
-    assert associate(tracks, 1, [_face(310), _face(10)]) == []
-    assert [[face.box[0] for face in track.faces] for track in tracks] == [[0, 10], [300, 310]]
-
-
-def test_a_face_elsewhere_is_another_person():
-    tracks = associate([], 0, [_face(0)])
-    new = associate(tracks, 1, [_face(200)])
-    assert len(new) == 1
-    assert tracks[0].indices == [0]
-
-
-def test_one_face_between_two_persons_goes_to_the_nearer_one_only():
-    tracks = associate([], 0, [_face(0), _face(60)])
-    assert associate(tracks, 1, [_face(45)]) == []
-    assert [track.indices for track in tracks] == [[0], [0, 1]]
-
-
-def test_someone_lost_from_sight_may_have_moved_on_but_not_far():
-    for moved, same in ((80, True), (130, False)):
-        tracks = associate([], 0, [_face(0)])
-        associate(tracks, 20, [_face(moved)], step=5)
-        assert (tracks[0].indices == [0, 20]) is same
-
-
-def _track(start, stop, x=0.0, side=100.0):
-    return FaceTrack(list(range(start, stop)), [_face(x, side)] * (stop - start))
-
-
-def test_main_person_is_large_and_persistent():
-    brief_large, long_small = _track(0, 1, side=150), _track(0, 4, x=300)
-    assert main_person([brief_large, long_small]) == [long_small]
-    assert main_person([brief_large, long_small], "left") == [brief_large]
-    assert main_person([brief_large, long_small], "right") == [long_small]
-    assert main_person([]) == main_person([], "left") == []
-
-
-def test_stretches_are_chained_by_weight_where_they_do_not_overlap():
-    heaviest, before, across, behind = _track(10, 20), _track(0, 9), _track(5, 12, side=90), _track(20, 22, x=300)
-    assert main_person([behind, across, before, heaviest]) == [before, heaviest, behind]
-    large = _track(5, 10, side=150)
-    assert main_person([behind, large, before, heaviest]) == [large, heaviest, behind], "the heavier one comes first"
-    touching = _track(19, 24, side=90)
-    assert main_person([touching, heaviest]) == [heaviest], "the same moment, though only one"
-    assert main_person([heaviest, _track(0, 9, x=300), behind], "left") == [heaviest], "sides are not chained"
-
-
 def test_interpolation_between_detections_but_not_over_gaps():
-    track = FaceTrack([2, 4, 10], [_face(0), _face(20, confidence=0.9), _face(50)])
+    track = FaceTrack([2, 4, 10], faces=[_face(0), _face(20, confidence=0.9), _face(50)])
     landmarks, confidence = interpolate_faces([track], 12, longest_gap=4)
     np.testing.assert_allclose(confidence, [0, 0, 1, 0.95, 0.9, 0, 0, 0, 0, 0, 1, 0])
     np.testing.assert_allclose(landmarks[[2, 3, 4, 10], 0, 0], [0, 10, 20, 50])
@@ -68,7 +21,7 @@ def test_interpolation_between_detections_but_not_over_gaps():
 
 
 def test_nothing_is_interpolated_from_one_stretch_to_the_next():
-    stretches = [FaceTrack([0, 2], [_face(0)] * 2), FaceTrack([4, 6], [_face(300)] * 2)]
+    stretches = [FaceTrack([0, 2], faces=[_face(0)] * 2), FaceTrack([4, 6], faces=[_face(300)] * 2)]
     landmarks, confidence = interpolate_faces(stretches, 8, longest_gap=4)
     np.testing.assert_array_equal(confidence, [1, 1, 1, 0, 1, 1, 1, 0])
     np.testing.assert_array_equal(landmarks[:, 0, 0], [0, 0, 0, 0, 300, 300, 300, 0])
@@ -116,7 +69,7 @@ def test_after_a_hard_cut_the_face_is_followed_elsewhere(tmp_path, media):
     crops = list(face_crops(path, detect_every=2, on_warning=warnings.append))
     assert [crop.frame for crop in crops if crop.rgb is None] == [14], "between the last detection and the cut"
     assert np.abs(crops[0].rgb.astype(int) - crops[20].rgb)[20:100, 20:90].mean() < 14
-    assert warnings == []
+    assert warnings == ["track cut once (the picture changes as a whole), at 0.6 s"]
 
 
 def test_detections_of_others_are_counted_unless_a_side_is_wanted(tmp_path, media):
@@ -134,3 +87,28 @@ def test_a_video_without_a_face(plain_video):
     crops = list(face_crops(plain_video))
     assert len(crops) == 50
     assert all(crop.rgb is None and crop.confidence == 0 for crop in crops)
+
+
+def test_of_whom_looks_do_not_tell_that_it_is_the_same_is_said(tmp_path, media):
+    """A cut to somebody in another place: a face of other colours, mirrored."""
+    picture = data.astronaut()[:256, 96:352]
+    empty = np.full_like(picture, 90)
+    stranger = np.ascontiguousarray(picture[:, ::-1, ::-1])
+    one, other = (np.concatenate(pair, axis=1) for pair in ((picture, empty), (empty, stranger)))
+    path = media(tmp_path / "strangers.mp4", [one] * 20 + [other] * 10, np.arange(30) / 25)
+    warnings = []
+    crops = list(face_crops(path, detect_every=2, on_warning=warnings.append))
+    assert all(crop.rgb is not None for crop in crops[20:]), "whoever is seen is followed"
+    assert warnings == [
+        "track cut once (the picture changes as a whole), at 0.8 s",
+        "looks do not say whether it is the same person who is followed from 0.8 s on",
+    ]
+
+
+def test_a_cut_from_one_face_to_another_in_the_same_place_ends_the_track(tmp_path, media):
+    picture = data.astronaut()[:256, 96:352]
+    stranger = np.ascontiguousarray(picture[:, ::-1, ::-1])
+    path = media(tmp_path / "place.mp4", [picture] * 13 + [stranger] * 8, np.arange(21) / 25)
+    crops = list(face_crops(path, detect_every=4))
+    missing = [crop.frame for crop in crops if crop.rgb is None]
+    assert missing == [14, 15, 16], "nothing is interpolated from one to the other"

@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from avfusion.media.association import FaceTrack
+from avfusion.media.faces import Face
+from avfusion.media.persons import main_person, who_is_who
+
+ANNA, BEN = np.array([0.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)
+LIKE_ANNA, LIKE_BEN = ANNA + 0.1, BEN - 0.1
+BETWEEN = np.array([0.5, 0.0], np.float32)
+CARL = np.array([0.0, 1.5], np.float32)
+
+
+def _track(start, stop, x=0.0, side=100.0, look=ANNA, clear_looks=None):
+    face = Face(np.array([x, 0, x + side, side], np.float32), 1.0, np.zeros((5, 2), np.float32))
+    indices = list(range(start, stop))
+    looks = len(indices) if clear_looks is None else clear_looks
+    return FaceTrack(indices, [i / 25 for i in indices], [face] * len(indices), look, look, looks)
+
+
+def _followed(tracks, side=None):
+    followed = main_person(tracks, side)
+    return followed.stretches, followed.doubtful
+
+
+def test_main_person_is_large_and_persistent():
+    brief_large, long_small = _track(0, 1, side=150, look=BEN), _track(0, 4, x=300)
+    assert _followed([brief_large, long_small]) == ([long_small], [])
+    assert _followed([brief_large, long_small], "left") == ([brief_large], [])
+    assert _followed([brief_large, long_small], "right") == ([long_small], [])
+    assert _followed([]) == _followed([], "left") == ([], [])
+
+
+def test_weight_is_a_persons_not_a_stretchs():
+    ben = _track(0, 30, x=300, look=BEN)
+    anna = [_track(0, 14), _track(16, 31, look=LIKE_ANNA), _track(33, 40, x=200)]
+    assert _followed([ben, *anna]) == (anna, [])
+
+
+def test_a_person_is_followed_through_a_crossing_by_looks():
+    before = [_track(0, 20), _track(0, 20, x=300, look=BEN)]
+    after = [_track(25, 50, look=LIKE_BEN), _track(25, 50, x=300, look=LIKE_ANNA)]
+    for large, seen_again in ((_track(0, 20, side=150), after[1]), (_track(0, 20, side=150, look=BEN), after[0])):
+        other = before[0] if seen_again is after[0] else before[1]
+        assert _followed([large, other, *after]) == ([large, seen_again], [])
+
+
+def test_two_alike_are_not_told_apart_and_the_heavier_is_followed_with_doubt():
+    before = [_track(0, 20), _track(0, 20, x=300, look=ANNA + 0.05)]
+    after = [_track(25, 50, look=ANNA + 0.05), _track(25, 49, x=300)]
+    assert _followed([*before, *after]) == ([before[0], after[0]], [before[0]])
+
+
+def test_whoever_is_seen_is_followed_while_the_main_person_is_not():
+    anna, stranger = _track(0, 20), _track(25, 30, look=CARL)
+    assert _followed([stranger, anna]) == ([anna, stranger], [stranger])
+
+
+def test_but_not_somebody_known_from_being_seen_together():
+    anna, ben, ben_alone = _track(0, 20), _track(10, 20, x=300, look=BEN), _track(25, 30, look=LIKE_BEN)
+    assert _followed([anna, ben, ben_alone]) == ([anna], [])
+    perhaps_ben = _track(25, 30, look=np.array([0.72, 0.5], np.float32))
+    assert _followed([anna, ben, perhaps_ben]) == ([anna, perhaps_ben], [perhaps_ben])
+
+
+def test_moments_of_mixed_faces_are_nobodys():
+    anna, mixed = _track(0, 20), _track(21, 24, look=BETWEEN, clear_looks=0.3)
+    assert _followed([anna, mixed]) == ([anna], [])
+    assert _followed([mixed]) == ([mixed], []), "there is nobody else"
+
+
+def test_stretches_do_not_overlap():
+    heaviest, before, across, behind = _track(10, 20), _track(0, 9), _track(5, 12, side=90), _track(20, 22, x=300)
+    assert _followed([behind, across, before, heaviest])[0] == [before, heaviest, behind]
+    touching = _track(19, 24, side=90)
+    assert _followed([touching, heaviest])[0] == [heaviest], "the same moment, though only one"
+
+
+def test_a_third_stretch_that_is_as_like_hinders_a_join():
+    """Anna alone, then two people of whom either may be Anna."""
+    anna, one, other = _track(0, 10), _track(15, 40, look=ANNA + 0.1), _track(15, 40, x=300, look=ANNA - 0.15)
+    assert len(who_is_who([anna, one, other])) == 3
+    clearly = _track(15, 40, x=300, look=BEN)
+    assert {len(person.tracks) for person in who_is_who([anna, one, clearly])} == {1, 2}
+
+
+@pytest.fixture
+def pair():
+    """Anna on the left and Ben on the right, with more of Ben."""
+    return [_track(0, 20), _track(0, 25, x=300, look=BEN)]
+
+
+def test_sides_are_followed_by_looks_even_when_people_change_places(pair):
+    anna, ben = _track(30, 40, x=300, look=LIKE_ANNA), _track(30, 40, look=LIKE_BEN)
+    assert _followed([*pair, anna, ben], "left") == ([pair[0], anna], [])
+    assert _followed([*pair, anna, ben], "right") == ([pair[1], ben], [])
+
+
+def test_what_looks_do_not_say_the_side_decides(pair):
+    one, other = _track(30, 40, x=200, look=BETWEEN), _track(30, 41, x=280, look=BETWEEN)
+    assert _followed([*pair, one, other], "left") == ([pair[0], one], [one])
+    assert _followed([*pair, one, other], "right") == ([pair[1], other], [other])
+    alone = _track(30, 40, x=120, look=BETWEEN)
+    assert _followed([*pair, alone], "left")[0] == [pair[0], alone], "nearer to where Anna is"
+    assert _followed([*pair, alone], "right")[0] == [pair[1]]
+
+
+def test_a_third_person_is_on_no_side(pair):
+    carl = _track(30, 40, look=CARL)
+    assert _followed([*pair, carl], "left") == ([pair[0]], [])
+    assert _followed([*pair, carl], "right") == ([pair[1]], [])
+    beside_ben = _track(40, 50, x=300, look=LIKE_BEN), _track(40, 50, x=20, look=CARL)
+    assert _followed([*pair, *beside_ben], "left") == ([pair[0], beside_ben[1]], [beside_ben[1]]), (
+        "but beside the other"
+    )
+    small = _track(0, 25, x=600, side=50, look=CARL)
+    assert _followed([*pair, small], "right") == ([pair[1]], [])
+
+
+def test_the_pair_is_who_is_seen_together():
+    anna, ben, carl = _track(0, 20), _track(10, 15, x=300, look=BEN), _track(30, 50, x=500, side=90, look=CARL)
+    assert _followed([anna, ben, carl], "left") == ([anna], [])
+    assert _followed([anna, ben, carl], "right") == ([ben], [])
+    assert _followed([anna, carl], "right") == ([carl], []), "never together: the two heaviest"
+
+
+def test_somebody_who_is_alone_is_on_both_sides():
+    anna = [_track(0, 20), _track(30, 40)]
+    assert _followed(anna, "left") == _followed(anna, "right") == (anna, [])
