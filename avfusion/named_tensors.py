@@ -1,6 +1,7 @@
 """Tensors from files of other people, by name: nothing in a file is executed, nothing unknown is passed over."""
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,8 @@ def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
         with torch.serialization.safe_globals(list(allowed)):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
-            named = str(error).partition("GLOBAL ")[2].split(" ")[0] or "code"
-            raise BadInputError(f"{path} names {named}, which no checkpoint of tensors needs: not loaded") from None
+        if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise BadInputError(f"{path} names {named[1]}, which no checkpoint of tensors needs: not loaded") from None
         raise BadInputError(_no_checkpoint(path, error)) from None
     except Exception as error:  # torch raises many kinds for files that are no checkpoint
         raise BadInputError(_no_checkpoint(path, error)) from None
@@ -71,6 +71,8 @@ def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
 
 def _no_checkpoint(path: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "weights_only" in reason:  # torch's advice to load it in a way that runs code
+        reason = "it holds something else"
     return f"{path} is not a whole checkpoint of tensors: {reason}"
 
 

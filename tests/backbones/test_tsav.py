@@ -1,5 +1,6 @@
 """The published backbones, tensor by tensor, and checkpoints that are not theirs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_nan_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
 def test_a_payload_is_refused_and_not_executed(tmp_path: Path, legacy: bool) -> None:
     class Payload:
         def __reduce__(self):
-            return (Path.touch, (tmp_path / "executed",))
+            return (os.mkdir, (str(tmp_path / "executed"),))
 
     path = tmp_path / "evil.tar"
     torch.save({"state_dict": {"fc.1.bias": Payload()}}, path, _use_new_zipfile_serialization=not legacy)

@@ -1,5 +1,6 @@
 """The published fusion network, tensor by tensor, and checkpoints that are not its own."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_not_finite_is_named(state: dict[str, Tensor], tmp_path: Path, value: fl
 def test_a_payload_is_refused_and_not_executed(state: dict[str, Tensor], tmp_path: Path, legacy: bool) -> None:
     class Payload:
         def __reduce__(self):
-            return (Path.touch, (tmp_path / "executed",))
+            return (os.mkdir, (str(tmp_path / "executed"),))
 
     path = tmp_path / "evil.pt"
     torch.save({"net": {}, "best_Val_accV": Payload()}, path, _use_new_zipfile_serialization=not legacy)
