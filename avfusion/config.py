@@ -191,7 +191,7 @@ class Train(Section):
         for name, value in self.options.items():
             if name not in known:
                 why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
-                message = f"{self.model} has no such option{why}: allowed are {', '.join(known)}"
+                message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
                 raise _fault(f"options.{name}", value, message)
         return self
 

@@ -9,6 +9,7 @@ FUSION_OPTIONS: dict[str, tuple[str, ...]] = {
     "visual_only": ("encoder_width", "head_hidden"),
     "concat": ("encoder_width", "head_hidden"),
     "jca": ("encoder_width", "k", "released_concat", "head_hidden"),
+    "released_coattention": (),
 }
 DECIDED_ELSEWHERE = {
     "dropout": "it is train.dropout",

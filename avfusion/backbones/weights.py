@@ -7,8 +7,7 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from avfusion.atomic import atomic_path, write_json
@@ -16,6 +15,7 @@ from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.data.feature_spec import BackboneIdentity
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fingerprints import file_digest
+from avfusion.named_tensors import load_named, read_safetensors, refuse_unusable
 
 PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
 
@@ -48,7 +48,7 @@ def save_backbone(
     folder = Path(folder)
     path = folder / f"{backbone.stream}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
-    _refuse_unusable(tensors, path.name)
+    refuse_unusable(tensors, path.name)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
     identity = BackboneIdentity(
@@ -99,7 +99,7 @@ def load_backbone(folder: str | Path, stream: str, *, output: str = "pooled") ->
     backbone = build_backbone(
         identity.name, stream=stream, width=identity.width, input_size=identity.input_size, output=output
     )
-    _load_named(backbone, _read_tensors(path), str(path))
+    load_named(backbone, read_safetensors(path), str(path))
     return backbone.eval(), record
 
 
@@ -119,7 +119,7 @@ def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> Non
         if weights != PRETRAINED[stream] or not full_size:
             fitting = "r2plus1d_18 (visual)" if weights == "kinetics400" else "resnet18 (audio)"
             raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
-        _load_named(backbone.network, _torchvision_weights(weights, key), weights)
+        load_named(backbone.network, _torchvision_weights(weights, key), weights)
         return
     path = Path(weights)
     if path.suffix != ".safetensors":
@@ -127,12 +127,12 @@ def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> Non
         raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
     if not path.is_file():
         raise BadInputError(f"{key}: {weights} does not exist")
-    tensors = _read_tensors(path)
+    tensors = read_safetensors(path)
     if any(name.startswith("network.") for name in tensors):
-        _load_named(backbone, tensors, weights)
+        load_named(backbone, tensors, weights)
     else:
         bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-        _load_named(backbone.network, bare, weights)
+        load_named(backbone.network, bare, weights)
 
 
 def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
@@ -153,41 +153,3 @@ def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
         # A grey picture excites the sum of the three colour filters.
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
     return tensors
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BadInputError(f"{path} is not a whole safetensors file ({error})") from None
-
-
-def _load_named(module: torch.nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    expected = module.state_dict()
-    # Early torch versions counted no batches; the counter has no effect on any output.
-    tensors = {n: t for n, t in expected.items() if n.endswith("num_batches_tracked")} | tensors
-    faults = [
-        f"missing {_listing(expected.keys() - tensors.keys())}" if expected.keys() - tensors.keys() else "",
-        f"unexpected {_listing(tensors.keys() - expected.keys())}" if tensors.keys() - expected.keys() else "",
-        *(
-            f"{name} is {tuple(tensors[name].shape)}, {tuple(value.shape)} is needed"
-            for name, value in expected.items()
-            if name in tensors and tensors[name].shape != value.shape
-        ),
-    ]
-    if found := [fault for fault in faults if fault]:
-        raise BadInputError(f"weights {source} do not fit: {'; '.join(found[:6])}")
-    _refuse_unusable(tensors, source)
-    module.load_state_dict(tensors)
-
-
-def _refuse_unusable(tensors: dict[str, Tensor], source: str) -> None:
-    bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if bad:
-        raise BadInputError(f"weights {source} hold NaN or infinity in {_listing(bad)}")
-
-
-def _listing(names: Any) -> str:
-    ordered = sorted(names)
-    more = f" and {len(ordered) - 5} more" if len(ordered) > 5 else ""
-    return ", ".join(ordered[:5]) + more

@@ -72,7 +72,8 @@ class FusionModel(nn.Module):
 
         Args:
             audio: (B, L, D_a) features.
-            visual: (B, L, D_v) features, or (B, L, C, H, W) maps, which are averaged over H and W.
+            visual: (B, L, D_v) features, or (B, L, C, H, W) maps, which are averaged over H and W
+                (`released_coattention` takes maps as they are, and nothing else).
             audio_present: (B, L) bool, False where the clip has no audio. None: all present.
             visual_present: (B, L) bool likewise.
             padding: (B, L) bool, True at clips that only fill up the sequence. None: none.
@@ -80,8 +81,7 @@ class FusionModel(nn.Module):
         Raises:
             ValueError: shapes that do not fit the model.
         """
-        if visual.ndim == 5:
-            visual = visual.mean(dim=(3, 4))
+        visual = self._arrange(visual)
         self._check(audio, visual)
         valid = torch.ones(audio.shape[:2], dtype=torch.bool, device=audio.device) if padding is None else ~padding
         audio_present = valid if audio_present is None else audio_present & valid
@@ -105,8 +105,16 @@ class FusionModel(nn.Module):
     ) -> FusionOutput:
         """Fuse standardised features (B, L, D), zero where absent; the masks (B, L) are bool, `valid` = not padded."""
 
+    @property
+    def visual_width(self) -> int:
+        """Width of the visual features that `fuse` takes."""
+        return self.visual_dim
+
+    def _arrange(self, visual: torch.Tensor) -> torch.Tensor:
+        return visual.mean(dim=(3, 4)) if visual.ndim == 5 else visual
+
     def _check(self, audio: torch.Tensor, visual: torch.Tensor) -> None:
-        for stream, features, width in (("audio", audio, self.audio_dim), ("visual", visual, self.visual_dim)):
+        for stream, features, width in (("audio", audio, self.audio_dim), ("visual", visual, self.visual_width)):
             if features.ndim != 3 or features.shape[1:] != (self.length, width):
                 raise ValueError(
                     f"{stream} features have shape {tuple(features.shape)}, "

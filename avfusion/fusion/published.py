@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy._core.multiarray import scalar
 
 from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.jca import JointCrossAttention
+from avfusion.fusion.released_coattention import ReleasedCoAttention
+from avfusion.named_tensors import check_fit, read_checkpoint
 
 # The published `cam.py` calls W_h by its transpose's shape, (L, k), as nn.Linear stores it.
 _PAPER_JCA = {
@@ -26,6 +30,28 @@ _PAPER_JCA = {
     "aregressor.0": "heads.arousal.0",
     "aregressor.2": "heads.arousal.2",
 }
+_JOINTCAM = {
+    "video_attn.attn.affine_audio": "spatial_attention.audio",
+    "video_attn.attn.affine_video": "spatial_attention.visual",
+    "video_attn.attn.affine_v": "spatial_attention.visual_score",
+    "video_attn.attn.affine_g": "spatial_attention.audio_score",
+    "video_attn.attn.affine_h": "spatial_attention.score",
+    "video_attn.attn.affine_feat": "spatial_attention.context",
+    "coattn.dcn_layers.0.dense_coattn.query_linear": "co_attention.query",
+    "coattn.dcn_layers.0.dense_coattn.key1_linear": "co_attention.visual.key",
+    "coattn.dcn_layers.0.dense_coattn.key2_linear": "co_attention.audio.key",
+    "coattn.dcn_layers.0.dense_coattn.value1_linear": "co_attention.visual.value",
+    "coattn.dcn_layers.0.dense_coattn.value2_linear": "co_attention.audio.value",
+    "coattn.dcn_layers.0.linears.0.0": "co_attention.visual.output",
+    "coattn.dcn_layers.0.linears.1.0": "co_attention.audio.output",
+    "Joint": "sequence",
+    "Joint.rnn": "sequence.lstm",
+    "Joint.linear": "sequence.linear",
+    "vregressor.0": "heads.valence.0",
+    "vregressor.3": "heads.valence.3",
+    "aregressor.0": "heads.arousal.0",
+    "aregressor.3": "heads.arousal.3",
+}
 
 
 def load_paper_jca(state_dict_or_path: Mapping[str, torch.Tensor] | str | Path) -> FusionModel:
@@ -40,15 +66,10 @@ def load_paper_jca(state_dict_or_path: Mapping[str, torch.Tensor] | str | Path) 
     Raises:
         BadInputError: not such a file, or names or shapes other than the published ones (they are listed).
     """
-    state = _read(state_dict_or_path) if isinstance(state_dict_or_path, str | Path) else state_dict_or_path
-    renamed = {}
-    unexpected = []
-    for key, tensor in state.items():
-        stem, _, leaf = key.rpartition(".")
-        if stem in _PAPER_JCA:
-            renamed[f"{_PAPER_JCA[stem]}.{leaf}"] = tensor
-        else:
-            unexpected.append(key)
+    if isinstance(state_dict_or_path, str | Path):
+        state, source = read_checkpoint(state_dict_or_path, "net"), str(state_dict_or_path)
+    else:
+        state, source = dict(state_dict_or_path), "of the joint cross-attention"
     width, visual_dim = _shape(state, "encoder2.weight")
     length, k = _shape(state, "W_ha.weight")
     model = JointCrossAttention(
@@ -60,39 +81,39 @@ def load_paper_jca(state_dict_or_path: Mapping[str, torch.Tensor] | str | Path) 
         head_hidden=_shape(state, "vregressor.0.weight")[0],
         released_concat=True,
     )
-    own = model.state_dict()
-    added_here = {"audio_mean", "audio_scale", "visual_mean", "visual_scale"} | {
-        key for key in own if key.endswith(".missing")
-    }
-    missing = sorted(own.keys() - added_here - renamed.keys())
-    wrong = [
-        f"{key} {tuple(t.shape)}, needed {tuple(own[key].shape)}"
-        for key, t in renamed.items()
-        if key in own and t.shape != own[key].shape
-    ]
-    surplus = sorted(unexpected + [key for key in renamed if key not in own])
-    if missing or surplus or wrong:
-        faults = {"missing": missing, "unexpected": surplus, "wrong shape": wrong}
-        listed = "; ".join(f"{fault}: {', '.join(keys)}" for fault, keys in faults.items() if keys)
-        raise BadInputError(f"not the published joint cross-attention: {listed}")
-    model.load_state_dict(renamed, strict=False)
+    _fill(model, state, _PAPER_JCA, source)
     return model.eval()
 
 
-def _read(path: str | Path) -> Mapping[str, torch.Tensor]:
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise BadInputError(f"{path} does not exist") from None
-    except Exception as error:  # torch raises many kinds for files that are no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadInputError(f"{path} is not a checkpoint of tensors: {reason}") from None
-    state = loaded.get("net", loaded) if isinstance(loaded, dict) else loaded
-    if not isinstance(state, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
-        raise BadInputError(f"{path} holds no mapping of names to tensors")
-    return state
+def load_jointcam(path: str | Path) -> FusionModel:
+    """The published fusion network (code with arXiv 2209.09068): a `released_coattention`, in eval mode on the CPU.
+
+    Args:
+        path: the published checkpoint in either container of PyTorch, or its tensors by the published names, also as
+            safetensors. Nothing in it is executed: beside tensors, only the numpy scalars of its scores are allowed.
+
+    Raises:
+        BadInputError: no whole checkpoint; one that names code; names or shapes other than the published ones (they
+            are listed); NaN or infinity.
+    """
+    model = ReleasedCoAttention()
+    # The published file keeps its scores under numpy 1's name of `scalar`.
+    scores = [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, type(np.dtype("float64"))]
+    _fill(model, read_checkpoint(path, "net", allowed=scores), _JOINTCAM, str(path))
+    return model.eval()
+
+
+def _fill(model: FusionModel, state: Mapping[str, torch.Tensor], names: Mapping[str, str], source: str) -> None:
+    """Put the tensors of `state` into the model; `names` maps published modules to those here."""
+    here = {ours: published for published, ours in names.items()}
+    own = {}
+    for key in model.state_dict():
+        module, _, leaf = key.rpartition(".")
+        if module in here and leaf != "missing":
+            own[f"{here[module]}.{leaf}"] = key
+    tensors = model.state_dict()
+    check_fit({published: tensors[key] for published, key in own.items()}, state, source)
+    model.load_state_dict({key: state[published] for published, key in own.items()}, strict=False)
 
 
 def _shape(state: Mapping[str, torch.Tensor], key: str) -> tuple[int, int]:

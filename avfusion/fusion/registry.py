@@ -7,10 +7,11 @@ from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.concat import Concat
 from avfusion.fusion.jca import JointCrossAttention
+from avfusion.fusion.released_coattention import ReleasedCoAttention
 from avfusion.fusion.unimodal import AudioOnly, VisualOnly
 
 FUSION_MODELS: dict[str, type[FusionModel]] = {
-    model.name: model for model in (AudioOnly, VisualOnly, Concat, JointCrossAttention)
+    model.name: model for model in (AudioOnly, VisualOnly, Concat, JointCrossAttention, ReleasedCoAttention)
 }
 
 

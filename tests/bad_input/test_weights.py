@@ -64,7 +64,7 @@ def test_the_payload_works(tmp_path):
 
 def test_published_weights(evil, tmp_path):
     executed = evil(tmp_path / "model.pt")
-    with pytest.raises(BadInputError, match=r"model\.pt is not a checkpoint of tensors: .") as caught:
+    with pytest.raises(BadInputError, match=r"model\.pt (is not a whole checkpoint of tensors: .|names \S+, which)") as caught:
         load_paper_jca(tmp_path / "model.pt")
     assert "\n" not in str(caught.value)
     assert not executed.exists()
@@ -114,7 +114,7 @@ def test_cut_files(share, trained_models, tmp_path):
     (tmp_path / CHECKPOINT).write_bytes(checkpoint[: int(len(checkpoint) * share)])
     with pytest.raises(AVFusionError, match=rf"{CHECKPOINT} cannot be read"):
         load_checkpoint(tmp_path, "f")
-    with pytest.raises(BadInputError, match=rf"{CHECKPOINT} is not a checkpoint of tensors"):
+    with pytest.raises(BadInputError, match=rf"{CHECKPOINT} is not a whole checkpoint of tensors"):
         load_paper_jca(tmp_path / CHECKPOINT)
 
 

@@ -10,31 +10,44 @@ from avfusion.errors import BadInputError
 from avfusion.fusion import FUSION_MODELS, FusionModel, build_fusion
 
 B, L, D_A, D_V = 4, 16, 24, 40
+FIXED = "released_coattention"  # of the published size; takes maps, and normalises features by itself
 
 
 @pytest.fixture(params=FUSION_MODELS)
 def model(request: pytest.FixtureRequest) -> FusionModel:
     torch.manual_seed(1)
-    built = build_fusion(request.param, audio_dim=D_A, visual_dim=D_V, length=L)
+    sizes = {} if request.param == FIXED else {"audio_dim": D_A, "visual_dim": D_V}
+    built = build_fusion(request.param, length=L, **sizes)
     with torch.no_grad():
         for parameter in built.parameters():  # learnt tokens start at zero, which would hide their effect
             parameter.add_(0.05 * torch.randn_like(parameter))
     return built.eval()
 
 
-@pytest.fixture
-def batch() -> dict[str, torch.Tensor]:
+def make_batch(audio_dim: int, visual_width: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(2)
     padding = torch.zeros(B, L, dtype=torch.bool)
     padding[1, 10:] = True
     padding[3, 1:] = True
     return {
-        "audio": torch.randn(B, L, D_A, generator=generator),
-        "visual": torch.randn(B, L, D_V, generator=generator),
+        "audio": torch.randn(B, L, audio_dim, generator=generator),
+        "visual": torch.randn(B, L, visual_width, generator=generator),
         "audio_present": torch.rand(B, L, generator=generator) < 0.7,
         "visual_present": torch.rand(B, L, generator=generator) < 0.7,
         "padding": padding,
     }
+
+
+@pytest.fixture
+def batch(model: FusionModel) -> dict[str, torch.Tensor]:
+    return make_batch(model.audio_dim, model.visual_width)
+
+
+@pytest.fixture
+def flexible(model: FusionModel) -> FusionModel:
+    if model.name == FIXED:
+        pytest.skip("L2-normalises, and takes maps as they are")
+    return model
 
 
 def test_shape_and_defaults(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
@@ -84,30 +97,32 @@ def test_order_of_the_batch_does_not_matter(model: FusionModel, batch: dict[str,
 
 
 def test_save_and_load_is_identity(model: FusionModel, batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    model.set_standardisation(torch.randn(D_A), torch.rand(D_A) + 0.5, torch.randn(D_V), torch.rand(D_V) + 0.5)
+    d_a, d_v = model.audio_dim, model.visual_dim
+    model.set_standardisation(torch.randn(d_a), torch.rand(d_a) + 0.5, torch.randn(d_v), torch.rand(d_v) + 0.5)
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     again = build_fusion(**model.config()).eval()
     again.load_state_dict(load_file(tmp_path / "model.safetensors"))
     assert torch.equal(again(**batch).predictions, model(**batch).predictions)
 
 
-def test_standardisation_equals_standardised_features(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+def test_standardisation_equals_standardised_features(flexible: FusionModel, batch: dict[str, torch.Tensor]) -> None:
     mean_a, std_a, mean_v, std_v = torch.randn(D_A), torch.rand(D_A) + 0.5, torch.randn(D_V), torch.rand(D_V) + 0.5
-    plain = model(**batch).predictions
-    model.set_standardisation(mean_a, std_a, mean_v, std_v)
+    plain = flexible(**batch).predictions
+    flexible.set_standardisation(mean_a, std_a, mean_v, std_v)
     raw = batch | {"audio": batch["audio"] * std_a + mean_a, "visual": batch["visual"] * std_v + mean_v}
-    torch.testing.assert_close(model(**raw).predictions, plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flexible(**raw).predictions, plain, atol=1e-4, rtol=1e-4)
 
 
 def test_a_constant_feature_stays_finite(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
-    model.set_standardisation(torch.zeros(D_A), torch.zeros(D_A), torch.zeros(D_V), torch.zeros(D_V))
+    audio, visual = torch.zeros(model.audio_dim), torch.zeros(model.visual_dim)
+    model.set_standardisation(audio, audio, visual, visual)
     assert model(**batch).predictions.isfinite().all()
 
 
-def test_maps_are_averaged_over_space(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+def test_maps_are_averaged_over_space(flexible: FusionModel, batch: dict[str, torch.Tensor]) -> None:
     maps = torch.randn(B, L, D_V, 3, 3, generator=torch.Generator().manual_seed(5))
-    pooled = model(batch["audio"], maps.mean(dim=(3, 4))).predictions
-    assert torch.equal(model(batch["audio"], maps).predictions, pooled)
+    pooled = flexible(batch["audio"], maps.mean(dim=(3, 4))).predictions
+    assert torch.equal(flexible(batch["audio"], maps).predictions, pooled)
 
 
 def test_float64_agrees_and_bfloat16_is_finite(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
@@ -121,7 +136,9 @@ def test_float64_agrees_and_bfloat16_is_finite(model: FusionModel, batch: dict[s
 
 
 def test_wrong_width_is_named(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(ValueError, match=rf"audio features have shape \(4, 16, 23\), {model.name} takes \(B, 16, 24\)"):
+    d_a = model.audio_dim
+    message = rf"audio features have shape \(4, 16, {d_a - 1}\), {model.name} takes \(B, 16, {d_a}\)"
+    with pytest.raises(ValueError, match=message):
         model(batch["audio"][..., :-1], batch["visual"])
 
 
@@ -132,7 +149,8 @@ def test_unknown_names_are_answered_with_what_there_is() -> None:
         build_fusion("concat", k=3)
 
 
-def test_one_stream_models_ignore_the_other(batch: dict[str, torch.Tensor]) -> None:
+def test_one_stream_models_ignore_the_other() -> None:
+    batch = make_batch(D_A, D_V)
     for name, other in (("audio_only", "visual"), ("visual_only", "audio")):
         model = build_fusion(name, audio_dim=D_A, visual_dim=D_V, length=L).eval()
         changed = batch | {other: batch[other] + 1}

@@ -1,6 +1,5 @@
 """The published joint cross-attention, tensor by tensor."""
 
-import json
 import math
 from pathlib import Path
 
@@ -10,18 +9,7 @@ from safetensors.torch import load_file
 
 from avfusion.errors import BadInputError
 from avfusion.fusion import build_fusion, load_paper_jca
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-def seeded_state_dict() -> dict[str, torch.Tensor]:
-    """Tensor i in sorted key order: normal numbers of seed i, over the square root of the fan-in (0.02 for vectors)."""
-    state = {}
-    for i, (key, shape) in enumerate(sorted(json.loads((DATA / "paper_jca_keys.json").read_text()).items())):
-        numbers = torch.randn(shape, generator=torch.Generator().manual_seed(i))
-        scale = 0.02 if len(shape) == 1 else 1 / math.sqrt(math.prod(shape[1:]))
-        state[key] = numbers * scale
-    return state
+from tests.published_checkpoints import DATA, seeded_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +19,7 @@ def expected() -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", ["attended_audio", "attended_visual", "valence", "arousal"])
 def test_agrees_with_the_published_code(expected: dict[str, torch.Tensor], name: str) -> None:
-    out = load_paper_jca(seeded_state_dict())(expected["audio"], expected["visual"])
+    out = load_paper_jca(seeded_state_dict("paper_jca"))(expected["audio"], expected["visual"])
     ours = {
         "attended_audio": out.attended_audio,
         "attended_visual": out.attended_visual,
@@ -44,15 +32,15 @@ def test_agrees_with_the_published_code(expected: dict[str, torch.Tensor], name:
 
 
 def test_loads_from_a_checkpoint_file(expected: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    torch.save({"net": seeded_state_dict()}, tmp_path / "model.pt")
+    torch.save({"net": seeded_state_dict("paper_jca")}, tmp_path / "model.pt")
     out = load_paper_jca(tmp_path / "model.pt")(expected["audio"], expected["visual"])
     assert (out.attended_audio - expected["attended_audio"]).abs().max() < 1e-5
 
 
 def test_names_missing_and_unexpected_keys() -> None:
-    state = seeded_state_dict()
+    state = seeded_state_dict("paper_jca")
     state["surprise.weight"] = state.pop("W_ca.weight")
-    with pytest.raises(BadInputError, match=r"missing: audio_attention.correlation.*; unexpected: surprise.weight"):
+    with pytest.raises(BadInputError, match=r"missing W_ca\.weight; unexpected surprise\.weight"):
         load_paper_jca(state)
 
 

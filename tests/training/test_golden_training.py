@@ -10,6 +10,8 @@ import pytest
 from avfusion.fusion.registry import FUSION_MODELS
 from avfusion.training.loop import VERSION, FusionTraining
 
+# The published network takes maps of one size alone.
+OF_ANY_SIZE = [name for name in FUSION_MODELS if name != "released_coattention"]
 # (version, loss of epoch 2, mean validation CCC of epoch 2)
 GOLDEN = {
     "audio_only": (1, 1.1112, 0.2849),
@@ -19,7 +21,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("name", FUSION_MODELS)
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
 def test_training_gives_the_known_numbers(name: str, training: Callable[..., FusionTraining]) -> None:
     row = training(name, epochs=2, modality_dropout=0.3, weight_decay=1e-3).fit().history[-1]
     version, loss, score = GOLDEN[name]

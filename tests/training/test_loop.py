@@ -20,6 +20,9 @@ Make = Callable[..., FusionTraining]
 # What a model can learn from audio that shows arousal and a face that shows valence.
 LEARNABLE = {"audio_only": ("arousal",), "visual_only": ("valence",)}
 
+# The published network takes maps of one size alone.
+OF_ANY_SIZE = [name for name in FUSION_MODELS if name != "released_coattention"]
+
 
 class Recorder(NullLogger):
     """Keeps what is logged, by step; stops training at a wanted epoch."""
@@ -44,7 +47,7 @@ class Recorder(NullLogger):
         return max(self.steps, default=None)
 
 
-@pytest.mark.parametrize("name", FUSION_MODELS)
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
 def test_learns_a_planted_signal(name: str, training: Make) -> None:
     result = training(name, epochs=25, lr=5e-3, dropout=0.0, patience=25).fit()
     for target in LEARNABLE.get(name, ("valence", "arousal")):
@@ -53,7 +56,7 @@ def test_learns_a_planted_signal(name: str, training: Make) -> None:
     assert result.best_epoch == max(result.history, key=lambda row: row["val_ccc_mean"])["epoch"]
 
 
-@pytest.mark.parametrize("name", FUSION_MODELS)
+@pytest.mark.parametrize("name", OF_ANY_SIZE)
 def test_resumed_training_gives_the_same_bits(name: str, training: Make, tmp_path: Path) -> None:
     options = {"epochs": 6, "modality_dropout": 0.3, "schedule": "cosine"}
     whole = training(name, **options).fit()

@@ -1,0 +1,156 @@
+"""The fusion network that was published with arXiv 2209.09068: spatial attention, dense co-attention, a BiLSTM.
+
+It differs from the paper's joint cross-attention (`jca`); it is here so that its published weights can be used.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avfusion.errors import BadInputError
+from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads
+
+WIDTH, SIDE, LENGTH = 512, 7, 16
+POSITIONS = SIDE * SIDE
+
+
+class SpatialAttention(nn.Module):
+    """Audio says where in the visual map to look: α = softmax(W_h tanh(W_v v + W_g a)) over 49 rows of the map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.audio = nn.Linear(WIDTH, WIDTH)
+        self.visual = nn.Linear(WIDTH, WIDTH)
+        self.visual_score = nn.Linear(WIDTH, POSITIONS, bias=False)  # W_v
+        self.audio_score = nn.Linear(WIDTH, POSITIONS, bias=False)  # W_g
+        self.score = nn.Linear(POSITIONS, 1, bias=False)  # W_h
+        self.context = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, audio: Tensor, flat_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Audio (B, L, 512), maps (B, L, 25088) → attended visual (B, L, 512), α (B, L, 49)."""
+        # Channels come first in the flat map, so a row mixes channels and positions. So does the published code, whose
+        # weights were trained that way.
+        rows = flat_map.unflatten(-1, (POSITIONS, WIDTH))
+        v, a = F.relu(self.visual(rows)), F.relu(self.audio(audio))
+        scores = self.score(torch.tanh(self.visual_score(v) + self.audio_score(a)[..., None]))
+        attention = scores.squeeze(-1).softmax(dim=-1)
+        context = (attention[..., None, :] @ rows).squeeze(-2)
+        return self.context(context), attention
+
+
+class StreamCoAttention(nn.Module):
+    """One stream's share in dense co-attention; see `DenseCoAttention`."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.key = nn.Linear(LENGTH, LENGTH)
+        self.value = nn.Linear(WIDTH, WIDTH)
+        self.output = nn.Linear(2 * WIDTH, WIDTH)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, stream: Tensor, query: Tensor) -> Tensor:
+        """Attend (B, L, 512) to the query (B, L, 1024) → (B, L, 512)."""
+        keys = self.key(stream.transpose(1, 2))  # (B, 512, L)
+        similarity = self.dropout(torch.tanh(keys @ query / math.sqrt(query.shape[-1])))  # (B, 512, 1024)
+        weighted = F.relu(torch.tanh(self.value(stream) @ similarity))  # (B, L, 1024)
+        return stream + self.dropout(F.relu(self.output(weighted)))
+
+
+class DenseCoAttention(nn.Module):
+    """Each stream attends to both. With X_m (L × 512) the streams and Q = W_q [X_v, X_a] (L × 1024):
+
+    S_m = tanh(K_m(X_mᵀ) Q / √1024),   X_m + ReLU(W_o ReLU(tanh(V_m(X_m) S_m)))
+    """
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.query = nn.Linear(2 * WIDTH, 2 * WIDTH)
+        self.visual = StreamCoAttention(dropout)
+        self.audio = StreamCoAttention(dropout)
+
+    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        """Visual and audio, each (B, L, 512), attended."""
+        query = self.query(torch.cat([visual, audio], dim=-1))
+        return self.visual(visual, query), self.audio(audio, query)
+
+
+class SequenceEncoder(nn.Module):
+    """Bidirectional LSTM of two layers with learnt initial states; its input is kept beside its output."""
+
+    def __init__(self, hidden: int = 256) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(2 * WIDTH, hidden, num_layers=2, batch_first=True, bidirectional=True)
+        self.init_hidden = nn.Parameter(torch.zeros(8, hidden))  # h₀ of 2 layers × 2 directions, then c₀
+        self.linear = nn.Linear(2 * WIDTH + 2 * hidden, WIDTH)
+
+    def forward(self, streams: Tensor) -> Tensor:
+        """(B, L, 1024) → (B, L, 512) of length 1."""
+        hidden, cell = self.init_hidden[:, None].expand(-1, len(streams), -1).contiguous().chunk(2)
+        encoded, _ = self.lstm(streams, (hidden.contiguous(), cell.contiguous()))
+        return F.normalize(self.linear(torch.cat([streams, encoded], dim=-1)), dim=-1)
+
+
+class ReleasedCoAttention(FusionModel):
+    """The published fusion network (code with arXiv 2209.09068), of fixed shape; `load_jointcam` fills it.
+
+    Takes audio (B, 16, 512) and visual maps (B, 16, 512, 7, 7), or those flattened channel-major to (B, 16, 25088).
+    Features are L2-normalised instead of standardised: the statistics of a training split have no part in it.
+
+    It never knew masks. An absent or padded clip enters as a vector of zeros, which normalisation leaves at zero, but
+    biases behind it speak, so the present clips of its sequence feel that it is not there. Where neither stream is
+    present, the prediction means nothing; inference replaces it by its neighbours'.
+
+    Args:
+        audio_dim, visual_dim, length: 512, 512 channels and 16; nothing else.
+        dropout: in co-attention and heads.
+    """
+
+    name = "released_coattention"
+
+    def __init__(
+        self, *, audio_dim: int = WIDTH, visual_dim: int = WIDTH, length: int = LENGTH, dropout: float = 0.6
+    ) -> None:
+        if (audio_dim, visual_dim, length) != (WIDTH, WIDTH, LENGTH):
+            raise BadInputError(
+                f"{self.name} is of fixed shape: audio_dim {WIDTH}, visual_dim {WIDTH} (channels of maps) and length "
+                f"{LENGTH} are needed, not {audio_dim}, {visual_dim} and {length}"
+            )
+        super().__init__(audio_dim, visual_dim, length)
+        self._options = {"dropout": dropout}
+        self.spatial_attention = SpatialAttention()
+        self.co_attention = DenseCoAttention(dropout)
+        self.sequence = SequenceEncoder()
+        self.heads = RegressionHeads(WIDTH, dropout=dropout, relu=True)
+
+    @property
+    def visual_width(self) -> int:
+        """Numbers in a flattened map."""
+        return self.visual_dim * POSITIONS
+
+    def set_standardisation(
+        self, audio_mean: Tensor, audio_std: Tensor, visual_mean: Tensor, visual_std: Tensor
+    ) -> None:
+        """Does nothing: this network L2-normalises."""
+
+    def _arrange(self, visual: Tensor) -> Tensor:
+        if visual.ndim == 5 and visual.shape[2:] != (WIDTH, SIDE, SIDE):
+            raise ValueError(f"visual maps have shape {tuple(visual.shape)}, {self.name} takes (B, 16, 512, 7, 7)")
+        if visual.shape[2:] == (WIDTH,):
+            raise BadInputError(f"{self.name} takes visual maps, not pooled features: set backbones.output to map")
+        return visual.flatten(2) if visual.ndim == 5 else visual
+
+    @staticmethod
+    def _standardise(features: Tensor, mean: Tensor, scale: Tensor, present: Tensor) -> Tensor:
+        return torch.where(present[..., None], features.to(mean.dtype), 0)
+
+    def fuse(
+        self, audio: Tensor, visual: Tensor, audio_present: Tensor, visual_present: Tensor, valid: Tensor
+    ) -> FusionOutput:
+        """See `FusionModel.fuse`; `maps` holds α of the spatial attention, (B, L, 49)."""
+        audio, visual = F.normalize(audio, dim=-1), F.normalize(visual, dim=-1)
+        looked_at, attention = self.spatial_attention(audio, visual)
+        attended_v, attended_a = self.co_attention(looked_at, audio)
+        fused = self.sequence(torch.cat([attended_v, attended_a], dim=-1))
+        return FusionOutput(self.heads(fused), attended_a, attended_v, {"spatial_attention": attention})
