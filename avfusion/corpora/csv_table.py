@@ -113,6 +113,9 @@ def _read_text(path: Path, name: str) -> str:
         raise BadInputError(f"{name}: the file is missing") from None
     except OSError as error:
         raise BadInputError(f"{name} cannot be read: {error.strerror}") from None
+    if (nul := content.find(b"\0")) >= 0:
+        line = content.count(b"\n", 0, nul) + 1
+        raise BadInputError(f"{name}, line {line}: a NUL byte, so this is no text: save it as CSV in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -34,6 +34,7 @@ REQUIREMENTS = (
     "pydantic",
     "pyyaml",
     "safetensors",
+    "scipy",
     "soundfile",
     "torch",
     "torchaudio",

@@ -161,7 +161,7 @@ def test_what_may_not_be_read_is_named(project):
 
     assert scan().returncode == 0
     for path, words in {
-        project.labels("a"): "a.txt: Permission denied",
+        project.labels("a"): "a.txt (Permission denied)",
         project.video("a"): "a.mp4 (Permission denied)",
         project.corpus / "videos": "videos cannot be listed (Permission denied)",
     }.items():

@@ -64,7 +64,9 @@ def test_the_payload_works(tmp_path):
 
 def test_published_weights(evil, tmp_path):
     executed = evil(tmp_path / "model.pt")
-    with pytest.raises(BadInputError, match=r"model\.pt (is not a whole checkpoint of tensors: .|names \S+, which)") as caught:
+    with pytest.raises(
+        BadInputError, match=r"model\.pt (is not a whole checkpoint of tensors: .|names \S+, which)"
+    ) as caught:
         load_paper_jca(tmp_path / "model.pt")
     assert "\n" not in str(caught.value)
     assert not executed.exists()

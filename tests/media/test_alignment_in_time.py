@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avfusion.config import Audio, Execution, Frames
+from avfusion.corpora.sources import crops_source, video_source
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio
 from avfusion.data.audio_store import update_audio
@@ -121,8 +122,8 @@ def _track(name, one, crops):
         video_path=one.path.name,
         crops_paths=(crops,),
         labels_path="",
-        video_hash=name,
-        crops_hash=name,
+        video_hash=video_source(one.path).digest,
+        crops_hash=crops_source(Path(crops)).digest,
         labels_hash="",
         frames=len(one.times),
         fps=25.0,
