@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     console.print("reports      reports/evaluate/, reports/train/, reports/faces/", markup=False)
     console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
     if video := example_video(root):
-        console.print(f"try next     .venv/bin/avfusion predict {video} -o predictions", markup=False, soft_wrap=True)
+        command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"
+        console.print(f"try next     {command}", markup=False, soft_wrap=True)
 
 
 def score_table(scores: Mapping[str, Any], split: str) -> Table:

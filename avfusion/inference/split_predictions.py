@@ -1,5 +1,6 @@
 """The predictions of a split as the stage `evaluate` left them: the very numbers that were scored."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ruamel.yaml import YAML
 
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.features import read_features_fingerprint
@@ -50,10 +52,12 @@ def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | No
         windows: Frames of the uniform filter for valence and arousal; None: no smoothing.
 
     Raises:
-        BadInputError: no predictions, or no such tracks; predictions of another model, of other features or frames
+        BadInputError: params.yaml or the scanned corpus is not what the pipeline ran with; no predictions, or no such
+            tracks; predictions of another model, of other features or frames
             than the present ones, or scored with other windows.
         AVFusionError: a damaged file of predictions.
     """
+    _refuse_changes(root)
     folder = root / "reports" / "evaluate"
     protocol = _read_protocol(folder / "protocol.json")
     model = _check_model(protocol, folder, root / "models" / "fusion")
@@ -79,6 +83,28 @@ def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | No
         count = f"{len(stale)} of {len(chosen)} tracks"
         raise BadInputError(f"the predictions in {folder} are out of date for {count}: {some(stale)}: {AGAIN}")
     return SplitPredictions(split, tracks, missing, model["name"], model["digest"], windows)
+
+
+def _refuse_changes(root: Path) -> None:
+    """Refuse where params.yaml or data/sources.txt differ from what DVC last ran the stages with."""
+    if not (root / "dvc.lock").is_file():  # the stages were run without DVC
+        return
+    yaml = YAML(typ="safe", pure=True)  # YAML 1.2, as DVC reads it
+    ran = yaml.load((root / "dvc.lock").read_text(encoding="utf-8")).get("stages", {})
+    now = yaml.load((root / "params.yaml").read_text(encoding="utf-8"))
+    changed = set()
+    for name in set(ran) - {"render", "register"}:
+        used = ran[name].get("params", {}).get("params.yaml", {})
+        changed |= {section for section, values in used.items() if now.get(section) != values}
+    if changed:
+        raise BadInputError(
+            f"params.yaml has changed since the pipeline ran ({', '.join(sorted(changed))}), so the predictions are of "
+            "other settings: run `dvc repro`"
+        )
+    sources = root / "data" / "sources.txt"
+    known = [dep.get("md5") for dep in ran.get("corpus", {}).get("deps", []) if dep.get("path") == "data/sources.txt"]
+    if known and sources.is_file() and hashlib.md5(sources.read_bytes()).hexdigest() not in known:
+        raise BadInputError("the corpus was scanned anew since the pipeline ran on it: run `dvc repro`")
 
 
 def _read_protocol(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Challenge files from real predictions of `evaluate`: what is written, what is refused, and what may be replaced."""
 
+import hashlib
 import json
 import shutil
 import sys
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from avfusion.cli import main
 from avfusion.corpora.table import read_tracks, write_tracks
@@ -44,6 +46,27 @@ def test_one_file_holds_every_frame_of_every_track_sorted(root: Path) -> None:
     assert done.valence == (values[:, 0].min(), values[:, 0].max())
     assert done.arousal == (values[:, 1].min(), values[:, 1].max())
     assert done.model_digest == ModelFolder.open(root / "models/fusion").digest()
+
+
+def test_settings_or_sources_that_changed_since_the_pipeline_ran_are_refused(root: Path) -> None:
+    """As DVC writes it down: the sections and the sources that each stage ran with."""
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    (root / "data/sources.txt").write_text("videos/a.mp4\t1\tabc\n")
+    digest = hashlib.md5((root / "data/sources.txt").read_bytes()).hexdigest()
+    stages = {
+        "corpus": {"deps": [{"path": "data/sources.txt", "md5": digest}], "params": {"params.yaml": {}}},
+        "features": {"params": {"params.yaml": {"features": params["features"]}}},
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    submit(root, Path("a.txt"))
+    (root / "data/sources.txt").write_text("videos/a.mp4\t2\tabd\n")
+    with pytest.raises(BadInputError, match="scanned anew since the pipeline ran on it: run `dvc repro`"):
+        submit(root, Path("b.txt"))
+    stages["features"]["params"]["params.yaml"]["features"] = params["features"] | {"stride": 4}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    with pytest.raises(BadInputError, match=r"params\.yaml has changed since the pipeline ran \(features\)"):
+        submit(root, Path("b.txt"))
+    assert not Path("b.txt").exists()
 
 
 def test_smoothing_is_the_published_one_unless_it_is_declined(root: Path) -> None:
