@@ -55,6 +55,7 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
         os.chdir(root)
         work = root / ".avfusion" / name
         with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
+            (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
             yield Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
             seconds = time.perf_counter() - started
             cpu = _cpu_seconds()  # since the process started, imports included

@@ -17,6 +17,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
+from avfusion.corpora.sources import video_source
 from avfusion.data.audio_store import _make_audio
 
 ROUNDS, SECONDS, FPS = 25, 60, 25
@@ -73,7 +74,9 @@ def main() -> None:
             make_video(path, codec, rate, layout)
             sides: dict[str, Callable[[], object]] = {
                 "bare": lambda path=path: bare(path),
-                "stage": lambda path=path: _make_audio(path, path.with_suffix(".wav"), "fingerprint"),
+                "stage": lambda path=path: _make_audio(
+                    (path, video_source(path).digest), path.with_suffix(".wav"), "fingerprint"
+                ),
             }
             best = dict.fromkeys(sides, float("inf"))
             for _ in range(ROUNDS):

@@ -20,6 +20,7 @@ import numpy as np
 from skimage.data import astronaut
 
 from avfusion.config import Frames
+from avfusion.corpora.sources import video_source
 from avfusion.data.frame_store import _FrameTask, _make_frames
 from avfusion.data.frames import read_frames
 
@@ -72,7 +73,8 @@ def main() -> None:
         root = Path(temporary)
         make_crops(root / "crops")
         make_video(root / "video.mp4")
-        task = _FrameTask(root / "video.mp4", (root / "crops",), None, Frames())
+        video, crops = root / "video.mp4", root / "crops"
+        task = _FrameTask(video, (crops,), None, Frames(), video_source(video).digest)
         sides: dict[str, Callable[[], None]] = {
             "bare": lambda: bare(root / "crops", root / "bytes"),
             "stage": lambda: _make_frames(task, root / "table.parquet", "fingerprint"),

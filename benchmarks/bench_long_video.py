@@ -91,6 +91,7 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     import resource
 
     from avfusion.config import Audio, Execution, Frames
+    from avfusion.corpora.sources import crops_source, video_source
     from avfusion.corpora.table import Track
     from avfusion.data.audio_store import update_audio
     from avfusion.data.frame_store import update_frames
@@ -103,8 +104,8 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
         video_path=f"{minutes}.mp4",
         crops_paths=(f"crops-{minutes}",) if stage == "frames, crops" else (),
         labels_path="",
-        video_hash="",
-        crops_hash="",
+        video_hash=video_source(folder / f"{minutes}.mp4").digest,
+        crops_hash=crops_source(folder / f"crops-{minutes}").digest if stage == "frames, crops" else "",
         labels_hash="",
         frames=frames,
         fps=FPS,

@@ -7,7 +7,7 @@ labels, lists and manifests over their whole content.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,16 +142,14 @@ def crops_source(folder: Path) -> Source:
     return Source(sum(size for _, size in files), digest)
 
 
-def refuse_changed(video: Path, video_hash: str, crops: Sequence[Path] = (), crops_hash: str = "") -> None:
-    """Make sure that a video and its crop folders still are what was scanned, before something is made of them.
+def refuse_changed(video: Path, video_hash: str) -> None:
+    """Make sure that a video still is what was scanned, before something is made of it.
 
     Raises:
         BadInputError: they are not; what would be made would pass for what was scanned.
     """
     if video_source(video).digest != video_hash:
         raise BadInputError(f"{video} changed since the last scan: {RESCAN}")
-    if crops and "+".join(crops_source(folder).digest for folder in crops) != crops_hash:
-        raise BadInputError(f"{crops[0]} changed since the last scan: {RESCAN}")
 
 
 def without_place(error: str, root: Path, path: str) -> str:

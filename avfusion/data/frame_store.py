@@ -50,7 +50,6 @@ class _FrameTask:
     side: Side | None
     settings: Frames
     video_hash: str
-    crops_hash: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def _fingerprint(track: Track, settings: Frames) -> str:
 
 def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
     crops = tuple(root / path for path in track.crops_paths)
-    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash, track.crops_hash)
+    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash)
 
 
 def _side(track: Track) -> Side | None:
@@ -138,7 +137,7 @@ def _source(track: Track) -> str:
 
 
 def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
-    refuse_changed(task.video, task.video_hash, task.crops, task.crops_hash)
+    refuse_changed(task.video, task.video_hash)
     timeline = read_timeline(task.video, sound=False)
     warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:

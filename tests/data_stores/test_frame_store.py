@@ -130,7 +130,7 @@ def test_what_the_packets_tell_is_left_to_the_table_of_tracks(corpus, face_video
 def test_what_changed_since_the_scan_is_refused(corpus, scanned, face_video, short_video):
     known = scanned(corpus.root, corpus.tracks)
     shutil.copyfile(short_video, corpus.root / "found.mp4")
-    (corpus.root / "crops" / "00004.jpg").write_bytes(b"another")
+    shutil.copyfile(short_video, corpus.root / "given.mp4")
     report = corpus(tracks=known, scan=False, on_error="skip")
     assert report.failed.keys() == {"found", "given"}
     assert all("changed since the last scan" in reason for reason in report.failed.values())
