@@ -146,7 +146,9 @@ def test_ray_without_ray_names_the_extra(monkeypatch):
 
 
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 sys.path.insert(0, {tests!r})
 from functools import partial
 from avfusion.execution import run_tasks
