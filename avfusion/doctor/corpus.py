@@ -13,9 +13,11 @@ from avfusion.corpora.table import Track, read_shared_digest, read_tracks
 from avfusion.data.label_store import READERS
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.tracks import describe_track, read_probes, shared_digest, source_hashes
+from avfusion.data.trainable import ONLY_READ, is_unlabelled, training_faults
 from avfusion.doctor.report import Item, SplitFacts
 from avfusion.doctor.workload import has_row_per_frame
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.quantities import byte_size, counted
 from avfusion.stages import FAILURES
 
 SPLITS = ("train", "val", "test")
@@ -53,7 +55,7 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
     scan = _scan_state(root, layout, sources)
     own, labels = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
-    items = [*_split_items(state), *_no_files(folder, layout), labels, scan, table]
+    items = [*_training(state, params.name), *_split_items(state), *_no_files(folder, layout), labels, scan, table]
     items += _failures(root)
     items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
     return state, items
@@ -80,6 +82,15 @@ def _facts(tracks: Sequence[Track], state: CorpusState) -> SplitFacts:
     )
 
 
+def _training(state: CorpusState, corpus: str) -> list[Item]:
+    """What the stage `corpus` will refuse, or, of a corpus without labels, the stage `labels`."""
+    if is_unlabelled(state.tracks):
+        return [Item("corpus", "training", "warn", ONLY_READ)]
+    unreadable = {track.track for track in state.tracks if not track.frames and track.track in state.known}
+    faults = training_faults(state.tracks, corpus, unreadable)
+    return [Item("corpus", "training", "missing", f"no model can be trained: {'; '.join(faults)}")] if faults else []
+
+
 def _split_items(state: CorpusState) -> list[Item]:
     items = []
     for split, facts in split_facts(state).items():
@@ -89,7 +100,7 @@ def _split_items(state: CorpusState) -> list[Item]:
             "without crops (faces will be detected)": facts.no_crops,
             "with more or fewer label rows than frames": facts.rows_disagree,
         }
-        text = f"{facts.tracks} tracks of {facts.videos} videos"
+        text = f"{counted(facts.tracks, 'track')} of {counted(facts.videos, 'video')}"
         text += "".join(f"; {count} {what}" for what, count in remarks.items() if count)
         bad = facts.no_video or facts.unreadable or not facts.tracks
         items.append(Item("corpus", split or "no split", "warn" if bad else "ok", text))
@@ -120,7 +131,7 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
     if faults:
         text = f"{len(faults)} of {len(labelled)} annotation files cannot be used: {'; '.join(faults)}"
         return own, Item("corpus", "labels", "missing", text)
-    return own, Item("corpus", "labels", "ok", f"{len(labelled)} annotation files can be read")
+    return own, Item("corpus", "labels", "ok", f"{counted(len(labelled), 'annotation file')} can be read")
 
 
 def _failures(root: Path) -> list[Item]:
@@ -144,7 +155,9 @@ def _scan_state(root: Path, layout: CorpusLayout, sources: Mapping[str, Source])
         return Item("corpus", "scan", "missing", str(error))
     summary = compare(layout, sources, scanned)
     if summary.same:
-        return Item("corpus", "scan", "ok", f"{summary.sources} sources as scanned, {summary.bytes / 1e9:.2f} GB")
+        return Item(
+            "corpus", "scan", "ok", f"{counted(summary.sources, 'source')} as scanned, {byte_size(summary.bytes)}"
+        )
     counts = f"{len(summary.added)} added, {len(summary.removed)} removed, {len(summary.changed)} changed"
     names = ", ".join([*summary.added, *summary.removed, *summary.changed])
     return Item("corpus", "scan", "warn", f"{counts} since the last scan, {RESCAN}: {names}")
@@ -190,7 +203,7 @@ def _state(
     sizes = {name: source.size for name, source in sources.items()}
     if not fault and not current:
         fault = "made from other sources than are there now: `dvc repro` makes it anew"
-    text = fault or f"{len(rows)} tracks, of the present sources"
+    text = fault or f"{counted(len(rows), 'track')}, of the present sources"
     item = Item("corpus", "table of tracks", "warn" if fault else "ok", text)
     return CorpusState(tuple(tracks), frozenset(known), sizes, current), item
 

@@ -96,7 +96,7 @@ def estimate(
                 work=one.text,
                 cpu_s=round(time.cpu_s if time else one.cpu_s, 1),
                 wall_s=round(time.wall_s if time else wall, 1),
-                gigabytes=round(one.size / 1e9, 3),
+                gigabytes=round(one.size / 1e9, 6),
                 basis="last run" if time else "estimate",
                 last_run_s=round(last[name].wall_s, 1) if name in last else None,
             )
@@ -111,7 +111,7 @@ def estimate(
         stages=tuple(stages),
         cpu_hours=round(sum(stage.cpu_s for stage in stages) / 3600, 2),
         wall_hours=round(sum(stage.wall_s for stage in stages) / 3600, 2),
-        gigabytes=round(sum(stage.gigabytes for stage in stages), 2),
+        gigabytes=round(sum(stage.gigabytes for stage in stages), 6),
     )
 
 

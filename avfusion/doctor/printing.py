@@ -13,6 +13,7 @@ from avfusion.doctor.costs import Costs, clock
 from avfusion.doctor.report import Report
 from avfusion.doctor.tuning import Tuning
 from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
+from avfusion.quantities import byte_size, counted
 
 MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": ("ok", "green")}
 FATAL = re.compile(r"cannot be used|^unreadable video")
@@ -90,22 +91,22 @@ def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
 def _size(costs: Costs) -> str:
     about = "about " if costs.assumed_videos else ""
     length = f"{about}{costs.frames:,} frames, {clock(costs.hours * 3600)}"
-    return f"{costs.tracks:,} tracks of {costs.videos:,} videos, {length}. A run from nothing:"
+    return f"{counted(costs.tracks, 'track')} of {counted(costs.videos, 'video')}, {length}. A run from nothing:"
 
 
 def _costs(costs: Costs) -> Padding:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("work", overflow="fold", ratio=1)
-    for name in ("CPU", "time", "GB", "last run"):
+    for name in ("CPU", "time", "disk", "last run"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in costs.stages:
         mark = " " if stage.basis == "estimate" else "*"
         last = "–" if stage.last_run_s is None else clock(stage.last_run_s)
-        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, f"{stage.gigabytes:,.1f}", last)
+        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, byte_size(stage.gigabytes * 1e9), last)
         table.add_row(stage.stage, stage.work, *cells, end_section=stage is costs.stages[-1])
     cpu, wall = (clock(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
-    table.add_row("all", "", cpu, f"{wall} ", f"{costs.gigabytes:,.1f}", "", style="bold")
+    table.add_row("all", "", cpu, f"{wall} ", byte_size(costs.gigabytes * 1e9), "", style="bold")
     return Padding(table, (0, 0, 0, 2))
 
 

@@ -125,6 +125,33 @@ def test_every_bad_label_file_is_listed_in_one_go(project):
     assert not (project.root / "data" / "labels").exists()
 
 
+def test_a_corpus_without_validation_ends_at_the_table_of_tracks(project):
+    project.labels("c").unlink()
+    assert project.avfusion("scan").code == 0
+    done = project.run("corpus")
+    assert (done.code, done.error) == (
+        2,
+        "error: stage corpus: no model can be trained: the split val is empty: "
+        "put annotation files into a folder Validation_Set\n",
+    )
+    assert "probing" not in done.out, "at once"
+    assert project.avfusion("doctor").code == 2
+
+
+def test_own_videos_without_labels_get_crops_and_sound_but_no_training(project):
+    (project.corpus / "manifest.csv").write_text("video\nvideos/a.mp4\nvideos/b.mp4\n")
+    project.set("corpus", name="manifest")
+    for command in ("scan", "doctor"):
+        assert project.avfusion(command).code == 0
+    for stage in ("corpus", "frames", "audio"):
+        assert project.run(stage).code == 0
+    assert sorted(path.name for path in (project.root / "data/frames").iterdir()) == ["a.parquet", "b.parquet"]
+    done = project.run("labels")
+    assert done.code == 2
+    assert "no model can be trained: no track has labels: " in done.error
+    assert done.error.count("\n") == 1
+
+
 def test_missing_data_are_one_line_and_status_2(project):
     moved = project.corpus.rename(project.corpus.with_name("moved"))
     for done in (project.avfusion("scan"), project.run("render")):

@@ -206,9 +206,9 @@ def test_a_disk_that_does_not_hold_the_maps_is_noticed_with_what_takes_less(tmp_
     params = params_of("affwild2", backbones={"output": "map"})
     status, text = capacity(tmp_path, params, aff_wild2(ticks=huge))["disk"]
     assert status == "warn"
-    assert "features 138240.0" in text
-    assert "GB too little, most of it for features" in text
-    assert "backbones.output pooled takes 5529.6 GB, features.stride 8 takes 17280.0 GB" in text
+    assert "features 138,240 GB" in text
+    assert " too little, most of it for features" in text
+    assert "backbones.output pooled takes 5,530 GB, features.stride 8 takes 17,280 GB" in text
     small = aff_wild2(frames={"train": 10}, ticks={"train": 10}, sound_s=1.0, crop_bytes=1, label_rows=1, tracks=1)
     assert capacity(tmp_path, params_of("demo"), small)["disk"][0] == "ok"
 
@@ -216,7 +216,7 @@ def test_a_disk_that_does_not_hold_the_maps_is_noticed_with_what_takes_less(tmp_
 def test_what_is_stored_already_needs_no_more_room(tmp_path):
     work = aff_wild2(crop_bytes=400_000_000)
     before = capacity(tmp_path, params_of("affwild2"), work)["disk"][1]
-    assert "frames 0.4" in before
+    assert "frames 400 MB" in before
     (tmp_path / "data/frames").mkdir(parents=True)
     with open(tmp_path / "data/frames/a.parquet", "wb") as file:
         file.truncate(400_000_000)

@@ -49,9 +49,9 @@ def test_corpus_found_missing_and_left_out(corpus_project):
     assert "torch 2." in items["packages"].text
     assert items["train"].status == "warn"
     assert items["train"].text == "2 tracks of 2 videos; 1 without their video"
-    assert (items["val"].status, items["val"].text) == ("warn", "0 tracks of 0 videos")
+    assert (items["val"].status, items["val"].text) == ("ok", "1 track of 1 video")
     assert items["test"].status == "ok"
-    assert items["test"].text == "1 tracks of 1 videos; 1 without crops (faces will be detected)"
+    assert items["test"].text == "1 track of 1 video; 1 without crops (faces will be detected)"
     assert left_out(report) == ["annotations/AU_Set: 1 annotation files ignored (not valence-arousal)"]
     assert items["scan"].status == "ok"
     assert items["table of tracks"].text == "not made yet: run `dvc repro`"
@@ -142,6 +142,24 @@ def test_weights_that_are_not_there(corpus_project):
     assert "backbones.visual.weights" not in found(diagnose(corpus_project))
 
 
+def test_a_split_that_cannot_train_is_missing_with_what_to_do(corpus_project, rescan):
+    data = corpus_project.parent / "data"
+    (data / "annotations/VA_Set/Validation_Set/v.txt").unlink()
+    rescan(corpus_project)
+    report = diagnose(corpus_project)
+    item = found(report)["training"]
+    assert (item.status, report.exit_code) == ("missing", 2)
+    assert item.text == (
+        "no model can be trained: the split val is empty: put annotation files into a folder Validation_Set"
+    )
+    (data / "videos/a.mp4").unlink()
+    rescan(corpus_project)
+    assert (
+        "no labelled track of the split train has a video that can be read"
+        in found(diagnose(corpus_project))["training"].text
+    )
+
+
 def test_packages_that_are_missing_or_of_another_version_are_our_failure():
     requirements = ["numpy>=2", "no-such-package>=1", "pyyaml<1", "also-none>=1; extra == 'dev'"]
     versions, items = check_packages(requirements)
@@ -164,7 +182,7 @@ def test_annotations_that_the_labels_stage_will_refuse_are_all_named(corpus_proj
     report = diagnose(corpus_project)
     item = found(report)["labels"]
     assert (item.status, report.exit_code) == ("missing", 2)
-    assert "2 of 3 annotation files" in item.text
+    assert "2 of 4 annotation files" in item.text
     assert "Train_Set/a.txt, line 3: '2,0': out of [-1, 1]" in item.text
     assert "Train_Set/b2.txt, line 1: 'Neutral,Anger'" in item.text
 
@@ -201,7 +219,6 @@ def test_a_video_that_is_no_file_is_named_and_costs_only_its_track(corpus_projec
 
 def test_contradictions_of_the_corpus_are_findings(corpus_project):
     annotations = corpus_project.parent / "data" / "annotations"
-    (annotations / "VA_Set" / "Validation_Set").mkdir()
     shutil.copy(annotations / "VA_Set/Train_Set/a.txt", annotations / "VA_Set/Validation_Set/a.txt")
     text = found(diagnose(corpus_project))["affwild2"].text
     assert "tracks in two splits: a (annotations/VA_Set/Train_Set/a.txt and annotations/VA_Set/Valid" in text
@@ -212,9 +229,9 @@ def test_contradictions_of_the_corpus_are_findings(corpus_project):
 
 @pytest.fixture
 def tabled_project(corpus_project, rescan, face_video):
-    """With real videos, and the table of tracks made: a (65 frames) and its double, b (65), bad, gone."""
+    """With real videos, and the table of tracks made: a (65 frames) and its double, b and v (65), bad, gone."""
     data = corpus_project.parent / "data"
-    for name in ("videos/a.mp4", "videos/more/a.mp4", "videos/b.mp4"):
+    for name in ("videos/a.mp4", "videos/more/a.mp4", "videos/b.mp4", "videos/v.mp4"):
         (data / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(face_video, data / name)
     (data / "videos" / "bad.mp4").write_text("not a video")
@@ -237,15 +254,15 @@ def test_with_the_table_of_tracks_its_warnings_are_reported_and_no_others(tabled
     )
     assert report.tracks["bad"][-1].startswith("unreadable video: videos/bad.mp4: cannot be read as media")
     item = found(report)["table of tracks"]
-    assert (item.status, item.text) == ("ok", "4 tracks, of the present sources")
+    assert (item.status, item.text) == ("ok", "5 tracks, of the present sources")
     train = report.splits["train"]
     assert (train.no_video, train.unreadable, train.rows_disagree, train.frames) == (1, 1, 1, 65)
     assert found(report)["train"].text == (
         "3 tracks of 3 videos; 1 without their video; 1 unreadable; 1 without crops (faces will be detected); "
         "1 with more or fewer label rows than frames"
     )
-    assert (report.cost.frames, report.cost.assumed_videos) == (130, 0)
-    assert report.cost.hours == round(2 * 2.6 / 3600, 2)
+    assert (report.cost.frames, report.cost.assumed_videos) == (195, 0)
+    assert report.cost.hours == round(3 * 2.6 / 3600, 2)
 
 
 def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_project, rescan):
