@@ -88,7 +88,12 @@ def _training(state: CorpusState, corpus: str) -> list[Item]:
         return [Item("corpus", "training", "warn", ONLY_READ)]
     unreadable = {track.track for track in state.tracks if not track.frames and track.track in state.known}
     faults = training_faults(state.tracks, corpus, unreadable)
-    return [Item("corpus", "training", "missing", f"no model can be trained: {'; '.join(faults)}")] if faults else []
+    text = (
+        f"no model can be trained: {faults[0]}"
+        if len(faults) == 1
+        else "\n".join(["no model can be trained:", *faults])
+    )
+    return [Item("corpus", "training", "missing", text)] if faults else []
 
 
 def _split_items(state: CorpusState) -> list[Item]:
@@ -129,22 +134,23 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
         if isinstance(labels, OwnLabels):
             own[track.track] = labels
     if faults:
-        text = f"{len(faults)} of {len(labelled)} annotation files cannot be used: {'; '.join(faults)}"
-        return own, Item("corpus", "labels", "missing", text)
+        lines = [f"{len(faults)} of {len(labelled)} annotation files cannot be used:", *faults]
+        return own, Item("corpus", "labels", "missing", "\n".join(lines))
     return own, Item("corpus", "labels", "ok", f"{counted(len(labelled), 'annotation file')} can be read")
 
 
 def _failures(root: Path) -> list[Item]:
-    """What the per-track stages left out when they last ran (`common.on_error: skip`), and why."""
+    """The tracks or videos that the stages failed for when they last ran: they ended by it, or left them out."""
     items = []
-    for stage in ("labels", "frames", "audio", "features"):
+    for stage in ("corpus", "labels", "frames", "audio", "features"):
         try:
             failed = json.loads((root / ".avfusion" / stage / FAILURES).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not run yet
             continue
         if failed:
-            text = f"{len(failed)} left out: " + "; ".join(f"{key}: {reason}" for key, reason in sorted(failed.items()))
-            items.append(Item("corpus", f"stage {stage}", "warn", text))
+            lines = [f"{len(failed)} failed when it last ran:"]
+            lines += [f"{key}: {reason}" for key, reason in sorted(failed.items())]
+            items.append(Item("corpus", f"stage {stage}", "warn", "\n".join(lines)))
     return items
 
 
