@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -71,3 +72,34 @@ def test_a_folder_without_a_manifest_is_named(avfusion, own):
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("  manifest: null", "  manifest: Videos.csv"))
     assert avfusion("scan") == (0, f"{own}: 3 tracks, 5 sources, 0 kB: 5 added, 0 removed, 0 changed\n")
+
+
+def test_scan_says_what_the_next_run_removes_and_may_find_nothing(avfusion, own):
+    avfusion("preset", "manifest", "--root", own)
+    for name in ("labels/a.parquet", "labels/old.parquet", "audio/old.wav", "audio/b.wav", "frames/.part-x"):
+        path = Path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lock = "stages: {corpus: {params: {params.yaml: {corpus: {name: %s, root: %s}}}}}"
+    Path("dvc.lock").write_text(lock % ("manifest", own))
+    assert "note" not in avfusion("scan")[1]
+    Path("dvc.lock").write_text(lock % ("demo", "data/raw/demo"))
+    for command in (("scan",), ("preset", "manifest", "--root", own)):
+        code, out = avfusion(*command)
+        assert code == 0
+        assert (
+            "note: the pipeline last ran on the corpus demo in data/raw/demo: the next `dvc repro` removes 2 files of "
+            "it below data/ (labels 1, audio 1) and makes models/ and reports/ anew; to keep them, use another clone"
+        ) in out
+    Path("dvc.lock").write_text("stages: [")
+    assert "note" not in avfusion("scan")[1]
+    own.rename(own.with_name("away"))
+    scanned = Path("data/sources.txt").read_bytes()
+    assert avfusion("scan", "--if-there") == (0, f"{own} is not there: what is known of it stays as it was scanned\n")
+    assert avfusion("scan")[0] == 2
+    assert Path("data/sources.txt").read_bytes() == scanned
+
+
+def test_make_repro_scans_first():
+    lines = subprocess.run(["make", "-n", "repro"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert lines.splitlines()[-2:] == [".venv/bin/avfusion scan --if-there", ".venv/bin/dvc repro"]

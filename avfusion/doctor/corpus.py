@@ -9,6 +9,7 @@ from avfusion.config import Corpus
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
+from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
 from avfusion.data.label_store import READERS
 from avfusion.data.own_labels import OwnLabels
@@ -33,12 +34,14 @@ class CorpusState:
         known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
         sizes: Bytes of every source.
         current: The table of tracks is that of the present sources.
+        own: Own labels by track, of files that can be used.
     """
 
     tracks: tuple[Track, ...]
     known: frozenset[str]
     sizes: dict[str, int]
     current: bool
+    own: Mapping[str, OwnLabels]
 
 
 def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list[Item]]:
@@ -57,6 +60,8 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
     items = [*_training(state, params.name), *_split_items(state), *_no_files(folder, layout), labels, scan, table]
     items += _failures(root)
+    if note := removed_files(root, params, layout.tracks):
+        items.append(Item("corpus", "other corpus", "warn", note))
     items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
     return state, items
 
@@ -211,7 +216,7 @@ def _state(
         fault = "made from other sources than are there now: `dvc repro` makes it anew"
     text = fault or f"{counted(len(rows), 'track')}, of the present sources"
     item = Item("corpus", "table of tracks", "warn" if fault else "ok", text)
-    return CorpusState(tuple(tracks), frozenset(known), sizes, current), item
+    return CorpusState(tuple(tracks), frozenset(known), sizes, current, own), item
 
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:

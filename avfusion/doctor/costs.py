@@ -28,6 +28,7 @@ class StageCost:
         gigabytes: Of its outs.
         basis: `estimate`, or `last run`: everything was made by the last run, with the present parameters.
         last_run_s: Seconds that its last run here took, whatever of it was still to be made; None: it has not run.
+        last_run_before: That run was on another corpus, or before the stage `corpus` last ran.
     """
 
     stage: str
@@ -37,6 +38,7 @@ class StageCost:
     gigabytes: float
     basis: str
     last_run_s: float | None
+    last_run_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ def estimate(
                 gigabytes=round(one.size / 1e9, 6),
                 basis="last run" if time else "estimate",
                 last_run_s=round(last[name].wall_s, 1) if name in last else None,
+                last_run_before=name in last and last[name].before,
             )
         )
     return Costs(

@@ -129,6 +129,7 @@ def _costs(costs: Costs) -> Padding:
     for stage in costs.stages:
         mark = " " if stage.basis == "estimate" else "*"
         last = "–" if stage.last_run_s is None else clock(stage.last_run_s)
+        last = f"({last})" if stage.last_run_before else last
         cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, byte_size(stage.gigabytes * 1e9), last)
         table.add_row(stage.stage, stage.work, *cells, end_section=stage is costs.stages[-1])
     cpu, wall = (clock(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
@@ -142,9 +143,11 @@ def _basis(costs: Costs) -> str:
         texts.append(f"Estimates, within a factor of two or three, from rates of {costs.measured_on}.")
     if any(stage.basis != "estimate" for stage in costs.stages):
         texts.append("* what the last run took, which made everything with these parameters.")
+    if any(stage.last_run_before for stage in costs.stages):
+        texts.append("In brackets: on another corpus, or before the stage corpus last ran.")
     if costs.assumed_videos:
         texts.append(
-            f"The lengths of {costs.assumed_videos:,} videos are assumed: a frame per label row or crop at "
+            f"The lengths of {costs.assumed_videos:,} videos are assumed: as far as labels or crops reach at "
             f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB a second; the stage corpus reads them."
         )
     return " ".join(texts)

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avfusion.config import Params, check_params
 from avfusion.corpora.table import Track
+from avfusion.data.own_labels import OwnLabels
 from avfusion.doctor.capacity import look_at_capacity
 from avfusion.doctor.costs import Costs, clock, estimate, feature_bytes
 from avfusion.doctor.last_runs import StageTime
@@ -111,6 +113,18 @@ def test_lengths_that_are_not_known_are_those_of_labels_or_crops_else_by_bytes()
     assert work.assumed_videos == 2
     assert work.frames == {"train": 400 + 400 + 50, "test": 600}
     assert work.seconds == pytest.approx(400 / 30 + 10 + 2)
+
+
+def test_lengths_that_are_not_known_reach_as_far_as_own_labels():
+    def labels(by: str, *stamps: float) -> OwnLabels:
+        return OwnLabels(by, np.array(stamps), np.zeros((len(stamps), 2)), np.ones(len(stamps), bool))  # type: ignore[arg-type]
+
+    own = {"rows": labels("row", 1, 2, 3), "frames": labels("frame", 1, 90), "times": labels("time", 0.5, 12.0)}
+    tracks = [replace(track(name, rows=2), label_format="csv", label_delay_s=2.0) for name in own]
+    sizes = {f"{name}.mp4": 2_000_000 for name in own}
+    work = workload(tracks, set(), sizes, params_of("affwild2").geometry, own)
+    assert work.frames == {"train": 3 + 90 + 300}
+    assert work.assumed_videos == 3
 
 
 def test_the_paper_on_two_cores_takes_hundreds_of_hours_most_of_it_features():

@@ -131,6 +131,28 @@ def test_a_demo_that_is_not_rendered_is_no_fault_and_its_cost_is_known(corpus_pr
     assert 200 < sum(stage.cpu_s for stage in report.cost.stages) < 1800
 
 
+def test_files_of_another_corpus_that_the_next_run_removes(corpus_project):
+    lock = "stages: {corpus: {params: {params.yaml: {corpus: {name: demo, root: data/raw/demo}}}}}"
+    (corpus_project / "dvc.lock").write_text(lock)
+    times = corpus_project / ".avfusion" / "times" / "features.json"
+    times.parent.mkdir(parents=True)
+    times.write_text('{"wall_s": 100.0, "cpu_s": 180.0}')
+    assert "other corpus" not in found(diagnose(corpus_project)), "there are no files of it"
+    (corpus_project / "data" / "labels").mkdir()
+    (corpus_project / "data" / "labels" / "train-1.parquet").touch()
+    report = diagnose(corpus_project)
+    assert found(report)["other corpus"].text.startswith(
+        "the pipeline last ran on the corpus demo in data/raw/demo: the next `dvc repro` removes 1 file of it"
+    )
+    features = next(stage for stage in report.cost.stages if stage.stage == "features")
+    assert (features.last_run_s, features.last_run_before) == (100.0, True)
+    write_preset(corpus_project, "manifest", corpus_project.parent / "data", force=True)
+    assert "other corpus" not in found(diagnose(corpus_project)), "there is no manifest"
+    (corpus_project / "dvc.lock").write_text(lock.replace("demo, root: data/raw/demo", "affwild2, root: /raw"))
+    write_preset(corpus_project, "demo", force=True)
+    assert "the corpus affwild2 in /raw" in found(diagnose(corpus_project))["other corpus"].text
+
+
 def test_weights_that_are_not_there(corpus_project):
     params = corpus_project / "params.yaml"
     params.write_text(params.read_text().replace("weights: kinetics400 ", "weights: mine/v.safetensors "))
@@ -321,7 +343,7 @@ def test_json_has_all_keys_in_every_state(corpus_project):
     assert {"python", "torch", "dvc"} <= values["environment"]["versions"].keys()
     assert values["splits"].keys() == {"train", "val", "test"}
     assert values["cost"]["stages"][0].keys() == {
-        "stage", "work", "cpu_s", "wall_s", "gigabytes", "basis", "last_run_s",
+        "stage", "work", "cpu_s", "wall_s", "gigabytes", "basis", "last_run_s", "last_run_before",
     }  # fmt: skip
     assert values["tracks"]["gone"] == list(report.tracks["gone"])
     assert (values["exit_code"], values["tuning"]) == (0, None)

@@ -154,3 +154,16 @@ def test_a_tuning_is_shown_with_what_to_set():
     text = printed(Report((), tuning=Tuning("cpu", "trained", (slow,), {}, None, None, ())))
     assert "params.yaml is best as it is." in text
     assert "The stage features" not in text
+
+
+def test_last_runs_on_another_corpus_are_in_brackets(corpus_project):
+    (corpus_project / "dvc.lock").write_text(
+        "stages: {corpus: {params: {params.yaml: {corpus: {name: demo, root: x}}}}}"
+    )
+    times = corpus_project / ".avfusion" / "times" / "features.json"
+    times.parent.mkdir(parents=True)
+    times.write_text('{"wall_s": 40.0, "cpu_s": 80.0}')
+    text = printed(diagnose(corpus_project), 120)
+    row = next(line for line in text.splitlines() if line.startswith("  features"))
+    assert row.split()[-2:] == ["(40", "s)"]
+    assert "In brackets: on another corpus, or before the stage corpus last ran." in " ".join(text.split())
