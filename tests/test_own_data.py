@@ -53,7 +53,7 @@ def test_one_command_sets_a_project_to_own_videos(avfusion, own):
     items = {item["name"]: (item["status"], item["text"]) for item in json.loads(out)["items"]}
     assert code == 0
     assert items["train"] == ("ok", "1 track of 1 video; 1 without crops (faces will be detected)")
-    assert items["left out"] == ("ok", "1 tracks of no split get features, but neither train nor score: b")
+    assert items["left out"] == ("ok", "1 track of no split: features only, neither trained on nor scored: b")
     assert items["scan"] == ("ok", "5 sources as scanned, 0 kB")
     with (own / "manifest.csv").open("a") as stream:
         stream.write("a.mp4;val;\r\n")

@@ -40,9 +40,11 @@ def training_faults(
             continue
         if labelled:
             faults.append(f"no labelled track of the split {split} has a video that can be read: copy the videos again")
+        elif own:  # only in a manifest
+            faults.append(f"no track of the split {split} has labels: name their files in the manifest's column labels")
         elif corpus == "manifest":
-            lack = f"no track of the split {split} has labels" if own else f"the split {split} is empty"
-            faults.append(f"{lack}: write {split} into the column split of some rows of the manifest that have labels")
+            rows = "some rows of the manifest that have labels"
+            faults.append(f"the split {split} is empty: write {split} into the column split of {rows}")
         else:
             faults.append(f"the split {split} is empty: put annotation files into a folder {FOLDERS[split]}")
     return faults

@@ -51,6 +51,7 @@ class Costs:
         stages: In the order of the pipeline.
         cpu_hours, wall_hours, gigabytes: Of all stages.
         measured_on: What the rates behind the estimates were measured on.
+        unrendered: The demo corpus is still to be rendered.
     """
 
     tracks: int
@@ -64,6 +65,7 @@ class Costs:
     wall_hours: float
     gigabytes: float
     measured_on: str = rates.MEASURED_ON
+    unrendered: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def estimate(
         cpu_hours=round(sum(stage.cpu_s for stage in stages) / 3600, 2),
         wall_hours=round(sum(stage.wall_s for stage in stages) / 3600, 2),
         gigabytes=round(sum(stage.gigabytes for stage in stages), 6),
+        unrendered=work.unrendered,
     )
 
 

@@ -29,7 +29,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(_items(report))
     if report.tracks:
         total = sum(facts.tracks for facts in report.splits.values())
-        title = f"Of {total} tracks, {len(report.tracks)} have warnings (--json lists all):"
+        title = f"Warnings, of {len(report.tracks)} of {counted(total, 'track')} (--json lists all):"
         console.print(Group("", Text(title, "bold"), _warnings(report.tracks)))
     if report.cost:
         console.print(Group("", Text(_size(report.cost), "bold"), _costs(report.cost)))
@@ -145,7 +145,7 @@ def _basis(costs: Costs) -> str:
         texts.append("* what the last run took, which made everything with these parameters.")
     if any(stage.last_run_before for stage in costs.stages):
         texts.append("In brackets: on another corpus, or before the stage corpus last ran.")
-    if costs.assumed_videos:
+    if costs.assumed_videos and not costs.unrendered:
         texts.append(
             f"The lengths of {costs.assumed_videos:,} videos are assumed: as far as labels or crops reach at "
             f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB a second; the stage corpus reads them."

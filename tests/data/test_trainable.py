@@ -31,8 +31,7 @@ def test_a_labelled_track_in_each_of_train_and_val_is_enough():
         (
             [track("a", "train", labels=False), track("b", "val")],
             "manifest",
-            "no track of the split train has labels: write train into the column split of some rows of the manifest "
-            "that have labels",
+            "no track of the split train has labels: name their files in the manifest's column labels",
         ),
         (
             [track("a", "train")],

@@ -127,7 +127,7 @@ def test_a_demo_that_is_not_rendered_is_no_fault_and_its_cost_is_known(corpus_pr
         assert found(report)["demo"].text == "data/raw/demo is not rendered yet: run `make demo`"
         assert report.exit_code == 0
     assert report.cost.stages[0].stage == "render"
-    assert (report.cost.tracks, report.cost.frames) == (88, 60_500)
+    assert (report.cost.tracks, report.cost.frames, report.cost.unrendered) == (88, 60_500, True)
     assert 200 < sum(stage.cpu_s for stage in report.cost.stages) < 1800
 
 

@@ -127,7 +127,7 @@ def test_every_irregularity_is_shown_once_and_fits(corpus_project, width):
     assert lines[0].startswith("look  train            2 tracks of 2 videos; 1 without their video")
     for once in ("no video 'gone'", "no crops: faces are", "annotations/AU_Set"):
         assert text.count(once) == 1, once
-    assert "Of 4 tracks, 2 have warnings (--json lists all):" in text
+    assert "Warnings, of 2 of 4 tracks (--json lists all):" in text
     header, *stages = lines[lines.index(next(line for line in lines if line.startswith("  stage "))) :][:10]
     assert header.split() == ["stage", "work", "CPU", "time", "disk", "last", "run"]
     names = [line.split()[0] for line in stages if not line.startswith("   ")]
