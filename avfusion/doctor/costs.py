@@ -8,6 +8,7 @@ from avfusion.config import Backbone, Params
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.quantities import counted
 
 SOUND_BYTES_PER_S = 2 * 44_100
 LABEL_BYTES = 6  # of a row, compressed
@@ -198,7 +199,7 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
     alone = params.execution.executor == "serial" or params.execution.workers == 1
     wall = together / threads if alone else max(max(spent) / threads, together / cores)
     epochs = max(backbones.visual.epochs, backbones.audio.epochs)
-    text = f"{clips:,} training clips in at most {epochs} epochs"
+    text = f"{clips:,} training clips in at most {counted(epochs, 'epoch')}"
     return _Work(text, together, together / wall if wall else 1, size)
 
 
@@ -235,8 +236,8 @@ def _train(work: Workload, params: Params) -> _Work:
     for name in names:
         rate = rates.FUSION.get(name, rates.OTHER_FUSION)
         cost += params.train.epochs * (sequences * rate.sequence + checked * rate.clip) * factor
-    models = "1 model" if len(names) == 1 else f"{len(names)} models"
-    text = f"{models}, at most {params.train.epochs} epochs of {sequences:,} sequences"
+    epochs = counted(params.train.epochs, "epoch")
+    text = f"{counted(len(names), 'model')}, at most {epochs} of {counted(sequences, 'sequence')}"
     return _Work(text, cost, 1, len(names) * 2e6)
 
 
