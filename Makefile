@@ -13,7 +13,7 @@ export DO_NOT_TRACK := true
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
-	@echo "make repro      run what changed in the pipeline, on the corpus of params.yaml (dvc repro)"
+	@echo "make repro      scan the corpus of params.yaml and run what changed (avfusion scan, dvc repro)"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
@@ -39,6 +39,7 @@ demo: setup
 	@$(BIN)/avfusion summary
 
 repro: setup
+	@$(BIN)/avfusion scan --if-there
 	@$(BIN)/dvc repro
 
 test: setup

@@ -150,14 +150,19 @@ def doctor(
 
 
 @app.command()
-def scan() -> None:
+def scan(
+    if_there: Annotated[
+        bool, typer.Option("--if-there", help="Do nothing where the folder is not there, as after `dvc pull`.")
+    ] = False,
+) -> None:
     """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends.
 
-    A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it.
+    A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it. `make repro`
+    scans by itself.
     """
     from avfusion.project import project_root
 
-    _scan(project_root())
+    _scan(project_root(), if_there=if_there)
 
 
 @app.command()
@@ -206,10 +211,11 @@ def summary() -> None:
     print_summary(project_root())
 
 
-def _scan(project: Path) -> None:
+def _scan(project: Path, *, if_there: bool = False) -> None:
     from avfusion.config import load_params
-    from avfusion.corpora.adapters import corpus_root
+    from avfusion.corpora.adapters import corpus_root, open_corpus
     from avfusion.corpora.sources import scan as scan_corpus
+    from avfusion.corpora.switching import removed_files
 
     params = load_params(project / "params.yaml", ["corpus"]).corpus
     folder = corpus_root(project, params)
@@ -218,8 +224,18 @@ def _scan(project: Path) -> None:
 
         if not is_rendered(folder, load_params(project / "params.yaml", ["render"]).render):
             print("the demo corpus is not rendered yet: `dvc repro` does it")
+            _note(removed_files(project, params, ()))
             return
+    if if_there and not folder.is_dir():
+        print(f"{params.root} is not there: what is known of it stays as it was scanned")
+        return
     print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt')}")
+    _note(removed_files(project, params, open_corpus(params, folder).tracks))
+
+
+def _note(text: str) -> None:
+    if text:
+        print(f"note: {text}", file=sys.stderr)
 
 
 def main() -> None:

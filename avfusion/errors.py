@@ -6,13 +6,21 @@ The command line prints them in one line, without a traceback, and exits with th
 import errno
 import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 
 class AVFusionError(Exception):
-    """Something failed; the message says what, where, and what to do."""
+    """Something failed; the message says what, where, and what to do.
+
+    Attributes:
+        exit_code: Of the command that ends with it.
+        failures: Reasons by track or video, where it was these that failed.
+    """
 
     exit_code = 1
+    failures: Mapping[str, str] = MappingProxyType({})
 
 
 class BadInputError(AVFusionError):

@@ -22,6 +22,7 @@ R = TypeVar("R")
 Executor = Literal["serial", "processes", "ray"]
 
 SHOWN_FAILURES = 5  # in an error; all of them stand in the list before it
+SKIP_HINT = "mend them, or set common.on_error: skip to go on without them"
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,25 @@ def list_failures(failures: Mapping[str, str]) -> None:
         print(f"  {key}: {reason}", flush=True)
 
 
-def raise_failures(label: str, failures: Mapping[str, str], total: int) -> None:
-    """Raise one AVFusionError that names the first failed tasks, if there is any; the caller has listed all."""
+def raise_failures(
+    label: str, failures: Mapping[str, str], total: int, *, hint: str = "", error: type[AVFusionError] = AVFusionError
+) -> None:
+    """Raise one error that names the first failed tasks and holds all, if there is any; the caller has listed all.
+
+    Args:
+        label: What the tasks are, for people.
+        failures: Reasons by key.
+        total: Of all tasks.
+        hint: What to do.
+        error: BadInputError where it is the user's files that cannot be used.
+    """
     if failures:
         reasons = [f"{key}: {reason}" for key, reason in failures.items()]
         more = len(reasons) - SHOWN_FAILURES
         shown = "; ".join(reasons[:SHOWN_FAILURES]) + (f"; and {more} more, listed above" if more > 0 else "")
-        raise AVFusionError(f"{label}: {len(failures)} of {total} failed: {shown}")
+        raised = error(f"{label}: {len(failures)} of {total} failed: {shown}" + (f": {hint}" if hint else ""))
+        raised.failures = dict(failures)
+        raise raised
 
 
 Replies = Generator[tuple[int, Reply], None, None]

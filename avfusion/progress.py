@@ -56,7 +56,8 @@ class TaskProgress:
         now = time.monotonic()
         if self._bar is None and now - self._printed >= PLAIN_SECONDS and self.done < self.total:
             self._printed = now
-            self._print(f"{self.label}: {self.done}/{self.total}, {self._rate():.2f}/s{self._left(now)}")
+            speed = f"{self._rate():.2f}/s" if self.done else f"for {now - self._started:.0f} s"
+            self._print(f"{self.label}: {self.done}/{self.total}, {speed}{self._left(now)}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

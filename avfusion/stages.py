@@ -36,7 +36,7 @@ class Stage:
     work: Path
 
     def record_failures(self, failed: Mapping[str, str]) -> None:
-        """Remember which tracks or videos were left out (`common.on_error: skip`), and why; `doctor` says it."""
+        """Remember which tracks or videos failed, and why; `doctor` says it."""
         write_json(self.work / FAILURES, dict(failed))
 
 
@@ -45,8 +45,8 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
     """Run the body as DVC stage `name` with the named sections of params.yaml.
 
     Takes the stage's lock (a killed DVC leaves its command running, and two must not write side by side), records
-    wall and CPU seconds in `.avfusion/times/<name>.json`, and turns an AVFusionError or OSError into one line and an
-    exit code.
+    wall and CPU seconds in `.avfusion/times/<name>.json`, remembers which tracks it failed for, and turns an
+    AVFusionError or OSError into one line and an exit code.
     """
     disable_telemetry()
     started = time.perf_counter()
@@ -56,7 +56,13 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
         work = root / ".avfusion" / name
         with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
             (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
-            yield Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
+            running = Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
+            try:
+                yield running
+            except AVFusionError as error:
+                if error.failures:
+                    running.record_failures(error.failures)
+                raise
             seconds = time.perf_counter() - started
             cpu = _cpu_seconds()  # since the process started, imports included
             write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})

@@ -1,22 +1,26 @@
 """DVC stage `corpus`: data/sources.txt -> data/corpus/tracks.parquet, one row per track."""
 
-from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.table import write_tracks
 from avfusion.data.tracks import build_tracks, shared_digest
+from avfusion.data.trainable import refuse_untrainable
 from avfusion.stages import stage
 
 
 def main() -> None:
-    """Build the table of tracks."""
+    """Build the table of tracks of a corpus that can train, or that has no labels at all."""
     with stage("corpus", "common", "corpus") as s:
+        root = corpus_root(s.root, s.params.corpus)
+        refuse_untrainable(open_corpus(s.params.corpus, root).tracks, s.params.corpus.name)  # before videos are read
         tracks = build_tracks(
-            corpus_root(s.root, s.params.corpus),
+            root,
             s.params.corpus,
             s.root / "data" / "sources.txt",
             execution=s.params.execution,
             on_error=s.params.common.on_error,
             cache=s.work / "probes.json",
         )
+        refuse_untrainable(tracks, s.params.corpus.name, {track.track for track in tracks if not track.frames})
         shared = shared_digest(tracks, s.root / "data" / "sources.txt")
         write_tracks(s.root / "data" / "corpus" / "tracks.parquet", tracks, shared)
         print(f"corpus: {len(tracks)} tracks, {sum(bool(track.warnings) for track in tracks)} with warnings")

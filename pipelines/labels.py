@@ -3,13 +3,15 @@
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import read_tracks
 from avfusion.data.label_store import update_labels
+from avfusion.data.trainable import refuse_unlabelled
 from avfusion.stages import stage
 
 
 def main() -> None:
-    """Bring the label files up to date."""
+    """Bring the label files up to date; a corpus without labels ends here, before the stages that take hours."""
     with stage("labels", "common", "corpus") as s:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
+        refuse_unlabelled(tracks)
         root = corpus_root(s.root, s.params.corpus)
         folder, on_error = s.root / "data" / "labels", s.params.common.on_error
         s.record_failures(update_labels(folder, root, tracks, s.params.execution, on_error).failed)

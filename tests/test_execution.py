@@ -208,14 +208,15 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
     monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
     stream = StringIO()
     with TaskProgress("frames", [1.0] * 10, Console(file=stream, width=200)) as progress:
-        for second in range(1, 25):
+        for second in range(1, 35):
             now[0] = float(second)
-            if second in (5, 15):
+            if second in (15, 25):
                 progress.advance(1.0)
             progress.tick()
-    assert stream.getvalue().splitlines()[:2] == [
-        "frames: 1/10, 0.10/s, 1:30 left",
-        "frames: 2/10, 0.10/s, 1:20 left",
+    assert stream.getvalue().splitlines()[:3] == [
+        "frames: 0/10, for 10 s",
+        "frames: 1/10, 0.05/s, 3:00 left",
+        "frames: 2/10, 0.07/s, 2:00 left",
     ]
 
 

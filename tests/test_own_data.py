@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,9 +33,9 @@ def avfusion(tmp_path, monkeypatch, capsys):
 def own(tmp_path):
     own = tmp_path / "own data"
     own.mkdir()
-    for name in ("a.mp4", "b.mp4", "a.csv"):
+    for name in ("a.mp4", "b.mp4", "c.mp4", "a.csv"):
         (own / name).write_text("valence,arousal\n0,0\n")
-    (own / "manifest.csv").write_text("video;split;labels\r\na.mp4;train;a.csv\r\nb.mp4;;\r\n")
+    (own / "manifest.csv").write_text("video;split;labels\r\na.mp4;train;a.csv\r\nc.mp4;val;a.csv\r\nb.mp4;;\r\n")
     return own
 
 
@@ -43,23 +44,23 @@ def test_one_command_sets_a_project_to_own_videos(avfusion, own):
     assert code == 0
     assert out.splitlines() == [
         "params.yaml: preset manifest",
-        f"{own}: 2 tracks, 4 sources, 0.00 GB: 4 added, 0 removed, 0 changed",
+        f"{own}: 3 tracks, 5 sources, 0 kB: 5 added, 0 removed, 0 changed",
         "next: `avfusion doctor` says what is missing and what a run costs, `make repro` runs the pipeline",
     ]
     sources = [line.split("\t")[0] for line in Path("data/sources.txt").read_text().splitlines()]
-    assert sources == ["a.csv", "a.mp4", "b.mp4", "manifest.csv"]
+    assert sources == ["a.csv", "a.mp4", "b.mp4", "c.mp4", "manifest.csv"]
     code, out = avfusion("doctor", "--json")
     items = {item["name"]: (item["status"], item["text"]) for item in json.loads(out)["items"]}
     assert code == 0
-    assert items["train"] == ("ok", "1 tracks of 1 videos; 1 without crops (faces will be detected)")
-    assert items["left out"] == ("ok", "1 tracks of no split get features, but neither train nor score: b")
-    assert items["scan"] == ("ok", "4 sources as scanned, 0.00 GB")
+    assert items["train"] == ("ok", "1 track of 1 video; 1 without crops (faces will be detected)")
+    assert items["left out"] == ("ok", "1 track of no split: features only, neither trained on nor scored: b")
+    assert items["scan"] == ("ok", "5 sources as scanned, 0 kB")
     with (own / "manifest.csv").open("a") as stream:
         stream.write("a.mp4;val;\r\n")
     code, out = avfusion("doctor", "--json")
     items = {item["name"]: (item["status"], item["text"]) for item in json.loads(out)["items"]}
     assert (code, items["manifest"][0]) == (2, "missing")
-    assert items["manifest"][1].endswith("line 4: column track: 'a' is the track of line 2 already")
+    assert items["manifest"][1].endswith("line 5: column track: 'a' is the track of line 2 already")
 
 
 def test_a_folder_without_a_manifest_is_named(avfusion, own):
@@ -67,7 +68,38 @@ def test_a_folder_without_a_manifest_is_named(avfusion, own):
     code, out = avfusion("preset", "manifest", "--root", own)
     assert code == 2
     assert f"error: the manifest {own}/manifest.csv is missing: " in out
-    assert "has Videos.csv, a.csv, a.mp4, b.mp4: set corpus.root, or corpus.manifest" in out
+    assert "has Videos.csv, a.csv, a.mp4, b.mp4, c.mp4: set corpus.root, or corpus.manifest" in out
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("  manifest: null", "  manifest: Videos.csv"))
-    assert avfusion("scan") == (0, f"{own}: 2 tracks, 4 sources, 0.00 GB: 4 added, 0 removed, 0 changed\n")
+    assert avfusion("scan") == (0, f"{own}: 3 tracks, 5 sources, 0 kB: 5 added, 0 removed, 0 changed\n")
+
+
+def test_scan_says_what_the_next_run_removes_and_may_find_nothing(avfusion, own):
+    avfusion("preset", "manifest", "--root", own)
+    for name in ("labels/a.parquet", "labels/old.parquet", "audio/old.wav", "audio/b.wav", "frames/.part-x"):
+        path = Path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    lock = "stages: {corpus: {params: {params.yaml: {corpus: {name: %s, root: %s}}}}}"
+    Path("dvc.lock").write_text(lock % ("manifest", own))
+    assert "note" not in avfusion("scan")[1]
+    Path("dvc.lock").write_text(lock % ("demo", "data/raw/demo"))
+    for command in (("scan",), ("preset", "manifest", "--root", own)):
+        code, out = avfusion(*command)
+        assert code == 0
+        assert (
+            "note: the pipeline last ran on the corpus demo in data/raw/demo: the next `dvc repro` removes 2 files of "
+            "it below data/ (labels 1, audio 1) and makes models/ and reports/ anew; to keep them, use another clone"
+        ) in out
+    Path("dvc.lock").write_text("stages: [")
+    assert "note" not in avfusion("scan")[1]
+    own.rename(own.with_name("away"))
+    scanned = Path("data/sources.txt").read_bytes()
+    assert avfusion("scan", "--if-there") == (0, f"{own} is not there: what is known of it stays as it was scanned\n")
+    assert avfusion("scan")[0] == 2
+    assert Path("data/sources.txt").read_bytes() == scanned
+
+
+def test_make_repro_scans_first():
+    lines = subprocess.run(["make", "-n", "repro"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert lines.splitlines()[-2:] == [".venv/bin/avfusion scan --if-there", ".venv/bin/dvc repro"]

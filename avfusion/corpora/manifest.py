@@ -24,6 +24,7 @@ from avfusion.config import Corpus
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
 from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
 from avfusion.errors import BadInputError
+from avfusion.quantities import counted
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
@@ -259,7 +260,7 @@ def _notes(tracks: Sequence[RawTrack]) -> tuple[str, ...]:
     if not loose:
         return ()
     some = ", ".join(loose[:5]) + (" …" if len(loose) > 5 else "")
-    return (f"{len(loose)} tracks of no split get features, but neither train nor score: {some}",)
+    return (f"{counted(len(loose), 'track')} of no split: features only, neither trained on nor scored: {some}",)
 
 
 def _from_root(path: Path | None, root: Path) -> str:

@@ -17,6 +17,7 @@ from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout, is_litter
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
+from avfusion.quantities import byte_size, counted
 
 MIB = 1 << 20
 RESCAN = "run `avfusion scan`, then `dvc repro`"
@@ -52,7 +53,8 @@ class ScanSummary:
             if self.same
             else f"{len(self.added)} added, {len(self.removed)} removed, {len(self.changed)} changed"
         )
-        return f"{self.tracks} tracks, {self.sources} sources, {self.bytes / 1e9:.2f} GB: {change}"
+        found = f"{counted(self.tracks, 'track')}, {counted(self.sources, 'source')}, {byte_size(self.bytes)}"
+        return f"{found}: {change}"
 
 
 def scan(root: Path, params: Corpus, out: Path) -> ScanSummary:

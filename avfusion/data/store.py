@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
 from avfusion.config import Execution
 from avfusion.errors import AVFusionError
-from avfusion.execution import list_failures, raise_failures, run_tasks
+from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ def update_store(
     print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
     list_failures(failed)
     if on_error != "skip":
-        raise_failures(label, failed, len(wanted))
+        raise_failures(label, failed, len(wanted), hint=SKIP_HINT)
     return StoreReport(made, tuple(key for key in wanted if key in kept), removed, failed)
 
 

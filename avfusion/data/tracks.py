@@ -18,7 +18,7 @@ from avfusion.data.label_coverage import compare_own_labels, compare_rows
 from avfusion.data.labels import count_rows, read_all
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.errors import BadInputError
-from avfusion.execution import list_failures, raise_failures, run_tasks
+from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
 from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
@@ -47,8 +47,8 @@ def build_tracks(
         cache: File that remembers what was found in a video, by its hash.
 
     Raises:
-        BadInputError: as `open_corpus`; the files are others than those scanned; or own labels cannot be used.
-        AVFusionError: unreadable videos.
+        BadInputError: as `open_corpus`; the files are others than those scanned; own labels cannot be used; or videos
+            are unreadable.
     """
     layout = open_corpus(params, root)
     raw = layout.tracks
@@ -62,7 +62,8 @@ def build_tracks(
     ]
     list_failures(failures)
     if on_error == "fail":
-        raise_failures("corpus: videos", failures, len(infos) + len(failures))
+        total = len(infos) + len(failures)
+        raise_failures("corpus: videos", failures, total, hint=SKIP_HINT, error=BadInputError)
     return tracks
 
 

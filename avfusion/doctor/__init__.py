@@ -12,6 +12,7 @@ import yaml
 from avfusion.config import Params, check_params, load_params
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.demo.render import is_rendered
+from avfusion.corpora.switching import is_other_corpus, removed_files
 from avfusion.doctor.capacity import look_at_capacity
 from avfusion.doctor.corpus import CorpusState, look_at_corpus, split_facts
 from avfusion.doctor.costs import Costs, estimate
@@ -82,7 +83,10 @@ def _corpus(root: Path) -> tuple[CorpusState | None, list[Item], bool]:
         return None, [], True
     if render and not is_rendered(corpus_root(root, params), render):
         text = f"{params.root} is not rendered yet: run `make demo`"
-        return None, [Item("corpus", "demo", "warn", text)], False
+        items = [Item("corpus", "demo", "warn", text)]
+        if note := removed_files(root, params, ()):
+            items.append(Item("corpus", "other corpus", "warn", note))
+        return None, items, False
     return *look_at_corpus(root, params), True
 
 
@@ -95,10 +99,10 @@ def _section(root: Path, name: str) -> Params:
 def _workload(params: Params, state: CorpusState | None) -> Workload:
     if state is None:
         return rendered_workload(params.render, params.geometry)
-    return workload(state.tracks, state.known, state.sizes, params.geometry)
+    return workload(state.tracks, state.known, state.sizes, params.geometry, state.own)
 
 
 def _costs(root: Path, params: Params, work: Workload, facts: dict[str, Any], *, current: bool) -> Costs:
-    last = last_runs(root)
+    last = last_runs(root, other_corpus=is_other_corpus(root, params.corpus))
     whole = whole_runs(root, last) if current else {}
     return estimate(work, params, cores=facts["cores"], last=last, whole=whole)

@@ -8,11 +8,13 @@ from avfusion.config import Params
 from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, clock, feature_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.quantities import byte_size
 
 STORES = ("labels", "frames", "audio", "features")  # below data/
 LONG_HOURS = 24
 SPARE_MEMORY = 0.8  # of all memory; the system and the networks need some
 TORCH_BYTES = 1.5e9
+SMALL_OUT = 1e6  # of a stage, not worth a word
 
 
 def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, facts: dict[str, Any]) -> list[Item]:
@@ -31,30 +33,31 @@ def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, f
 
 def _disk(root: Path, params: Params, work: Workload, costs: Costs) -> Item:
     """DVC keeps a copy of every out in its cache; what is there already needs no more room."""
-    free = shutil.disk_usage(root).free / 1e9
-    sizes = {stage.stage: stage.gigabytes for stage in costs.stages}
-    present = {store: _size(root / "data" / store) / 1e9 for store in STORES}
+    free = shutil.disk_usage(root).free
+    sizes = {stage.stage: stage.gigabytes * 1e9 for stage in costs.stages}
+    present: dict[str, float] = {store: _size(root / "data" / store) for store in STORES}
     if not work.unrendered:
         present["render"] = sizes.get("render", 0.0)
     due = {name: max(0.0, size - present.get(name, 0.0)) for name, size in sizes.items()}
     need = 2 * sum(due.values())
-    parts = ", ".join(f"{name} {size:.1f}" for name, size in due.items() if size >= 0.05) or "less than 0.1"
-    text = f"{free:.1f} GB free; still to be written: {parts} GB, and as much again in DVC's cache"
+    parts = ", ".join(f"{name} {byte_size(size)}" for name, size in due.items() if size >= SMALL_OUT)
+    parts = parts or f"less than {byte_size(SMALL_OUT)}"
+    text = f"{byte_size(free)} free; still to be written: {parts}, and as much again in DVC's cache"
     if need <= free:
         return Item("cost", "disk", "ok", text)
     largest = max(due, key=lambda name: due[name])
     hint = _smaller_features(params, work) if largest == "features" else ""
-    return Item("cost", "disk", "warn", f"{text}: {need - free:.0f} GB too little, most of it for {largest}{hint}")
+    return Item("cost", "disk", "warn", f"{text}: {byte_size(need - free)} too little, most of it for {largest}{hint}")
 
 
 def _smaller_features(params: Params, work: Workload) -> str:
     hints = []
     if params.backbones.output == "map":
         pooled = params.model_copy(update={"backbones": params.backbones.model_copy(update={"output": "pooled"})})
-        size = feature_bytes(work.clips(params.features.stride), pooled) / 1e9
-        hints.append(f"backbones.output pooled takes {size:.1f} GB")
+        size = feature_bytes(work.clips(params.features.stride), pooled)
+        hints.append(f"backbones.output pooled takes {byte_size(size)}")
     if params.features.stride < 8:
-        hints.append(f"features.stride 8 takes {feature_bytes(work.clips(8), params) / 1e9:.1f} GB")
+        hints.append(f"features.stride 8 takes {byte_size(feature_bytes(work.clips(8), params))}")
     return f" ({', '.join(hints)})" if hints else ""
 
 

@@ -9,13 +9,16 @@ from avfusion.config import Corpus
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
+from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
 from avfusion.data.label_store import READERS
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.tracks import describe_track, read_probes, shared_digest, source_hashes
+from avfusion.data.trainable import ONLY_READ, is_unlabelled, training_faults
 from avfusion.doctor.report import Item, SplitFacts
 from avfusion.doctor.workload import has_row_per_frame
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.quantities import byte_size, counted
 from avfusion.stages import FAILURES
 
 SPLITS = ("train", "val", "test")
@@ -31,12 +34,14 @@ class CorpusState:
         known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
         sizes: Bytes of every source.
         current: The table of tracks is that of the present sources.
+        own: Own labels by track, of files that can be used.
     """
 
     tracks: tuple[Track, ...]
     known: frozenset[str]
     sizes: dict[str, int]
     current: bool
+    own: Mapping[str, OwnLabels]
 
 
 def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list[Item]]:
@@ -53,8 +58,10 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
     scan = _scan_state(root, layout, sources)
     own, labels = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
-    items = [*_split_items(state), *_no_files(folder, layout), labels, scan, table]
+    items = [*_training(state, params.name), *_split_items(state), *_no_files(folder, layout), labels, scan, table]
     items += _failures(root)
+    if note := removed_files(root, params, layout.tracks):
+        items.append(Item("corpus", "other corpus", "warn", note))
     items += [Item("corpus", "left out", "ok", note) for note in layout.notes]
     return state, items
 
@@ -80,6 +87,20 @@ def _facts(tracks: Sequence[Track], state: CorpusState) -> SplitFacts:
     )
 
 
+def _training(state: CorpusState, corpus: str) -> list[Item]:
+    """What the stage `corpus` will refuse, or, of a corpus without labels, the stage `labels`."""
+    if is_unlabelled(state.tracks):
+        return [Item("corpus", "training", "warn", ONLY_READ)]
+    unreadable = {track.track for track in state.tracks if not track.frames and track.track in state.known}
+    faults = training_faults(state.tracks, corpus, unreadable)
+    text = (
+        f"no model can be trained: {faults[0]}"
+        if len(faults) == 1
+        else "\n".join(["no model can be trained:", *faults])
+    )
+    return [Item("corpus", "training", "missing", text)] if faults else []
+
+
 def _split_items(state: CorpusState) -> list[Item]:
     items = []
     for split, facts in split_facts(state).items():
@@ -89,7 +110,7 @@ def _split_items(state: CorpusState) -> list[Item]:
             "without crops (faces will be detected)": facts.no_crops,
             "with more or fewer label rows than frames": facts.rows_disagree,
         }
-        text = f"{facts.tracks} tracks of {facts.videos} videos"
+        text = f"{counted(facts.tracks, 'track')} of {counted(facts.videos, 'video')}"
         text += "".join(f"; {count} {what}" for what, count in remarks.items() if count)
         bad = facts.no_video or facts.unreadable or not facts.tracks
         items.append(Item("corpus", split or "no split", "warn" if bad else "ok", text))
@@ -118,22 +139,23 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
         if isinstance(labels, OwnLabels):
             own[track.track] = labels
     if faults:
-        text = f"{len(faults)} of {len(labelled)} annotation files cannot be used: {'; '.join(faults)}"
-        return own, Item("corpus", "labels", "missing", text)
-    return own, Item("corpus", "labels", "ok", f"{len(labelled)} annotation files can be read")
+        lines = [f"{len(faults)} of {len(labelled)} annotation files cannot be used:", *faults]
+        return own, Item("corpus", "labels", "missing", "\n".join(lines))
+    return own, Item("corpus", "labels", "ok", f"{counted(len(labelled), 'annotation file')} can be read")
 
 
 def _failures(root: Path) -> list[Item]:
-    """What the per-track stages left out when they last ran (`common.on_error: skip`), and why."""
+    """The tracks or videos that the stages failed for when they last ran: they ended by it, or left them out."""
     items = []
-    for stage in ("labels", "frames", "audio", "features"):
+    for stage in ("corpus", "labels", "frames", "audio", "features"):
         try:
             failed = json.loads((root / ".avfusion" / stage / FAILURES).read_text(encoding="utf-8"))
         except (OSError, ValueError):  # not run yet
             continue
         if failed:
-            text = f"{len(failed)} left out: " + "; ".join(f"{key}: {reason}" for key, reason in sorted(failed.items()))
-            items.append(Item("corpus", f"stage {stage}", "warn", text))
+            lines = [f"{len(failed)} failed when it last ran:"]
+            lines += [f"{key}: {reason}" for key, reason in sorted(failed.items())]
+            items.append(Item("corpus", f"stage {stage}", "warn", "\n".join(lines)))
     return items
 
 
@@ -144,7 +166,9 @@ def _scan_state(root: Path, layout: CorpusLayout, sources: Mapping[str, Source])
         return Item("corpus", "scan", "missing", str(error))
     summary = compare(layout, sources, scanned)
     if summary.same:
-        return Item("corpus", "scan", "ok", f"{summary.sources} sources as scanned, {summary.bytes / 1e9:.2f} GB")
+        return Item(
+            "corpus", "scan", "ok", f"{counted(summary.sources, 'source')} as scanned, {byte_size(summary.bytes)}"
+        )
     counts = f"{len(summary.added)} added, {len(summary.removed)} removed, {len(summary.changed)} changed"
     names = ", ".join([*summary.added, *summary.removed, *summary.changed])
     return Item("corpus", "scan", "warn", f"{counts} since the last scan, {RESCAN}: {names}")
@@ -190,9 +214,9 @@ def _state(
     sizes = {name: source.size for name, source in sources.items()}
     if not fault and not current:
         fault = "made from other sources than are there now: `dvc repro` makes it anew"
-    text = fault or f"{len(rows)} tracks, of the present sources"
+    text = fault or f"{counted(len(rows), 'track')}, of the present sources"
     item = Item("corpus", "table of tracks", "warn" if fault else "ok", text)
-    return CorpusState(tuple(tracks), frozenset(known), sizes, current), item
+    return CorpusState(tuple(tracks), frozenset(known), sizes, current, own), item
 
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:

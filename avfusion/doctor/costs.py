@@ -8,6 +8,7 @@ from avfusion.config import Backbone, Params
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.quantities import counted
 
 SOUND_BYTES_PER_S = 2 * 44_100
 LABEL_BYTES = 6  # of a row, compressed
@@ -28,6 +29,7 @@ class StageCost:
         gigabytes: Of its outs.
         basis: `estimate`, or `last run`: everything was made by the last run, with the present parameters.
         last_run_s: Seconds that its last run here took, whatever of it was still to be made; None: it has not run.
+        last_run_before: That run was on another corpus, or before the stage `corpus` last ran.
     """
 
     stage: str
@@ -37,6 +39,7 @@ class StageCost:
     gigabytes: float
     basis: str
     last_run_s: float | None
+    last_run_before: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Costs:
         stages: In the order of the pipeline.
         cpu_hours, wall_hours, gigabytes: Of all stages.
         measured_on: What the rates behind the estimates were measured on.
+        unrendered: The demo corpus is still to be rendered.
     """
 
     tracks: int
@@ -62,6 +66,7 @@ class Costs:
     wall_hours: float
     gigabytes: float
     measured_on: str = rates.MEASURED_ON
+    unrendered: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,10 @@ def estimate(
                 work=one.text,
                 cpu_s=round(time.cpu_s if time else one.cpu_s, 1),
                 wall_s=round(time.wall_s if time else wall, 1),
-                gigabytes=round(one.size / 1e9, 3),
+                gigabytes=round(one.size / 1e9, 6),
                 basis="last run" if time else "estimate",
                 last_run_s=round(last[name].wall_s, 1) if name in last else None,
+                last_run_before=name in last and last[name].before,
             )
         )
     return Costs(
@@ -111,7 +117,8 @@ def estimate(
         stages=tuple(stages),
         cpu_hours=round(sum(stage.cpu_s for stage in stages) / 3600, 2),
         wall_hours=round(sum(stage.wall_s for stage in stages) / 3600, 2),
-        gigabytes=round(sum(stage.gigabytes for stage in stages), 2),
+        gigabytes=round(sum(stage.gigabytes for stage in stages), 6),
+        unrendered=work.unrendered,
     )
 
 
@@ -192,7 +199,7 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
     alone = params.execution.executor == "serial" or params.execution.workers == 1
     wall = together / threads if alone else max(max(spent) / threads, together / cores)
     epochs = max(backbones.visual.epochs, backbones.audio.epochs)
-    text = f"{clips:,} training clips in at most {epochs} epochs"
+    text = f"{clips:,} training clips in at most {counted(epochs, 'epoch')}"
     return _Work(text, together, together / wall if wall else 1, size)
 
 
@@ -229,8 +236,8 @@ def _train(work: Workload, params: Params) -> _Work:
     for name in names:
         rate = rates.FUSION.get(name, rates.OTHER_FUSION)
         cost += params.train.epochs * (sequences * rate.sequence + checked * rate.clip) * factor
-    models = "1 model" if len(names) == 1 else f"{len(names)} models"
-    text = f"{models}, at most {params.train.epochs} epochs of {sequences:,} sequences"
+    epochs = counted(params.train.epochs, "epoch")
+    text = f"{counted(len(names), 'model')}, at most {epochs} of {counted(sequences, 'sequence')}"
     return _Work(text, cost, 1, len(names) * 2e6)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,27 @@ CLOCK_SLACK_S = 5.0  # file systems' clocks; DVC's copies of small outs
 
 @dataclass(frozen=True)
 class StageTime:
-    """Wall and CPU seconds of a stage's last run, and when it ended (seconds since the epoch)."""
+    """A stage's last run.
+
+    Attributes:
+        wall_s, cpu_s: Seconds that it took.
+        ended: Seconds since the epoch.
+        before: It was on another corpus, or before the stage `corpus` last ran.
+    """
 
     wall_s: float
     cpu_s: float
     ended: float
+    before: bool = False
 
 
-def last_runs(root: Path) -> dict[str, StageTime]:
-    """By stage; stages that have not run here are absent."""
+def last_runs(root: Path, *, other_corpus: bool = False) -> dict[str, StageTime]:
+    """By stage; stages that have not run here are absent.
+
+    Args:
+        root: The project.
+        other_corpus: They all ran on another corpus than that of params.yaml.
+    """
     found = {}
     for path in sorted((root / ".avfusion" / "times").glob("*.json")):
         try:
@@ -29,7 +41,10 @@ def last_runs(root: Path) -> dict[str, StageTime]:
             found[path.stem] = StageTime(float(values["wall_s"]), float(values["cpu_s"]), path.stat().st_mtime)
         except (ValueError, KeyError, TypeError):  # cut short
             continue
-    return found
+    corpus = found.get("corpus")
+    begun = corpus.ended - corpus.wall_s if corpus else 0.0
+    late = {name for name, run in found.items() if name != "render" and run.ended < begun}
+    return {name: replace(run, before=other_corpus or name in late) for name, run in found.items()}
 
 
 def whole_runs(root: Path, runs: Mapping[str, StageTime]) -> dict[str, StageTime]:

@@ -13,11 +13,14 @@ from avfusion.doctor.costs import Costs, clock
 from avfusion.doctor.report import Report
 from avfusion.doctor.tuning import Tuning
 from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
+from avfusion.quantities import byte_size, counted
 
 MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": ("ok", "green")}
 FATAL = re.compile(r"cannot be used|^unreadable video")
 NAMES_SHOWN = 3
 LIST_SHOWN = 8  # longer lists at the end of a text are cut to 5
+LINES_SHOWN = 12  # of a finding
+NEXT_FAULT = {"params": r"; (?=[a-z_]+(?:\.\w+)*(?: is |: ))", "corpus": r"; (?=line \d+: |\d+ more lines of)"}
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -26,7 +29,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(_items(report))
     if report.tracks:
         total = sum(facts.tracks for facts in report.splits.values())
-        title = f"Of {total} tracks, {len(report.tracks)} have warnings (--json lists all):"
+        title = f"Warnings, of {len(report.tracks)} of {counted(total, 'track')} (--json lists all):"
         console.print(Group("", Text(title, "bold"), _warnings(report.tracks)))
     if report.cost:
         console.print(Group("", Text(_size(report.cost), "bold"), _costs(report.cost)))
@@ -40,14 +43,14 @@ def print_report(report: Report, console: Console | None = None) -> None:
 def group_warnings(tracks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Tracks by kind of warning: first what makes a track useless, then by frequency.
 
-    Numbers and names of files do not make a kind of their own. A kind that only one track has is that track's sentence.
+    Numbers and names of files do not make a kind of their own. A kind is called by the first track's sentence.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for track, warnings in tracks.items():
         for warning in warnings:
             kinds.setdefault(_kind(warning), []).append((track, warning))
     ranked = sorted(kinds.items(), key=lambda kind: (not FATAL.search(kind[0]), -len(kind[1]), kind[0]))
-    return {(kind if len(found) > 1 else found[0][1]): [track for track, _ in found] for kind, found in ranked}
+    return {found[0][1]: [track for track, _ in found] for _, found in ranked}
 
 
 def _kind(warning: str) -> str:
@@ -65,6 +68,28 @@ def shorten(text: str) -> str:
     return f"{head}: {', '.join(names[:5])} and {len(names) - 5} more"
 
 
+def fault_lines(section: str, text: str) -> list[tuple[int, str]]:
+    """The lines of a finding with their depths: where a line holds several faults of a file, each has its own."""
+    lines: list[tuple[int, str]] = []
+    for line in text.split("\n"):
+        depth = min(len(lines), 1)
+        first, *others = re.split(NEXT_FAULT[section], line) if section in NEXT_FAULT else [line]
+        if others:
+            file, _, fault = re.split(r"(, (?=line \d+: )|: )", first, maxsplit=1)
+            lines += [(depth, f"{file}:"), *((depth + 1, one) for one in (fault, *others))]
+        else:
+            lines.append((depth, line))
+    return lines
+
+
+def _finding(section: str, text: str) -> Group:
+    lines = fault_lines(section, text)
+    more = len(lines) - LINES_SHOWN
+    if more > 1:
+        lines = [*lines[:LINES_SHOWN], (1, f"and {more} more (--json lists all)")]
+    return Group(*(Padding(Text(shorten(line)), (0, 0, 0, 2 * depth)) for depth, line in lines))
+
+
 def _items(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
@@ -72,40 +97,43 @@ def _items(report: Report) -> Table:
     table.add_column(overflow="fold", ratio=1)
     for item in report.items:
         mark, style = MARKS[item.status]
-        table.add_row(Text(mark, style), item.name, Text(shorten(item.text)))
+        table.add_row(Text(mark, style), item.name, _finding(item.section, item.text))
     return table
 
 
 def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold", ratio=3)
-    table.add_column(overflow="fold", ratio=2, style="dim")
-    for kind, names in group_warnings(tracks).items():
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        table.add_row(str(len(names)), Text(kind), Text(", ".join(names[:NAMES_SHOWN]) + more))
+    table.add_column(overflow="fold", ratio=1)
+    for sentence, (first, *others) in group_warnings(tracks).items():
+        line = Text.assemble((first, "bold"), f": {sentence}")
+        if others:
+            more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
+            line.append(f"; likewise: {', '.join(others[:NAMES_SHOWN])}{more}", "dim")
+        table.add_row(str(1 + len(others)), line)
     return Padding(table, (0, 0, 0, 2))
 
 
 def _size(costs: Costs) -> str:
     about = "about " if costs.assumed_videos else ""
     length = f"{about}{costs.frames:,} frames, {clock(costs.hours * 3600)}"
-    return f"{costs.tracks:,} tracks of {costs.videos:,} videos, {length}. A run from nothing:"
+    return f"{counted(costs.tracks, 'track')} of {counted(costs.videos, 'video')}, {length}. A run from nothing:"
 
 
 def _costs(costs: Costs) -> Padding:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage", no_wrap=True)
     table.add_column("work", overflow="fold", ratio=1)
-    for name in ("CPU", "time", "GB", "last run"):
+    for name in ("CPU", "time", "disk", "last run"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage in costs.stages:
         mark = " " if stage.basis == "estimate" else "*"
         last = "–" if stage.last_run_s is None else clock(stage.last_run_s)
-        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, f"{stage.gigabytes:,.1f}", last)
+        last = f"({last})" if stage.last_run_before else last
+        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, byte_size(stage.gigabytes * 1e9), last)
         table.add_row(stage.stage, stage.work, *cells, end_section=stage is costs.stages[-1])
     cpu, wall = (clock(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
-    table.add_row("all", "", cpu, f"{wall} ", f"{costs.gigabytes:,.1f}", "", style="bold")
+    table.add_row("all", "", cpu, f"{wall} ", byte_size(costs.gigabytes * 1e9), "", style="bold")
     return Padding(table, (0, 0, 0, 2))
 
 
@@ -115,9 +143,11 @@ def _basis(costs: Costs) -> str:
         texts.append(f"Estimates, within a factor of two or three, from rates of {costs.measured_on}.")
     if any(stage.basis != "estimate" for stage in costs.stages):
         texts.append("* what the last run took, which made everything with these parameters.")
-    if costs.assumed_videos:
+    if any(stage.last_run_before for stage in costs.stages):
+        texts.append("In brackets: on another corpus, or before the stage corpus last ran.")
+    if costs.assumed_videos and not costs.unrendered:
         texts.append(
-            f"The lengths of {costs.assumed_videos:,} videos are assumed: a frame per label row or crop at "
+            f"The lengths of {costs.assumed_videos:,} videos are assumed: as far as labels or crops reach at "
             f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB a second; the stage corpus reads them."
         )
     return " ".join(texts)

@@ -4,7 +4,8 @@
 
 exit_code    0, 1 or 2: see `Report.exit_code`.
 items        findings, the gravest first, each with `section` (environment, params, corpus, cost), `name`, `status` (ok;
-             warn: look at it; missing: without it nothing can be computed) and `text`.
+             warn: look at it; missing: without it nothing can be computed) and `text`, whose first line may be
+             followed by others, one for each file that is concerned.
 environment  `versions` by package, `cores`, `memory_gb`, `gpus` by name, `free_disk_gb`.
 splits       by split (train, val, test, "" for none): the numbers of `SplitFacts`.
 tracks       by track of which there is something to say: its warnings, one sentence each.

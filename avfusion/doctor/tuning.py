@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from avfusion.config import Params
 from avfusion.errors import AVFusionError
 from avfusion.execution import run_tasks
+from avfusion.quantities import counted
 
 if TYPE_CHECKING:  # imports torch
     from avfusion.doctor.speed import SpeedTask, StreamSpeed
@@ -92,24 +93,26 @@ def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: 
     dtypes = dtypes_to_try(params, device)
     measurements: list[Measurement] = []
     failures = []
-    for workers, threads in arrangements(params, cores, device):
+    tried = arrangements(params, cores, device)
+    for workers, threads in tried:
         task = SpeedTask(params, trained, threads, tuple(dtypes), device, seconds)
         try:
             speeds = _measure_together(task, workers)
         except AVFusionError as error:
-            failures.append(f"{workers} workers with {threads} threads: {error}")
+            failures.append(f"{counted(workers, 'worker')} with {counted(threads, 'thread')}: {error}")
             continue
         measurements += [_measurement(workers, threads, dtype, [one[dtype] for one in speeds]) for dtype in dtypes]
     if not measurements:
         raise AVFusionError(f"no speed could be measured: {'; '.join(failures)}")
     rated = tuple(replace(one, ratio=round(one.both / measurements[0].both, 2)) for one in measurements)
-    present = next((one for one in rated if not changes(one, params)), None)
+    as_they_are = (*tried[0], params.features.dtype)  # more workers than cores are no other arrangement
+    present = rated[0] if (rated[0].workers, rated[0].threads, rated[0].dtype) == as_they_are else None
     best = recommend(rated)
     return Tuning(
         device=device,
         weights="trained" if trained else "random",
         measurements=rated,
-        recommended=changes(best, params),
+        recommended={} if best is present else changes(best, params),
         hours_now=_hours(clips, present),
         hours_recommended=_hours(clips, best),
         failures=tuple(failures),
@@ -169,7 +172,7 @@ def _measure_together(task: "SpeedTask", workers: int) -> list[dict[str, dict[st
             [(f"worker {number + 1}", together) for number in range(workers)],
             executor="processes",
             workers=workers,
-            label=f"speed of {workers} workers with {task.threads} threads",
+            label=f"speed of {counted(workers, 'worker')} with {counted(task.threads, 'thread')}",
         )
     return [outcome.value for outcome in outcomes if outcome.value is not None]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from avfusion.config import Geometry, Render
 from avfusion.corpora.table import Track
+from avfusion.data.own_labels import OwnLabels
 
 ASSUMED_FPS = 30.0  # of a video that has not been looked at
 ASSUMED_BYTES_PER_S = 200_000  # of one of which there are neither labels nor crops
@@ -64,7 +65,13 @@ class Workload:
         return sum(ticks // stride for split, ticks in self.ticks.items() if not splits or split in splits)
 
 
-def workload(tracks: Iterable[Track], known: Collection[str], sizes: Mapping[str, int], geometry: Geometry) -> Workload:
+def workload(
+    tracks: Iterable[Track],
+    known: Collection[str],
+    sizes: Mapping[str, int],
+    geometry: Geometry,
+    own: Mapping[str, OwnLabels] | None = None,
+) -> Workload:
     """Add up a corpus.
 
     Args:
@@ -72,9 +79,10 @@ def workload(tracks: Iterable[Track], known: Collection[str], sizes: Mapping[str
         known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
         sizes: Bytes of the sources, crop folders with a `/` at their end.
         geometry: Its `fps` is the clock by which clips are counted.
+        own: Own labels by track.
     """
     usable = [track for track in tracks if track.video_path and (track.frames or track.track not in known)]
-    lengths = _lengths(usable, sizes)
+    lengths = _lengths(usable, sizes, own or {})
     frames: dict[str, int] = {}
     ticks: dict[str, int] = {}
     for track in usable:
@@ -126,7 +134,16 @@ def has_row_per_frame(track: Track) -> bool:
     return bool(track.labels_path) and track.label_format == "aff-wild2"
 
 
-def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int]) -> dict[str, Length]:
+def _labelled_frames(track: Track, own: Mapping[str, OwnLabels]) -> int:
+    """Up to which frame the labels of a track reach, at the assumed rate where they go by time."""
+    labels = own.get(track.track)
+    if labels is None:
+        return track.label_rows * has_row_per_frame(track)
+    last = float(labels.stamps[-1])
+    return max(0, round((last - track.label_delay_s) * ASSUMED_FPS if labels.by == "time" else last))
+
+
+def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int], own: Mapping[str, OwnLabels]) -> dict[str, Length]:
     """By video. A length that is not known is that of the longest annotation or crop folder, else by bytes."""
     groups: dict[str, list[Track]] = {}
     for track in tracks:
@@ -136,7 +153,7 @@ def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int]) -> dict[str, Len
         if seen := next((track for track in group if track.frames), None):
             lengths[video] = Length(seen.frames, seen.duration_s, seen.has_audio, True)
             continue
-        frames = max(max(track.label_rows * has_row_per_frame(track), track.crops) for track in group)
+        frames = max(max(_labelled_frames(track, own), track.crops) for track in group)
         if not frames:
             frames = round(sizes.get(group[0].video_path, 0) / ASSUMED_BYTES_PER_S * ASSUMED_FPS)
         lengths[video] = Length(frames, frames / ASSUMED_FPS, True, False)

@@ -34,9 +34,15 @@ def test_videos_that_cannot_be_read_fail_by_name_or_are_recorded(project, videos
     add(project, bad)
     assert project.avfusion("scan").code == 0
     done = project.run("corpus")
-    assert done.code == 1
+    assert done.code == 2
     assert f"corpus: videos: {len(bad)} of {len(bad) + 3} failed" in done.error
+    assert done.error.endswith(": mend them, or set common.on_error: skip to go on without them\n")
     assert done.error.count("\n") == 1
+    items = {item["name"]: item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]}
+    heading, *lines = items["stage corpus"].split("\n")
+    assert heading == f"{len(bad)} failed when it last ran:"
+    assert [line.split(":")[0] for line in lines] == sorted(f"videos/{name}.mp4" for name in bad)
+    assert all(reason in items["stage corpus"] for _, reason in bad.values())
     table = project.root / "data/corpus/tracks.parquet"
     assert not table.exists()
     project.set("common", on_error="skip")
@@ -54,6 +60,7 @@ def test_videos_that_cannot_be_read_fail_by_name_or_are_recorded(project, videos
     found = json.loads(report.out)
     assert (found["splits"]["train"]["tracks"], found["splits"]["train"]["unreadable"]) == (len(bad) + 2, len(bad))
     assert all(reason in " ".join(found["tracks"][name]) for name, (_, reason) in bad.items())
+    assert "stage corpus" not in [item["name"] for item in found["items"]], "said by track"
 
 
 def undecodable(content: bytes) -> bytes:
@@ -91,13 +98,17 @@ def test_a_video_that_changed_after_the_table_was_made_costs_only_its_own_sound(
     assert done.code == 1
     assert "audio: 1 of 3 failed: b: " in done.error
     assert "b.mp4 changed since the last scan: run `avfusion scan`" in done.error
+    failed = [item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]]
+    assert any(text.startswith("1 failed when it last ran:\nb: ") for text in failed), (
+        "also where the stage ended by it"
+    )
     audio = project.root / "data" / "audio"
     assert sorted(path.name for path in audio.iterdir()) == ["a.wav", "c.wav"]
     project.set("common", on_error="skip")
     assert project.run("audio").code == 0
     assert "stage audio" in project.avfusion("doctor").out
     found = {item["name"]: item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]}
-    assert found["stage audio"].startswith("1 left out: b: ")
+    assert found["stage audio"].startswith("1 failed when it last ran:\nb: ")
     project.video("b").write_bytes(whole)
     project.set("common", on_error="fail")
     assert project.run("audio").code == 0
@@ -123,6 +134,33 @@ def test_every_bad_label_file_is_listed_in_one_go(project):
         assert words in done.error
     assert done.error.count("\n") == 1
     assert not (project.root / "data" / "labels").exists()
+
+
+def test_a_corpus_without_validation_ends_at_the_table_of_tracks(project):
+    project.labels("c").unlink()
+    assert project.avfusion("scan").code == 0
+    done = project.run("corpus")
+    assert (done.code, done.error) == (
+        2,
+        "error: stage corpus: no model can be trained: the split val is empty: "
+        "put annotation files into a folder Validation_Set\n",
+    )
+    assert "probing" not in done.out, "at once"
+    assert project.avfusion("doctor").code == 2
+
+
+def test_own_videos_without_labels_get_crops_and_sound_but_no_training(project):
+    (project.corpus / "manifest.csv").write_text("video\nvideos/a.mp4\nvideos/b.mp4\n")
+    project.set("corpus", name="manifest")
+    for command in ("scan", "doctor"):
+        assert project.avfusion(command).code == 0
+    for stage in ("corpus", "frames", "audio"):
+        assert project.run(stage).code == 0
+    assert sorted(path.name for path in (project.root / "data/frames").iterdir()) == ["a.parquet", "b.parquet"]
+    done = project.run("labels")
+    assert done.code == 2
+    assert "no model can be trained: no track has labels: " in done.error
+    assert done.error.count("\n") == 1
 
 
 def test_missing_data_are_one_line_and_status_2(project):

@@ -11,7 +11,7 @@ import yaml
 
 from avfusion.cli import app
 from avfusion.config import Corpus, Execution, Render
-from avfusion.corpora.demo.render import is_rendered, render_demo
+from avfusion.corpora.demo.render import is_rendered, leave_unrendered, render_demo
 from avfusion.corpora.sources import read_sources, scan
 from avfusion.corpora.table import write_tracks
 from avfusion.data.tracks import build_tracks, shared_digest
@@ -50,6 +50,17 @@ def test_whole_means_every_video_by_the_present_parameters(demo: Path) -> None:
     assert not is_rendered(demo, TINY.model_copy(update={"val": 2}))
     shutil.rmtree(next((demo / "cropped_aligned").iterdir()))
     assert not is_rendered(demo, TINY)
+
+
+def test_where_the_demo_is_not_rendered_a_file_says_so_until_it_is(demo: Path, tmp_path: Path) -> None:
+    leave_unrendered(demo)
+    before = sorted(demo.iterdir())
+    leave_unrendered(tmp_path / "other")
+    (note,) = (tmp_path / "other").iterdir()
+    assert note.read_text() == "The demo corpus is rendered here where corpus.name is demo.\n"
+    shutil.copy(note, demo)
+    render_demo(demo, TINY, SERIAL)
+    assert sorted(demo.iterdir()) == before
 
 
 def test_only_a_whole_demo_is_scanned(

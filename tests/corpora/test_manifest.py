@@ -57,7 +57,7 @@ def test_all_columns_and_their_defaults(root):
     assert opened(root, "video", "videos/b.mov")["b"] == tracks["b"]
     layout = open_corpus(PARAMS, root)
     assert layout.extra_sources == ("manifest.csv",)
-    assert layout.notes == ("1 tracks of no split get features, but neither train nor score: b",)
+    assert layout.notes == ("1 track of no split: features only, neither trained on nor scored: b",)
 
 
 def test_tracks_are_sorted_whatever_the_order_of_rows(root):

@@ -13,7 +13,7 @@ from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
 from avfusion.data.tracks import build_tracks, shared_digest
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.errors import BadInputError
 
 PARAMS = Corpus(name="affwild2")
 SERIAL = Execution(executor="serial", workers=1)
@@ -141,11 +141,12 @@ def test_a_video_is_probed_once_and_again_when_it_changed(root, tmp_path, capsys
 def test_unreadable_videos_fail_by_name_or_are_kept_with_the_reason(root, tmp_path):
     (root / "videos/b/mute.mp4").write_text("this is a text file\n")
     (root / "videos/b/tested.mp4").write_bytes(b"")
-    with pytest.raises(AVFusionError) as error:
+    with pytest.raises(BadInputError) as error:
         build(root, tmp_path)
+    assert sorted(error.value.failures) == ["videos/b/mute.mp4", "videos/b/tested.mp4"]
     assert str(error.value) == (
         "corpus: videos: 2 of 4 failed: videos/b/mute.mp4: cannot be read as media: it is a text file, not a video; "
-        "videos/b/tested.mp4: is empty (0 bytes)"
+        "videos/b/tested.mp4: is empty (0 bytes): mend them, or set common.on_error: skip to go on without them"
     )
     tracks = build(root, tmp_path, on_error="skip")
     write_tracks(tmp_path / "tracks.parquet", tracks)

@@ -14,14 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_corpus(data: Path) -> None:
-    """Tracks a (crops), b (test, none), gone (no video); another challenge."""
-    for folder in ("videos", "cropped_aligned/a", "annotations/VA_Set/Train_Set", "annotations/AU_Set/Train_Set"):
+    """Tracks a (crops), v (val, crops), b (test, no crops), gone (no video); another challenge."""
+    for folder in ("videos", "cropped_aligned/a", "cropped_aligned/v", "annotations/AU_Set/Train_Set"):
         (data / folder).mkdir(parents=True)
-    for name in ("a", "b"):
-        (data / "videos" / f"{name}.mp4").write_bytes(b"video")
-    (data / "cropped_aligned" / "a" / "00001.jpg").write_bytes(b"x" * 3000)
-    for name in ("a", "gone"):
-        (data / f"annotations/VA_Set/Train_Set/{name}.txt").write_text("valence,arousal\n0,0\n")
+    for name in ("a", "b", "v"):
+        (data / "videos" / f"{name}.mp4").write_bytes(f"video {name}".encode())
+    for name in ("a", "v"):
+        (data / "cropped_aligned" / name / "00001.jpg").write_bytes(b"x" * 3000)
+    for name in ("Train_Set/a", "Train_Set/gone", "Validation_Set/v"):
+        path = data / "annotations" / "VA_Set" / f"{name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("valence,arousal\n0,0\n")
     (data / "annotations/AU_Set/Train_Set/a.txt").write_text("AU1\n1\n")
     (data / "annotations/VA_Set/Valence_Arousal_test_set_release.txt").write_text("b\n")
 

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avfusion.config import Params, check_params
 from avfusion.corpora.table import Track
+from avfusion.data.own_labels import OwnLabels
 from avfusion.doctor.capacity import look_at_capacity
 from avfusion.doctor.costs import Costs, clock, estimate, feature_bytes
 from avfusion.doctor.last_runs import StageTime
@@ -113,6 +115,18 @@ def test_lengths_that_are_not_known_are_those_of_labels_or_crops_else_by_bytes()
     assert work.seconds == pytest.approx(400 / 30 + 10 + 2)
 
 
+def test_lengths_that_are_not_known_reach_as_far_as_own_labels():
+    def labels(by: str, *stamps: float) -> OwnLabels:
+        return OwnLabels(by, np.array(stamps), np.zeros((len(stamps), 2)), np.ones(len(stamps), bool))  # type: ignore[arg-type]
+
+    own = {"rows": labels("row", 1, 2, 3), "frames": labels("frame", 1, 90), "times": labels("time", 0.5, 12.0)}
+    tracks = [replace(track(name, rows=2), label_format="csv", label_delay_s=2.0) for name in own]
+    sizes = {f"{name}.mp4": 2_000_000 for name in own}
+    work = workload(tracks, set(), sizes, params_of("affwild2").geometry, own)
+    assert work.frames == {"train": 3 + 90 + 300}
+    assert work.assumed_videos == 3
+
+
 def test_the_paper_on_two_cores_takes_hundreds_of_hours_most_of_it_features():
     params = params_of("affwild2")
     costs = costs_of(aff_wild2(), params)
@@ -206,9 +220,9 @@ def test_a_disk_that_does_not_hold_the_maps_is_noticed_with_what_takes_less(tmp_
     params = params_of("affwild2", backbones={"output": "map"})
     status, text = capacity(tmp_path, params, aff_wild2(ticks=huge))["disk"]
     assert status == "warn"
-    assert "features 138240.0" in text
-    assert "GB too little, most of it for features" in text
-    assert "backbones.output pooled takes 5529.6 GB, features.stride 8 takes 17280.0 GB" in text
+    assert "features 138,240 GB" in text
+    assert " too little, most of it for features" in text
+    assert "backbones.output pooled takes 5,530 GB, features.stride 8 takes 17,280 GB" in text
     small = aff_wild2(frames={"train": 10}, ticks={"train": 10}, sound_s=1.0, crop_bytes=1, label_rows=1, tracks=1)
     assert capacity(tmp_path, params_of("demo"), small)["disk"][0] == "ok"
 
@@ -216,7 +230,7 @@ def test_a_disk_that_does_not_hold_the_maps_is_noticed_with_what_takes_less(tmp_
 def test_what_is_stored_already_needs_no_more_room(tmp_path):
     work = aff_wild2(crop_bytes=400_000_000)
     before = capacity(tmp_path, params_of("affwild2"), work)["disk"][1]
-    assert "frames 0.4" in before
+    assert "frames 400 MB" in before
     (tmp_path / "data/frames").mkdir(parents=True)
     with open(tmp_path / "data/frames/a.parquet", "wb") as file:
         file.truncate(400_000_000)

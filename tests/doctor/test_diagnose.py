@@ -49,9 +49,9 @@ def test_corpus_found_missing_and_left_out(corpus_project):
     assert "torch 2." in items["packages"].text
     assert items["train"].status == "warn"
     assert items["train"].text == "2 tracks of 2 videos; 1 without their video"
-    assert (items["val"].status, items["val"].text) == ("warn", "0 tracks of 0 videos")
+    assert (items["val"].status, items["val"].text) == ("ok", "1 track of 1 video")
     assert items["test"].status == "ok"
-    assert items["test"].text == "1 tracks of 1 videos; 1 without crops (faces will be detected)"
+    assert items["test"].text == "1 track of 1 video; 1 without crops (faces will be detected)"
     assert left_out(report) == ["annotations/AU_Set: 1 annotation files ignored (not valence-arousal)"]
     assert items["scan"].status == "ok"
     assert items["table of tracks"].text == "not made yet: run `dvc repro`"
@@ -127,8 +127,30 @@ def test_a_demo_that_is_not_rendered_is_no_fault_and_its_cost_is_known(corpus_pr
         assert found(report)["demo"].text == "data/raw/demo is not rendered yet: run `make demo`"
         assert report.exit_code == 0
     assert report.cost.stages[0].stage == "render"
-    assert (report.cost.tracks, report.cost.frames) == (88, 60_500)
+    assert (report.cost.tracks, report.cost.frames, report.cost.unrendered) == (88, 60_500, True)
     assert 200 < sum(stage.cpu_s for stage in report.cost.stages) < 1800
+
+
+def test_files_of_another_corpus_that_the_next_run_removes(corpus_project):
+    lock = "stages: {corpus: {params: {params.yaml: {corpus: {name: demo, root: data/raw/demo}}}}}"
+    (corpus_project / "dvc.lock").write_text(lock)
+    times = corpus_project / ".avfusion" / "times" / "features.json"
+    times.parent.mkdir(parents=True)
+    times.write_text('{"wall_s": 100.0, "cpu_s": 180.0}')
+    assert "other corpus" not in found(diagnose(corpus_project)), "there are no files of it"
+    (corpus_project / "data" / "labels").mkdir()
+    (corpus_project / "data" / "labels" / "train-1.parquet").touch()
+    report = diagnose(corpus_project)
+    assert found(report)["other corpus"].text.startswith(
+        "the pipeline last ran on the corpus demo in data/raw/demo: the next `dvc repro` removes 1 file of it"
+    )
+    features = next(stage for stage in report.cost.stages if stage.stage == "features")
+    assert (features.last_run_s, features.last_run_before) == (100.0, True)
+    write_preset(corpus_project, "manifest", corpus_project.parent / "data", force=True)
+    assert "other corpus" not in found(diagnose(corpus_project)), "there is no manifest"
+    (corpus_project / "dvc.lock").write_text(lock.replace("demo, root: data/raw/demo", "affwild2, root: /raw"))
+    write_preset(corpus_project, "demo", force=True)
+    assert "the corpus affwild2 in /raw" in found(diagnose(corpus_project))["other corpus"].text
 
 
 def test_weights_that_are_not_there(corpus_project):
@@ -140,6 +162,24 @@ def test_weights_that_are_not_there(corpus_project):
     (corpus_project / "mine").mkdir()
     (corpus_project / "mine" / "v.safetensors").touch()
     assert "backbones.visual.weights" not in found(diagnose(corpus_project))
+
+
+def test_a_split_that_cannot_train_is_missing_with_what_to_do(corpus_project, rescan):
+    data = corpus_project.parent / "data"
+    (data / "annotations/VA_Set/Validation_Set/v.txt").unlink()
+    rescan(corpus_project)
+    report = diagnose(corpus_project)
+    item = found(report)["training"]
+    assert (item.status, report.exit_code) == ("missing", 2)
+    assert item.text == (
+        "no model can be trained: the split val is empty: put annotation files into a folder Validation_Set"
+    )
+    (data / "videos/a.mp4").unlink()
+    rescan(corpus_project)
+    assert (
+        "no labelled track of the split train has a video that can be read"
+        in found(diagnose(corpus_project))["training"].text
+    )
 
 
 def test_packages_that_are_missing_or_of_another_version_are_our_failure():
@@ -164,7 +204,7 @@ def test_annotations_that_the_labels_stage_will_refuse_are_all_named(corpus_proj
     report = diagnose(corpus_project)
     item = found(report)["labels"]
     assert (item.status, report.exit_code) == ("missing", 2)
-    assert "2 of 3 annotation files" in item.text
+    assert "2 of 4 annotation files" in item.text
     assert "Train_Set/a.txt, line 3: '2,0': out of [-1, 1]" in item.text
     assert "Train_Set/b2.txt, line 1: 'Neutral,Anger'" in item.text
 
@@ -201,7 +241,6 @@ def test_a_video_that_is_no_file_is_named_and_costs_only_its_track(corpus_projec
 
 def test_contradictions_of_the_corpus_are_findings(corpus_project):
     annotations = corpus_project.parent / "data" / "annotations"
-    (annotations / "VA_Set" / "Validation_Set").mkdir()
     shutil.copy(annotations / "VA_Set/Train_Set/a.txt", annotations / "VA_Set/Validation_Set/a.txt")
     text = found(diagnose(corpus_project))["affwild2"].text
     assert "tracks in two splits: a (annotations/VA_Set/Train_Set/a.txt and annotations/VA_Set/Valid" in text
@@ -212,9 +251,9 @@ def test_contradictions_of_the_corpus_are_findings(corpus_project):
 
 @pytest.fixture
 def tabled_project(corpus_project, rescan, face_video):
-    """With real videos, and the table of tracks made: a (65 frames) and its double, b (65), bad, gone."""
+    """With real videos, and the table of tracks made: a (65 frames) and its double, b and v (65), bad, gone."""
     data = corpus_project.parent / "data"
-    for name in ("videos/a.mp4", "videos/more/a.mp4", "videos/b.mp4"):
+    for name in ("videos/a.mp4", "videos/more/a.mp4", "videos/b.mp4", "videos/v.mp4"):
         (data / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(face_video, data / name)
     (data / "videos" / "bad.mp4").write_text("not a video")
@@ -237,15 +276,15 @@ def test_with_the_table_of_tracks_its_warnings_are_reported_and_no_others(tabled
     )
     assert report.tracks["bad"][-1].startswith("unreadable video: videos/bad.mp4: cannot be read as media")
     item = found(report)["table of tracks"]
-    assert (item.status, item.text) == ("ok", "4 tracks, of the present sources")
+    assert (item.status, item.text) == ("ok", "5 tracks, of the present sources")
     train = report.splits["train"]
     assert (train.no_video, train.unreadable, train.rows_disagree, train.frames) == (1, 1, 1, 65)
     assert found(report)["train"].text == (
         "3 tracks of 3 videos; 1 without their video; 1 unreadable; 1 without crops (faces will be detected); "
         "1 with more or fewer label rows than frames"
     )
-    assert (report.cost.frames, report.cost.assumed_videos) == (130, 0)
-    assert report.cost.hours == round(2 * 2.6 / 3600, 2)
+    assert (report.cost.frames, report.cost.assumed_videos) == (195, 0)
+    assert report.cost.hours == round(3 * 2.6 / 3600, 2)
 
 
 def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_project, rescan):
@@ -304,7 +343,7 @@ def test_json_has_all_keys_in_every_state(corpus_project):
     assert {"python", "torch", "dvc"} <= values["environment"]["versions"].keys()
     assert values["splits"].keys() == {"train", "val", "test"}
     assert values["cost"]["stages"][0].keys() == {
-        "stage", "work", "cpu_s", "wall_s", "gigabytes", "basis", "last_run_s",
+        "stage", "work", "cpu_s", "wall_s", "gigabytes", "basis", "last_run_s", "last_run_before",
     }  # fmt: skip
     assert values["tracks"]["gone"] == list(report.tracks["gone"])
     assert (values["exit_code"], values["tuning"]) == (0, None)

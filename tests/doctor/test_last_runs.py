@@ -87,3 +87,13 @@ def test_without_a_lock_nothing_is_known(ran, text):
 def test_damaged_times_are_passed_over(ran, text):
     (ran / ".avfusion/times/features.json").write_text(text)
     assert last_runs(ran) == {}
+
+
+def test_runs_before_the_table_of_tracks_or_on_another_corpus_are_told_apart(ran):
+    times = ran / ".avfusion" / "times"
+    for name, ended in (("render", 500), ("corpus", 1000), ("labels", 1000.5), ("train", 960), ("audio", 940)):
+        (times / f"{name}.json").write_text(json.dumps({"wall_s": 50.0, "cpu_s": 1.0}))
+        os.utime(times / f"{name}.json", (ENDED + ended, ENDED + ended))
+    before = {name for name, run in last_runs(ran).items() if run.before}
+    assert before == {"audio", "features"}
+    assert all(run.before for run in last_runs(ran, other_corpus=True).values())

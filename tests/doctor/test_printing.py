@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from avfusion.doctor import diagnose, print_report
-from avfusion.doctor.printing import group_warnings, shorten
+from avfusion.doctor.printing import fault_lines, group_warnings, shorten
 from avfusion.doctor.report import Item, Report
 from avfusion.doctor.tuning import Measurement, Tuning
 
@@ -32,10 +32,10 @@ def test_warnings_are_grouped_by_what_they_say_not_by_its_numbers_and_names():
         "k": ("3 files among the crops are no numbered images, e.g. Thumbs.db",),
     }
     assert list(group_warnings(tracks).items()) == [
-        ("no video … below videos/: the track cannot be used", ["b", "c"]),
-        ("unreadable video: …", ["i", "j"]),
-        ("N label rows for N video frames: the last N are not used", ["12-30-1280x720", "d"]),
-        ("N videos have this name …: the first is used", ["e", "f"]),
+        ("no video 'b' below videos/: the track cannot be used", ["b", "c"]),
+        ("unreadable video: videos/i.mp4: is empty (0 bytes)", ["i", "j"]),
+        ("13 label rows for 12 video frames: the last 1 are not used", ["12-30-1280x720", "d"]),
+        ("2 videos have this name (videos/1/e.mp4, videos/2/e.mp4): the first is used", ["e", "f"]),
         ("3 files among the crops are no numbered images, e.g. Thumbs.db", ["k"]),
         ("its video is in several splits (test, train)", ["h"]),
         ("its video is in several splits (train, val)", ["g"]),
@@ -59,6 +59,54 @@ def test_long_lists_at_the_end_are_cut(text, short):
     assert shorten(text) == short
 
 
+def test_a_kind_is_shown_by_its_first_track_and_the_names_of_the_others():
+    rows = {f"t{n}": (f"{n + 12} label rows for 12 video frames: the last {n} are not used",) for n in range(1, 7)}
+    lines = printed(Report((), tracks=rows | {"one": ("no crops: faces are detected in the video",)}), 120).splitlines()
+    assert [line.strip() for line in lines[2:]] == [
+        "6  t1: 13 label rows for 12 video frames: the last 1 are not used; likewise: t2, t3, t4 and 2 more",
+        "1  one: no crops: faces are detected in the video",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "lines"),
+    [
+        (
+            "corpus",
+            "/own/manifest.csv, line 2: column split: 'dev': no; maybe; line 4: column video: the file's gone",
+            [(0, "/own/manifest.csv:"), (1, "line 2: column split: 'dev': no; maybe"),
+             (1, "line 4: column video: the file's gone")],
+        ),
+        (
+            "corpus",
+            "2 of 3 annotation files cannot be used:\na.csv, line 2: 'x': no\nb.csv, line 2: 'y'; line 3: 'z'; "
+            "7 more lines of this file",
+            [(0, "2 of 3 annotation files cannot be used:"), (1, "a.csv, line 2: 'x': no"), (1, "b.csv:"),
+             (2, "line 2: 'y'"), (2, "line 3: 'z'"), (2, "7 more lines of this file")],
+        ),
+        (
+            "params",
+            "params.yaml: features.stride is 3: allowed are 1, 2; corpus.roots is unknown: allowed are name",
+            [(0, "params.yaml:"), (1, "features.stride is 3: allowed are 1, 2"),
+             (1, "corpus.roots is unknown: allowed are name")],
+        ),
+        ("corpus", "3 tracks of 2 videos; 1 unreadable", [(0, "3 tracks of 2 videos; 1 unreadable")]),
+        ("cost", "a; line 3: b", [(0, "a; line 3: b")]),
+    ],
+)  # fmt: skip
+def test_each_fault_has_its_line(section, text, lines):
+    assert fault_lines(section, text) == lines
+
+
+def test_faults_are_indented_and_many_are_cut():
+    text = "30 failed when it last ran:\n" + "\n".join(f"v{n:02d}.mp4: is empty" for n in range(30))
+    lines = printed(Report((Item("corpus", "stage corpus", "warn", text),))).splitlines()
+    assert lines[0].rstrip() == "look  stage corpus  30 failed when it last ran:"
+    assert lines[1].rstrip() == "                      v00.mp4: is empty"
+    assert lines[-1].strip() == "and 19 more (--json lists all)"
+    assert len(lines) == 13
+
+
 def test_json_lists_all_that_the_print_shortens(corpus_project):
     for number in range(20):
         (corpus_project.parent / "data" / "videos" / f"x{number:02d}.mp4").touch()
@@ -79,13 +127,13 @@ def test_every_irregularity_is_shown_once_and_fits(corpus_project, width):
     assert lines[0].startswith("look  train            2 tracks of 2 videos; 1 without their video")
     for once in ("no video 'gone'", "no crops: faces are", "annotations/AU_Set"):
         assert text.count(once) == 1, once
-    assert "Of 3 tracks, 2 have warnings (--json lists all):" in text
+    assert "Warnings, of 2 of 4 tracks (--json lists all):" in text
     header, *stages = lines[lines.index(next(line for line in lines if line.startswith("  stage "))) :][:10]
-    assert header.split() == ["stage", "work", "CPU", "time", "GB", "last", "run"]
+    assert header.split() == ["stage", "work", "CPU", "time", "disk", "last", "run"]
     names = [line.split()[0] for line in stages if not line.startswith("   ")]
     assert names[:3] == ["corpus", "labels", "frames"]
     assert "Estimates, within a factor of two or three" in text
-    assert "The lengths of 2 videos are assumed" in " ".join(text.split())
+    assert "The lengths of 3 videos are assumed" in " ".join(text.split())
 
 
 def test_markup_in_texts_is_text():
@@ -106,3 +154,16 @@ def test_a_tuning_is_shown_with_what_to_set():
     text = printed(Report((), tuning=Tuning("cpu", "trained", (slow,), {}, None, None, ())))
     assert "params.yaml is best as it is." in text
     assert "The stage features" not in text
+
+
+def test_last_runs_on_another_corpus_are_in_brackets(corpus_project):
+    (corpus_project / "dvc.lock").write_text(
+        "stages: {corpus: {params: {params.yaml: {corpus: {name: demo, root: x}}}}}"
+    )
+    times = corpus_project / ".avfusion" / "times" / "features.json"
+    times.parent.mkdir(parents=True)
+    times.write_text('{"wall_s": 40.0, "cpu_s": 80.0}')
+    text = printed(diagnose(corpus_project), 120)
+    row = next(line for line in text.splitlines() if line.startswith("  features"))
+    assert row.split()[-2:] == ["(40", "s)"]
+    assert "In brackets: on another corpus, or before the stage corpus last ran." in " ".join(text.split())

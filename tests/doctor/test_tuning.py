@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from avfusion.config import Params, check_params
-from avfusion.doctor.speed import SpeedTask, build_networks, extraction
+from avfusion.doctor.speed import SpeedTask, StreamSpeed, build_networks, extraction
 from avfusion.doctor.tuning import Measurement, arrangements, changes, dtypes_to_try, recommend, tune
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -108,6 +108,31 @@ def test_a_real_tuning_measures_every_arrangement_and_writes_nothing(tmp_path, t
     assert tuning.recommended.keys() <= {"features.threads", "features.dtype", "execution.workers"}
     assert tuning.hours_now == pytest.approx(10 / tuning.measurements[0].both, rel=0.05, abs=0.02)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_small_gains_are_not_recommended_and_more_workers_than_cores_are_no_other_arrangement(tmp_path, monkeypatch):
+    params = small_params(execution={"workers": 4})
+    speeds = {("float32", 1): 10.0, ("bfloat16", 1): 10.4, ("float32", 2): 9.0, ("bfloat16", 2): 10.3}
+
+    def speed(task, workers):
+        return [
+            {
+                dtype: dict.fromkeys(
+                    ("visual", "audio"), StreamSpeed(2 * speeds[dtype, task.threads] / workers, 0.0, 0.0)
+                )
+                for dtype in task.dtypes
+            }
+        ] * workers
+
+    monkeypatch.setattr("avfusion.doctor.tuning._measure_together", speed)
+    tuning = tune(tmp_path, params, cores=2, clips=36_000)
+    assert [one.both for one in tuning.measurements] == [10.0, 10.4, 9.0, 10.3]
+    assert (tuning.recommended, tuning.hours_now) == ({}, 1.0)
+    speeds["bfloat16", 1] = 10.6
+    assert tune(tmp_path, params, cores=2, clips=None).recommended == {
+        "features.dtype": "bfloat16",
+        "execution.workers": 2,
+    }
 
 
 @pytest.mark.slow

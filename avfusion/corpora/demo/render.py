@@ -25,6 +25,7 @@ NOT_ANNOTATED = -5
 LABEL_FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
 TEST_LIST = "Valence_Arousal_test_set_release.txt"
 _EXPRESSIONS = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"
+NOT_RENDERED = "not-rendered.txt"
 _PARTIAL = ".partial"
 # BLAS sums in another order with another number of threads, and its last bits reach the sound, where the AAC encoder
 # decides by them: so the numbers are fixed, whatever machine and executor. Two: scores are measured on such a corpus.
@@ -57,6 +58,7 @@ def render_demo(root: Path, params: Render, execution: Execution) -> None:
         signals = plan.draw_corpus(params, videos)
         scale = fit_scale(track for video in videos if video.split == "train" for track in signals[video.video])
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
+    (root / NOT_RENDERED).unlink(missing_ok=True)
     _remove_strangers(root, videos)
     tasks = []
     for video in videos:
@@ -67,6 +69,13 @@ def render_demo(root: Path, params: Render, execution: Execution) -> None:
     run_tasks(_make_video, tasks, executor=execution.executor, workers=execution.workers, label="render")
     _write_lists(root, videos, params.seed)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
+
+
+def leave_unrendered(root: Path) -> None:
+    """Make sure that the folder is there for DVC, which expects it whatever the corpus, and warns of an empty one."""
+    root.mkdir(parents=True, exist_ok=True)
+    if not any(root.iterdir()):
+        write_text(root / NOT_RENDERED, "The demo corpus is rendered here where corpus.name is demo.\n")
 
 
 def is_rendered(root: Path, params: Render) -> bool:

@@ -1,0 +1,73 @@
+"""Whether a corpus can train a model: the splits train and val need a labelled track each.
+
+Known at once, and needed hours later, when the faces of all videos have been found and the backbones begin to train.
+"""
+
+from collections.abc import Collection, Sequence
+
+from avfusion.corpora.layout import RawTrack
+from avfusion.corpora.table import Track
+from avfusion.errors import BadInputError
+
+NEEDED = ("train", "val")
+FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}
+ONLY_READ = (
+    "no track has labels: to read videos with a trained model no corpus is needed (`avfusion predict VIDEO`), and "
+    "`dvc repro frames audio` prepares crops and sound alone"
+)
+
+
+def is_unlabelled(tracks: Sequence[RawTrack | Track]) -> bool:
+    """Whether nothing of a corpus is meant for training: no labels, and nothing in train or val."""
+    return not any(track.labels_path or track.split in NEEDED for track in tracks)
+
+
+def training_faults(
+    tracks: Sequence[RawTrack | Track], corpus: str, unreadable: Collection[str] = frozenset()
+) -> list[str]:
+    """Why no model can be trained, a sentence for each split that lacks something, with what to do.
+
+    Args:
+        tracks: All tracks of the corpus.
+        corpus: Its name, which decides where splits are written.
+        unreadable: Names of the tracks whose video is known to be unreadable.
+    """
+    faults = []
+    for split in NEEDED:
+        own = [track for track in tracks if track.split == split]
+        labelled = [track for track in own if track.labels_path]
+        if any(track.video_path and track.track not in unreadable for track in labelled):
+            continue
+        if labelled:
+            faults.append(f"no labelled track of the split {split} has a video that can be read: copy the videos again")
+        elif own:  # only in a manifest
+            faults.append(f"no track of the split {split} has labels: name their files in the manifest's column labels")
+        elif corpus == "manifest":
+            rows = "some rows of the manifest that have labels"
+            faults.append(f"the split {split} is empty: write {split} into the column split of {rows}")
+        else:
+            faults.append(f"the split {split} is empty: put annotation files into a folder {FOLDERS[split]}")
+    return faults
+
+
+def refuse_untrainable(
+    tracks: Sequence[RawTrack | Track], corpus: str, unreadable: Collection[str] = frozenset()
+) -> None:
+    """Refuse a corpus that is meant for training and lacks a split; arguments as of `training_faults`.
+
+    Raises:
+        BadInputError: which split lacks what, and what to do.
+    """
+    faults = [] if is_unlabelled(tracks) else training_faults(tracks, corpus, unreadable)
+    if faults:
+        raise BadInputError(f"no model can be trained: {'; '.join(faults)}")
+
+
+def refuse_unlabelled(tracks: Sequence[RawTrack | Track]) -> None:
+    """Refuse a corpus that is not meant for training, where what follows serves training alone.
+
+    Raises:
+        BadInputError: what such a corpus is good for.
+    """
+    if is_unlabelled(tracks):
+        raise BadInputError(f"no model can be trained: {ONLY_READ}")

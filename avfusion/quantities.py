@@ -1,0 +1,15 @@
+"""Counts and sizes as people read them."""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things: `1 track`, `1,200 tracks`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def byte_size(count: float) -> str:
+    """Bytes in kB, MB or GB (powers of 1000), to two digits or so: `5 kB`, `1.2 MB`, `16 GB`."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.9995 * scale:
+            value = count / scale
+            return f"{value:,.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
