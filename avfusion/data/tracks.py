@@ -23,7 +23,7 @@ from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
 
-VERSION = 2  # of what a probe says; raised when it says something else about the same file
+VERSION = 3  # of what a probe says; raised when it says something else about the same file
 
 
 def build_tracks(

@@ -65,7 +65,7 @@ def test_golden_values(corpus):
     corpus()
     found = read_frames(corpus.out / "frames" / "found.parquet")
     crop = decode_crops([found.jpeg[7]])[0].astype(float)
-    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (2, 4, 2)
+    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (3, 4, 2)
     assert found.face_confidence[7] == pytest.approx(GOLDEN_CONFIDENCE, abs=1e-3)
     np.testing.assert_allclose(crop[20:100, 20:90].mean(axis=(0, 1)), GOLDEN_COLOUR, atol=1.0)
     np.testing.assert_allclose(crop[50:54, 36:41].mean(), GOLDEN_EYE, atol=4.0)
