@@ -77,13 +77,13 @@ def predict_tracks(
     stride: int,
     mode: Any,
     root: Path,
-    corpus_root: Path,
+    truth: Path | None,
 ) -> list[TrackPredictions]:
     """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given.
 
     Args:
         root: the project, whose stores say when there was a face and sound.
-        corpus_root: folder of the raw data, where the demo corpus keeps its truth.
+        truth: folder of the truth of the tracks, as `truth_folder` gives it.
     """
     found = []
     for track in tracks:
@@ -99,10 +99,10 @@ def predict_tracks(
             predictions=predictions,
             features=track.fingerprint,
         )
-        if truth := read_truth(corpus_root, track.track, len(track.time_s)):
-            entry = replace(entry, predictions=predictions | truth.oracles, conditions=truth.conditions)
+        if known := read_truth(truth, track.track, len(track.time_s)):
+            entry = replace(entry, predictions=predictions | known.oracles, conditions=known.conditions)
             if not track.valid.any():
-                entry = replace(entry, labels=truth.labels, valid=truth.valid)
+                entry = replace(entry, labels=known.labels, valid=known.valid)
         found.append(entry)
     return found
 
