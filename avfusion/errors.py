@@ -6,6 +6,7 @@ The command line prints them in one line, without a traceback, and exits with th
 import errno
 import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -19,6 +20,18 @@ class BadInputError(AVFusionError):
     """The user's input (file, folder, parameter) cannot be used; the message says what is allowed."""
 
     exit_code = 2
+
+
+class FailedTasksError(AVFusionError):
+    """Some tracks or videos could not be made.
+
+    Attributes:
+        failures: Their keys, and why.
+    """
+
+    def __init__(self, message: str, failures: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.failures = dict(failures)
 
 
 def describe_exception(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Generic, Literal, TypeVar
 
-from avfusion.errors import AVFusionError, BadInputError, describe_exception
+from avfusion.errors import BadInputError, FailedTasksError, describe_exception
 from avfusion.progress import PLAIN_SECONDS, TaskProgress
 from avfusion.workers import THREAD_VARIABLES, Reply, Worker, WorkerError, attempt
 
@@ -66,7 +66,7 @@ def run_tasks(
         weights: Key to how much work its task is, relative to the others; the time left is estimated by it.
 
     Raises:
-        AVFusionError: `on_error` is "fail" and tasks failed (after all have run).
+        FailedTasksError: `on_error` is "fail" and tasks failed (after all have run).
         BadInputError: the executor is "ray" and Ray is not installed.
     """
     if executor == "serial" and limits_s:
@@ -100,12 +100,12 @@ def list_failures(failures: Mapping[str, str]) -> None:
 
 
 def raise_failures(label: str, failures: Mapping[str, str], total: int) -> None:
-    """Raise one AVFusionError that names the first failed tasks, if there is any; the caller has listed all."""
+    """Raise one FailedTasksError that names the first failed tasks, if there is any; the caller has listed all."""
     if failures:
         reasons = [f"{key}: {reason}" for key, reason in failures.items()]
         more = len(reasons) - SHOWN_FAILURES
         shown = "; ".join(reasons[:SHOWN_FAILURES]) + (f"; and {more} more, listed above" if more > 0 else "")
-        raise AVFusionError(f"{label}: {len(failures)} of {total} failed: {shown}")
+        raise FailedTasksError(f"{label}: {len(failures)} of {total} failed: {shown}", failures)
 
 
 Replies = Generator[tuple[int, Reply], None, None]

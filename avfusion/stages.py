@@ -4,14 +4,14 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from avfusion.atomic import exclusive_lock, write_json
 from avfusion.config import Params, load_params
-from avfusion.errors import AVFusionError, describe_os_error
+from avfusion.errors import AVFusionError, FailedTasksError, describe_os_error
 from avfusion.project import disable_telemetry, project_root, workspace_root
 
 FAILURES = "failures.json"  # in a stage's private folder
@@ -36,8 +36,16 @@ class Stage:
     work: Path
 
     def record_failures(self, failed: Mapping[str, str]) -> None:
-        """Remember which tracks or videos were left out (`common.on_error: skip`), and why; `doctor` says it."""
-        write_json(self.work / FAILURES, dict(failed))
+        """Remember which tracks or videos could not be made, and why, without places; `doctor` says it."""
+        corpus = [self.root / Path(self.params.corpus.root).expanduser()] if self.params.corpus else []
+        write_json(self.work / FAILURES, {key: _below(reason, [*corpus, self.root]) for key, reason in failed.items()})
+
+
+def _below(reason: str, places: Sequence[Path]) -> str:
+    """A reason with paths from the folders that they lie in."""
+    for place in places:
+        reason = reason.replace(f"{place}{os.sep}", "")
+    return reason
 
 
 @contextmanager
@@ -56,7 +64,12 @@ def stage(name: str, *sections: str) -> Iterator[Stage]:
         work = root / ".avfusion" / name
         with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
             (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
-            yield Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
+            running = Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
+            try:
+                yield running
+            except FailedTasksError as error:
+                running.record_failures(error.failures)
+                raise
             seconds = time.perf_counter() - started
             cpu = _cpu_seconds()  # since the process started, imports included
             write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})
