@@ -133,7 +133,8 @@ def write_evaluation(
         for track in _spread(tracks, config.trace_plots):
             plot_trace(folder / "traces" / f"{track.track}.png", track, main, windows)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
-    write_track_scores(folder / "tracks.csv", splits, [*models, *ORACLES])
+    oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
+    write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
     write_report(folder / "comparisons.json", comparisons(splits, main, others, **draws))
     write_report(folder / "conditions.json", conditions(splits, models))
     write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})
