@@ -4,7 +4,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,16 @@ class Stage:
     work: Path
 
     def record_failures(self, failed: Mapping[str, str]) -> None:
-        """Remember which tracks or videos failed, and why; `doctor` says it."""
-        write_json(self.work / FAILURES, dict(failed))
+        """Remember which tracks or videos could not be made, and why, without places; `doctor` says it."""
+        corpus = [self.root / Path(self.params.corpus.root).expanduser()] if self.params.corpus else []
+        write_json(self.work / FAILURES, {key: _below(reason, [*corpus, self.root]) for key, reason in failed.items()})
+
+
+def _below(reason: str, places: Sequence[Path]) -> str:
+    """A reason with paths from the folders that they lie in."""
+    for place in places:
+        reason = reason.replace(f"{place}{os.sep}", "")
+    return reason
 
 
 @contextmanager

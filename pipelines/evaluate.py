@@ -1,6 +1,5 @@
 """DVC stage `evaluate`: every frame of the validation and test tracks predicted, scored and drawn."""
 
-from avfusion.corpora.adapters import corpus_root
 from avfusion.evaluation.evaluate import (
     load_evaluated,
     load_models,
@@ -9,6 +8,7 @@ from avfusion.evaluation.evaluate import (
     trace_paths,
     write_evaluation,
 )
+from avfusion.evaluation.oracle import truth_folder
 from avfusion.inference.model_folder import ModelFolder
 from avfusion.stages import stage
 from avfusion.tracking.training_runs import log_evaluation
@@ -26,9 +26,9 @@ def main() -> None:
         everything = [track for split in tracks.values() for track in split]
         models, config = load_models({name: model_folder(s.root, name, params.train) for name in names}, everything)
         mode, stride = config["inference"], config["feature_spec"]["stride"]
-        corpus = corpus_root(s.root, params.corpus)
+        truth = truth_folder(s.root, params.corpus)
         splits = {
-            split: predict_tracks(entries, models, params.geometry, stride, mode, s.root, corpus)
+            split: predict_tracks(entries, models, params.geometry, stride, mode, s.root, truth)
             for split, entries in tracks.items()
         }
         folder = reports / "evaluate"

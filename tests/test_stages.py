@@ -9,6 +9,7 @@ import pytest
 
 from avfusion.atomic import TEMPORARY_PREFIX, write_json, write_text
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.execution import raise_failures
 from avfusion.stages import stage
 
 ROOT = Path(__file__).parents[1]
@@ -81,3 +82,18 @@ def test_a_full_disk_is_one_line_with_the_path(workspace: Path, capsys: pytest.C
     with pytest.raises(SystemExit), stage("train", "geometry"), open("/dev/full", "wb", buffering=0) as stream:
         stream.write(b"values")
     assert capsys.readouterr().err == f"error: stage train: below {workspace}: No space left on device\n"
+
+
+def test_what_failed_is_remembered_without_places_also_where_the_stage_fails(workspace: Path) -> None:
+    remembered = workspace / ".avfusion" / "frames" / "failures.json"
+    video = workspace / "data" / "raw" / "demo" / "videos" / "a.mp4"
+    failures = {"a": f"{video} is truncated", "b": f"{workspace}/data/frames/b.parquet: no space"}
+    expected = {"a": "videos/a.mp4 is truncated", "b": "data/frames/b.parquet: no space"}
+    with pytest.raises(SystemExit) as ended, stage("frames", "corpus"):
+        raise_failures("frames", failures, 3)
+    assert ended.value.code == 1
+    assert json.loads(remembered.read_text()) == expected
+    with stage("frames", "corpus") as s:
+        assert not remembered.exists()
+        s.record_failures(failures)
+    assert json.loads(remembered.read_text()) == expected

@@ -91,7 +91,7 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
             continue
         heard = sound.is_file()
         if track.has_audio and not heard:  # an absent stream would pass for a video without sound
-            deaf[track.track] = f"{sound.name} is missing: the stage `audio` left it out"
+            deaf[track.track] = f"{sound.name} is missing, left out by the stage `audio` or lost: run the stage `audio`"
             continue
         task = FeatureTask(
             track.track, frames, sound if heard else None, backbones, spec.model_dump_json(), device=device

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,10 +28,15 @@ class CropListing:
 
 def list_crops(folders: Iterable[Path]) -> CropListing:
     """List and merge crop folders without opening an image; litter of operating systems is passed over."""
+    return merge_crops({folder: os.listdir(folder) for folder in folders})
+
+
+def merge_crops(listed: Mapping[Path, Sequence[str]]) -> CropListing:
+    """Merge crop folders whose names have been listed, in their order."""
     found: dict[int, str] = {}
     strays, repeated = [], 0
-    for folder in folders:
-        for name in sorted(os.listdir(folder)):
+    for folder, names in listed.items():
+        for name in sorted(names):
             if is_litter(name):
                 continue
             match = CROP_NAME.fullmatch(name)

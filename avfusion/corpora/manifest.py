@@ -219,6 +219,7 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
     for row in rows:
         paths.setdefault(row.file, row.video_path)
     count = Counter(row.file for row in rows)
+    followed = Counter((row.file, _side(row, paths)) for row in rows if not row.crops_path)
     videos = _videos(rows)
     tracks = [
         RawTrack(
@@ -228,7 +229,7 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
             video_path=paths[row.file],
             crops_paths=(row.crops_path,) if row.crops_path else (),
             labels_path=row.labels_path,
-            warnings=_warnings(row, _side(row, paths), count[row.file] > 1),
+            warnings=_warnings(row, _side(row, paths), count[row.file] > 1, followed[row.file, _side(row, paths)] > 1),
             label_format="csv",
             label_delay_s=row.label_delay_s,
             side=_side(row, paths),
@@ -243,13 +244,15 @@ def _side(row: _Row, paths: Mapping[str, str]) -> Side:
     return "" if row.track == Path(paths[row.file]).stem else split_side(row.track)[1]
 
 
-def _warnings(row: _Row, side: Side, shared: bool) -> tuple[str, ...]:
+def _warnings(row: _Row, side: Side, shared: bool, same_side: bool) -> tuple[str, ...]:
     warnings = []
     if shared and not row.crops_path and not side:
         warnings.append(
             "shares its video with other tracks, has no crops, and its name says no side (…_left, …_right): "
             "the main face is followed"
         )
+    if same_side and side and not row.crops_path:
+        warnings.append(f"another track of its video says {side}, too: both follow the same person")
     if row.split in ("train", "val") and not row.labels_path:
         warnings.append(f"no labels: it adds nothing to the split {row.split}")
     return tuple(warnings)

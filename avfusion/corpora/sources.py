@@ -138,10 +138,14 @@ def crops_source(folder: Path) -> Source:
     with os.scandir(folder) as entries:
         # The size of a folder depends on the file system; a broken link has none.
         found = (entry for entry in entries if not is_litter(entry.name) and entry.is_file())
-        files = sorted((entry.name, entry.stat().st_size) for entry in found)
-    listing = "".join(f"{name}\0{size}\n" for name, size in files)
-    digest = hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-    return Source(sum(size for _, size in files), digest)
+        files = {entry.name: entry.stat().st_size for entry in found}
+    return Source(sum(files.values()), crops_digest(files))
+
+
+def crops_digest(sizes: Mapping[str, int]) -> str:
+    """Hash of a crop folder's regular files, litter left out, by name and size."""
+    listing = "".join(f"{name}\0{size}\n" for name, size in sorted(sizes.items()))
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def refuse_changed(video: Path, video_hash: str) -> None:

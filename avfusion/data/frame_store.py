@@ -36,7 +36,7 @@ from avfusion.media.persons import Side
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 
-VERSION = 2  # raise it when equal inputs give other frame tables
+VERSION = 3  # raise it when equal inputs give other frame tables
 DETECTION_VERSION = 4  # raise it when only tables of detected faces differ
 SHEET_VERSION = 2
 
@@ -50,6 +50,7 @@ class _FrameTask:
     side: Side | None
     settings: Frames
     video_hash: str
+    crops_hash: str
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _fingerprint(track: Track, settings: Frames) -> str:
 
 def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
     crops = tuple(root / path for path in track.crops_paths)
-    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash)
+    return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash, track.crops_hash)
 
 
 def _side(track: Track) -> Side | None:
@@ -142,7 +143,11 @@ def _make_frames(task: _FrameTask, path: Path, digest: str) -> None:
     warnings: list[str] = []  # of the pictures; what the packets and the names of files tell, the table of tracks says
     if task.crops:
         rows = source_crop_rows(
-            task.crops, timeline.times_s, jpeg_quality=task.settings.jpeg_quality, on_warning=warnings.append
+            task.crops,
+            timeline.times_s,
+            jpeg_quality=task.settings.jpeg_quality,
+            crops_hash=task.crops_hash,
+            on_warning=warnings.append,
         )
     else:
         rows = _detected_rows(task, timeline, warnings)

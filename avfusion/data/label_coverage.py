@@ -8,6 +8,20 @@ from avfusion.data.label_times import labels_by_time, needs_times
 from avfusion.data.own_labels import OwnLabels
 from avfusion.media.probe import MediaInfo
 
+NOTHING_ANNOTATED = "nothing is annotated: every label is -5"
+_MILLISECONDS = (500.0, 2000.0)  # times the duration, that is half to double of it
+
+
+def millisecond_fault(labels: OwnLabels, duration_s: float) -> str:
+    """Why the times of own labels cannot be seconds, since they run about a thousand times past the video; else ""."""
+    last = float(labels.stamps[-1])
+    if labels.by != "time" or not _MILLISECONDS[0] <= last / max(duration_s, 1e-3) <= _MILLISECONDS[1]:
+        return ""
+    return (
+        f"its column time runs to {last:.12g}, its video lasts {duration_s:.2f} s: these are milliseconds, seconds are "
+        "needed: divide them by 1000"
+    )
+
 
 def compare_rows(rows: int, frames: int) -> list[str]:
     """Of labels that have one row per frame."""
@@ -21,6 +35,10 @@ def compare_rows(rows: int, frames: int) -> list[str]:
 def compare_own_labels(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[str]:
     """Of own labels; frame times are taken as even here, so that counts of frames by time are about right only."""
     found = list(labels.warnings)
+    if not labels.valid.any():
+        found.append(NOTHING_ANNOTATED)
+    if fault := millisecond_fault(labels, info.duration_s):
+        return [*found, fault]
     if labels.by == "frame" and labels.stamps[0] == 0:
         found.append("there is a label of frame 0, which is not used: frames are numbered from 1")
     if needs_times(labels, delay_s):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from avfusion.config import Execution
-from avfusion.corpora.sources import RESCAN
+from avfusion.corpora.sources import RESCAN, refuse_changed
 from avfusion.corpora.table import Track
 from avfusion.data import label_times
 from avfusion.data.label_times import labels_by_number, labels_by_time, needs_times
@@ -37,6 +37,7 @@ SERIAL = Execution(executor="serial", workers=1)
 class _LabelTask:
     labels: Labels
     video: Path
+    video_hash: str
     frames: int
     delay_s: float
     timed: bool
@@ -104,7 +105,8 @@ def _fingerprint(track: Track, labels: Labels) -> str:
 
 
 def _task(track: Track, root: Path, labels: Labels) -> _LabelTask:
-    return _LabelTask(labels, root / track.video_path, track.frames, track.label_delay_s, _timed(track, labels))
+    video, timed = root / track.video_path, _timed(track, labels)
+    return _LabelTask(labels, video, track.video_hash, track.frames, track.label_delay_s, timed)
 
 
 def _make_labels(task: _LabelTask, path: Path, digest: str) -> None:
@@ -116,6 +118,7 @@ def _frame_labels(task: _LabelTask) -> LabelTable:
         return task.labels.head(task.frames)
     if not task.timed:
         return labels_by_number(task.labels, task.frames)
+    refuse_changed(task.video, task.video_hash)
     timeline = read_timeline(task.video)
     if timeline.frames != task.frames:
         raise BadInputError(f"{task.video} has {timeline.frames} frames, {task.frames} when it was scanned: {RESCAN}")

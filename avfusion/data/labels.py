@@ -144,6 +144,15 @@ def count_rows(path: str | Path) -> int:
     return max(0, len(_lines(Path(path).read_bytes().decode("utf-8-sig", "replace"))) - 1)
 
 
+def any_annotated(path: str | Path) -> bool:
+    """Whether any row below the header is annotated; the lines are not checked, and one that is no row counts."""
+    for line in _lines(Path(path).read_bytes().decode("utf-8-sig", "replace"))[1:]:
+        match = _ROW.fullmatch(line)
+        if not match or NOT_ANNOTATED not in (float(match[1]), float(match[2])):
+            return True
+    return False
+
+
 def write_labels(table: LabelTable, path: str | Path, fingerprint: str) -> None:
     """Write one track's label file: frame (int32, from 1), valence, arousal (float32), valid."""
     frames = np.arange(1, len(table) + 1, dtype=np.int32)

@@ -4,13 +4,15 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from avfusion.corpora.crops import list_crops
+from avfusion.corpora.crops import merge_crops
+from avfusion.corpora.layout import is_litter
+from avfusion.corpora.sources import RESCAN, crops_digest
 from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop
 from avfusion.errors import AVFusionError, BadInputError
 
@@ -27,6 +29,7 @@ def source_crop_rows(
     times_s: np.ndarray,
     *,
     jpeg_quality: int,
+    crops_hash: str | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[FrameRow]:
     """One row per video frame, paired with the crop of its number; confidence is 1 where there is a crop.
@@ -38,28 +41,49 @@ def source_crop_rows(
         folders: Folders of crops, merged; of two crops for one frame the earlier folder's is taken.
         times_s: (N,) times of the video's frames.
         jpeg_quality: Of crops that have to be encoded.
+        crops_hash: What the scan found: hashes of the folders by names and sizes, joined with `+`; None: not compared.
         on_warning: Called at the end, once per kind of remarkable image, with their number.
 
     Raises:
-        BadInputError: a folder is missing.
+        BadInputError: a folder is missing, or, once all rows are given, another than was scanned.
     """
     for folder in folders:
         if not folder.is_dir():
             raise BadInputError(f"{folder} is missing: the folder of face crops is needed, or none in the table")
-    crops = list_crops(folders).files
+    listed = {folder: os.listdir(folder) for folder in folders}
+    crops = merge_crops(listed).files
+    sizes: dict[str, int] = {}  # of what was read whole
     counts: Counter[str] = Counter()
     ready = _ReadyCrops()
     for index, time_s in enumerate(times_s.tolist()):
         jpeg = None
         if file := crops.get(index + 1):
             jpeg = _read_bytes(file)
+            if jpeg:
+                sizes[file] = len(jpeg)
             if not ready.has(jpeg):
                 jpeg, fault = _made_ready(jpeg, jpeg_quality)
                 counts[fault] += 1
         yield FrameRow(index + 1, time_s, jpeg, 0.0 if jpeg is None else 1.0)
+    if crops_hash is not None:
+        _refuse_changed(listed, sizes, crops_hash)
     if on_warning:
         for kind, count in sorted(counts.items()):
             on_warning(f"{count} {kind}")
+
+
+def _refuse_changed(listed: Mapping[Path, Sequence[str]], sizes: Mapping[str, int], crops_hash: str) -> None:
+    """As `avfusion.corpora.sources.refuse_changed`, with no other listing, and no look at files that were read."""
+    for (folder, names), scanned in zip(listed.items(), crops_hash.split("+"), strict=False):
+        found = {}
+        for name in names:
+            file = f"{folder}{os.sep}{name}"
+            if file in sizes:
+                found[name] = sizes[file]
+            elif not is_litter(name) and os.path.isfile(file):
+                found[name] = os.path.getsize(file)
+        if crops_digest(found) != scanned:
+            raise BadInputError(f"{folder} changed since the last scan: {RESCAN}")
 
 
 class _ReadyCrops:

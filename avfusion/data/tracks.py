@@ -14,8 +14,8 @@ from avfusion.corpora.crops import list_crops
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
 from avfusion.corpora.table import Track
-from avfusion.data.label_coverage import compare_own_labels, compare_rows
-from avfusion.data.labels import count_rows, read_all
+from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, millisecond_fault
+from avfusion.data.labels import any_annotated, count_rows, read_all
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.errors import BadInputError
 from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
@@ -23,7 +23,7 @@ from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
 
-VERSION = 2  # of what a probe says; raised when it says something else about the same file
+VERSION = 3  # of what a probe says; raised when it says something else about the same file
 
 
 def build_tracks(
@@ -47,8 +47,8 @@ def build_tracks(
         cache: File that remembers what was found in a video, by its hash.
 
     Raises:
-        BadInputError: as `open_corpus`; the files are others than those scanned; own labels cannot be used; or videos
-            are unreadable.
+        BadInputError: as `open_corpus`; the files are others than those scanned; own labels cannot be used, among them
+            those whose times are milliseconds; or videos are unreadable.
     """
     layout = open_corpus(params, root)
     raw = layout.tracks
@@ -56,6 +56,7 @@ def build_tracks(
     _check_scanned(layout, scanned, root)
     own = own_labels(raw, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
+    _refuse_milliseconds(raw, own, infos)
     tracks = [
         describe_track(one, scanned, root, infos.get(one.video_path), failures.get(one.video_path), own.get(one.track))
         for one in raw
@@ -100,6 +101,17 @@ def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
     labelled = [track for track in raw if track.labels_path and track.label_format == "csv"]
     names = {track.track: track.labels_path for track in labelled}
     return read_all({name: root / path for name, path in names.items()}, read_own_labels, names)
+
+
+def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], infos: Mapping[str, MediaInfo]) -> None:
+    """Between two labels a thousand times too far apart every frame would get a value, and hardly another."""
+    faults = []
+    for track in raw:
+        if track.track in own and track.video_path in infos:
+            fault = millisecond_fault(own[track.track], infos[track.video_path].duration_s)
+            faults += [f"{track.labels_path}: {fault}"] if fault else []
+    if faults:
+        raise BadInputError(f"{len(faults)} of {len(own)} annotation files cannot be used: {'; '.join(faults)}")
 
 
 def _probe_videos(
@@ -176,6 +188,8 @@ def describe_track(
             warnings += compare_own_labels(own, info, raw.label_delay_s)
         elif raw.labels_path:
             warnings += compare_rows(rows, info.frames)
+            if rows and not any_annotated(root / raw.labels_path):
+                warnings.append(NOTHING_ANNOTATED)
         if raw.crops_paths:
             warnings += _compare_crops(list(crops.files), info.frames)
     if crops.strays:

@@ -77,13 +77,13 @@ def predict_tracks(
     stride: int,
     mode: Any,
     root: Path,
-    corpus_root: Path,
+    truth: Path | None,
 ) -> list[TrackPredictions]:
     """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given.
 
     Args:
         root: the project, whose stores say when there was a face and sound.
-        corpus_root: folder of the raw data, where the demo corpus keeps its truth.
+        truth: folder of the truth of the tracks, as `truth_folder` gives it.
     """
     found = []
     for track in tracks:
@@ -99,10 +99,10 @@ def predict_tracks(
             predictions=predictions,
             features=track.fingerprint,
         )
-        if truth := read_truth(corpus_root, track.track, len(track.time_s)):
-            entry = replace(entry, predictions=predictions | truth.oracles, conditions=truth.conditions)
+        if known := read_truth(truth, track.track, len(track.time_s)):
+            entry = replace(entry, predictions=predictions | known.oracles, conditions=known.conditions)
             if not track.valid.any():
-                entry = replace(entry, labels=truth.labels, valid=truth.valid)
+                entry = replace(entry, labels=known.labels, valid=known.valid)
         found.append(entry)
     return found
 
@@ -133,7 +133,8 @@ def write_evaluation(
         for track in _spread(tracks, config.trace_plots):
             plot_trace(folder / "traces" / f"{track.track}.png", track, main, windows)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
-    write_track_scores(folder / "tracks.csv", splits, [*models, *ORACLES])
+    oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
+    write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
     write_report(folder / "comparisons.json", comparisons(splits, main, others, **draws))
     write_report(folder / "conditions.json", conditions(splits, models))
     write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})

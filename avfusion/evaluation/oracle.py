@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from avfusion.config import Corpus
+from avfusion.corpora.adapters import corpus_root
 from avfusion.evaluation.track_predictions import TARGETS
 
 # Name in reports → columns of the truth file: predictions from the known cues of both streams, or of one.
@@ -23,9 +25,16 @@ class Truth:
     conditions: dict[str, np.ndarray]
 
 
-def read_truth(corpus_root: Path, track: str, frames: int) -> Truth | None:
-    """Truth of a track by frame number; None where the corpus has none, as every corpus but the demo."""
-    path = corpus_root / "truth" / f"{track}.parquet"
+def truth_folder(project: Path, corpus: Corpus) -> Path | None:
+    """Where the truth of the tracks is kept; None for every corpus but the demo, whatever its folders are called."""
+    return corpus_root(project, corpus) / "truth" if corpus.name == "demo" else None
+
+
+def read_truth(folder: Path | None, track: str, frames: int) -> Truth | None:
+    """Truth of a track by frame number; None where there is no folder of it, or no such track in it."""
+    if folder is None:
+        return None
+    path = folder / f"{track}.parquet"
     if not path.is_file():
         return None
     table = pq.read_table(path)

@@ -34,11 +34,14 @@ def metrics_table(
     resamples: int,
     seed: int,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """`{split: {model: entry}}`, the form of metrics.json, the oracles as further models."""
+    """`{split: {model: entry}}`, the form of metrics.json; oracles, where there are any, as further models."""
+    oracles = [
+        name for name in ORACLES if any(name in track.predictions for tracks in splits.values() for track in tracks)
+    ]
     table: dict[str, dict[str, dict[str, Any]]] = {}
     for split, tracks in splits.items():
         table[split] = {}
-        for model in (*models, *ORACLES):
+        for model in (*models, *oracles):
             entry = pooled_scores(tracks, model, resamples=resamples, seed=seed)
             entry["smoothed"] = pooled_scores(tracks, model, resamples=resamples, seed=seed, windows=windows)
             table[split][model] = entry

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from avfusion.config import Params, load_params
-from avfusion.corpora.adapters import corpus_root
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE, interval
 from avfusion.evaluation.evaluate import load_evaluated, predict_tracks
 from avfusion.evaluation.metrics import NAMES, WEIGHTS, pooled_scores, target_sums, valid_pairs
+from avfusion.evaluation.oracle import truth_folder
 from avfusion.evaluation.report import write_report
 from avfusion.evaluation.track_predictions import TrackPredictions
 from avfusion.project import project_root
@@ -53,7 +53,7 @@ def compare_seeds(
     make_deterministic(params.common.threads)
     inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
     device, stride = default_device(), inputs.feature_spec.stride
-    data, corpus = inputs.sequences(params.geometry, device), corpus_root(root, params.corpus)
+    data, truth = inputs.sequences(params.geometry, device), truth_folder(root, params.corpus)
     found: list[TrackPredictions] = []
     for seed in seeds:
         trained = {}
@@ -72,7 +72,7 @@ def compare_seeds(
                 quiet=True,
             )
             trained[_entry(name, seed)] = training.fit().model
-        entries = predict_tracks(tracks, trained, params.geometry, stride, params.train.inference, root, corpus)
+        entries = predict_tracks(tracks, trained, params.geometry, stride, params.train.inference, root, truth)
         merged = found or entries
         found = [
             replace(old, predictions=old.predictions | new.predictions)

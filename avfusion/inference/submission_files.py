@@ -153,6 +153,8 @@ def write_folder(folder: Path, tables: Mapping[str, pa.Table], *, force: bool = 
 def _atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
     """Give a temporary folder beside `folder`; it takes its place at the end, if `check` of it raises nothing."""
     temporary, old = (folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{n}-{folder.name}") for n in ("new", "old"))
+    if left := _left_behind(folder):
+        os.replace(left, folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -168,6 +170,15 @@ def _atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _left_behind(folder: Path) -> Path | None:
+    """What was in `folder`, where a run ended after moving it aside and before the new one took its place."""
+    if folder.exists() or not folder.parent.is_dir():
+        return None
+    name = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-old-{re.escape(folder.name)}")
+    aside = [path for path in folder.parent.iterdir() if name.fullmatch(path.name)]
+    return max(aside, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _check_replaceable(folder: Path, new: Path, force: bool) -> None:

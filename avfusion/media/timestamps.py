@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-REORDERING_S = 1.0  # B-frames come out of order by less; a larger step back is a reset clock
+RESET_S = 1.0  # a step back that is a reset clock, where no decoding stamp tells it from the reordering of B-frames
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,33 @@ class Presentation:
 
 
 class JoinedClock:
-    """Finds where the clock of a stream is reset, and moves its times onto one clock without resets.
+    """Follows a stream beside the video through the resets of their clock, and moves its times onto the joined one.
 
     Attributes:
         resets: How many there were so far.
     """
 
-    def __init__(self, shifts: Sequence[float] = (0.0,), tolerance: float = REORDERING_S) -> None:
-        """Take what to add before the first reset, after it, and so on; all in the unit of the times."""
+    def __init__(self, shifts_s: Sequence[float]) -> None:
+        """Take what to add before the first reset of the video, after it, and so on."""
         self.resets = 0
-        self._shifts = shifts
-        self._tolerance = tolerance
-        self._highest = -np.inf
+        self._shifts_s = shifts_s
+        self._highest_s = -np.inf
 
-    def joined(self, time: float) -> float:
+    def joined(self, time_s: float) -> float:
         """The next time in order of decoding, moved."""
-        if time > self._highest:
-            self._highest = time
-        elif time < self._highest - self._tolerance:
+        if time_s > self._highest_s:
+            self._highest_s = time_s
+        elif time_s < self._highest_s - self._tolerance_s():
             self.resets += 1
-            self._highest = time
-        return time + self._shifts[self.resets if self.resets < len(self._shifts) else -1]
+            self._highest_s = time_s
+        return time_s + self._shifts_s[min(self.resets, len(self._shifts_s) - 1)]
+
+    def _tolerance_s(self) -> float:
+        """Less than this is no reset: the stream steps back about as far as the video does at its next reset."""
+        if self.resets + 1 >= len(self._shifts_s):
+            return RESET_S
+        step_s = self._shifts_s[self.resets + 1] - self._shifts_s[self.resets]
+        return min(RESET_S, step_s / 2) if step_s > 0 else RESET_S
 
 
 def presentation_order(
@@ -68,7 +74,7 @@ def presentation_order(
     filled = _filled(pts, dts)
     missing = sum(stamp is None for stamp in pts)
     values = np.array([np.nan if stamp is None else stamp for stamp in filled], np.float64)
-    parts = _split_at_resets(values, REORDERING_S * ticks_per_second)
+    parts = np.split(values, _resets(values, dts, RESET_S * ticks_per_second, nominal_step))
     step = _usual_step(parts, nominal_step)
     ordered: list[np.ndarray] = []
     shifts: list[float] = []
@@ -102,15 +108,25 @@ def _filled(pts: Sequence[int | None], dts: Sequence[int | None]) -> list[int | 
     return [p if p is not None else (d + offset if d is not None else None) for p, d in zip(pts, dts, strict=True)]
 
 
-def _split_at_resets(values: np.ndarray, tolerance: float) -> list[np.ndarray]:
-    if not len(values):
-        return []
-    clock = JoinedClock(tolerance=tolerance)
-    parts = np.empty(len(values), np.int64)
-    for index, value in enumerate(values.tolist()):
-        clock.joined(value)
-        parts[index] = clock.resets
-    return np.split(values, np.flatnonzero(np.diff(parts)) + 1)
+def _resets(values: np.ndarray, dts: Sequence[int | None], tolerance: float, step: float) -> list[int]:
+    """Where the clock steps back.
+
+    B-frames have presentation stamps (`values`, NaN: unknown) below earlier ones, at low frame rates by seconds. But
+    decoding stamps go on among them, and are never above their own presentation stamps. A single stamp that is too low
+    is damage: after a reset the next one is low, too.
+    """
+    found: list[int] = []
+    shown = decoded = -np.inf  # the highest since the last reset
+    decoding = np.array([np.nan if stamp is None else stamp for stamp in dts], np.float64).tolist()
+    later = [*decoding[1:], np.nan]
+    for index, (value, stamp, following) in enumerate(zip(values.tolist(), decoding, later, strict=False)):
+        falls = stamp < decoded - step and value < shown and following < decoded
+        if falls or (value < shown - tolerance and not stamp <= value):
+            found.append(index)
+            shown = decoded = -np.inf
+        shown = value if value > shown else shown  # NaN is not
+        decoded = stamp if stamp > decoded else decoded
+    return found
 
 
 def _usual_step(parts: list[np.ndarray], nominal: float) -> float:

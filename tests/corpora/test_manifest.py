@@ -130,6 +130,18 @@ def test_only_tracks_of_a_shared_video_that_nobody_tells_apart_are_warned_of(roo
     }
 
 
+def test_tracks_of_a_video_that_say_the_same_side_are_warned_of(root):
+    rows = ["videos/a.mp4,anna_left,", "videos/a.mp4,ben_left,", "videos/a.mp4,c_left,crops/a", "videos/b.mov,d_left,"]
+    tracks = opened(root, "video,track,crops", *rows)
+    warning = ("another track of its video says left, too: both follow the same person",)
+    assert {name: track.warnings for name, track in tracks.items()} == {
+        "anna_left": warning,
+        "ben_left": warning,
+        "c_left": (),
+        "d_left": (),
+    }
+
+
 def test_equal_stems_are_told_apart_by_their_tracks(root):
     tracks = opened(root, "video,track", "s1/cam.mp4,", "s2/cam.mp4,s2_left", "s2/cam.mp4,s2_right")
     assert {name: track.video for name, track in tracks.items()} == {"cam": "cam", "s2_left": "s2", "s2_right": "s2"}

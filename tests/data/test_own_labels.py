@@ -207,6 +207,14 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
             ],
         ),
         ({"row": range(1, 126)}, 1.0, []),
+        (
+            {"time": np.arange(0, 4000, 40)},
+            0,
+            [
+                "its column time runs to 3960, its video lasts 4.00 s: these are milliseconds, seconds are needed: "
+                "divide them by 1000"
+            ],
+        ),
     ],
 )  # fmt: skip
 def test_how_labels_and_frames_disagree(tmp_path, stamps, delay_s, expected):
@@ -215,3 +223,9 @@ def test_how_labels_and_frames_disagree(tmp_path, stamps, delay_s, expected):
     header = f"{by if by != 'row' else 'note'},valence,arousal"
     labels = read_own_labels(put(tmp_path, "\n".join([header, *rows])))
     assert compare_own_labels(labels, INFO, delay_s) == expected
+
+
+@pytest.mark.parametrize("pair", ["-5,-5", "-5,0.5", "0.5,-5.0"])
+def test_labels_of_which_none_is_annotated(tmp_path, pair):
+    labels = read_own_labels(put(tmp_path, "valence,arousal\n" + f"{pair}\n" * 100))
+    assert compare_own_labels(labels, INFO, 0) == ["nothing is annotated: every label is -5"]

@@ -198,6 +198,29 @@ def test_labels_without_a_video_are_a_warning(root, tmp_path):
     assert "no video 'gone' below videos/: the track cannot be used" in gone.warnings
 
 
+@pytest.mark.parametrize("last", ["-5,0", "-0.5,0", "-5e-1,0"])
+def test_labels_of_which_none_is_annotated_are_a_warning(root, tmp_path, last):
+    path = root / "annotations/VA_Set/Train_Set/good.txt"
+    path.write_text("valence,arousal\n" + "-5,-5\n-5.0,0.25\n" * 5 + f"0.5,-5\n{last}\n")
+    good = {track.track: track for track in build(root, tmp_path)}["good"]
+    assert good.warnings == (("nothing is annotated: every label is -5",) if last == "-5,0" else ())
+
+
+def test_times_in_milliseconds_are_refused(videos, tmp_path):
+    root = tmp_path / "own"
+    root.mkdir()
+    (root / "a.mp4").write_bytes((videos / "good.mp4").read_bytes())
+    (root / "b.mp4").write_bytes((videos / "mute.mp4").read_bytes())
+    (root / "a.csv").write_text("time,valence,arousal\n" + "".join(f"{40 * i},0,0\n" for i in range(12)))
+    (root / "b.csv").write_text("time,valence,arousal\n0,0,0\n0.3,0,0\n9,0,0\n")
+    (root / "manifest.csv").write_text("video,split,labels\na.mp4,train,a.csv\nb.mp4,val,b.csv\n")
+    params = Corpus(name="manifest")
+    scan(root, params, tmp_path / "sources.txt")
+    words = r"^1 of 2 .*: a\.csv: its column time runs to 440, its video lasts 0\.48 s: these are milliseconds"
+    with pytest.raises(BadInputError, match=words):
+        build_tracks(root, params, tmp_path / "sources.txt", execution=SERIAL)
+
+
 def test_files_that_changed_since_the_scan_are_named(root, tmp_path):
     scan(root, PARAMS, tmp_path / "sources.txt")
     (root / "videos/b/mute.mp4").write_bytes(b"longer than before" * 1000)

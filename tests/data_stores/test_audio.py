@@ -56,7 +56,7 @@ def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_
     assert [path.name for path in out.iterdir()] == ["one.wav"]
     # Golden values: where they change for equal inputs, VERSION has to be raised, and they with it.
     samples = read_audio(out / "one.wav")
-    assert VERSION == 2
+    assert VERSION == 3
     assert len(samples) == 114660
     assert np.sqrt((samples**2).mean()) == pytest.approx(0.3 / np.sqrt(2), abs=2e-3)
     time_s = np.arange(len(samples)) / 44100

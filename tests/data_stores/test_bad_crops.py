@@ -92,7 +92,7 @@ def test_what_is_no_file_is_no_face_and_nothing_hangs(tmp_path):
     assert remarks == ["4 crops cannot be decoded: no face"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kinds=st.dictionaries(st.integers(1, 12), st.sampled_from(sorted(KINDS)), max_size=12), frames=st.integers(0, 12)
 )

@@ -65,7 +65,7 @@ def test_golden_values(corpus):
     corpus()
     found = read_frames(corpus.out / "frames" / "found.parquet")
     crop = decode_crops([found.jpeg[7]])[0].astype(float)
-    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (2, 4, 2)
+    assert (VERSION, DETECTION_VERSION, SHEET_VERSION) == (3, 4, 2)
     assert found.face_confidence[7] == pytest.approx(GOLDEN_CONFIDENCE, abs=1e-3)
     np.testing.assert_allclose(crop[20:100, 20:90].mean(axis=(0, 1)), GOLDEN_COLOUR, atol=1.0)
     np.testing.assert_allclose(crop[50:54, 36:41].mean(), GOLDEN_EYE, atol=4.0)
@@ -140,6 +140,24 @@ def test_what_changed_since_the_scan_is_refused(corpus, scanned, face_video, sho
     )
     shutil.copyfile(face_video, corpus.root / "found.mp4")
     assert corpus(tracks=known[:1], scan=False).made == ("found",)
+
+
+def test_crops_that_changed_since_the_scan_are_refused(corpus, scanned):
+    folder = corpus.root / "crops"
+    for name in (".DS_Store", "strange.txt", "00003.png", "00400.jpg", "00005.jpg"):
+        (folder / name).write_bytes(b"x" if name != "00005.jpg" else b"")
+    (folder / "folder").mkdir()
+    known = scanned(corpus.root, corpus.tracks)[1:]
+    assert corpus(tracks=known, scan=False).made == ("given",)
+    for name, content in (("00003.jpg", b"another"), ("00007.jpg", b"one more"), ("strange.txt", b"longer")):
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        (corpus.out / "frames" / "given.parquet").unlink(missing_ok=True)
+        (folder / name).write_bytes(content)
+        reason = corpus(tracks=known, scan=False, on_error="skip").failed["given"]
+        assert re.search(r"crops changed since the last scan: run `avfusion scan`", reason), name
+        (folder / name).unlink() if before is None else (folder / name).write_bytes(before)
+    (folder / ".DS_Store").write_bytes(b"of no weight")
+    assert corpus(tracks=known, scan=False).made == ("given",)
 
 
 def test_a_failing_video_is_recorded_and_the_others_go_on(corpus, make_track):

@@ -1,5 +1,6 @@
 """Evaluation as a whole, on a planted corpus: the form of its files, and equal bytes."""
 
+import csv
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,11 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Evaluate, Frames, Geometry, Train, check_params
+from avfusion.config import Corpus, Evaluate, Frames, Geometry, Train, check_params
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import FrameRow, write_frames
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
+from avfusion.evaluation.oracle import truth_folder
 from avfusion.evaluation.seeds import compare_seeds, seed_table
 from avfusion.fingerprints import folder_digest
 from avfusion.training.experiment import model_folder, model_names, read_inputs, train_models
@@ -49,12 +51,13 @@ def root(plant: Callable[..., Path]) -> Path:
     return folder
 
 
-def evaluate(root: Path, corpus: str = "data/raw/demo") -> dict[str, Any]:
+def evaluate(root: Path, corpus: str = "demo") -> dict[str, Any]:
     tracks = load_evaluated(root, GEOMETRY)
+    truth = truth_folder(root, Corpus(name=corpus, root="data/raw/demo"))
     folders = {name: model_folder(root, name, TRAIN) for name in model_names(TRAIN)}
     models, config = load_models(folders, [track for split in tracks.values() for track in split])
     splits = {
-        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / corpus)
+        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, truth)
         for split, entries in tracks.items()
     }
     protocol = protocol_facts(GEOMETRY, 8, config["inference"], EVALUATE, {"name": "jca", "digest": "d"})
@@ -86,10 +89,14 @@ def test_metrics_have_the_agreed_form(root: Path) -> None:
 
 
 def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
-    metrics = evaluate(root, corpus="elsewhere")
-    for entry in (metrics["test"]["jca"], metrics["test"]["oracle"], metrics["val"]["oracle"]):
-        assert all(entry[key] is None for key in ENTRY - {"frames", "tracks"})
-        assert (entry["frames"], entry["tracks"]) == (0, 0)
+    assert (root / "data/raw/demo/truth/val-0.parquet").is_file(), "a folder of that name makes no demo corpus"
+    metrics = evaluate(root, corpus="affwild2")
+    assert all(set(metrics[split]) == {"jca", "audio_only"} for split in ("val", "test"))
+    with open(root / "reports" / "evaluate" / "tracks.csv", newline="") as stream:
+        assert {row["model"] for row in csv.DictReader(stream)} == {"jca", "audio_only"}
+    entry = metrics["test"]["jca"]
+    assert all(entry[key] is None for key in ENTRY - {"frames", "tracks"})
+    assert (entry["frames"], entry["tracks"]) == (0, 0)
     assert metrics["val"]["jca"]["ccc_mean"] is not None
     predictions = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-0.parquet")
     assert predictions["true_valence"].null_count == len(predictions) == 300

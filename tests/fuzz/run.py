@@ -72,9 +72,8 @@ def _fuzz(reader: Reader, targets: list[str], seconds: float, seed: int, out: Pa
                 print(f"{target}: {finding.answer.kind}: {finding.answer.what} -> {file}", flush=True)
     for target, count in counts.items():
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(count.items()))
-        print(
-            f"{target}: {count.total()} files in {spent[target]:.0f} s, {count.total() / spent[target]:.0f}/s: {kinds}"
-        )
+        rate = count.total() / spent[target] if spent[target] else 0
+        print(f"{target}: {count.total()} files in {spent[target]:.0f} s, {rate:.0f}/s: {kinds}")
     print(f"{sum(count.total() for count in counts.values())} files, {sum(map(len, known.values()))} kinds of findings")
     return int(any(known.values()))
 

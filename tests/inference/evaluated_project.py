@@ -33,7 +33,7 @@ def evaluate(root: Path) -> None:
     tracks = load_evaluated(root, GEOMETRY)
     models, config = load_models({"concat": root / "models/fusion"}, tracks["test"])
     splits = {
-        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / "data/raw/demo")
+        split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / "data/raw/demo/truth")
         for split, entries in tracks.items()
     }
     scoring = Evaluate(bootstrap=100, trace_plots=0)

@@ -1,5 +1,7 @@
 """Challenge files by themselves: what is written is read back, and any damage is seen."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avfusion.errors import AVFusionError
-from avfusion.inference.submission_files import check_table, value_table, write_table
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.inference.submission_files import check_table, value_table, write_folder, write_table
 
 values_st = st.lists(st.tuples(*[st.floats(-1, 1, width=32)] * 2), min_size=1, max_size=60)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(values=values_st, located=st.booleans())
 def test_what_is_written_is_read_to_five_decimals(
     values: list[tuple[float, float]], located: bool, tmp_path: Path
@@ -62,3 +64,31 @@ def test_validation_sees_every_kind_of_damage(tmp_path: Path, change: Callable[[
     path.write_bytes(change(path.read_text()).encode())
     with pytest.raises(AVFusionError, match=words):
         check_table(path, table)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from avfusion.inference.submission_files import value_table, write_folder
+replace = os.replace
+def once(*paths):
+    replace(*paths)
+    os.kill(os.getpid(), signal.SIGKILL)
+os.replace = once
+write_folder(Path(sys.argv[1]), {"a": value_table(np.full((2, 2), 0.5, np.float32))}, force=True)
+"""
+
+
+def test_a_submission_is_back_after_a_kill_between_the_two_renames(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    old, new = ({"a": value_table(np.full((2, 2), value, np.float32))} for value in (0.25, 0.5))
+    write_folder(folder, old)
+    before = (folder / "a.txt").read_bytes()
+    assert subprocess.run([sys.executable, "-c", KILLED, str(folder)], check=False).returncode == -9
+    assert not folder.exists()
+    with pytest.raises(BadInputError, match="holds another submission"):
+        write_folder(folder, new)
+    assert (folder / "a.txt").read_bytes() == before
+    write_folder(folder, new, force=True)
+    assert b"0.50000" in (folder / "a.txt").read_bytes()

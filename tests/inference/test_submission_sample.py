@@ -14,7 +14,7 @@ from avfusion.inference.submission import submit
 from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_rows_of_a_sample_come_in_its_order(data: st.DataObject, root: Path) -> None:
     everything = locations()

@@ -143,7 +143,7 @@ def test_looks_of_mixed_faces_count_little():
     assert anna.look[0] == pytest.approx((2 * 0 + 0.2 * 0.4) / 2.2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 6), st.sampled_from("AB")), max_size=4), min_size=1, max_size=12))
 def test_every_detection_is_in_one_track_at_most_and_tracks_go_forward(frames):
     looks = {"A": ANNA, "B": BEN}

@@ -182,6 +182,26 @@ def test_rate_and_channels_change_where_the_clock_jumps(tmp_path, media, make_to
     assert np.abs(samples[onsets[1] + 2000 : onsets[1] + 10000]).max() == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.parametrize("second_s", [0.0, 0.4, 0.55], ids=["all", "half", "quarter"])
+def test_recordings_whose_clock_steps_back_by_less_than_a_second_are_joined(
+    tmp_path, media, make_tone, make_flash, second_s
+):
+    content = b""
+    for start_s in (0.0, second_s):
+        sound = make_tone(0.8, 48000, 1, start_s=0.4)
+        frames, times = make_flash(20, 10), np.arange(20) / 25 + start_s
+        path = media(tmp_path / "part.ts", frames, times, sound=sound, rate=48000, sound_at_s=start_s)
+        content += path.read_bytes()
+    path.write_bytes(content)
+    timeline = read_timeline(path)
+    assert timeline.warnings == ("the clock steps back 1 times: joined on",)
+    np.testing.assert_allclose(timeline.times_s, np.arange(40) / 25, atol=1e-4)
+    assert [f.index0 for f in read_video(path) if f.rgb.mean() > 128] == [10, 11, 12, 30, 31, 32]
+    loud = np.flatnonzero(np.abs(read_aligned_audio(path)) > 0.25)
+    onsets = [loud[0], loud[loud > 0.95 * 44100][0]]
+    np.testing.assert_allclose(np.array(onsets) / 44100, [0.4, 1.2], atol=0.02)
+
+
 def test_where_two_pieces_overlap_the_one_decoded_first_stays(tmp_path, media, make_tone, make_flash):
     path = media(
         tmp_path / "overlap.mkv",

@@ -51,7 +51,8 @@ def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split
     bar.set_label("frames per cell", fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=8, colors=INK)
     bar.outline.set_visible(False)
-    title = f"{split} split, {len(labels):,} labelled frames of {len(tracks)} tracks"
+    labelled = sum(bool(track.valid.any()) for track in tracks)
+    title = f"{split} split, {len(labels):,} labelled frames of {labelled} {'track' if labelled == 1 else 'tracks'}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
     save_png(figure, path)
 

@@ -1,0 +1,68 @@
+"""What the pictures say in words, and that the words are inside of them and not over each other."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from avfusion.evaluation.plots import bars, plane
+from avfusion.evaluation.report import bootstrap_facts, metrics_table
+from avfusion.evaluation.track_predictions import TrackPredictions
+
+MODELS = ("audio_only", "jca")
+
+
+def _track(split: str, number: int, labelled: bool = True) -> TrackPredictions:
+    rng = np.random.default_rng(number)
+    labels = rng.uniform(-0.8, 0.8, (50, 2)).astype(np.float32)
+    return TrackPredictions(
+        track=f"{split}-{number}",
+        video=f"{split}-{number}",
+        split=split,
+        time_s=np.arange(50) / 25,
+        labels=labels,
+        valid=np.full(50, labelled),
+        presence=np.ones((50, 2), bool),
+        predictions={"jca": labels * 0.6, "audio_only": labels * -0.3},
+        features="f",
+    )
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    figures: list[Figure] = []
+    for module in (bars, plane):
+        monkeypatch.setattr(module, "save_png", lambda figure, path: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("videos", "words"),
+    [
+        (1, "val: 50 frames, 1 track; no interval: fewer than two videos"),
+        (2, "val: 100 frames, 2 tracks; 95 % intervals over videos (few videos: too narrow)"),
+        (20, "val: 1,000 frames, 20 tracks; 95 % intervals over videos"),
+    ],
+)
+def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words: str) -> None:
+    splits = {split: [_track(split, number) for number in range(videos)] for split in ("val", "test")}
+    metrics = metrics_table(splits, MODELS, windows=(3, 3), resamples=20, seed=0)
+    bars.plot_ccc(Path("ccc.png"), metrics, MODELS, bootstrap_facts(splits, 20, 0)["notes"])
+    (figure,) = drawn
+    figure.canvas.draw()
+    parts = [(part, axes) for part in figure.subfigs for axes in part.axes]
+    texts = [text for part, axes in parts for text in (axes.title, *axes.texts, *axes.get_yticklabels())]
+    texts += [text for part in figure.subfigs for text in part.findobj(Text) if text.get_text() == part.get_suptitle()]
+    assert [text.get_text() for text in texts].count(words) == 1
+    boxes = {text: text.get_window_extent() for text in texts}
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes.values())
+    over = [(a.get_text(), b.get_text()) for a, b in itertools.combinations(texts, 2) if boxes[a].overlaps(boxes[b])]
+    assert over == []
+
+
+def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
+    plane.plot_plane(Path("plane.png"), [_track("val", 0), _track("val", 1), _track("val", 2, False)], "jca", "val")
+    assert drawn[0].get_suptitle() == "val split, 100 labelled frames of 2 tracks"
