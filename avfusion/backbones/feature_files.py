@@ -1,6 +1,7 @@
 """One feature file per track: what the features stage does in each worker."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -125,9 +126,13 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
 def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
     """Write one track's feature file to `path`."""
     extractor = _extractor(task.backbones, task.spec, task.device)
-    table = frame_store.read_frames(task.frames)
-    sound = None if task.sound is None else audio_store.read_audio(task.sound)
-    write_features(path, extractor.extract_track(table.time_s, table.jpeg, sound, fingerprint=fingerprint))
+    times = frame_store.read_frame_times(task.frames)
+    with (
+        frame_store.CropFile(task.frames) as crops,
+        nullcontext() if task.sound is None else audio_store.AudioFile(task.sound) as sound,
+    ):
+        table = extractor.extract_track(times, crops, sound, fingerprint=fingerprint)
+    write_features(path, table)
 
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker
