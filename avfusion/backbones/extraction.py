@@ -162,7 +162,8 @@ class FeatureExtractor:
 
         def load(number: int) -> Tensor:
             assert sound is not None
-            return self._spectrograms([_cut(sound, *spans[clip].tolist(), shortest) for clip in batches[number]])
+            chosen = spans[batches[number]].tolist()
+            return self._spectrograms([_cut(sound, start, stop, shortest) for start, stop in chosen])
 
         def clips_of(number: int, spectrograms: Tensor) -> Tensor:
             chosen = _filled(np.arange(len(spectrograms)), self.spec.batch_size)
@@ -186,7 +187,7 @@ class FeatureExtractor:
         kind: type,
     ) -> np.ndarray:
         """Features of all clips: `clips_of(n, load(n))` are those of batch n, filled up; others' rows are zero."""
-        features = np.zeros((clips, *self._shapes[stream]), dtype=kind)
+        features: np.ndarray = np.zeros((clips, *self._shapes[stream]), dtype=kind)
         computed: tuple[np.ndarray, Tensor] | None = None  # fetched when the device has the next batch to do
         with (
             torch_threads(self.spec.threads),
@@ -194,17 +195,14 @@ class FeatureExtractor:
         ):
             for number, values in loaded:
                 with torch.inference_mode():
-                    output = self._compute(stream, clips_of(number, values))
+                    inputs = clips_of(number, values).contiguous(memory_format=memory_format(stream))
+                    output = self._networks[stream](inputs)
                 if computed is not None:
                     _store(features, *computed)
                 computed = batches[number], output
             if computed is not None:
                 _store(features, *computed)
         return features
-
-    def _compute(self, stream: str, clips: Tensor) -> Tensor:
-        output: Tensor = self._networks[stream](clips.contiguous(memory_format=memory_format(stream)))
-        return output
 
 
 def _feature_shape(backbone: Backbone) -> tuple[int, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.config import Params
@@ -78,6 +80,8 @@ def audio_transform(params: Params, bands: int) -> AudioTransform:
 def update_features(root: Path, tracks: Sequence[Track], params: Params, *, device: str = "cpu") -> StoreReport:
     """Bring `data/features` to hold exactly one current file for every track that has frames.
 
+    On `cuda` tracks are spread over all GPUs that are seen, by worker processes: at least one for each GPU.
+
     Raises:
         AVFusionError: backbones are missing, no track has frames, or tracks failed and `common.on_error` is fail.
     """
@@ -108,6 +112,9 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         raise_failures("features", deaf, len(tracks))
     if not tasks:
         raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
+    gpus, execution = torch.cuda.device_count() if device == "cuda" else 0, params.execution
+    if execution.executor == "processes":
+        execution = execution.model_copy(update={"workers": max(execution.workers, gpus)})
     report = update_store(
         root / "data" / "features",
         ".safetensors",
@@ -115,10 +122,11 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         tasks,
         make_feature_file,
         read_features_fingerprint,
-        execution=params.execution,
+        execution=execution,
         label="features",
         on_error=params.common.on_error,
         weights={track.track: track.duration_s for track in tracks},
+        gpus=gpus,
     )
     return replace(report, failed=deaf | report.failed)
 

@@ -1,7 +1,7 @@
 """Batches are loaded in a thread, up to two ahead of those that are computed; on a GPU they are copied meanwhile."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TypeVar
@@ -20,7 +20,7 @@ def to_device(values: np.ndarray, device: torch.device) -> Tensor:
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
-def load_ahead(load: Callable[[B], Tensor], batches: Iterable[B], device: torch.device) -> Iterator[tuple[B, Tensor]]:
+def load_ahead(load: Callable[[B], Tensor], batches: Iterable[B], device: torch.device) -> Generator[tuple[B, Tensor]]:
     """Give each batch with what `load` makes of it, in order.
 
     Args:
