@@ -1,11 +1,11 @@
 """The stage `features` end to end (JPEG in, safetensors out) against the bare forward of its backbones.
 
-Both in turn, five rounds, ratio of the minima, of wall time and (on a busy machine the better guide, though loading
-beside computing does not show in it) of CPU time; one worker, on the GPU where there is one. The bare networks get random
-batches of the same shape that lie on the device already, channels last; `folded` are the same networks with their batch
-norms folded into convolutions, as extraction runs them. Also: floating-point operations a second as a share of a large
-matrix product's, the time for all of Aff-Wild2, the pixels that are moved for a clip at stride 1, and the memory of a
-corpus of 2 tracks and of 10.
+Both in the same arithmetic, in turn, five rounds, ratio of the minima: of wall time, and of CPU time (on a busy machine
+the better guide, though it does not show that loading runs beside computing). One worker, on the GPU where there is
+one. The bare networks get random batches of the same shape that lie on the device already, channels last; `folded` are
+the same networks with their batch norms folded into convolutions, as extraction runs them. Also: floating-point
+operations a second as a share of a large matrix product's, the time for all of Aff-Wild2, the pixels that are moved for
+a clip at stride 1, and the memory of a corpus of 2 tracks and of 10.
 """
 
 import itertools
