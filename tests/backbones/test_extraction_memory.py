@@ -53,6 +53,7 @@ def test_only_one_row_group_is_in_memory_and_each_is_read_once(long_table, monke
             most = max(most, pa.total_allocated_bytes() - before)
     assert read == [0, 1, 2, 3, 4]
     assert 2e6 < most < 2 * 1024 * 4004, "one group of 1024 rows, not 18 MB"
+    del crops
     assert pa.total_allocated_bytes() <= before
 
 
