@@ -104,7 +104,7 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     from avfusion.data.frame_store import update_frames
 
     frames = minutes * 60 * FPS
-    ready = stage in ("frames, crops", "features")
+    ready = stage == "frames, crops"
     track = Track(
         track="long",
         video="long",
@@ -173,6 +173,23 @@ def make_model(out: Path) -> None:
     save_fusion(out / "models" / "fusion", build_fusion("jca", length=16, **dimensions), {"feature_spec": spec})
 
 
+def make_stores(out: Path, minutes: int) -> None:
+    """The stores of a video whose every frame has a crop, and of its sound."""
+    import numpy as np
+    from skimage.data import astronaut
+
+    from avfusion.data.audio import write_audio
+    from avfusion.data.frames import FrameRow, encode_crop, write_frames
+
+    crops = [encode_crop(np.ascontiguousarray(astronaut()[90 + n : 202 + n, 170:282]), 95) for n in range(8)]
+    rows = (FrameRow(n + 1, n / FPS, crops[n % 8], 1.0) for n in range(minutes * 60 * FPS))
+    minute = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
+    for name in ("frames", "audio"):
+        (out / "data" / name).mkdir(parents=True)
+    write_frames(out / "data" / "frames" / "long.parquet", rows, "")
+    write_audio(out / "data" / "audio" / "long.wav", (minute for _ in range(minutes)), "")
+
+
 def predict(video: Path, out: Path) -> None:
     """Every frame of a video through the predictor."""
     from avfusion import Predictor
@@ -204,8 +221,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
                 out = Path(temporary)
                 in_new_process(make_model, out)
-                for before in ("audio", "frames, crops") if stage == "features" else ():
-                    in_new_process(run_stage, before, folder, minutes, out)
+                if stage == "features":
+                    in_new_process(make_stores, out, minutes)
                 peak, seconds = in_new_process(run_stage, stage, folder, minutes, out)
             peaks.append(peak)
             print(f"{stage}: {minutes} min of video: peak {peak:.0f} MB, {seconds:.1f} s", flush=True)
