@@ -136,8 +136,8 @@ class FeatureExtractor:
             nonlocal held, start
             held = torch.cat([held[first[number] - start :], new]) if number else new
             start = first[number]
-            chosen = torch.from_numpy(places[_filled(batches[number], self.spec.batch_size)] - start)
-            return held[chosen.to(self.device)].permute(0, 4, 1, 2, 3)
+            chosen = places[_filled(batches[number], self.spec.batch_size)] - start
+            return held[to_device(chosen, self.device)].permute(0, 4, 1, 2, 3)
 
         features = self._features("visual", load, clips_of, [clips[batch] for batch in batches], len(ends), kind)
         return features, present
@@ -167,7 +167,7 @@ class FeatureExtractor:
 
         def clips_of(number: int, spectrograms: Tensor) -> Tensor:
             chosen = _filled(np.arange(len(spectrograms)), self.spec.batch_size)
-            return spectrograms[torch.from_numpy(chosen).to(self.device)]
+            return spectrograms[to_device(chosen, self.device)]
 
         return self._features("audio", load, clips_of, batches, len(spans), kind), present
 
@@ -191,6 +191,7 @@ class FeatureExtractor:
         computed: tuple[np.ndarray, Tensor] | None = None  # fetched when the device has the next batch to do
         with (
             torch_threads(self.spec.threads),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),  # float32 is float32
             closing(load_ahead(load, range(len(batches)), self.device)) as loaded,
         ):
             for number, values in loaded:

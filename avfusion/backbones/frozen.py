@@ -35,7 +35,7 @@ def freeze(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> nn.M
     """
     network = copy.deepcopy(backbone.network).eval().double()
     with suppress(TraceError):  # a network whose code depends on its input keeps its batch norms
-        network = fuse(network)
+        network = fuse(network, inplace=True)
     network.requires_grad_(False).to(device, dtype)
     network.to(memory_format=memory_format(backbone.stream))  # type: ignore[call-overload]
     return network
