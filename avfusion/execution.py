@@ -51,6 +51,7 @@ def run_tasks(
     on_error: Literal["fail", "skip"] = "fail",
     limits_s: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
+    gpus: int = 0,
 ) -> list[Outcome[R]]:
     """Call `function(payload)` for every `(key, payload)`; return the outcomes in the order of the tasks.
 
@@ -65,6 +66,8 @@ def run_tasks(
         on_error: Whether failures are raised.
         limits_s: Key to the seconds that its task may take. If there are any, no task runs in this process.
         weights: Key to how much work its task is, relative to the others; the time left is estimated by it.
+        gpus: Of this machine, over which workers are spread evenly: each sees one alone, as its first. Ray spreads them
+            over those of its cluster. 0: tasks need none; "serial" takes them as they are.
 
     Raises:
         AVFusionError: `on_error` is "fail" and tasks failed (after all have run).
@@ -78,7 +81,9 @@ def run_tasks(
     replies: dict[int, Reply] = {}
     with (
         TaskProgress(label, [job.weight for job in jobs]) as progress,
-        closing(attempts(function, jobs, workers, progress)) as found,  # so that no worker outlives an interruption
+        closing(
+            attempts(function, jobs, workers, gpus, progress)
+        ) as found,  # so that no worker outlives an interruption
     ):
         for index, reply in found:
             replies[index] = reply
@@ -124,15 +129,23 @@ def raise_failures(
 Replies = Generator[tuple[int, Reply], None, None]
 
 
-def _serial(function: Callable[[Any], Any], tasks: list[_Task], workers: int, progress: TaskProgress) -> Replies:
+def _serial(
+    function: Callable[[Any], Any], tasks: list[_Task], workers: int, gpus: int, progress: TaskProgress
+) -> Replies:
     for index, task in enumerate(tasks):
         yield index, attempt(function, task.payload)
 
 
-def _processes(function: Callable[[Any], Any], tasks: list[_Task], workers: int, progress: TaskProgress) -> Replies:
+def _processes(
+    function: Callable[[Any], Any], tasks: list[_Task], workers: int, gpus: int, progress: TaskProgress
+) -> Replies:
     """One pipe and one task at a time per worker: so a death is known to belong to one task, and costs only that."""
     waiting = deque(range(len(tasks)))
     busy: dict[Worker, int] = {}
+
+    def start() -> Worker:
+        used = [worker.gpu for worker in busy]
+        return Worker(threads=1, gpu=min(range(gpus), key=used.count, default=None))
 
     def give_next(worker: Worker) -> None:
         index = busy[worker] = waiting.popleft()
@@ -141,7 +154,7 @@ def _processes(function: Callable[[Any], Any], tasks: list[_Task], workers: int,
     try:
         while waiting or busy:
             while waiting and len(busy) < workers:
-                give_next(Worker(threads=1))
+                give_next(start())
             left_s = [worker.left_s for worker in busy]
             wait([worker.fileno() for worker in busy], min([PLAIN_SECONDS, *(s for s in left_s if s is not None)]))
             for worker in list(busy):
@@ -160,7 +173,9 @@ def _processes(function: Callable[[Any], Any], tasks: list[_Task], workers: int,
             worker.stop()
 
 
-def _ray(function: Callable[[Any], Any], tasks: list[_Task], workers: int, progress: TaskProgress) -> Replies:
+def _ray(
+    function: Callable[[Any], Any], tasks: list[_Task], workers: int, gpus: int, progress: TaskProgress
+) -> Replies:
     """One Ray task per payload, at most `workers` at a time, on the cluster of RAY_ADDRESS or on a local one."""
     try:
         import ray
@@ -173,7 +188,9 @@ def _ray(function: Callable[[Any], Any], tasks: list[_Task], workers: int, progr
     if started:
         variables = dict.fromkeys(THREAD_VARIABLES, "1")
         ray.init(include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
-    remote = ray.remote(num_cpus=1, max_retries=2)(_attempt_within)  # retried when its node dies
+    # A task sees the one GPU of which it asked for a share, and without a share none.
+    share = min(1.0, ray.cluster_resources().get("GPU", 0) / workers) if gpus else 0
+    remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=2)(_attempt_within)  # retried when its node dies
     waiting = deque(enumerate(tasks))
     running: dict[Any, int] = {}
     try:

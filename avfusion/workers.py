@@ -27,6 +27,7 @@ import avfusion
 from avfusion.errors import AVFusionError, describe_exception
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 # Arguments: the folder of the package, the parent's sys.path, the pipe. Once the package is imported its modules are
 # found by it, and its folder (where it may lie beside other packages) need not come first any more.
@@ -65,11 +66,12 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> Reply:
 class Worker:
     """A process that runs functions, one at a time, until it is stopped; it ends with the process that started it."""
 
-    def __init__(self, *, threads: int | None = None) -> None:
+    def __init__(self, *, threads: int | None = None, gpu: int | None = None) -> None:
         """Start the process; what it is given meanwhile waits.
 
         Args:
             threads: how many threads numeric libraries may use in it; default: as many as here.
+            gpu: which of the GPUs that this process sees is the only one that it sees; default: all of them.
 
         Raises:
             AVFusionError: the system starts no process.
@@ -79,6 +81,9 @@ class Worker:
         # -P: a `json.py` in the working directory is not Python's.
         command = [sys.executable, "-P", "-c", _START, package, json.dumps(path), str(theirs.fileno())]
         variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {}
+        if gpu is not None:
+            seen = os.environ.get(GPU_VARIABLE, "")
+            variables[GPU_VARIABLE] = seen.split(",")[gpu] if seen else str(gpu)
         with theirs:  # closed here, so that the worker's death ends our end of the pipe
             try:
                 self._process = subprocess.Popen(
@@ -86,6 +91,7 @@ class Worker:
                 )
             except OSError as error:
                 raise AVFusionError(f"no worker process can be started ({sys.executable!r}: {error})") from None
+        self.gpu = gpu
         self._connection = ours
         self._limit_s: float | None = None
         self._until: float | None = None

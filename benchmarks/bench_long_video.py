@@ -1,7 +1,9 @@
-"""Memory of the stages `audio` and `frames` on a video of two hours, against one of ten minutes: it must not grow.
+"""Memory of `audio`, `frames`, `features` and `predict` on a video of two hours, against ten minutes: it must not grow.
 
-The video has 25 fps, a face that moves, and stereo sound; its crops are there, or faces are detected. Each stage runs
-in a process of its own, whose peak of resident memory is printed. The videos are made once, in the temporary folder.
+The video has 25 fps, a face that moves, and stereo sound; its crops are there, or faces are detected. Features are
+those of narrow backbones with random weights, at stride 32. Each stage runs in a process of its own, whose peak of
+resident memory is printed (`predict`: the larger one of it and of the process that decodes). The videos are made once,
+in the temporary folder.
 """
 
 import multiprocessing
@@ -12,10 +14,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avfusion.config import Params
 
 FPS, SIZE, RATE = 25, 80, 44100
 MINUTES = (10, 120)
+STAGES = ("audio", "frames, crops", "frames, detected", "features", "predict")
 LIMIT_MB, GROWTH_MB = 1000, 150
 LINKS = 50_000  # file systems allow so many names of one file; the crops are few pictures under many names
 
@@ -90,22 +96,24 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     """Run a stage on one video; peak of resident memory in MB, and seconds."""
     import resource
 
-    from avfusion.config import Audio, Execution, Frames
+    from avfusion.backbones.feature_files import update_features
+    from avfusion.config import Audio, Frames
     from avfusion.corpora.sources import crops_source, video_source
     from avfusion.corpora.table import Track
     from avfusion.data.audio_store import update_audio
     from avfusion.data.frame_store import update_frames
 
     frames = minutes * 60 * FPS
+    ready = stage == "frames, crops"
     track = Track(
         track="long",
         video="long",
         split="train",
         video_path=f"{minutes}.mp4",
-        crops_paths=(f"crops-{minutes}",) if stage == "frames, crops" else (),
+        crops_paths=(f"crops-{minutes}",) if ready else (),
         labels_path="",
         video_hash=video_source(folder / f"{minutes}.mp4").digest,
-        crops_hash=crops_source(folder / f"crops-{minutes}").digest if stage == "frames, crops" else "",
+        crops_hash=crops_source(folder / f"crops-{minutes}").digest if ready else "",
         labels_hash="",
         frames=frames,
         fps=FPS,
@@ -115,16 +123,78 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
         crops=frames,
         warnings=(),
     )
-    serial = Execution(executor="serial", workers=1)
+    params = narrow_params()
     started = time.perf_counter()
     if stage == "audio":
-        update_audio(out / "audio", folder, [track], Audio(), serial)
+        update_audio(out / "data" / "audio", folder, [track], Audio(), params.execution)
+    elif stage == "features":
+        update_features(out, [track], params)
+    elif stage == "predict":
+        predict(folder / f"{minutes}.mp4", out)
     else:
-        update_frames(out / "frames", out / "faces", folder, [track], Frames(), serial)
+        update_frames(out / "data" / "frames", out / "faces", folder, [track], Frames(), params.execution)
     seconds = time.perf_counter() - started
     # The stage may decode in a process of its own.
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return max(peaks) / 1024, seconds
+
+
+def narrow_params() -> "Params":
+    """What stages need: narrow backbones, one feature per 32 frames, all in one process."""
+    from avfusion.config import check_params
+
+    visual, audio = {"name": "narrow_r2plus1d", "input_size": 28}, {"name": "narrow_resnet", "input_size": 64}
+    sections: dict[str, dict[str, Any]] = {
+        "common": {},
+        "geometry": {"fps": FPS},
+        "audio": {},
+        "backbones": {"visual": visual | {"width": 4}, "audio": audio | {"width": 4}},
+        "features": {"stride": 32},
+        "execution": {"executor": "serial", "workers": 1},
+    }
+    return check_params(sections, [name for name in sections if name != "execution"])
+
+
+def make_model(out: Path) -> None:
+    """Narrow backbones and a fusion model of random weights."""
+    from avfusion.backbones.feature_files import STREAMS, feature_spec
+    from avfusion.backbones.registry import build_backbone
+    from avfusion.backbones.weights import save_backbone
+    from avfusion.fusion import build_fusion
+    from avfusion.training.fusion_files import save_fusion
+
+    params, records = narrow_params(), {}
+    for stream in STREAMS:
+        wanted = getattr(params.backbones, stream)
+        network = build_backbone(wanted.name, stream=stream, width=wanted.width, input_size=wanted.input_size)
+        records[stream] = save_backbone(out / "models" / "backbones", network)
+    dimensions = {f"{stream}_dim": records[stream].identity.feature_dim for stream in STREAMS}
+    spec = feature_spec(params, records).to_dict()
+    save_fusion(out / "models" / "fusion", build_fusion("jca", length=16, **dimensions), {"feature_spec": spec})
+
+
+def make_stores(out: Path, minutes: int) -> None:
+    """The stores of a video whose every frame has a crop, and of its sound."""
+    import numpy as np
+    from skimage.data import astronaut
+
+    from avfusion.data.audio import write_audio
+    from avfusion.data.frames import FrameRow, encode_crop, write_frames
+
+    crops = [encode_crop(np.ascontiguousarray(astronaut()[90 + n : 202 + n, 170:282]), 95) for n in range(8)]
+    rows = (FrameRow(n + 1, n / FPS, crops[n % 8], 1.0) for n in range(minutes * 60 * FPS))
+    minute = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
+    for name in ("frames", "audio"):
+        (out / "data" / name).mkdir(parents=True)
+    write_frames(out / "data" / "frames" / "long.parquet", rows, "")
+    write_audio(out / "data" / "audio" / "long.wav", (minute for _ in range(minutes)), "")
+
+
+def predict(video: Path, out: Path) -> None:
+    """Every frame of a video through the predictor."""
+    from avfusion import Predictor
+
+    assert len(Predictor.load(out / "models" / "fusion").predict(video)) > 0
 
 
 def in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
@@ -134,7 +204,7 @@ def in_new_process(function: Callable[..., Any], *arguments: object) -> Any:
 
 
 def main() -> None:
-    """Print the peak of each stage for both lengths; exit 1 where it is too high."""
+    """Print the peak of each stage (or of those named as arguments) for both lengths; exit 1 where it is too high."""
     folder = Path(tempfile.gettempdir()) / "avfusion-bench-long-video"
     folder.mkdir(exist_ok=True)
     short, long = (folder / f"{minutes}.mp4" for minutes in MINUTES)
@@ -145,11 +215,15 @@ def main() -> None:
     for minutes in MINUTES:
         in_new_process(make_crops, folder / f"crops-{minutes}", minutes * 60 * FPS)
     failed = False
-    for stage in ("audio", "frames, crops", "frames, detected"):
+    for stage in sys.argv[1:] or STAGES:
         peaks = []
         for minutes in MINUTES:
-            with tempfile.TemporaryDirectory(dir=folder) as out:
-                peak, seconds = in_new_process(run_stage, stage, folder, minutes, Path(out))
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                out = Path(temporary)
+                in_new_process(make_model, out)
+                if stage == "features":
+                    in_new_process(make_stores, out, minutes)
+                peak, seconds = in_new_process(run_stage, stage, folder, minutes, out)
             peaks.append(peak)
             print(f"{stage}: {minutes} min of video: peak {peak:.0f} MB, {seconds:.1f} s", flush=True)
         failed |= peaks[-1] > LIMIT_MB or peaks[-1] - peaks[0] > GROWTH_MB

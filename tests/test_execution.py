@@ -56,6 +56,12 @@ def threads_seen(_: int) -> str | None:
     return os.environ.get("OMP_NUM_THREADS")
 
 
+def gpu_seen(number: int) -> str | None:
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def unpicklable(_: int) -> object:
     return lambda: 0
 
@@ -244,3 +250,17 @@ def test_ray_gives_what_serial_gives(monkeypatch):
     pytest.importorskip("ray")
     serial = run_tasks(square, NUMBERS, executor="serial", label="x", on_error="skip")
     assert run_tasks(square, NUMBERS, executor="ray", workers=2, label="x", on_error="skip") == serial
+
+
+@pytest.mark.parametrize(("visible", "expected"), [(None, {"0", "1"}), ("5,GPU-7", {"5", "GPU-7"})])
+def test_workers_are_spread_over_gpus(monkeypatch, visible, expected):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    outcomes = run_tasks(gpu_seen, NUMBERS, executor="processes", workers=2, gpus=2, on_error="skip")
+    assert outcomes[2].error is not None
+    assert {outcomes[0].value, outcomes[1].value} == expected, "each worker has one"
+    assert {outcomes[n].value for n in (3, 4, 5, 6)} <= expected, "also after one of them died"
+    alone = run_tasks(gpu_seen, NUMBERS[:1], executor="processes", workers=1)
+    assert alone[0].value == visible, "without GPUs nothing is changed"

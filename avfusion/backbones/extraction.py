@@ -1,26 +1,35 @@
-"""Features of a track, clip by clip, from crops and sound: the same code for the features stage and for predict."""
+"""Features of a track, clip by clip, from crops and sound: the same code for the features stage and for predict.
+
+Memory does not grow with the length of a track, but for the features: crops and sound are read as the clips advance.
+A crop is decoded, moved to the device and normalised once, although up to 32 clips show it: the device holds the crops
+of one batch of clips, and clips are gathered there. Reading, decoding and spectrograms run in a thread beside the
+backbones.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from avfusion.backbones.frozen import arithmetic, freeze, memory_format
+from avfusion.backbones.load_ahead import load_ahead, to_device
 from avfusion.backbones.registry import Backbone
-from avfusion.backbones.transforms import LogMel, downscale, normalise_clips
+from avfusion.backbones.transforms import LogMel, downscale, normalise_crops
+from avfusion.data.audio import Sound
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import FeatureTable
-from avfusion.data.frames import decode_crops
+from avfusion.data.frames import Crops, decode_crops
 from avfusion.data.geometry import clip_end_ticks, clip_sound_spans, clock_frames, select_clip_frames
 from avfusion.errors import AVFusionError
 
-Loader = Callable[[np.ndarray], Tensor]
+PCM_SCALE = np.float32(32768)
 
 
-def cut_sound(waveform: np.ndarray, start: int, stop: int, *, min_samples: int) -> np.ndarray:
-    """Samples [start, stop) of (samples,) sound; zeros behind its end, and before it up to `min_samples`."""
-    piece = waveform[start:stop].astype(np.float32)
+def cut_sound(sound: Sound, start: int, stop: int, *, min_samples: int) -> np.ndarray:
+    """Samples [start, stop) as float32; zeros behind the sound's end, and before it up to `min_samples`."""
+    piece = sound[start:stop].astype(np.float32)
     right = (stop - start) - len(piece)
     return np.pad(piece, (max(min_samples - (stop - start), 0), right))
 
@@ -45,122 +54,189 @@ class FeatureExtractor:
             raise AVFusionError(f"the visual backbone gives {visual.output} features, the feature spec {spec.output}")
         self.spec = spec
         self.device = torch.device(device)
-        self.visual = visual.to(self.device).eval()
-        self.audio = audio.to(self.device).eval()
-        self.log_mel = LogMel(spec.audio).to(self.device)
+        self.dtype = arithmetic(spec.dtype, self.device)
+        self._shapes = {backbone.stream: _feature_shape(backbone) for backbone in (visual, audio)}
+        self._networks = {backbone.stream: freeze(backbone, self.device, self.dtype) for backbone in (visual, audio)}
+        self._log_mel = LogMel(spec.audio).to(self.device)
 
     def extract_track(
         self,
         time_s: np.ndarray,
-        jpegs: Sequence[bytes | None],
-        waveform: np.ndarray | None,
+        crops: Crops,
+        sound: Sound | None,
         *,
+        stride: int | None = None,
         fingerprint: str = "",
     ) -> FeatureTable:
         """Features of every clip of one track.
 
         Args:
             time_s: (N,) seconds of every video frame, 0 at the first.
-            jpegs: N encoded face crops, None where there is no face.
-            waveform: (samples,) in [-1, 1], sample 0 at the time of the first frame; None: no audio stream.
+            crops: of N frames.
+            sound: at the spec's rate, sample 0 at the time of the first frame; None: no audio stream.
+            stride: ticks between clips; default: the spec's.
+            fingerprint: kept with the features.
         """
-        geometry, spec = self.spec.geometry, self.spec
+        spec = self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
+        time_s, geometry = np.asarray(time_s), spec.geometry
         clock = clock_frames(time_s, geometry.fps)
         ends = clip_end_ticks(len(clock), spec.stride)
-        with torch_threads(spec.threads):
-            visual, visual_present = self.visual_clips([jpegs[frame] for frame in clock], ends)
-            spans = clip_sound_spans(
-                self._clock_times(np.asarray(time_s), clock),
-                ends,
-                clip_frames=geometry.clip_frames,
-                sample_rate=spec.audio.sample_rate,
-                window_s=spec.audio.window_s,
-            )
-            audio, audio_present = self.audio_clips(waveform, spans)
+        spans = clip_sound_spans(
+            time_s[clock] if len(clock) else np.zeros(0),
+            ends,
+            clip_frames=geometry.clip_frames,
+            sample_rate=spec.audio.sample_rate,
+            window_s=spec.audio.window_s,
+        )
+        visual, visual_present = self.visual_clips(crops, ends, clock, kind=np.float16)
+        audio, audio_present = self.audio_clips(sound, spans, kind=np.float16)
         return FeatureTable(
             clip_end=(clock[ends] + 1).astype(np.int32),
-            audio=audio.astype(np.float16),
-            visual=visual.astype(np.float16),
+            audio=audio,
+            visual=visual,
             audio_present=audio_present,
             visual_present=visual_present,
             feature_spec=spec,
             fingerprint=fingerprint,
         )
 
-    def visual_clips(self, jpegs: Sequence[bytes | None], ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Crops of the clock's K ticks and clip ends (T,) → features (T, D[, H, W]) float32 and presence (T,).
+    def visual_clips(
+        self, crops: Crops, ends: np.ndarray, clock: np.ndarray | None = None, *, kind: type = np.float32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features (T, D[, H, W]) of the clips that end at ticks (T,), and presence (T,).
+
+        Args:
+            crops: of N frames.
+            ends: ticks at which the clips end, ascending.
+            clock: (K,) frame of each tick; default: every frame is one.
+            kind: of the features' numbers.
 
         Raises:
             AVFusionError: a crop cannot be decoded; the frame store holds only crops that can.
         """
-        geometry, size = self.spec.geometry, self.spec.visual.input_size
-        face = np.array([jpeg is not None for jpeg in jpegs], dtype=bool)
-        frames, present = select_clip_frames(face, ends, geometry.clip_frames, geometry.kept_frames)
-        decoded: dict[int, np.ndarray] = {}  # of the last batch, whose clips overlap with the next one's
+        geometry, transform = self.spec.geometry, self.spec.visual
+        face = np.array([crops[row] is not None for row in range(len(crops))], dtype=bool)
+        clock = np.arange(len(face)) if clock is None else clock
+        ticks, present = select_clip_frames(face[clock], ends, geometry.clip_frames, geometry.kept_frames)
+        # The crops that are shown at all, in order, and which of them each present clip shows.
+        shown, places = np.unique(clock[ticks[present]], return_inverse=True)
+        clips, places = np.flatnonzero(present), places.reshape(-1, geometry.kept_frames)
+        batches = _batches(np.arange(len(clips)), self.spec.batch_size)
+        first, behind = _held_range([places[batch] for batch in batches])
 
-        def load(clips: np.ndarray) -> Tensor:
-            nonlocal decoded
-            needed = np.unique(frames[clips]).tolist()
-            new = [tick for tick in needed if tick not in decoded]
-            crops = downscale(decode_crops([jpegs[tick] or b"" for tick in new]), size)
-            decoded = {tick: crop for tick, crop in decoded.items() if tick in needed} | dict(
-                zip(new, crops, strict=True)
-            )
-            pixels = np.stack([[decoded[tick] for tick in frames[clip].tolist()] for clip in clips])
-            return normalise_clips(torch.from_numpy(pixels).to(self.device), self.spec.visual)
+        def load(number: int) -> Tensor:
+            new = shown[behind[number - 1] if number else 0 : behind[number]]
+            pixels = downscale(decode_crops([crops[row] or b"" for row in new.tolist()]), transform.input_size)
+            return normalise_crops(to_device(pixels, self.device), transform).to(self.dtype)
 
-        return self._features(self.visual, load, [np.flatnonzero(present)], len(ends)), present
+        held, start = torch.empty(0), 0
 
-    def audio_clips(self, waveform: np.ndarray | None, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sound and the clips' spans (T, 2) in samples → features (T, D) float32 and presence (T,).
+        def clips_of(number: int, new: Tensor) -> Tensor:
+            """Channels first by strides only: crops lie with their channels last, as convolutions want them."""
+            nonlocal held, start
+            held = torch.cat([held[first[number] - start :], new]) if number else new
+            start = first[number]
+            chosen = places[_filled(batches[number], self.spec.batch_size)] - start
+            return held[to_device(chosen, self.device)].permute(0, 4, 1, 2, 3)
+
+        features = self._features("visual", load, clips_of, [clips[batch] for batch in batches], len(ends), kind)
+        return features, present
+
+    def audio_clips(
+        self, sound: Sound | None, spans: np.ndarray, *, kind: type = np.float32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sound and the clips' spans (T, 2) in samples → features (T, D) and presence (T,).
 
         A clip is absent where there is no sound at all: no stream, or the stream ended before the clip began.
         """
-        if waveform is None:
-            return self._features(self.audio, lambda clips: Tensor(), [], len(spans)), np.zeros(len(spans), dtype=bool)
-        sound = waveform
         transform = self.spec.audio
-        present = spans[:, 0] < len(sound)
+        samples = 0 if sound is None else len(sound)
+        present = spans[:, 0] < samples
         shortest = transform.min_samples
         if transform.window_s is not None:
             shortest = max(shortest, round(transform.window_s * transform.sample_rate))
-        length = np.maximum(spans[:, 1] - spans[:, 0], shortest)
-        steps = length // transform.hop_length
+        # Clips of equally long spectrograms together, and nothing is padded.
+        steps = np.maximum(spans[:, 1] - spans[:, 0], shortest) // transform.hop_length
         groups = [np.flatnonzero(present & (steps == step)) for step in np.unique(steps[present])]
+        batches = [batch for group in groups for batch in _batches(group, self.spec.batch_size)]
 
-        def load(clips: np.ndarray) -> Tensor:
-            # Equal numbers of spectrogram frames can come from slightly unequal lengths, whose edges differ.
-            pieces = [cut_sound(sound, *spans[clip].tolist(), min_samples=shortest) for clip in clips]
-            if len({len(piece) for piece in pieces}) == 1:
-                return self.log_mel(torch.from_numpy(np.stack(pieces)).to(self.device))
-            return torch.cat([self.log_mel(torch.from_numpy(piece)[None].to(self.device)) for piece in pieces])
+        def load(number: int) -> Tensor:
+            assert sound is not None
+            chosen = spans[batches[number]].tolist()
+            return self._spectrograms([_cut(sound, start, stop, shortest) for start, stop in chosen])
 
-        return self._features(self.audio, load, groups, len(spans)), present
+        def clips_of(number: int, spectrograms: Tensor) -> Tensor:
+            chosen = _filled(np.arange(len(spectrograms)), self.spec.batch_size)
+            return spectrograms[to_device(chosen, self.device)]
 
-    def _features(self, backbone: Backbone, load: Loader, groups: Sequence[np.ndarray], clips: int) -> np.ndarray:
-        """Run clips, group by group, through a backbone; rows of clips in no group are zero."""
-        shape: tuple[int, ...] = (backbone.feature_dim,)
-        if backbone.output == "map":
-            side = -(-backbone.input_size // 16)
-            shape = (backbone.feature_dim, side, side)
-        features = np.zeros((clips, *shape), dtype=np.float32)
-        size = self.spec.batch_size
-        dtype = getattr(torch, self.spec.dtype)
-        for group in groups:
-            for start in range(0, len(group), size):
-                chosen = group[start : start + size]
-                filled = np.concatenate([chosen, np.repeat(chosen[:1], size - len(chosen))])
-                with (
-                    torch.inference_mode(),
-                    torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32),
-                ):
-                    output = backbone(load(filled))
-                features[chosen] = output[: len(chosen)].float().cpu().numpy()
+        return self._features("audio", load, clips_of, batches, len(spans), kind), present
+
+    def _spectrograms(self, pieces: Sequence[np.ndarray]) -> Tensor:
+        """(B, 1, bands, T) of sounds that may differ in length by less than a step of T."""
+        alone = self.device.type == "cpu" or len({len(piece) for piece in pieces}) > 1  # one fits a CPU's cache
+        parts = [piece[None] for piece in pieces] if alone else [np.stack(pieces)]
+        return torch.cat([self._log_mel(to_device(part, self.device)) for part in parts]).to(self.dtype)
+
+    def _features(
+        self,
+        stream: str,
+        load: Callable[[int], Tensor],
+        clips_of: Callable[[int, Tensor], Tensor],
+        batches: Sequence[np.ndarray],
+        clips: int,
+        kind: type,
+    ) -> np.ndarray:
+        """Features of all clips: `clips_of(n, load(n))` are those of batch n, filled up; others' rows are zero."""
+        features: np.ndarray = np.zeros((clips, *self._shapes[stream]), dtype=kind)
+        computed: tuple[np.ndarray, Tensor] | None = None  # fetched when the device has the next batch to do
+        with (
+            torch_threads(self.spec.threads),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),  # float32 is float32
+            closing(load_ahead(load, range(len(batches)), self.device)) as loaded,
+        ):
+            for number, values in loaded:
+                with torch.inference_mode():
+                    inputs = clips_of(number, values).contiguous(memory_format=memory_format(stream))
+                    output = self._networks[stream](inputs)
+                if computed is not None:
+                    _store(features, *computed)
+                computed = batches[number], output
+            if computed is not None:
+                _store(features, *computed)
         return features
 
-    @staticmethod
-    def _clock_times(time_s: np.ndarray, clock: np.ndarray) -> np.ndarray:
-        return time_s[clock] if len(clock) else np.zeros(0)
+
+def _feature_shape(backbone: Backbone) -> tuple[int, ...]:
+    if backbone.output == "pooled":
+        return (backbone.feature_dim,)
+    side = -(-backbone.input_size // 16)
+    return (backbone.feature_dim, side, side)
+
+
+def _batches(clips: np.ndarray, size: int) -> list[np.ndarray]:
+    return [clips[start : start + size] for start in range(0, len(clips), size)]
+
+
+def _filled(batch: np.ndarray, size: int) -> np.ndarray:
+    """A batch of full size: its first clip fills it up."""
+    return np.concatenate([batch, np.repeat(batch[:1], size - len(batch))])
+
+
+def _held_range(places: Sequence[np.ndarray]) -> tuple[list[int], list[int]]:
+    """From which crop to behind which one are held while each batch is computed: what it or a later one shows."""
+    first = np.array([batch.min() for batch in places], dtype=np.int64)
+    last = np.array([batch.max() for batch in places], dtype=np.int64)
+    return np.minimum.accumulate(first[::-1])[::-1].tolist(), (np.maximum.accumulate(last) + 1).tolist()
+
+
+def _cut(sound: Sound, start: int, stop: int, min_samples: int) -> np.ndarray:
+    """As `cut_sound`, in [-1, 1] also where the sound is 16-bit integers."""
+    piece = cut_sound(sound, start, stop, min_samples=min_samples)
+    return piece / PCM_SCALE if sound[0:0].dtype == np.int16 else piece
+
+
+def _store(features: np.ndarray, clips: np.ndarray, output: Tensor) -> None:
+    features[clips] = output[: len(clips)].float().cpu().numpy()
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """One feature file per track: what the features stage does in each worker."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
@@ -77,6 +80,8 @@ def audio_transform(params: Params, bands: int) -> AudioTransform:
 def update_features(root: Path, tracks: Sequence[Track], params: Params, *, device: str = "cpu") -> StoreReport:
     """Bring `data/features` to hold exactly one current file for every track that has frames.
 
+    On `cuda` tracks are spread over all GPUs that are seen, by worker processes: at least one for each GPU.
+
     Raises:
         AVFusionError: backbones are missing, no track has frames, or tracks failed and `common.on_error` is fail.
     """
@@ -107,6 +112,9 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         raise_failures("features", deaf, len(tracks))
     if not tasks:
         raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
+    gpus, execution = torch.cuda.device_count() if device == "cuda" else 0, params.execution
+    if execution.executor == "processes":
+        execution = execution.model_copy(update={"workers": max(execution.workers, gpus)})
     report = update_store(
         root / "data" / "features",
         ".safetensors",
@@ -114,10 +122,11 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         tasks,
         make_feature_file,
         read_features_fingerprint,
-        execution=params.execution,
+        execution=execution,
         label="features",
         on_error=params.common.on_error,
         weights={track.track: track.duration_s for track in tracks},
+        gpus=gpus,
     )
     return replace(report, failed=deaf | report.failed)
 
@@ -125,9 +134,13 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
 def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
     """Write one track's feature file to `path`."""
     extractor = _extractor(task.backbones, task.spec, task.device)
-    table = frame_store.read_frames(task.frames)
-    sound = None if task.sound is None else audio_store.read_audio(task.sound)
-    write_features(path, extractor.extract_track(table.time_s, table.jpeg, sound, fingerprint=fingerprint))
+    times = frame_store.read_frame_times(task.frames)
+    with (
+        frame_store.CropFile(task.frames) as crops,
+        nullcontext() if task.sound is None else audio_store.AudioFile(task.sound) as sound,
+    ):
+        table = extractor.extract_track(times, crops, sound, fingerprint=fingerprint)
+    write_features(path, table)
 
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker

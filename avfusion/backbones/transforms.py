@@ -25,9 +25,14 @@ def normalise_clips(clips: Tensor, transform: VisualTransform) -> Tensor:
     Contiguous: in channels-last order oneDNN's gradients of narrow convolutions wrote outside their memory (torch 2.11,
     12 channels, 2 threads), and were hardly faster.
     """
-    mean = torch.tensor(transform.mean, device=clips.device)
-    std = torch.tensor(transform.std, device=clips.device)
-    return ((clips.float() / 255 - mean) / std).permute(0, 4, 1, 2, 3).contiguous()
+    return normalise_crops(clips, transform).permute(0, 4, 1, 2, 3).contiguous()
+
+
+def normalise_crops(crops: Tensor, transform: VisualTransform) -> Tensor:
+    """RGB crops (…, S, S, 3) in [0, 255] → float32 of the same shape, scaled as the transform says."""
+    mean = torch.tensor(transform.mean, device=crops.device)
+    std = torch.tensor(transform.std, device=crops.device)
+    return (crops.float() / 255 - mean) / std
 
 
 def augment_clips(

@@ -1,7 +1,10 @@
 """The audio store: data/audio/<video>.wav, mono 44.1 kHz 16-bit PCM, sample 0 at the time of frame 1."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
 import numpy as np
 import soundfile
@@ -21,13 +24,52 @@ def read_audio(path: str | Path) -> np.ndarray:
     Raises:
         AVFusionError: the file is missing, damaged, or not mono 44.1 kHz.
     """
-    try:
+    with _wav_errors(path):
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AVFusionError(f"{path} cannot be read as WAV ({error}): run the stage `audio`") from None
-    if rate != SAMPLE_RATE or samples.shape[1] != 1:
-        raise AVFusionError(f"{path} has {samples.shape[1]} channels at {rate} Hz, mono at {SAMPLE_RATE} Hz is needed")
+    _check_format(path, rate, samples.shape[1])
     return samples[:, 0]
+
+
+class Sound(Protocol):
+    """Mono sound that can be cut: an array of floats in [-1, 1] or of 16-bit integers, or an `AudioFile`."""
+
+    def __len__(self) -> int:
+        """Samples."""
+
+    def __getitem__(self, piece: slice, /) -> np.ndarray:
+        """Samples of a slice, (n,)."""
+
+
+class AudioFile:
+    """A WAV of the store as (n,) int16, read in pieces: `sound[start:stop]`; nothing of it stays in memory.
+
+    Raises:
+        AVFusionError: as `read_audio`, also found when a piece is read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        with _wav_errors(path):
+            self._file = soundfile.SoundFile(path)
+        _check_format(path, self._file.samplerate, self._file.channels)
+
+    def __len__(self) -> int:
+        return int(self._file.frames)
+
+    def __getitem__(self, piece: slice, /) -> np.ndarray:
+        start, stop, _ = piece.indices(len(self))
+        with _wav_errors(self._path):
+            self._file.seek(start)
+            samples: np.ndarray = self._file.read(max(stop - start, 0), dtype="int16")
+        return samples
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
 
 
 def audio_samples(path: str | Path) -> int:
@@ -38,13 +80,24 @@ def audio_samples(path: str | Path) -> int:
     """
     if not Path(path).is_file():
         return 0
-    try:
+    with _wav_errors(path):
         return int(soundfile.info(str(path)).frames)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AVFusionError(f"{path} cannot be read as WAV ({error}): run the stage `audio`") from None
 
 
 def read_fingerprint(path: str | Path) -> str | None:
     """The fingerprint inside a WAV, None without one."""
     with soundfile.SoundFile(path) as stream:
         return stream.comment or None
+
+
+@contextmanager
+def _wav_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise AVFusionError(f"{path} cannot be read as WAV ({error}): run the stage `audio`") from None
+
+
+def _check_format(path: str | Path, rate: int, channels: int) -> None:
+    if rate != SAMPLE_RATE or channels != 1:
+        raise AVFusionError(f"{path} has {channels} channels at {rate} Hz, mono at {SAMPLE_RATE} Hz is needed")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import fingerprint
 
-VERSION = 1  # of the extraction code: raised when the same spec would give other numbers
+VERSION = 2  # of the extraction code: raised when the same spec would give other numbers
 
 
 class _Part(BaseModel):

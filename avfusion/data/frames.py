@@ -1,11 +1,14 @@
 """The frame store: data/frames/<track>.parquet, one row per video frame with its time and its face crop as JPEG."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 import cv2
 import numpy as np
@@ -52,6 +55,63 @@ class FrameTable:
     def face_present(self) -> np.ndarray:
         """(N,) bool: the frame has a crop."""
         return np.array([crop is not None for crop in self.jpeg], bool)
+
+
+class Crops(Protocol):
+    """Crops of a track by row (0-based): a list of JPEGs, or a `CropFile`; None where there is no face."""
+
+    def __len__(self) -> int:
+        """Rows."""
+
+    def __getitem__(self, row: int, /) -> bytes | None:
+        """The JPEG of a row."""
+
+
+class CropFile:
+    """The crops of a frame table, read as they are asked for: only the row group asked for last is in memory.
+
+    Rows in ascending order cost one reading of the file, others one of a row group each.
+
+    Raises:
+        AVFusionError: the file is missing or is no frame table, also found when a row is read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self._held = -1
+        self._crops: pa.ChunkedArray | None = None
+        with _table_errors(path):
+            self._file = pq.ParquetFile(path)
+            if "jpeg" not in self._file.schema_arrow.names:
+                raise pa.ArrowInvalid("no column jpeg")
+        metadata = self._file.metadata
+        self._starts = [0]  # first row of each group, and the number of rows
+        for group in range(metadata.num_row_groups):
+            self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, row: int, /) -> bytes | None:
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self._path} has no row {row}")
+        group = bisect_right(self._starts, row) - 1
+        if self._crops is None or group != self._held:
+            self._crops = None  # freed before the next one is read
+            with _table_errors(self._path):
+                self._crops = self._file.read_row_group(group, columns=["jpeg"])["jpeg"]
+            self._held = group
+        crop: bytes | None = self._crops[row - self._starts[group]].as_py()
+        return crop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._crops = None
+        self._file.close()
 
 
 def write_frames(
@@ -164,8 +224,14 @@ def encode_crop(rgb: np.ndarray, quality: int) -> bytes:
 
 
 def _read(path: str | Path, columns: list[str] | None) -> pa.Table:
-    try:
+    with _table_errors(path):
         return pq.read_table(path, columns=columns)
+
+
+@contextmanager
+def _table_errors(path: str | Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise AVFusionError(f"{path} is missing: run the stage `frames`") from None
     except (pa.ArrowInvalid, OSError) as error:

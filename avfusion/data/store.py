@@ -41,6 +41,7 @@ def update_store(
     on_error: Literal["fail", "skip"] = "fail",
     limits_s: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
+    gpus: int = 0,
 ) -> StoreReport:
     """Bring `folder` to hold exactly one file `<key><suffix>` of the wanted fingerprint for every key.
 
@@ -54,6 +55,7 @@ def update_store(
         on_error: Whether failures are raised.
         limits_s: Key to the seconds that making its file may take, as in `run_tasks`; for those made from media.
         weights: Key to how much work its file is, as in `run_tasks`.
+        gpus: That the work is spread over, as in `run_tasks`.
 
     A key that fails has no file afterwards, not even an outdated one. The counts are printed, failures listed.
 
@@ -76,6 +78,7 @@ def update_store(
             on_error="skip",
             limits_s=limits_s,
             weights=weights,
+            gpus=gpus,
         )
     finally:
         _remove_temporaries(folder)  # of workers that died, or were ended by Ctrl-C

@@ -1,8 +1,9 @@
 """Video in, valence and arousal for every frame out."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import load_backbone
 from avfusion.config import Frames
+from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
@@ -46,12 +49,13 @@ class Predictor:
         self.device = _device(device)
         self._reader = StreamReader()
         self._model = load_fusion(folder.fusion)[0].to(self.device)
-        self._backbones = {
+        backbones = {
             stream: load_backbone(weights.parent, stream, output=self.spec.output if stream == "visual" else "pooled")[
                 0
             ]
             for stream, weights in folder.backbones.items()
         }
+        self._extractor = FeatureExtractor(backbones["visual"], backbones["audio"], self.spec, device=str(self.device))
 
     @classmethod
     def load(cls, uri_or_dir: str | Path | None = None, device: str = "cpu") -> "Predictor":
@@ -99,14 +103,19 @@ class Predictor:
         """
         if stream not in ("both", "audio", "visual"):
             raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
-        spec = self._spec(stride)
+        self._check_stride(stride)
         notice = notice or (lambda text: None)
-        streams = self._reader.read(path, stream=stream, settings=self.frames, progress=progress)
-        _check_usable(streams, stream, Path(path), notice)
-        if progress:
-            progress("features", 0, 1)
-        extractor = FeatureExtractor(self._backbones["visual"], self._backbones["audio"], spec, device=str(self.device))
-        features = extractor.extract_track(streams.time_s, streams.jpegs, streams.waveform)
+        with TemporaryDirectory(prefix="avfusion-") as folder:
+            streams = self._reader.read(path, Path(folder), stream=stream, settings=self.frames, progress=progress)
+            _check_usable(streams, stream, Path(path), notice)
+            if progress:
+                progress("features", 0, 1)
+            with (
+                CropFile(streams.crops) as crops,
+                nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound,
+            ):
+                features = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+        spec = features.feature_spec
         if not (features.audio_present.any() or features.visual_present.any()):
             raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         fps = spec.geometry.fps
@@ -123,9 +132,7 @@ class Predictor:
             mode=self.mode,
             target_offset=self.target_offset,
         )
-        face = np.array([jpeg is not None for jpeg in streams.jpegs], dtype=bool)
-        samples = 0 if streams.waveform is None else len(streams.waveform)
-        presence = frame_presence(streams.time_s, face, samples, spec)
+        presence = frame_presence(streams.time_s, streams.face_present, streams.samples, spec)
         if progress:
             progress("features", 1, 1)
         return pd.DataFrame(
@@ -140,14 +147,11 @@ class Predictor:
             }
         )
 
-    def _spec(self, stride: int | None) -> FeatureSpec:
-        if stride is None or stride == self.spec.stride:
-            return self.spec
+    def _check_stride(self, stride: int | None) -> None:
         clip_frames = self.spec.geometry.clip_frames
-        if stride < 1 or clip_frames % stride:
+        if stride is not None and (stride < 1 or clip_frames % stride):
             allowed = ", ".join(str(s) for s in range(1, clip_frames + 1) if clip_frames % s == 0)
             raise BadInputError(f"stride is {stride}: allowed are the divisors of {clip_frames} ({allowed})")
-        return self.spec.model_copy(update={"stride": stride})
 
 
 def _frames_settings(folder: ModelFolder) -> Frames:
@@ -185,8 +189,7 @@ def _device(name: str) -> torch.device:
 
 
 def _check_usable(streams: VideoStreams, stream: Stream, path: Path, notice: Callable[[str], None]) -> None:
-    seen = any(jpeg is not None for jpeg in streams.jpegs)
-    heard = streams.waveform is not None and len(streams.waveform) > 0
+    seen, heard = streams.face_present.any(), streams.samples > 0
     if not seen and not heard:
         wanted = {"both": "no face and no audio", "audio": "no audio", "visual": "no face"}[stream]
         reason = f" ({streams.silence})" if streams.silence else ""

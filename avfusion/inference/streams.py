@@ -1,21 +1,21 @@
-"""What a video gives to a model: face crops and sound on one clock, exactly as the stores keep them."""
+"""What a video gives to a model: face crops and sound on one clock, in files that are those of the stores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from avfusion.config import Frames
-from avfusion.data.frames import encode_crop
+from avfusion.data.audio import audio_samples, write_audio
+from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.errors import AVFusionError
-from avfusion.media.audio import read_aligned_audio
+from avfusion.media.audio import aligned_audio
 from avfusion.media.face_tracks import face_crops
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.workers import Worker, WorkerError
 
-PCM_SCALE = 32768
 Progress = Callable[[str, int, int], None]
 
 
@@ -25,36 +25,42 @@ class VideoStreams:
 
     Attributes:
         time_s: (N,) float64, seconds of every video frame, 0 at the first.
-        jpegs: N face crops, None where there is no face.
+        crops: frame table of its face crops.
+        face_present: (N,) bool, the frame has a crop.
         face_confidence: (N,) float32, 0 where there is no face.
-        waveform: (n,) float32 mono at 44.1 kHz, sample 0 at frame 1; None: no audio stream, or not asked for.
+        sound: WAV of the store, sample 0 at frame 1; None: no audio stream, or not asked for.
+        samples: of the sound, 0 where there is none.
         silence: why there is no sound though it was asked for; empty where there is.
         warnings: what was repaired while reading.
     """
 
     time_s: np.ndarray
-    jpegs: list[bytes | None]
+    crops: Path
+    face_present: np.ndarray
     face_confidence: np.ndarray
-    waveform: np.ndarray | None
+    sound: Path | None
+    samples: int
     silence: str
     warnings: tuple[str, ...]
 
 
 def read_streams(
     path: str | Path,
+    folder: Path,
     *,
     stream: str = "both",
     settings: Frames | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
 ) -> VideoStreams:
-    """Read what the wanted streams need; the other one is left out, as if the video lacked it.
+    """Read what the wanted streams need into files; the other one is left out, as if the video lacked it.
 
-    Crops pass through JPEG and sound through 16 bits, as in the stores of the pipeline, so that a video's features here
-    are those of the features stage.
+    The files are those of the pipeline's stores, so that a video's features here are those of the features stage, and
+    that a long video needs no more memory than a short one.
 
     Args:
         path: a local media file.
+        folder: where the files are written.
         stream: `both`, `audio` or `visual`.
         settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
         timeline: the video's timeline where it is known already.
@@ -63,36 +69,52 @@ def read_streams(
     Raises:
         BadInputError: not a readable video.
     """
-    settings = settings or Frames()
     timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
-    jpegs: list[bytes | None] = [None] * timeline.frames
+    face = np.zeros(timeline.frames, bool)
     confidence = np.zeros(timeline.frames, np.float32)
-    if stream != "audio":
-        report = progress or (lambda phase, done, total: None)
-        for crop in face_crops(
-            path,
-            detect_every=settings.detect_every,
-            min_confidence=settings.min_confidence,
-            timeline=timeline,
-            on_warning=warnings.append,
-            on_detection=lambda done: report("looking for faces", done, timeline.frames),
-        ):
-            if crop.rgb is not None:
-                jpegs[crop.frame - 1] = encode_crop(crop.rgb, settings.jpeg_quality)
-                confidence[crop.frame - 1] = crop.confidence
-            report("cutting crops", crop.frame, timeline.frames)
-    waveform = None if stream == "visual" else read_aligned_audio(path, timeline=timeline)
-    if waveform is not None:
-        waveform = np.clip(np.rint(waveform * PCM_SCALE), -PCM_SCALE, PCM_SCALE - 1).astype(np.float32) / PCM_SCALE
-    silence = "" if stream == "visual" else _silence(waveform, timeline)
-    return VideoStreams(timeline.times_s, jpegs, confidence, waveform, silence, tuple(warnings))
+
+    def rows() -> Iterator[FrameRow]:
+        if stream == "audio":
+            yield from (FrameRow(number, time_s, None, 0.0) for number, time_s in enumerate(timeline.times_s, 1))
+            return
+        for row in _crop_rows(path, settings or Frames(), timeline, warnings, progress or _ignore):
+            face[row.frame - 1], confidence[row.frame - 1] = row.jpeg is not None, row.face_confidence
+            yield row
+
+    crops = folder / "frames.parquet"
+    write_frames(crops, rows(), "")
+    sound = None
+    if stream != "visual" and timeline.audio_start_s is not None:
+        sound = folder / "sound.wav"
+        write_audio(sound, aligned_audio(path, timeline), "")
+    samples = 0 if sound is None else audio_samples(sound)
+    silence = "" if stream == "visual" else _silence(sound, samples, timeline)
+    return VideoStreams(timeline.times_s, crops, face, confidence, sound, samples, silence, tuple(warnings))
 
 
-def _silence(waveform: np.ndarray | None, timeline: Timeline) -> str:
-    if waveform is None:
+def _crop_rows(
+    path: str | Path, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
+) -> Iterator[FrameRow]:
+    for crop in face_crops(
+        path,
+        detect_every=settings.detect_every,
+        min_confidence=settings.min_confidence,
+        timeline=timeline,
+        on_warning=warnings.append,
+        on_detection=lambda done: progress("looking for faces", done, timeline.frames),
+    ):
+        if crop.rgb is None:
+            yield FrameRow(crop.frame, crop.time_s, None, 0.0)
+        else:
+            yield FrameRow(crop.frame, crop.time_s, encode_crop(crop.rgb, settings.jpeg_quality), crop.confidence)
+        progress("cutting crops", crop.frame, timeline.frames)
+
+
+def _silence(sound: Path | None, samples: int, timeline: Timeline) -> str:
+    if sound is None:
         return "no audio stream"
-    if len(waveform):
+    if samples:
         return ""
     if timeline.audio_end_s is not None and timeline.audio_end_s <= 0:
         return "its sound ends before the first frame"
@@ -112,7 +134,9 @@ class StreamReader:
         """A copy in another place has workers of its own."""
         return StreamReader, ()
 
-    def read(self, path: str | Path, *, stream: str, settings: Frames, progress: Progress | None) -> VideoStreams:
+    def read(
+        self, path: str | Path, folder: Path, *, stream: str, settings: Frames, progress: Progress | None
+    ) -> VideoStreams:
         """As `read_streams`, elsewhere.
 
         Raises:
@@ -123,7 +147,7 @@ class StreamReader:
         try:
             timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
-            arguments = (path, stream, settings, timeline)
+            arguments = (path, folder, stream, settings, timeline)
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress or _ignore)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None
@@ -142,9 +166,9 @@ class StreamReader:
 
 
 def _read_streams(
-    path: str | Path, stream: str, settings: Frames, timeline: Timeline, progress: Progress
+    path: str | Path, folder: Path, stream: str, settings: Frames, timeline: Timeline, progress: Progress
 ) -> VideoStreams:
-    return read_streams(path, stream=stream, settings=settings, timeline=timeline, progress=progress)
+    return read_streams(path, folder, stream=stream, settings=settings, timeline=timeline, progress=progress)
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -28,33 +29,45 @@ def worker_of(reader: StreamReader) -> int:
 
 
 def same(one: VideoStreams, other: VideoStreams) -> bool:
-    arrays = ("time_s", "face_confidence", "waveform")
+    arrays = ("time_s", "face_present", "face_confidence")
+    assert one.sound is None or other.sound is None or one.sound.read_bytes() == other.sound.read_bytes()
     return (
         all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
-        and one.jpegs == other.jpegs
-        and (one.silence, one.warnings) == (other.silence, other.warnings)
+        and one.crops.read_bytes() == other.crops.read_bytes()
+        and (one.sound is None) == (other.sound is None)
+        and (one.samples, one.silence, one.warnings) == (other.samples, other.silence, other.warnings)
     )
 
 
-def read(reader: StreamReader, path: Path, progress: Callable[[str, int, int], None] | None = None) -> VideoStreams:
-    return reader.read(path, stream="both", settings=Frames(), progress=progress)
+Read = Callable[..., VideoStreams]
 
 
-def test_what_is_read_elsewhere_is_what_is_read_here(reader: StreamReader, face_video: Path) -> None:
+@pytest.fixture
+def read(reader: StreamReader, tmp_path: Path) -> Read:
+    def call(path: Path, progress: Callable[[str, int, int], None] | None = None) -> VideoStreams:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        return reader.read(path, folder, stream="both", settings=Frames(), progress=progress)
+
+    return call
+
+
+def test_what_is_read_elsewhere_is_what_is_read_here(
+    reader: StreamReader, read: Read, face_video: Path, tmp_path: Path
+) -> None:
     seen: list[tuple[str, int, int]] = []
-    streams = read(reader, face_video, lambda *step: seen.append(step))
+    streams = read(face_video, lambda *step: seen.append(step))
     here: list[tuple[str, int, int]] = []
-    assert same(streams, read_streams(face_video, progress=lambda *step: here.append(step)))
+    assert same(streams, read_streams(face_video, tmp_path, progress=lambda *step: here.append(step)))
     assert seen == here
     assert len(here) > 65
     first = worker_of(reader)
     with pytest.raises(BadInputError, match=r"^none\.mp4 does not exist$"):
-        read(reader, Path("none.mp4"))
+        read(Path("none.mp4"))
     assert worker_of(reader) == first, "one worker for all of it"
 
 
-def test_a_crash_costs_one_video(reader: StreamReader, silent_video: Path) -> None:
-    read(reader, silent_video)
+def test_a_crash_costs_one_video(reader: StreamReader, read: Read, silent_video: Path) -> None:
+    read(silent_video)
     pid = worker_of(reader)
 
     def crash(phase: str, done: int, total: int) -> None:
@@ -62,15 +75,17 @@ def test_a_crash_costs_one_video(reader: StreamReader, silent_video: Path) -> No
             os.kill(pid, signal.SIGSEGV)
 
     with pytest.raises(AVFusionError) as raised:
-        read(reader, silent_video, crash)
+        read(silent_video, crash)
     assert str(raised.value).startswith(f"{silent_video}: its worker process died (signal SIGSEGV): ")
     assert raised.value.exit_code == 1
-    assert len(read(reader, silent_video).time_s) == 65
+    assert len(read(silent_video).time_s) == 65
     assert worker_of(reader) != pid
 
 
-def test_a_hang_costs_one_video(reader: StreamReader, silent_video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read(reader, silent_video)
+def test_a_hang_costs_one_video(
+    reader: StreamReader, read: Read, silent_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(silent_video)
     pid = worker_of(reader)
     durations: list[float] = []
 
@@ -80,19 +95,19 @@ def test_a_hang_costs_one_video(reader: StreamReader, silent_video: Path, monkey
 
     monkeypatch.setattr("avfusion.inference.streams.decoding_limit_s", limit)
     with pytest.raises(AVFusionError) as raised:
-        read(reader, silent_video, lambda *step: os.kill(pid, signal.SIGSTOP))
+        read(silent_video, lambda *step: os.kill(pid, signal.SIGSTOP))
     assert str(raised.value) == f"{silent_video}: took more than 2 s, given up"
     assert durations == [pytest.approx(2.6)]
     monkeypatch.undo()
-    assert len(read(reader, silent_video).time_s) == 65
+    assert len(read(silent_video).time_s) == 65
 
 
-def test_a_copy_has_workers_of_its_own(reader: StreamReader, silent_video: Path) -> None:
-    read(reader, silent_video)
+def test_a_copy_has_workers_of_its_own(reader: StreamReader, read: Read, silent_video: Path) -> None:
+    read(silent_video)
     assert pickle.loads(pickle.dumps(reader))._idle == []
 
 
-def test_threads_read_side_by_side(reader: StreamReader, silent_video: Path) -> None:
+def test_threads_read_side_by_side(reader: StreamReader, read: Read, silent_video: Path) -> None:
     together = threading.Barrier(2, timeout=60)
     found: list[VideoStreams] = []
 
@@ -100,7 +115,7 @@ def test_threads_read_side_by_side(reader: StreamReader, silent_video: Path) -> 
         if (phase, done) == ("cutting crops", 1):
             together.wait()
 
-    threads = [threading.Thread(target=lambda: found.append(read(reader, silent_video, meet))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(read(silent_video, meet))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
