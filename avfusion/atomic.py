@@ -4,7 +4,8 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +51,28 @@ def _is_full(folder: Path) -> bool:
     """Whether the unfinished file took what was left, but for what is too little for the next piece of it."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize < FULL_BYTES
+
+
+@contextmanager
+def atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; it takes its place at the end, if `check` of it raises nothing."""
+    temporary, old = (folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{n}-{folder.name}") for n in ("new", "old"))
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        check(temporary)
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

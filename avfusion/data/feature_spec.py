@@ -53,13 +53,15 @@ class VisualTransform(_Part):
 
 
 class BackboneIdentity(_Part):
-    """A backbone and the SHA-256 of its weights file."""
+    """A backbone, the SHA-256 of its weights file, where these weights come from and what may be done with them."""
 
     name: str
     width: int
     input_size: int
     feature_dim: int
     sha256: str
+    source: str = ""
+    licence: str = ""
 
 
 class FeatureSpec(_Part):

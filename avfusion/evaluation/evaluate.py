@@ -20,6 +20,7 @@ from avfusion.evaluation.plots.bars import plot_ccc
 from avfusion.evaluation.plots.plane import plot_plane
 from avfusion.evaluation.plots.traces import plot_trace
 from avfusion.evaluation.predictions import predict_track
+from avfusion.evaluation.released_protocol import DESCRIPTION
 from avfusion.evaluation.report import (
     bootstrap_facts,
     comparisons,
@@ -123,7 +124,7 @@ def write_evaluation(
     windows = (config.smoothing_valence, config.smoothing_arousal)
     main, others = models[0], models[1:]
     draws = {"resamples": config.bootstrap, "seed": config.seed}
-    metrics = metrics_table(splits, models, windows=windows, **draws)
+    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol, **draws)
     facts = bootstrap_facts(splits, **draws)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -162,6 +163,7 @@ def protocol_facts(
             "valence_frames": config.smoothing_valence,
             "arousal_frames": config.smoothing_arousal,
         },
+        "released_protocol": DESCRIPTION if config.released_protocol else None,
         "test_labels": "the corpus's own, or the known truth of the demo corpus; null where there is neither",
     }
 
