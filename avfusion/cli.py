@@ -180,9 +180,10 @@ def import_weights(
     Exit status: 0 done; 2 FILE or DIR cannot be used; 1 something failed.
     """
     from avfusion.inference.import_weights import import_jointcam, import_tsav
+    from avfusion.model_names import IMPORT_FOLDER
     from avfusion.project import project_root
 
-    folder = out or project_root() / "models" / "imported" / kind.value
+    folder = out or project_root() / IMPORT_FOLDER / kind.value
     if kind is Published.tsav:
         done = import_tsav(file, folder, force=force)
         use = "backbones.visual.weights and backbones.audio.weights: tsav" if out is None else f"weights below {folder}"

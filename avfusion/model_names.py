@@ -19,7 +19,8 @@ DECIDED_ELSEWHERE = {
 }
 BACKBONE_NAMES = {"visual": ("narrow_r2plus1d", "r2plus1d_18"), "audio": ("narrow_resnet", "resnet18")}
 PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
-IMPORTED = ("tsav",)  # backbone weights that `avfusion import-weights` puts into models/imported/
+IMPORTED = ("tsav",)  # backbone weights that `avfusion import-weights` puts into this folder of the project:
+IMPORT_FOLDER = "models/imported"
 MAPS_ONLY = ("released_coattention",)  # fusion models that take visual maps and no pooled features
 
 

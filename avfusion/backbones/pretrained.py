@@ -13,10 +13,8 @@ from avfusion.backbones.registry import Backbone
 from avfusion.backbones.weights import load_backbone, read_backbone_record
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fingerprints import file_digest
-from avfusion.model_names import IMPORTED, PRETRAINED
+from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
 from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors
-
-IMPORT_FOLDER = Path("models/imported")  # in the project, which is the stages' working directory
 
 
 def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> None:
@@ -91,12 +89,12 @@ def weights_path(weights: str, stream: str) -> Path | None:
     if weights in PRETRAINED.values():
         return Path(torch.hub.get_dir()) / "checkpoints" / Path(_torchvision_enum(weights).url).name
     if weights in IMPORTED:
-        return IMPORT_FOLDER / weights / f"{stream}.safetensors"
+        return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
     return None if weights == "random" else Path(weights)
 
 
 def _load_imported(backbone: Backbone, weights: str, key: str) -> None:
-    folder = IMPORT_FOLDER / weights
+    folder = Path(IMPORT_FOLDER) / weights
     if not (folder / f"{backbone.stream}.safetensors").is_file():
         raise BadInputError(
             f"{key} is {weights!r}, but {folder / f'{backbone.stream}.safetensors'} does not exist: "

@@ -11,6 +11,7 @@ import numpy as np
 from avfusion.config import Evaluate, Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
+from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import read_face_confidence
 from avfusion.data.presence import frame_presence
 from avfusion.data.track_data import TrackData, load_split
@@ -63,8 +64,9 @@ def load_models(
     for name, folder in folders.items():
         models[name], config = load_fusion(folder)
         configs.append(config)
+        spec = FeatureSpec.from_dict(config["feature_spec"])
         for track in tracks:
-            if track.feature_spec is None or track.feature_spec.to_dict() != config["feature_spec"]:
+            if track.feature_spec is None or track.feature_spec.digest() != spec.digest():
                 raise AVFusionError(
                     f"{folder} was trained on other features than those of {track.track}: run the stage `train`"
                 )

@@ -98,7 +98,7 @@ def common_spec(tracks: Sequence[TrackData]) -> FeatureSpec:
     if spec is None:
         raise AVFusionError(f"the features of {tracks[0].track} carry no feature spec: run the stage `features` again")
     for track in tracks:
-        if track.feature_spec != spec:
+        if track.feature_spec is None or track.feature_spec.digest() != spec.digest():
             raise AVFusionError(
                 f"the features of {tracks[0].track} and {track.track} were made with different backbones or "
                 "transforms: run the stage `features` again"
