@@ -159,7 +159,7 @@ def test_tsav_with_the_published_fusion_untrained(
 
 @torch.inference_mode()
 def as_the_published_network_predicts(project: ProjectCopy, checkpoint: Path) -> None:
-    """Predictions at the clips' ends are the published network's on the one sequence of the clips, zeros behind them."""
+    """At the clips' ends: the published network on the one sequence of the clips, zeros behind them."""
     model = load_jointcam(checkpoint)
     for track in SPLITS["test"]:
         features = read_features(project.folder / "data" / "features" / f"{track}.safetensors")
