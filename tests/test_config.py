@@ -108,6 +108,27 @@ def test_sections_that_disagree_are_found_whichever_is_asked_for(
         check_params(values, sections)
 
 
+def test_the_published_fusion_needs_maps_whichever_section_is_asked_for(values: dict[str, Any]) -> None:
+    values["train"] |= {"model": "released_coattention", "options": {}}
+    for sections in (["train"], ["backbones"], ["common"], None):
+        with pytest.raises(
+            BadInputError, match=r"backbones\.output is 'pooled': allowed is map, since .*released_coatt"
+        ):
+            check_params(values, sections)
+    values["backbones"]["output"] = "map"
+    assert check_params(values).train.model == "released_coattention"
+
+
+def test_baselines_without_weights_and_epochs_are_refused(values: dict[str, Any]) -> None:
+    values["train"] |= {"weights": "models/mine", "epochs": 0}
+    with pytest.raises(
+        BadInputError, match=r"train\.baselines is \['audio_only', .*train\.epochs is 0: allowed is \[\]"
+    ):
+        check_params(values)
+    check_params(values | {"train": values["train"] | {"epochs": 1}})
+    check_params(values | {"train": values["train"] | {"baselines": []}})
+
+
 def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -> None:
     values["features"]["stride"] = "many"
     assert check_params(values, ["geometry"]).geometry.clip_frames == 32
