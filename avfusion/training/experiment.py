@@ -199,6 +199,7 @@ def train_models(
             plot_curves(work / name / "curves.png", {name: result.history}, {name: result.best_epoch})
             run.log_artifact(work / name / "curves.png")
             on_model(name, run, folder, metrics[name])
+    (root / "models" / "baselines").mkdir(parents=True, exist_ok=True)  # an out of the stage, also without any
     rows = [{"model": name, **row} for name, result in results.items() for row in result.history]
     write_csv(reports / "history.csv", rows, ("model", *HISTORY_COLUMNS))
     write_report(reports / "metrics.json", metrics)
