@@ -56,6 +56,7 @@ def test_no_epochs_use_it_as_it_is(root: Path) -> None:
     config_path.write_text(json.dumps(known))
     folder = train(root, weights="start", epochs=0, seed=5)
     assert (folder / "model.safetensors").read_bytes() == (root / "start" / "model.safetensors").read_bytes()
+    assert (root / "models" / "baselines").is_dir(), "an out of the stage, also without any"
     config = json.loads((folder / "config.json").read_text())
     digest = file_digest(root / "start" / "model.safetensors")
     assert config["start"] == {"weights": "start", "sha256": digest, "source": "a paper", "licence": "a note"}
