@@ -48,13 +48,14 @@ def save_backbone(
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
     start = (provenance or {}).get("start", {})
+    trained = ", then trained here" if start.get("source") and (provenance or {}).get("best_epoch") else ""
     identity = BackboneIdentity(
         name=backbone.name,
         width=backbone.width,
         input_size=backbone.input_size,
         feature_dim=backbone.feature_dim,
         sha256=file_digest(path),
-        source=start.get("source", ""),
+        source=start.get("source", "") + trained,
         licence=start.get("licence", ""),
     )
     record = BackboneRecord(identity, backbone.stream, provenance or {}, metrics or {})
