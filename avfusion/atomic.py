@@ -4,7 +4,9 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterator
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +52,39 @@ def _is_full(folder: Path) -> bool:
     """Whether the unfinished file took what was left, but for what is too little for the next piece of it."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize < FULL_BYTES
+
+
+@contextmanager
+def atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
+    """Give a temporary folder beside `folder`; it takes its place at the end, if `check` of it raises nothing."""
+    temporary, old = (folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{n}-{folder.name}") for n in ("new", "old"))
+    if left := _left_aside(folder):
+        os.replace(left, folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        check(temporary)
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _left_aside(folder: Path) -> Path | None:
+    """What was in `folder`, where a run ended after moving it aside and before the new one took its place."""
+    if folder.exists() or not folder.parent.is_dir():
+        return None
+    name = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-old-{re.escape(folder.name)}")
+    aside = [path for path in folder.parent.iterdir() if name.fullmatch(path.name)]
+    return max(aside, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def write_text(path: str | Path, text: str) -> None:

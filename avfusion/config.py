@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from avfusion.agreement import disagreements, divisors
 from avfusion.errors import BadInputError
 from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_fusion_name
 
@@ -41,11 +42,6 @@ def _fault(key: str, value: object, message: str) -> PydanticCustomError:
     return PydanticCustomError(
         "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
     )
-
-
-def divisors(number: int) -> list[int]:
-    """All divisors, ascending."""
-    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 class Section(BaseModel):
@@ -171,6 +167,7 @@ class Train(Section):
 
     model: FusionName = "jca"
     options: dict[str, Any] = {}
+    weights: str | None = None
     baselines: tuple[FusionName, ...] = ("audio_only", "visual_only", "concat")
     seed: Seed = 0
     epochs: Annotated[int, Field(ge=0, strict=True)] = 50
@@ -195,6 +192,13 @@ class Train(Section):
                 raise _fault(f"options.{name}", value, message)
         return self
 
+    @model_validator(mode="after")
+    def _untrained(self) -> "Train":
+        if self.weights is not None and self.epochs == 0 and self.baselines:
+            message = "train.weights starts the main model alone and train.epochs is 0: allowed is []"
+            raise _fault("baselines", list(self.baselines), message)
+        return self
+
 
 class Evaluate(Section):
     """Scores and pictures."""
@@ -203,6 +207,7 @@ class Evaluate(Section):
     smoothing_arousal: Count = 50
     bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
     seed: Seed = 0
+    released_protocol: bool = False
     trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
 
 
@@ -273,26 +278,27 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
         params = Params.model_validate({"execution": {}} | kept)
     except ValidationError as error:
         faults = [_describe(fault) for fault in error.errors()]
-    faults += _disagreements(values)
+    faults += disagreements(**_valid_sections(values))
     if faults:
         raise BadInputError(f"{source}: " + "; ".join(faults))
     return params
 
 
-def _disagreements(values: Mapping[str, Any]) -> list[str]:
-    """Faults between sections, also those that were not asked for: a stage that has one of them relies on the other.
-
-    A section that is invalid by itself is the fault of whoever asks for it.
-    """
-    try:
-        clip_frames = Geometry.model_validate(values["geometry"]).clip_frames
-        stride = Features.model_validate(values["features"]).stride
-    except (KeyError, ValidationError):
-        return []
-    if clip_frames % stride == 0:
-        return []
-    allowed = ", ".join(map(str, divisors(clip_frames)))
-    return [f"features.stride is {stride}: allowed are the divisors of geometry.clip_frames ({allowed})"]
+def _valid_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that are valid by themselves; the fault of another one is that of whoever asks for it."""
+    known: dict[str, type[Section]] = {
+        "geometry": Geometry,
+        "backbones": Backbones,
+        "features": Features,
+        "train": Train,
+    }
+    valid = {}
+    for name, section in known.items():
+        try:
+            valid[name] = section.model_validate(values[name])
+        except (KeyError, ValidationError):
+            continue
+    return valid
 
 
 def _describe(fault: Any) -> str:

@@ -19,6 +19,9 @@ DECIDED_ELSEWHERE = {
 }
 BACKBONE_NAMES = {"visual": ("narrow_r2plus1d", "r2plus1d_18"), "audio": ("narrow_resnet", "resnet18")}
 PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
+IMPORTED = ("tsav",)  # backbone weights that `avfusion import-weights` puts into this folder of the project:
+IMPORT_FOLDER = "models/imported"
+MAPS_ONLY = ("released_coattention",)  # fusion models that take visual maps and no pooled features
 
 
 def check_fusion_name(name: str) -> str:
@@ -32,7 +35,7 @@ def check_backbone(stream: str, name: str, weights: str) -> tuple[str, str] | No
     """What is wrong with a stream's backbone: (`name` or `weights`, what is allowed); None: nothing."""
     if name not in BACKBONE_NAMES[stream]:
         return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
-    if weights not in ("random", PRETRAINED[stream]) and not weights.endswith(".safetensors"):
-        ready = f"random, {PRETRAINED[stream]}"
-        return "weights", f"allowed are {ready}, or a .safetensors file (pickled checkpoints can run code)"
+    ready = ("random", PRETRAINED[stream], *IMPORTED)
+    if weights not in ready and not weights.endswith(".safetensors"):
+        return "weights", f"allowed are {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
     return None

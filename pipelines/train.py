@@ -15,15 +15,18 @@ def main() -> None:
         params = s.params
         make_deterministic(params.common.threads)
         device = default_device()
-        inputs = read_inputs(s.root, params.geometry)
+        inputs = read_inputs(s.root, params.geometry, params.train)
         digest = training_fingerprint(inputs, params.train, params.geometry, params.common.threads, device)
         work = s.work / digest
         spec = inputs.feature_spec
+        recorded = every_param(s.root / "params.yaml", params) | {"feature_spec": spec.to_dict()}
+        if inputs.start:
+            recorded["start"] = inputs.start.facts
         features = s.root / "data" / "features"
         runs = TrainingRuns(
             s.project,
             work / "run.json",
-            params=every_param(s.root / "params.yaml", params) | {"feature_spec": spec.to_dict()},
+            params=recorded,
             tags={"corpus": params.corpus.name, "feature_spec": spec.digest()},
             datasets={
                 f"{params.corpus.name}-{split}": (inputs.digests[f"features_{split}"], features, use)

@@ -10,7 +10,7 @@ import yaml
 
 from avfusion.config import SECTIONS, check_params, load_params
 from avfusion.errors import BadInputError
-from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS, PRETRAINED
+from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS
 
 ROOT = Path(__file__).parents[1]
 
@@ -20,7 +20,7 @@ def values() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
 
 
-@pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
+@pytest.mark.parametrize("preset", ["demo", "affwild2", "affwild2-tsav", "manifest"])
 def test_presets_validate_and_name_every_key(preset: str) -> None:
     path = ROOT / "configs" / f"{preset}.yaml"
     params = load_params(path)
@@ -108,6 +108,27 @@ def test_sections_that_disagree_are_found_whichever_is_asked_for(
         check_params(values, sections)
 
 
+def test_the_published_fusion_needs_maps_whichever_section_is_asked_for(values: dict[str, Any]) -> None:
+    values["train"] |= {"model": "released_coattention", "options": {}}
+    for sections in (["train"], ["backbones"], ["common"], None):
+        with pytest.raises(
+            BadInputError, match=r"backbones\.output is 'pooled': allowed is map, since .*released_coatt"
+        ):
+            check_params(values, sections)
+    values["backbones"]["output"] = "map"
+    assert check_params(values).train.model == "released_coattention"
+
+
+def test_baselines_without_weights_and_epochs_are_refused(values: dict[str, Any]) -> None:
+    values["train"] |= {"weights": "models/mine", "epochs": 0}
+    with pytest.raises(
+        BadInputError, match=r"train\.baselines is \['audio_only', .*train\.epochs is 0: allowed is \[\]"
+    ):
+        check_params(values)
+    check_params(values | {"train": values["train"] | {"epochs": 1}})
+    check_params(values | {"train": values["train"] | {"baselines": []}})
+
+
 def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -> None:
     values["features"]["stride"] = "many"
     assert check_params(values, ["geometry"]).geometry.clip_frames == 32
@@ -141,7 +162,7 @@ def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -
             "visual",
             "weights",
             "x.pt",
-            r"backbones\.visual\.weights is 'x\.pt': allowed are random, kinetics400, or a \.s",
+            r"backbones\.visual\.weights is 'x\.pt': allowed are random, kinetics400, tsav, or a \.s",
         ),
     ],
 )
@@ -157,7 +178,6 @@ def test_networks_and_weights_are_those_of_the_stream(
 
 
 def test_names_and_options_are_those_of_the_registries() -> None:
-    from avfusion.backbones import weights
     from avfusion.backbones.registry import BACKBONES
     from avfusion.fusion.registry import FUSION_MODELS, model_options
 
@@ -165,7 +185,6 @@ def test_names_and_options_are_those_of_the_registries() -> None:
     assert {name: set(options) for name, options in FUSION_OPTIONS.items()} == own
     for stream, names in BACKBONE_NAMES.items():
         assert set(names) == {name for name, entry in BACKBONES.items() if entry.stream == stream}
-    assert weights.PRETRAINED == PRETRAINED
 
 
 def test_parameters_cost_no_heavy_import() -> None:

@@ -24,7 +24,7 @@ def test_without_a_root_it_is_the_preset_byte_for_byte(bare_project):
     assert target.read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["demo", "affwild2", "manifest"])
+@pytest.mark.parametrize("name", ["demo", "affwild2", "affwild2-tsav", "manifest"])
 def test_only_the_line_of_the_root_changes(bare_project, name, tmp_path_factory):
     data = tmp_path_factory.mktemp("my data")
     before = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()
@@ -80,7 +80,9 @@ def test_a_broken_file_is_an_edited_one(bare_project):
 
 
 def test_unknown_presets_and_missing_roots_are_named(bare_project):
-    with pytest.raises(BadInputError, match="'affwild' is unknown: allowed are affwild2, demo, manifest"):
+    with pytest.raises(
+        BadInputError, match="'affwild' is unknown: allowed are affwild2, affwild2-tsav, demo, manifest"
+    ):
         write_preset(bare_project, "affwild")
     with pytest.raises(BadInputError, match=r"--root /not/here is not a folder"):
         write_preset(bare_project, "affwild2", "/not/here")
@@ -94,3 +96,17 @@ def test_affwild2_has_the_settings_of_the_paper():
     visual, audio = params.backbones.visual, params.backbones.audio
     assert (visual.name, visual.width, visual.input_size, visual.weights) == ("r2plus1d_18", 64, 112, "kinetics400")
     assert (audio.name, audio.width, audio.input_size, audio.weights) == ("resnet18", 64, 64, "imagenet")
+
+
+def test_the_preset_of_the_published_weights_differs_in_what_they_need_alone() -> None:
+    paper, published = (
+        yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text()) for name in ("affwild2", "affwild2-tsav")
+    )
+    for stream in ("visual", "audio"):
+        paper["backbones"][stream] |= {"weights": "tsav", "epochs": 0}
+    paper["backbones"]["output"] = "map"
+    paper["features"]["stride"] = 8
+    published_model = {"model": "released_coattention", "weights": "models/imported/jointcam"}
+    paper["train"] |= published_model | {"baselines": [], "epochs": 0, "inference": "tile"}
+    paper["evaluate"]["released_protocol"] = True
+    assert published == paper

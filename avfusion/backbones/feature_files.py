@@ -103,7 +103,7 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
         )
         tasks[track.track] = task
         wanted[track.track] = fingerprint(
-            spec=spec.to_dict(),
+            spec=spec.deciding(),
             frames=frame_store.read_fingerprint(frames),
             sound=audio_store.read_fingerprint(sound) if heard else None,
         )

@@ -91,7 +91,8 @@ def build_backbone(
         input_size: pixels of a crop's side (default 112), or mel bands (default 64).
         output: `pooled` or `map`.
         dropout: share of features that the head drops in training.
-        weights: None or `random`; `kinetics400` / `imagenet` (torchvision's, downloaded once); or a safetensors file.
+        weights: None or `random`; `kinetics400` / `imagenet` (torchvision's, downloaded once); `tsav` (imported); or a
+            safetensors file.
 
     Raises:
         BadInputError: unknown name, wrong stream, a shape that the backbone does not have, or unusable weights.
@@ -110,7 +111,7 @@ def build_backbone(
     network = entry.network(width=width, blocks=entry.blocks, output=output)
     backbone = Backbone(name, network, width=width, input_size=size, dropout=dropout)
     if weights not in (None, "random"):
-        from avfusion.backbones.weights import load_pretrained
+        from avfusion.backbones.pretrained import load_pretrained
 
         load_pretrained(backbone, str(weights), full_size=entry.full_size)
     return backbone

@@ -4,20 +4,15 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
-import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from avfusion.atomic import atomic_path, write_json
 from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.data.feature_spec import BackboneIdentity
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.errors import AVFusionError
 from avfusion.fingerprints import file_digest
 from avfusion.named_tensors import load_named, read_safetensors, refuse_unusable
-
-PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,8 @@ class BackboneRecord:
     Attributes:
         identity: name, shape and the SHA-256 of the weights file.
         stream: `audio` or `visual`.
-        provenance: where the weights came from (start, fingerprint of the training, its parameters).
+        provenance: where the weights came from (`start`: see `avfusion.backbones.pretrained.weights_start`; fingerprint
+            of the training, its parameters).
         metrics: scores of its head, named with their pooling and split.
     """
 
@@ -51,12 +47,16 @@ def save_backbone(
     refuse_unusable(tensors, path.name)
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
+    start = (provenance or {}).get("start", {})
+    trained = ", then trained here" if start.get("source") and (provenance or {}).get("best_epoch") else ""
     identity = BackboneIdentity(
         name=backbone.name,
         width=backbone.width,
         input_size=backbone.input_size,
         feature_dim=backbone.feature_dim,
         sha256=file_digest(path),
+        source=start.get("source", "") + trained,
+        licence=start.get("licence", ""),
     )
     record = BackboneRecord(identity, backbone.stream, provenance or {}, metrics or {})
     content = identity.model_dump() | {
@@ -77,7 +77,8 @@ def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
     path = Path(folder) / f"{stream}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        identity = BackboneIdentity(**{name: content[name] for name in BackboneIdentity.model_fields})
+        known = {name: content[name] for name in BackboneIdentity.model_fields if name in content}
+        identity = BackboneIdentity(**known)
         return BackboneRecord(identity, content["stream"], content["provenance"], content["metrics"])
     except (OSError, ValueError, KeyError) as error:
         raise AVFusionError(f"{path} does not describe a backbone ({type(error).__name__}: {error})") from None
@@ -101,55 +102,3 @@ def load_backbone(folder: str | Path, stream: str, *, output: str = "pooled") ->
     )
     load_named(backbone, read_safetensors(path), str(path))
     return backbone.eval(), record
-
-
-def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> None:
-    """Fill a backbone with `kinetics400` / `imagenet` (torchvision's) or the contents of a safetensors file.
-
-    A file holds either what `save_backbone` writes or a bare network under torchvision's names; a bare network's
-    classifier (`fc.*`) is left out.
-
-    Raises:
-        BadInputError: the weights do not exist, do not fit, or hold NaN.
-        AVFusionError: they cannot be downloaded.
-    """
-    stream = backbone.stream
-    key = f"backbones.{stream}.weights"
-    if weights in PRETRAINED.values():
-        if weights != PRETRAINED[stream] or not full_size:
-            fitting = "r2plus1d_18 (visual)" if weights == "kinetics400" else "resnet18 (audio)"
-            raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
-        load_named(backbone.network, _torchvision_weights(weights, key), weights)
-        return
-    path = Path(weights)
-    if path.suffix != ".safetensors":
-        allowed = f"random, {PRETRAINED[stream]}, or a .safetensors file (pickled checkpoints can run code)"
-        raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
-    if not path.is_file():
-        raise BadInputError(f"{key}: {weights} does not exist")
-    tensors = read_safetensors(path)
-    if any(name.startswith("network.") for name in tensors):
-        load_named(backbone, tensors, weights)
-    else:
-        bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-        load_named(backbone.network, bare, weights)
-
-
-def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
-    from torchvision.models import ResNet18_Weights
-    from torchvision.models.video import R2Plus1D_18_Weights
-
-    enum = R2Plus1D_18_Weights.KINETICS400_V1 if weights == "kinetics400" else ResNet18_Weights.IMAGENET1K_V1
-    try:
-        tensors = dict(enum.get_state_dict(progress=False, check_hash=True))
-    except (URLError, OSError, RuntimeError) as error:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        raise AVFusionError(
-            f"{key} is {weights}: {enum.url} cannot be downloaded ({error}); "
-            f"put that file into {folder}, or set {key} to random or to a safetensors file"
-        ) from None
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-    if weights == "imagenet":
-        # A grey picture excites the sum of the three colour filters.
-        tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
-    return tensors

@@ -53,13 +53,15 @@ class VisualTransform(_Part):
 
 
 class BackboneIdentity(_Part):
-    """A backbone and the SHA-256 of its weights file."""
+    """A backbone, the SHA-256 of its weights file, where these weights come from and what may be done with them."""
 
     name: str
     width: int
     input_size: int
     feature_dim: int
     sha256: str
+    source: str = ""
+    licence: str = ""
 
 
 class FeatureSpec(_Part):
@@ -98,6 +100,10 @@ class FeatureSpec(_Part):
             faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
             raise BadInputError(f"not a feature spec of this version of avfusion: {faults}") from None
 
+    def deciding(self) -> dict[str, Any]:
+        """What decides numbers, as JSON: all but the words on where weights come from, which may be put better."""
+        return self.model_dump(mode="json", exclude={"backbones": {"__all__": {"source", "licence"}}})
+
     def digest(self) -> str:
-        """Hexadecimal digest; equal for equal specs."""
-        return fingerprint(feature_spec=self.to_dict())
+        """Hexadecimal digest; equal for specs that give equal numbers."""
+        return fingerprint(feature_spec=self.deciding())

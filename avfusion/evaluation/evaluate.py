@@ -11,6 +11,7 @@ import numpy as np
 from avfusion.config import Evaluate, Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
+from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import read_face_confidence
 from avfusion.data.presence import frame_presence
 from avfusion.data.track_data import TrackData, load_split
@@ -20,6 +21,7 @@ from avfusion.evaluation.plots.bars import plot_ccc
 from avfusion.evaluation.plots.plane import plot_plane
 from avfusion.evaluation.plots.traces import plot_trace
 from avfusion.evaluation.predictions import predict_track
+from avfusion.evaluation.released_protocol import DESCRIPTION
 from avfusion.evaluation.report import (
     bootstrap_facts,
     comparisons,
@@ -62,8 +64,9 @@ def load_models(
     for name, folder in folders.items():
         models[name], config = load_fusion(folder)
         configs.append(config)
+        spec = FeatureSpec.from_dict(config["feature_spec"])
         for track in tracks:
-            if track.feature_spec is None or track.feature_spec.to_dict() != config["feature_spec"]:
+            if track.feature_spec is None or track.feature_spec.digest() != spec.digest():
                 raise AVFusionError(
                     f"{folder} was trained on other features than those of {track.track}: run the stage `train`"
                 )
@@ -123,7 +126,7 @@ def write_evaluation(
     windows = (config.smoothing_valence, config.smoothing_arousal)
     main, others = models[0], models[1:]
     draws = {"resamples": config.bootstrap, "seed": config.seed}
-    metrics = metrics_table(splits, models, windows=windows, **draws)
+    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol, **draws)
     facts = bootstrap_facts(splits, **draws)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -163,6 +166,7 @@ def protocol_facts(
             "valence_frames": config.smoothing_valence,
             "arousal_frames": config.smoothing_arousal,
         },
+        "released_protocol": DESCRIPTION if config.released_protocol else None,
         "test_labels": "the corpus's own, or the known truth of the demo corpus; null where there is neither",
     }
 

@@ -12,6 +12,7 @@ from avfusion.atomic import write_json, write_text
 from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.evaluation.metrics import errors_by_condition, paired_difference, pooled_scores, track_scores
 from avfusion.evaluation.oracle import ORACLES
+from avfusion.evaluation.released_protocol import released_scores
 from avfusion.evaluation.track_predictions import TrackPredictions
 
 DIGITS = 6
@@ -33,8 +34,12 @@ def metrics_table(
     windows: Sequence[int],
     resamples: int,
     seed: int,
+    released: bool = False,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """`{split: {model: entry}}`, the form of metrics.json; oracles, where there are any, as further models."""
+    """`{split: {model: entry}}`, the form of metrics.json; oracles, where there are any, as further models.
+
+    With `released`, the entries of the models (not of the oracles) have `released_protocol` beside ours.
+    """
     oracles = [
         name for name in ORACLES if any(name in track.predictions for tracks in splits.values() for track in tracks)
     ]
@@ -44,6 +49,10 @@ def metrics_table(
         for model in (*models, *oracles):
             entry = pooled_scores(tracks, model, resamples=resamples, seed=seed)
             entry["smoothed"] = pooled_scores(tracks, model, resamples=resamples, seed=seed, windows=windows)
+            if released and model in models:
+                entry["released_protocol"] = released_scores(
+                    tracks, model, windows=windows, resamples=resamples, seed=seed
+                )
             table[split][model] = entry
     return table
 

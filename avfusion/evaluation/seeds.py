@@ -51,7 +51,7 @@ def compare_seeds(
     params = params or load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     names = list(models or model_names(params.train))
     make_deterministic(params.common.threads)
-    inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
+    inputs, tracks = read_inputs(root, params.geometry, params.train), load_evaluated(root, params.geometry)[split]
     device, stride = default_device(), inputs.feature_spec.stride
     data, truth = inputs.sequences(params.geometry, device), truth_folder(root, params.corpus)
     found: list[TrackPredictions] = []
@@ -68,6 +68,7 @@ def compare_seeds(
                 params.geometry,
                 stride,
                 options=options,
+                start=inputs.start if name == config.model else None,
                 device=device,
                 quiet=True,
             )

@@ -14,6 +14,8 @@ from avfusion.data.geometry import (
 )
 from avfusion.fusion.base import FusionModel
 
+BATCH, MAP_BATCH = 256, 32  # sequences; 256 of maps would take gigabytes
+
 Mode = Literal["overlap", "tile", "causal"]
 _SEQUENCES = {"overlap": overlap_sequences, "tile": training_sequences, "causal": causal_sequences}
 
@@ -67,7 +69,7 @@ def predict_clips(
     stride: int,
     clip_frames: int = 32,
     mode: Mode = "overlap",
-    batch_size: int = 256,
+    batch_size: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict valence and arousal of every clip of a track.
 
@@ -80,6 +82,7 @@ def predict_clips(
         mode: `overlap`: mean over the up to L sequence positions that hold the clip; `tile`: the sequences of
             training, each clip once (the published way); `causal`: the clip is the last of its sequence, so that
             nothing after it is used.
+        batch_size: sequences at a time; None: as many as memory is sure to hold.
 
     Returns:
         Predictions (T, 2) float32, and their standard deviation (T, 2) over the sequence positions (0 for `tile` and
@@ -94,7 +97,7 @@ def predict_clips(
     model.eval()
     total = torch.zeros(clips, 2, dtype=torch.float64, device=audio.device)
     square, count = torch.zeros_like(total), torch.zeros(clips, 1, dtype=torch.float64, device=audio.device)
-    for batch in index.split(batch_size):
+    for batch in index.split(batch_size or (BATCH if visual.ndim == 2 else MAP_BATCH)):
         padding = batch == PADDING
         gather = batch.clamp_min(0)
         out = model(audio[gather], visual[gather], audio_present[gather], visual_present[gather], padding).predictions

@@ -4,11 +4,8 @@ A file is a table: valence and arousal, and in front of them the image location 
 """
 
 import filecmp
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
+from avfusion.atomic import atomic_folder, atomic_path
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.inference.submission_sample import COLUMNS, LOCATION, read_blocks
 
@@ -138,7 +135,7 @@ def write_folder(folder: Path, tables: Mapping[str, pa.Table], *, force: bool = 
     folder = folder.resolve()
     if folder.exists() and not folder.is_dir():
         raise BadInputError(f"{folder} is a file: -o names the folder for the <track>.txt files")
-    with _atomic_folder(folder, lambda new: _check_replaceable(folder, new, force)) as temporary:
+    with atomic_folder(folder, lambda new: _check_replaceable(folder, new, force)) as temporary:
         found = []
         for track, table in tables.items():
             path = temporary / f"{track}.txt"
@@ -147,38 +144,6 @@ def write_folder(folder: Path, tables: Mapping[str, pa.Table], *, force: bool = 
     lowest, highest = (np.array([getattr(one, name) for one in found]) for name in ("lowest", "highest"))
     low, high = lowest.min(axis=0), highest.max(axis=0)
     return Written(sum(one.rows for one in found), (low[0], low[1]), (high[0], high[1]))
-
-
-@contextmanager
-def _atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """Give a temporary folder beside `folder`; it takes its place at the end, if `check` of it raises nothing."""
-    temporary, old = (folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{n}-{folder.name}") for n in ("new", "old"))
-    if left := _left_behind(folder):
-        os.replace(left, folder)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        check(temporary)
-        if folder.exists():
-            os.replace(folder, old)
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            os.replace(old, folder)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _left_behind(folder: Path) -> Path | None:
-    """What was in `folder`, where a run ended after moving it aside and before the new one took its place."""
-    if folder.exists() or not folder.parent.is_dir():
-        return None
-    name = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-old-{re.escape(folder.name)}")
-    aside = [path for path in folder.parent.iterdir() if name.fullmatch(path.name)]
-    return max(aside, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _check_replaceable(folder: Path, new: Path, force: bool) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from avfusion.atomic import write_text
 from avfusion.backbones.feature_files import STREAMS, audio_transform, clip_geometry
+from avfusion.backbones.pretrained import weights_digest, weights_start
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.config import Params
@@ -22,7 +23,7 @@ from avfusion.data.clips import Clips, SoundClips, VisualClips
 from avfusion.data.feature_spec import VisualTransform
 from avfusion.data.labelled_tracks import labelled_tracks
 from avfusion.execution import run_tasks
-from avfusion.fingerprints import file_digest, fingerprint
+from avfusion.fingerprints import fingerprint
 from avfusion.training.backbones import (
     BackboneTrainer,
     BackboneTraining,
@@ -119,7 +120,7 @@ def train_backbone(task: BackboneTask) -> BackboneTraining:
             fingerprint=digest,
         ).fit()
     provenance = {
-        "start": _start(settings.weights),
+        "start": weights_start(settings.weights, stream),
         "training": digest,
         "best_epoch": training.best_epoch,
         "params": settings.model_dump(mode="json"),
@@ -188,7 +189,7 @@ def training_fingerprint(
         inputs=inputs,
         stream=stream,
         params=settings.model_dump(mode="json"),
-        start=_start(settings.weights),
+        start=weights_digest(settings.weights, stream),
         geometry=params.geometry.model_dump(
             mode="json", include={"clip_frames", "kept_frames", "fps", "target_offset"}
         ),
@@ -199,11 +200,6 @@ def training_fingerprint(
         threads=params.common.threads,
         device=torch.device(device).type,
     )
-
-
-def _start(weights: str) -> dict[str, str]:
-    """Where training starts: `random`, torchvision's name, or a file and its digest."""
-    return {"weights": weights} | ({"sha256": file_digest(weights)} if Path(weights).is_file() else {})
 
 
 def history_csv(trainings: Mapping[str, BackboneTraining]) -> str:

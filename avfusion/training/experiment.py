@@ -25,6 +25,7 @@ from avfusion.training.fusion_files import save_fusion
 from avfusion.training.logger import RunLogger
 from avfusion.training.loop import HISTORY_COLUMNS, VERSION, FusionTraining, TrainedFusion
 from avfusion.training.sequences import SequenceData, sequence_data
+from avfusion.training.start import Start, read_start
 
 Run = TypeVar("Run", bound=RunLogger)
 
@@ -38,13 +39,15 @@ class TrainingInputs:
         validation: likewise.
         feature_spec: what made all the features.
         digests: of features and labels by split, and of the validation corpus itself, whose sources decide whether
-            two models' validation scores may be compared.
+            two models' validation scores may be compared; of the weights that the main model starts from.
+        start: those weights, None: random ones.
     """
 
     train: list[TrackData]
     validation: list[TrackData]
     feature_spec: FeatureSpec
     digests: dict[str, str]
+    start: Start | None = None
 
     def sequences(self, geometry: Geometry, device: str = "cpu") -> SequenceData:
         """The training split as one table of clips."""
@@ -57,11 +60,16 @@ class TrainingInputs:
         )
 
 
-def read_inputs(root: Path, geometry: Geometry) -> TrainingInputs:
+def read_inputs(root: Path, geometry: Geometry, config: Train | None = None) -> TrainingInputs:
     """Read features, frame times and labels of the training and validation tracks below `root`.
 
+    Args:
+        root: the project.
+        geometry: section `geometry`.
+        config: its `weights` are read, too.
+
     Raises:
-        BadInputError: a split has no track with features.
+        BadInputError: a split has no track with features; or see `read_start`.
         AVFusionError: feature files disagree about what made them.
     """
     table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
@@ -74,7 +82,10 @@ def read_inputs(root: Path, geometry: Geometry) -> TrainingInputs:
     for split, tracks in splits.items():
         digests[f"features_{split}"] = fingerprint(features={track.track: track.fingerprint for track in tracks})
         digests[f"labels_{split}"] = fingerprint(labels={track.track: _label_digest(root, track) for track in tracks})
-    return TrainingInputs(splits["train"], splits["val"], spec, digests)
+    start = read_start(root, config, spec) if config else None
+    if start:
+        digests["start"] = start.facts["sha256"]
+    return TrainingInputs(splits["train"], splits["val"], spec, digests, start)
 
 
 def common_spec(tracks: Sequence[TrackData]) -> FeatureSpec:
@@ -87,7 +98,7 @@ def common_spec(tracks: Sequence[TrackData]) -> FeatureSpec:
     if spec is None:
         raise AVFusionError(f"the features of {tracks[0].track} carry no feature spec: run the stage `features` again")
     for track in tracks:
-        if track.feature_spec != spec:
+        if track.feature_spec is None or track.feature_spec.digest() != spec.digest():
             raise AVFusionError(
                 f"the features of {tracks[0].track} and {track.track} were made with different backbones or "
                 "transforms: run the stage `features` again"
@@ -170,6 +181,7 @@ def train_models(
             geometry,
             inputs.feature_spec.stride,
             options=config.options if name == config.model else {},
+            start=inputs.start if name == config.model else None,
             folder=work / name,
             fingerprint=digest,
             device=device,
@@ -182,10 +194,12 @@ def train_models(
             }
             metrics[name] = {"best_epoch": result.best_epoch, "epochs": len(result.history), **scores}
             folder = model_folder(root, name, config)
-            save_fusion(folder, result.model, facts)
+            own = {"start": training.start.facts} if training.start else {}
+            save_fusion(folder, result.model, facts | own)
             plot_curves(work / name / "curves.png", {name: result.history}, {name: result.best_epoch})
             run.log_artifact(work / name / "curves.png")
             on_model(name, run, folder, metrics[name])
+    (root / "models" / "baselines").mkdir(parents=True, exist_ok=True)  # an out of the stage, also without any
     rows = [{"model": name, **row} for name, result in results.items() for row in result.history]
     write_csv(reports / "history.csv", rows, ("model", *HISTORY_COLUMNS))
     write_report(reports / "metrics.json", metrics)

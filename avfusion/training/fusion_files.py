@@ -20,8 +20,8 @@ def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> N
     """Write the model into `folder`.
 
     Args:
-        facts: what inference needs beside the weights: feature_spec, geometry, frames, inference, corpus; the model's
-            own configuration is added as `fusion`.
+        facts: what inference needs beside the weights: feature_spec, geometry, frames, inference, corpus, and where
+            the weights started (`start`); the model's own configuration is added as `fusion`.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:

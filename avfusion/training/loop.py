@@ -21,12 +21,14 @@ from avfusion.evaluation.ccc import ccc
 from avfusion.evaluation.predictions import predict_track
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import build_fusion, model_options
+from avfusion.named_tensors import load_named
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision, resolve_precision
 from avfusion.training.schedule import LearningRate
 from avfusion.training.sequences import Batch, SequenceData
+from avfusion.training.start import Start
 
 VERSION = 1
 HISTORY_COLUMNS = (
@@ -101,6 +103,7 @@ class FusionTraining:
         geometry: section `geometry`.
         stride: ticks between clips.
         options: the model's own options.
+        start: weights to start from; None: random ones.
         folder: where the checkpoint is kept; None: nowhere.
         fingerprint: of everything that decides the result; a checkpoint with another one is refused.
         device: torch's name of it.
@@ -114,6 +117,7 @@ class FusionTraining:
     geometry: Geometry
     stride: int
     options: Mapping[str, Any] = field(default_factory=dict)
+    start: Start | None = None
     folder: Path | None = None
     fingerprint: str = ""
     device: str = "cpu"
@@ -126,7 +130,7 @@ class FusionTraining:
         killed process had saved but not logged is logged on resumption.
 
         Raises:
-            BadInputError: no validation frame has a label.
+            BadInputError: no validation frame has a label, or the weights to start from do not fit.
             AVFusionError: features, loss or gradients are NaN or infinite.
         """
         logger = logger or NullLogger()
@@ -164,7 +168,10 @@ class FusionTraining:
             length=self.geometry.sequence_clips,
             **(common | dict(self.options)),
         ).to(self.device)
-        model.set_standardisation(**self.data.statistics())
+        if self.start is None:
+            model.set_standardisation(**self.data.statistics())
+        else:
+            load_named(model, self.start.tensors, f"{self.start.facts['weights']} (train.weights)")
         optimiser = torch.optim.Adam(model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
         state = _State(
             model,

@@ -10,6 +10,8 @@ from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
 
+CHUNK = 4096  # clips: maps in float64 take four times their memory
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -85,8 +87,7 @@ class SequenceData:
                 width = features.shape[1]
                 found |= {f"{stream}_mean": torch.zeros(width), f"{stream}_std": torch.ones(width)}
                 continue
-            vectors = features[present].double()
-            vectors = vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors
+            vectors = torch.cat([_vectors(part) for part in features.split(CHUNK)])[present]
             found[f"{stream}_mean"] = vectors.mean(0).float()
             found[f"{stream}_std"] = vectors.std(0, correction=0).float()
         return found
@@ -128,6 +129,11 @@ def sequence_data(
         owner=torch.from_numpy(np.concatenate(owner)),
         tracks=tuple(track.track for track in tracks),
     )
+
+
+def _vectors(features: torch.Tensor) -> torch.Tensor:
+    """Features (N, D) or maps (N, D, H, W) as vectors (N, D) in float64."""
+    return features.double() if features.ndim == 2 else features.double().mean(dim=(2, 3))
 
 
 def clip_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 
 from avfusion.backbones.registry import build_backbone
-from avfusion.backbones.weights import save_backbone
+from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.errors import AVFusionError, BadInputError
 
 
@@ -32,6 +32,15 @@ def test_a_saved_backbone_is_a_start(saved):
     backbone, path = saved
     loaded = load(path)
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in backbone.state_dict().items())
+
+
+def test_the_record_says_where_they_come_from_and_whether_they_were_trained(saved, tmp_path):
+    backbone, _ = saved
+    start = {"weights": "x", "source": "a paper", "licence": "a note"}
+    for best_epoch, source in ((0, "a paper"), (3, "a paper, then trained here")):
+        save_backbone(tmp_path, backbone, provenance={"start": start, "best_epoch": best_epoch})
+        identity = read_backbone_record(tmp_path, "audio").identity
+        assert (identity.source, identity.licence) == (source, "a note")
 
 
 def test_a_bare_network_in_torchvisions_names_is_a_start(tmp_path):

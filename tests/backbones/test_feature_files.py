@@ -84,6 +84,17 @@ def test_what_is_no_feature_file_is_named(tmp_path):
         read_features(tmp_path / "none.safetensors")
 
 
+def test_other_words_on_where_weights_come_from_are_no_other_features(models):
+    audio = models.spec.backbones["audio"]
+    worded = audio.model_copy(update={"source": "a paper", "licence": "a note"})
+    spec = models.spec.model_copy(update={"backbones": models.spec.backbones | {"audio": worded}})
+    assert spec.digest() == models.spec.digest()
+    assert FeatureSpec.from_dict(spec.to_dict()).backbones["audio"].source == "a paper"
+    other = audio.model_copy(update={"sha256": "1" * 64})
+    spec = models.spec.model_copy(update={"backbones": models.spec.backbones | {"audio": other}})
+    assert spec.digest() != models.spec.digest()
+
+
 def test_the_spec_knows_what_it_is_made_of(models):
     spec = models.spec
     assert FeatureSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec

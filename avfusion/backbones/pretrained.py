@@ -1,0 +1,140 @@
+"""Weights that a backbone starts from: torchvision's, imported ones, or a file; nothing in them is ever executed."""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+
+from avfusion.backbones.origins import ORIGINS, OWN_FILE, Origin
+from avfusion.backbones.registry import Backbone
+from avfusion.backbones.weights import load_backbone, read_backbone_record
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.fingerprints import file_digest
+from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
+from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors
+
+
+def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> None:
+    """Fill a backbone with weights.
+
+    Args:
+        weights: `kinetics400` / `imagenet` (torchvision's), `tsav` (what `avfusion import-weights` left), or a
+            safetensors file. A file holds either what `save_backbone` writes or a bare network under torchvision's
+            names; a bare network's classifier (`fc.*`) is left out.
+        full_size: the backbone has the shape of the published networks.
+
+    Raises:
+        BadInputError: the weights do not exist, do not fit, or hold NaN.
+        AVFusionError: they cannot be downloaded, or were changed since they were imported.
+    """
+    stream = backbone.stream
+    key = f"backbones.{stream}.weights"
+    if weights in PRETRAINED.values():
+        if weights != PRETRAINED[stream] or not full_size:
+            fitting = "r2plus1d_18 (visual)" if weights == "kinetics400" else "resnet18 (audio)"
+            raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
+        load_named(backbone.network, _torchvision_weights(weights, key), weights)
+        return
+    if weights in IMPORTED:
+        _load_imported(backbone, weights, key)
+        return
+    path = Path(weights)
+    if path.suffix != ".safetensors":
+        allowed = f"random, {PRETRAINED[stream]}, {', '.join(IMPORTED)}, or a .safetensors file (pickled checkpoints "
+        raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}can run code)")
+    if not path.is_file():
+        raise BadInputError(f"{key}: {weights} does not exist")
+    tensors = read_safetensors(path)
+    if any(name.startswith("network.") for name in tensors):
+        load_named(backbone, tensors, weights)
+    else:
+        bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
+        load_named(backbone.network, bare, weights)
+
+
+def weights_digest(weights: str, stream: str) -> dict[str, str]:
+    """What decides the initial weights: their name or path, and `sha256` of the file where the name does not say it.
+
+    torchvision's names stand for fixed files, unless another file lies in their place.
+    """
+    path = weights_path(weights, stream)
+    if path is None or not path.is_file():
+        return {"weights": weights}
+    digest = file_digest(path)
+    genuine = weights in PRETRAINED.values() and digest.startswith(_hash_prefix(path))
+    return {"weights": weights} | ({} if genuine else {"sha256": digest})
+
+
+def weights_start(weights: str, stream: str) -> dict[str, Any]:
+    """For the record: `weights_digest`, `source` and `licence`, and for imported weights the file they came from."""
+    digest = weights_digest(weights, stream)
+    origin = ORIGINS.get(weights, OWN_FILE)
+    if weights in PRETRAINED.values() and "sha256" in digest:
+        origin = Origin(f"a file in the place of {origin.source}, whose SHA-256 it does not have", OWN_FILE.licence)
+    path = weights_path(weights, stream)
+    if weights in PRETRAINED.values() or path is None or not path.with_suffix(".json").is_file():
+        return digest | origin.to_dict()
+    record = read_backbone_record(path.parent, path.stem)  # of a backbone that this package saved
+    if record.identity.sha256 != digest.get("sha256"):
+        return digest | origin.to_dict()
+    start = record.provenance.get("start", {})
+    return digest | {"from": start} | {key: start.get(key, "") for key in ("source", "licence")}
+
+
+def weights_path(weights: str, stream: str) -> Path | None:
+    """The file behind `backbones.<stream>.weights`, whether it is there or not; None: there is none (`random`)."""
+    if weights in PRETRAINED.values():
+        return Path(torch.hub.get_dir()) / "checkpoints" / Path(_torchvision_enum(weights).url).name
+    if weights in IMPORTED:
+        return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
+    return None if weights == "random" else Path(weights)
+
+
+def _load_imported(backbone: Backbone, weights: str, key: str) -> None:
+    folder = Path(IMPORT_FOLDER) / weights
+    if not (folder / f"{backbone.stream}.safetensors").is_file():
+        raise BadInputError(
+            f"{key} is {weights!r}, but {folder / f'{backbone.stream}.safetensors'} does not exist: "
+            f"`avfusion import-weights {weights} FILE` makes it from the published checkpoint"
+        )
+    imported, record = load_backbone(folder, backbone.stream)
+    if record.identity.name != backbone.name:
+        raise BadInputError(
+            f"{key} is {weights!r}: these weights are of {record.identity.name}, not of {backbone.name}"
+        )
+    backbone.load_state_dict(imported.state_dict())
+
+
+def _torchvision_enum(weights: str) -> Any:
+    from torchvision.models import ResNet18_Weights
+    from torchvision.models.video import R2Plus1D_18_Weights
+
+    return R2Plus1D_18_Weights.KINETICS400_V1 if weights == "kinetics400" else ResNet18_Weights.IMAGENET1K_V1
+
+
+def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
+    enum = _torchvision_enum(weights)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
+    if not path.is_file():
+        try:
+            enum.get_state_dict(progress=False, check_hash=True, weights_only=True)
+        except (URLError, OSError, RuntimeError) as error:
+            raise AVFusionError(
+                f"{key} is {weights}: {enum.url} cannot be downloaded ({error}); "
+                f"put that file into {path.parent}, or set {key} to random or to a safetensors file"
+            ) from None
+    # Read by ourselves: torchvision checks only what it has downloaded, and would run code in a file that was there.
+    tensors = {name: tensor for name, tensor in read_checkpoint(path, "").items() if not name.startswith("fc.")}
+    if weights == "imagenet" and "conv1.weight" in tensors:
+        # A grey picture excites the sum of the three colour filters.
+        tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
+    return tensors
+
+
+def _hash_prefix(path: Path) -> str:
+    """The digits of its SHA-256 that torchvision puts into a file's name."""
+    found = re.search(r"-([0-9a-f]+)\.", path.name)
+    return found[1] if found else "none"

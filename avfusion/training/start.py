@@ -1,0 +1,69 @@
+"""`train.weights`: a fusion model on disk from which training starts, or which is used as it is (`train.epochs: 0`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from avfusion.config import Train
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.errors import BadInputError
+from avfusion.fingerprints import file_digest
+from avfusion.training.fusion_files import WEIGHTS, load_fusion
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights of a fusion model, its standardisation included.
+
+    Attributes:
+        tensors: by the names of the model's state.
+        facts: for the record: `weights` (the folder), `sha256` of its weights file, `source` and `licence` where the
+            model's config tells them.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def read_start(root: Path, config: Train, spec: FeatureSpec) -> Start | None:
+    """The model at `train.weights`, None where that is null.
+
+    Args:
+        root: the project, from which the folder is named.
+        config: section `train`.
+        spec: of the features that it will read.
+
+    Raises:
+        BadInputError: there is no model, it is another one than `train.model`, or it is to be used untrained on
+            features of other backbones than its own.
+        AVFusionError: its files are damaged.
+    """
+    if config.weights is None:
+        return None
+    folder = root / config.weights
+    if not folder.is_dir():
+        raise BadInputError(
+            f"train.weights: there is no folder {config.weights}: `avfusion import-weights jointcam FILE` makes "
+            "models/imported/jointcam from the published checkpoint"
+        )
+    model, stored = load_fusion(folder)
+    if model.name != config.model:
+        raise BadInputError(f"train.weights: {config.weights} holds a {model.name}, but train.model is {config.model}")
+    if config.epochs == 0:
+        _check_backbones(config.weights, stored, spec)
+    origin = stored.get("start") or {}
+    facts = {"weights": config.weights, "sha256": file_digest(folder / WEIGHTS)}
+    return Start(model.state_dict(), facts | {key: origin[key] for key in ("source", "licence") if key in origin})
+
+
+def _check_backbones(weights: str, stored: dict[str, Any], spec: FeatureSpec) -> None:
+    known = (stored.get("feature_spec") or {}).get("backbones") or {}
+    other = [name for name, backbone in spec.backbones.items() if known.get(name, {}).get("sha256") != backbone.sha256]
+    if other:
+        raise BadInputError(
+            f"train.weights: {weights} is used untrained (train.epochs is 0), but the {' and '.join(other)} features "
+            "are not of the backbones that it was trained with: set backbones.<stream>.weights to those (tsav, for "
+            "models/imported/jointcam) and backbones.<stream>.epochs to 0"
+        )

@@ -1,0 +1,46 @@
+"""What published weights ask of a project."""
+
+import pytest
+import yaml
+
+from avfusion.config import Params, check_params
+from avfusion.doctor.published import look_at_imports, look_at_maps
+from tests.doctor.test_costs import CONFIGS, aff_wild2
+
+
+def params_with(stride: int = 8, output: str = "map") -> Params:
+    values = yaml.safe_load((CONFIGS / "affwild2-tsav.yaml").read_text())
+    values["features"]["stride"] = stride
+    values["backbones"]["output"] = output
+    if output == "pooled":
+        values["train"] |= {"model": "jca", "weights": None}
+    return check_params(values)
+
+
+@pytest.mark.parametrize(("stride", "size"), [(1, "138.2"), (8, "17.3")])
+def test_maps_of_all_of_aff_wild2(stride: int, size: str) -> None:
+    """2.7 million clips of (512 * 49 + 512) float16 numbers."""
+    (item,) = look_at_maps(params_with(stride), aff_wild2())
+    assert item.status == "warn"
+    assert f"the features {size} GB at stride {stride}" in item.text
+    assert ("features.stride 8 takes 17.3 GB" in item.text) == (stride == 1)
+    assert ("pooled 5.5 GB" if stride == 1 else "pooled 0.7 GB") in item.text
+
+
+def test_small_maps_are_no_worry_and_vectors_no_matter() -> None:
+    (item,) = look_at_maps(params_with(), aff_wild2(ticks={"train": 100_000}))
+    assert (item.status, "0.6 GB" in item.text) == ("ok", True)
+    assert look_at_maps(params_with(output="pooled"), aff_wild2()) == []
+
+
+def test_what_is_not_imported_is_missing(tmp_path) -> None:
+    items = {item.name: item for item in look_at_imports(tmp_path, params_with())}
+    assert set(items) == {"backbones.visual.weights", "backbones.audio.weights", "train.weights"}
+    assert all(item.status == "missing" for item in items.values())
+    assert "avfusion import-weights tsav FILE" in items["backbones.audio.weights"].text
+    assert "avfusion import-weights jointcam FILE" in items["train.weights"].text
+    for name in ("tsav/audio.safetensors", "tsav/visual.safetensors", "jointcam/config.json"):
+        path = tmp_path / "models" / "imported" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert look_at_imports(tmp_path, params_with()) == []

@@ -1,0 +1,114 @@
+"""`train.weights`: training starts from a model on disk, or leaves it as it is."""
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+
+from avfusion.config import Frames, Geometry, Train
+from avfusion.errors import BadInputError
+from avfusion.fingerprints import file_digest
+from avfusion.training.experiment import read_inputs, train_models, training_fingerprint
+from avfusion.training.fusion_files import load_fusion
+from avfusion.training.logger import NullLogger
+
+GEOMETRY = Geometry(fps=25)
+
+
+def train(root: Path, **settings: object) -> Path:
+    """Train as the stage does; gives models/fusion."""
+    config = Train.model_validate({"model": "jca", "baselines": (), "epochs": 1, "batch_size": 8} | settings)
+    train_models(
+        read_inputs(root, GEOMETRY, config),
+        config,
+        GEOMETRY,
+        Frames(),
+        corpus_name="demo",
+        root=root,
+        work=root / "work" / str(len(list(root.glob("work/*")))),
+        digest="d",
+        device="cpu",
+        open_run=lambda name: nullcontext(NullLogger()),
+        on_model=lambda *arguments: None,
+    )
+    return root / "models" / "fusion"
+
+
+@pytest.fixture
+def root(plant: Callable[..., Path]) -> Path:
+    """A planted corpus with a trained model at `start`."""
+    root = plant(tracks={"train": 2, "val": 1}, seconds=8)
+    shutil.copytree(train(root, epochs=2), root / "start")
+    return root
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_fusion(folder)[0].state_dict()
+
+
+def test_no_epochs_use_it_as_it_is(root: Path) -> None:
+    config_path = root / "start" / "config.json"
+    known = json.loads(config_path.read_text()) | {"start": {"source": "a paper", "licence": "a note", "file": "x.pt"}}
+    config_path.write_text(json.dumps(known))
+    folder = train(root, weights="start", epochs=0, seed=5)
+    assert (folder / "model.safetensors").read_bytes() == (root / "start" / "model.safetensors").read_bytes()
+    assert (root / "models" / "baselines").is_dir(), "an out of the stage, also without any"
+    config = json.loads((folder / "config.json").read_text())
+    digest = file_digest(root / "start" / "model.safetensors")
+    assert config["start"] == {"weights": "start", "sha256": digest, "source": "a paper", "licence": "a note"}
+
+
+def test_training_goes_on_from_it_with_its_own_standardisation(root: Path) -> None:
+    begun, random = weights(root / "start"), weights(train(root, lr=1e-9, seed=9))
+    continued = weights(train(root, weights="start", lr=1e-9))
+    for name, value in begun.items():
+        torch.testing.assert_close(continued[name], value, atol=1e-6, rtol=0)
+    assert not torch.allclose(random["heads.valence.0.weight"], begun["heads.valence.0.weight"], atol=1e-3)
+    moved = weights(train(root, weights="start", lr=1e-2))
+    assert not torch.allclose(moved["heads.valence.0.weight"], begun["heads.valence.0.weight"], atol=1e-3)
+    assert torch.equal(moved["audio_mean"], begun["audio_mean"])
+
+
+def test_the_baselines_do_not_start_from_it(root: Path) -> None:
+    train(root, weights="start", baselines=["concat"])
+    assert "start" not in json.loads((root / "models" / "baselines" / "concat" / "config.json").read_text())
+
+
+def test_its_contents_decide_the_training(root: Path) -> None:
+    config = Train(model="jca", weights="start")
+    found = set()
+    for source in ("start", "models/fusion"):
+        if source != "start":
+            train(root, seed=3)
+            shutil.copyfile(root / source / "model.safetensors", root / "start" / "model.safetensors")
+        inputs = read_inputs(root, GEOMETRY, config)
+        assert inputs.digests["start"] == file_digest(root / "start" / "model.safetensors")
+        found.add(training_fingerprint(inputs, config, GEOMETRY, 1, "cpu"))
+    assert len(found) == 2
+
+
+def test_what_does_not_fit_is_named(root: Path) -> None:
+    with pytest.raises(
+        BadInputError, match=r"train\.weights: there is no folder models/imported/jointcam: `avfusion imp"
+    ):
+        train(root, weights="models/imported/jointcam")
+    with pytest.raises(BadInputError, match=r"data holds no model \(config\.json is missing\)"):
+        train(root, weights="data")
+    with pytest.raises(BadInputError, match=r"start holds a jca, but train\.model is concat"):
+        train(root, weights="start", model="concat")
+    with pytest.raises(BadInputError, match=r"weights start \(train\.weights\) do not fit: .* is needed"):
+        train(root, weights="start", options={"encoder_width": 64})
+
+
+def test_untrained_on_features_of_other_backbones_is_refused(root: Path) -> None:
+    path = root / "start" / "config.json"
+    config = json.loads(path.read_text())
+    config["feature_spec"]["backbones"]["visual"]["sha256"] = "0" * 64
+    path.write_text(json.dumps(config))
+    with pytest.raises(BadInputError, match=r"used untrained .* but the visual features are not of the backbones"):
+        train(root, weights="start", epochs=0)
+    train(root, weights="start", epochs=1)
