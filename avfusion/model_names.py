@@ -3,6 +3,8 @@
 They stand in the registries too (`avfusion.fusion`, `avfusion.backbones`); a test compares the two.
 """
 
+import math
+
 # A fusion model's own options, without those that are decided elsewhere.
 FUSION_OPTIONS: dict[str, tuple[str, ...]] = {
     "audio_only": ("encoder_width", "head_hidden"),
@@ -17,8 +19,19 @@ DECIDED_ELSEWHERE = {
     "audio_dim": "it comes from the features",
     "visual_dim": "it comes from the features",
 }
-BACKBONE_NAMES = {"visual": ("narrow_r2plus1d", "r2plus1d_18"), "audio": ("narrow_resnet", "resnet18")}
-PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
+BACKBONE_NAMES = {
+    "visual": ("narrow_r2plus1d", "r2plus1d_18", "narrow_resnet_frames", "resnet18_frames"),
+    "audio": ("narrow_resnet", "resnet18", "log_mel_statistics"),
+}
+PRETRAINED = {"r2plus1d_18": "kinetics400", "resnet18_frames": "imagenet", "resnet18": "imagenet"}  # torchvision's
+
+
+def feature_values(name: str, width: int, input_size: int, output: str = "pooled") -> int:
+    """How many numbers a backbone gives for one clip."""
+    if name == "log_mel_statistics":
+        return 2 * input_size
+    side = math.ceil(input_size / (32 if name.endswith("_frames") else 16)) if output == "map" else 1
+    return 8 * width * side**2
 
 
 def check_fusion_name(name: str) -> str:
@@ -32,7 +45,7 @@ def check_backbone(stream: str, name: str, weights: str) -> tuple[str, str] | No
     """What is wrong with a stream's backbone: (`name` or `weights`, what is allowed); None: nothing."""
     if name not in BACKBONE_NAMES[stream]:
         return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
-    if weights not in ("random", PRETRAINED[stream]) and not weights.endswith(".safetensors"):
-        ready = f"random, {PRETRAINED[stream]}"
-        return "weights", f"allowed are {ready}, or a .safetensors file (pickled checkpoints can run code)"
+    ready = ("random", PRETRAINED[name]) if name in PRETRAINED else ("random",)
+    if weights not in ready and not weights.endswith(".safetensors"):
+        return "weights", f"allowed are {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
     return None

@@ -135,13 +135,13 @@ def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -
             "audio",
             "weights",
             "kinetics400",
-            r"backbones\.audio\.weights is 'kinetics400': allowed are random, imagenet,",
+            r"backbones\.audio\.weights is 'kinetics400': allowed are random, or a \.safetensors file",
         ),
         (
             "visual",
             "weights",
             "x.pt",
-            r"backbones\.visual\.weights is 'x\.pt': allowed are random, kinetics400, or a \.s",
+            r"backbones\.visual\.weights is 'x\.pt': allowed are random, or a \.s",
         ),
     ],
 )
@@ -152,12 +152,14 @@ def test_networks_and_weights_are_those_of_the_stream(
     with pytest.raises(BadInputError, match=message):
         check_params(values)
     values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream]}
+    values["backbones"][stream] |= {"weights": "imagenet2"}
+    with pytest.raises(BadInputError, match=r"allowed are random, (imagenet|kinetics400), or a \.safetensors file"):
+        check_params(values)
     values["backbones"][stream] |= {"weights": "models/mine.safetensors"}
     check_params(values)
 
 
 def test_names_and_options_are_those_of_the_registries() -> None:
-    from avfusion.backbones import weights
     from avfusion.backbones.registry import BACKBONES
     from avfusion.fusion.registry import FUSION_MODELS, model_options
 
@@ -165,7 +167,7 @@ def test_names_and_options_are_those_of_the_registries() -> None:
     assert {name: set(options) for name, options in FUSION_OPTIONS.items()} == own
     for stream, names in BACKBONE_NAMES.items():
         assert set(names) == {name for name, entry in BACKBONES.items() if entry.stream == stream}
-    assert weights.PRETRAINED == PRETRAINED
+    assert all(BACKBONES[name].full_size for name in PRETRAINED)
 
 
 def test_parameters_cost_no_heavy_import() -> None:

@@ -141,8 +141,7 @@ class FeatureExtractor:
         """Run clips, group by group, through a backbone; rows of clips in no group are zero."""
         shape: tuple[int, ...] = (backbone.feature_dim,)
         if backbone.output == "map":
-            side = -(-backbone.input_size // 16)
-            shape = (backbone.feature_dim, side, side)
+            shape = (backbone.feature_dim, backbone.map_side, backbone.map_side)
         features = np.zeros((clips, *shape), dtype=np.float32)
         size = self.spec.batch_size
         dtype = getattr(torch, self.spec.dtype)

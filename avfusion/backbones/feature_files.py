@@ -6,12 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.config import Params
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
-from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
+from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
 from avfusion.data.features import read_features_fingerprint, write_features
 from avfusion.data.store import StoreReport, update_store
 from avfusion.errors import AVFusionError
@@ -54,7 +55,7 @@ def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> Featu
         geometry=clip_geometry(params),
         stride=params.features.stride,
         audio=audio_transform(params, audio.input_size),
-        visual=VisualTransform(input_size=visual.input_size),
+        visual=visual_transform(visual.name, visual.input_size),
         backbones={"audio": audio, "visual": visual},
         output=params.backbones.output,
         dtype=params.features.dtype,

@@ -15,9 +15,8 @@ from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.data.feature_spec import BackboneIdentity
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fingerprints import file_digest
+from avfusion.model_names import PRETRAINED
 from avfusion.named_tensors import load_named, read_safetensors, refuse_unusable
-
-PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def load_backbone(folder: str | Path, stream: str, *, output: str = "pooled") ->
     return backbone.eval(), record
 
 
-def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> None:
+def load_pretrained(backbone: Backbone, weights: str) -> None:
     """Fill a backbone with `kinetics400` / `imagenet` (torchvision's) or the contents of a safetensors file.
 
     A file holds either what `save_backbone` writes or a bare network under torchvision's names; a bare network's
@@ -113,29 +112,29 @@ def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> Non
         BadInputError: the weights do not exist, do not fit, or hold NaN.
         AVFusionError: they cannot be downloaded.
     """
-    stream = backbone.stream
-    key = f"backbones.{stream}.weights"
+    key = f"backbones.{backbone.stream}.weights"
+    ready = PRETRAINED.get(backbone.name)
     if weights in PRETRAINED.values():
-        if weights != PRETRAINED[stream] or not full_size:
-            fitting = "r2plus1d_18 (visual)" if weights == "kinetics400" else "resnet18 (audio)"
+        if weights != ready:
+            fitting = " and ".join(name for name, pretrained in PRETRAINED.items() if pretrained == weights)
             raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
-        load_named(backbone.network, _torchvision_weights(weights, key), weights)
+        load_named(backbone.network, _torchvision_weights(weights, key, grey=backbone.stream == "audio"), weights)
         return
     path = Path(weights)
     if path.suffix != ".safetensors":
-        allowed = f"random, {PRETRAINED[stream]}, or a .safetensors file (pickled checkpoints can run code)"
+        allowed = f"random, {f'{ready}, ' if ready else ''}or a .safetensors file (pickled checkpoints can run code)"
         raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
     if not path.is_file():
         raise BadInputError(f"{key}: {weights} does not exist")
     tensors = read_safetensors(path)
-    if any(name.startswith("network.") for name in tensors):
+    if any(name.startswith(("network.", "head.")) for name in tensors):
         load_named(backbone, tensors, weights)
     else:
         bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
         load_named(backbone.network, bare, weights)
 
 
-def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
+def _torchvision_weights(weights: str, key: str, *, grey: bool) -> dict[str, Tensor]:
     from torchvision.models import ResNet18_Weights
     from torchvision.models.video import R2Plus1D_18_Weights
 
@@ -149,7 +148,7 @@ def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
             f"put that file into {folder}, or set {key} to random or to a safetensors file"
         ) from None
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-    if weights == "imagenet":
+    if grey:
         # A grey picture excites the sum of the three colour filters.
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
     return tensors

@@ -8,6 +8,7 @@ from avfusion.config import Backbone, Params
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.model_names import feature_values
 
 SOUND_BYTES_PER_S = 2 * 44_100
 LABEL_BYTES = 6  # of a row, compressed
@@ -126,9 +127,9 @@ def clock(seconds: float) -> str:
 
 def feature_bytes(clips: int, params: Params) -> float:
     """Of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
-    pixels = math.ceil(params.backbones.visual.input_size / 16) ** 2 if params.backbones.output == "map" else 1
-    visual, audio = (8 * backbone.width for backbone in (params.backbones.visual, params.backbones.audio))
-    return clips * (visual * pixels + audio) * 2.0
+    visual, audio = params.backbones.visual, params.backbones.audio
+    values = feature_values(visual.name, visual.width, visual.input_size, params.backbones.output)
+    return clips * (values + feature_values(audio.name, audio.width, audio.input_size)) * 2.0
 
 
 def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:

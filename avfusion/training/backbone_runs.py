@@ -11,7 +11,7 @@ import torch
 
 from avfusion.atomic import write_text
 from avfusion.backbones.feature_files import STREAMS, audio_transform, clip_geometry
-from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.registry import build_backbone, visual_transform
 from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.config import Params
 from avfusion.corpora.table import Track
@@ -19,7 +19,6 @@ from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
 from avfusion.data import labels as label_store
 from avfusion.data.clips import Clips, SoundClips, VisualClips
-from avfusion.data.feature_spec import VisualTransform
 from avfusion.data.labelled_tracks import labelled_tracks
 from avfusion.execution import run_tasks
 from avfusion.fingerprints import file_digest, fingerprint
@@ -137,7 +136,7 @@ def training_data(root: Path, tracks: Sequence[Track], params: Params, stream: s
     geometry, offset = clip_geometry(params), params.geometry.target_offset
     splits = {"train": 1, "val": VALIDATION_STRIDE}
     if stream == "visual":
-        picture = VisualTransform(input_size=params.backbones.visual.input_size)
+        picture = visual_transform(params.backbones.visual.name, params.backbones.visual.input_size)
         train, val = (
             VisualClips(
                 labelled_tracks(root, tracks, split, stream=stream),
