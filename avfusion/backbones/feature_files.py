@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
 from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.config import Params
@@ -19,8 +20,6 @@ from avfusion.errors import AVFusionError
 from avfusion.execution import list_failures, raise_failures
 from avfusion.fingerprints import fingerprint
 
-STREAMS = ("audio", "visual")
-
 
 @dataclass(frozen=True)
 class FeatureTask:
@@ -31,6 +30,7 @@ class FeatureTask:
         frames: its frame table.
         sound: its video's sound, None without an audio stream.
         backbones: folder of both streams' weights.
+        out_of_fold: SHA-256 of them where they are those of a fold, by stream.
         spec: the feature spec, as JSON so that a worker keeps its models while it stays the same.
         device: where the backbones run.
     """
@@ -41,6 +41,7 @@ class FeatureTask:
     backbones: Path
     spec: str
     device: str = "cpu"
+    out_of_fold: dict[str, str] | None = None
 
 
 def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
@@ -83,9 +84,10 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
     """
     backbones = root / "models" / "backbones"
     spec = feature_spec(params, {stream: read_backbone_record(backbones, stream) for stream in STREAMS})
+    folders = backbone_folders(backbones, tracks, params.backbones.folds)
     tasks, wanted = {}, {}
     deaf: dict[str, str] = {}
-    for track in tracks:
+    for track in sorted(tracks, key=lambda track: folders[track.track]):  # so that workers seldom load other weights
         frames = root / "data" / "frames" / f"{track.track}.parquet"
         sound = root / "data" / "audio" / f"{track.video}.wav"
         if not frames.is_file():  # skipped by the frames stage (`common.on_error: skip`)
@@ -95,13 +97,20 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
             deaf[track.track] = f"{sound.name} is missing: the stage `audio` left it out"
             continue
         task = FeatureTask(
-            track.track, frames, sound if heard else None, backbones, spec.model_dump_json(), device=device
+            track.track,
+            frames,
+            sound if heard else None,
+            folders[track.track],
+            spec.model_dump_json(),
+            device,
+            weights_of_fold(backbones, folders[track.track]),
         )
         tasks[track.track] = task
         wanted[track.track] = fingerprint(
             spec=spec.to_dict(),
             frames=frame_store.read_fingerprint(frames),
             sound=audio_store.read_fingerprint(sound) if heard else None,
+            **({"out_of_fold": task.out_of_fold} if task.out_of_fold else {}),
         )
     list_failures(deaf)
     if params.common.on_error == "fail":
@@ -128,7 +137,8 @@ def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
     extractor = _extractor(task.backbones, task.spec, task.device)
     table = frame_store.read_frames(task.frames)
     sound = None if task.sound is None else audio_store.read_audio(task.sound)
-    write_features(path, extractor.extract_track(table.time_s, table.jpeg, sound, fingerprint=fingerprint))
+    features = extractor.extract_track(table.time_s, table.jpeg, sound, fingerprint=fingerprint)
+    write_features(path, replace(features, out_of_fold=task.out_of_fold))
 
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker

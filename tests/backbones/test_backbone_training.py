@@ -18,8 +18,9 @@ from avfusion.errors import AVFusionError
 from avfusion.evaluation.ccc import ccc
 from avfusion.training import backbones
 from avfusion.training.backbone_runs import train_backbones
-from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
+from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.logger import NullLogger
+from avfusion.training.preparation import audio_preparation, visual_preparation
 
 PICTURE = VisualTransform(input_size=28)
 PARAMS = BackboneParams(
