@@ -34,6 +34,12 @@ def test_params_yaml_is_the_demo_preset() -> None:
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
 
 
+def test_no_folds_are_zero_or_null(values: dict[str, Any]) -> None:
+    for given, read in ((None, 0), (0, 0), (6, 6)):
+        values["backbones"]["folds"] = given
+        assert check_params(values).backbones.folds == read
+
+
 def test_only_the_sections_asked_for(values: dict[str, Any]) -> None:
     params = check_params(values, ["geometry"])
     assert params.geometry.clip_frames == 32
@@ -81,6 +87,11 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: allowed are .*, k, "),
         ("train", "options", {"dropout": 0.1}, r"train\.options\.dropout is 0\.1: .*\(it is train\.dropout\): allowed"),
         ("train", "options", {"length": [1]}, r"train\.options\.length is \[1\]: .*geometry\.sequence_clips"),
+        ("backbones", "batch_norm", "eval", r"backbones\.batch_norm is 'eval': input should be 'frozen' or 'train'"),
+        ("backbones", "augmentation", "some", r"backbones\.augmentation is 'some': input should be a valid boolean"),
+        ("backbones", "hue", 0.6, r"backbones\.hue is 0\.6: input should be less than or equal to 0\.5"),
+        ("backbones", "folds", 1, r"backbones\.folds is 1: allowed are 0 \(none\) and 2 or more"),
+        ("backbones", "folds", -2, r"backbones\.folds is -2: "),
         ("corpus", "name", "affwild", r"corpus\.name is 'affwild': input should be 'demo', 'affwild2' or 'manifest'"),
         ("surprise", "key", 1, r"surprise is unknown: allowed are common, "),
     ],

@@ -64,7 +64,7 @@ def backbone_folders(backbones: Path, tracks: Sequence[Track], folds: int) -> di
         if folds and track.split == "train":
             if track.video not in held_out:
                 raise AVFusionError(
-                    f"every fold of {backbones} was trained with {track.video}: run the stage `backbones` again"
+                    f"no fold of {backbones} was trained without {track.video}: run the stage `backbones` again"
                 )
             chosen[track.track] = held_out[track.video]
     return chosen

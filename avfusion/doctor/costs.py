@@ -174,8 +174,9 @@ def _frames(work: Workload, params: Params, spread: int) -> _Work:
 
 
 def _backbones(work: Workload, params: Params, cores: int) -> _Work:
-    """Both streams train side by side where there are two workers, each with `common.threads`."""
+    """Both streams, and those of folds, train side by side where there are two workers, each with `common.threads`."""
     backbones = params.backbones
+    trainings = 1 + backbones.folds
     spent, clips = [], 0
     for backbone in (backbones.visual, backbones.audio):
         seen = _clips_of_an_epoch(backbone, work.clips(1, "train"))
@@ -183,12 +184,12 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
         rate = rates.BACKBONES[backbone.name]
         cost = backbone.epochs * (seen * rate.training + checked * rate.float32)
         spent.append(cost * rate.scale(backbone.width, backbone.input_size))
-        clips += backbone.epochs * seen
-    size = sum(
+        clips += trainings * backbone.epochs * seen
+    size = trainings * sum(
         WEIGHTS_BYTES[stream] * (width / 64) ** 2
         for stream, width in (("visual", backbones.visual.width), ("audio", backbones.audio.width))
     )
-    together = sum(spent)
+    together = trainings * sum(spent)
     threads = min(params.common.threads, cores)
     alone = params.execution.executor == "serial" or params.execution.workers == 1
     wall = together / threads if alone else max(max(spent) / threads, together / cores)

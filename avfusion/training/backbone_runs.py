@@ -137,7 +137,7 @@ def train_backbone(task: BackboneTask) -> BackboneTraining:
             "start": _start(settings.weights),
             "training": digest,
             "best_epoch": training.best_epoch,
-            "params": settings.model_dump(mode="json") | _shared(params.backbones),
+            "params": settings.model_dump(mode="json") | _shared(params.backbones, stream),
             "amp": precision.tags(),
             "threads": params.common.threads,
             "processes": training.processes,
@@ -239,7 +239,7 @@ def training_fingerprint(
         inputs=inputs,
         stream=stream,
         params=settings.model_dump(mode="json"),
-        shared=_shared(params.backbones),
+        shared=_shared(params.backbones, stream),
         start=_start(settings.weights),
         geometry=params.geometry.model_dump(
             mode="json", include={"clip_frames", "kept_frames", "fps", "target_offset"}
@@ -253,9 +253,10 @@ def training_fingerprint(
     )
 
 
-def _shared(backbones: Backbones) -> dict[str, object]:
+def _shared(backbones: Backbones, stream: str) -> dict[str, object]:
     """What both streams train by; the number of folds does not concern a training, the tracks of its fold do."""
-    return backbones.model_dump(mode="json", include={"batch_norm", "augmentation", "hue"})
+    colours = {"hue"} if stream == "visual" else set()
+    return backbones.model_dump(mode="json", include={"batch_norm", "augmentation"} | colours)
 
 
 def _start(weights: str) -> dict[str, str]:

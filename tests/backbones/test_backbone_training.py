@@ -19,6 +19,7 @@ from avfusion.evaluation.ccc import ccc
 from avfusion.training import backbones
 from avfusion.training.backbone_runs import train_backbones
 from avfusion.training.backbones import BackboneTrainer
+from avfusion.training.batch_norm import batch_norms
 from avfusion.training.logger import NullLogger
 from avfusion.training.preparation import audio_preparation, visual_preparation
 
@@ -110,6 +111,30 @@ def test_broken_off_and_resumed_it_gives_the_same_bits(clips, tmp_path, capsys):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.parametrize("mode", ["frozen", "train"])
+def test_statistics_of_batch_norm_stay_or_follow_the_batches(clips, mode):
+    fit = trainer(clips, batch_norm=mode)
+    before = {name: value.clone() for name, value in fit.backbone.state_dict().items()}
+    fit.fit()
+    after = fit.backbone.state_dict()
+    same = {name: torch.equal(before[name], after[name]) for name in before}
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    assert len(statistics) == 3 * len(batch_norms(fit.backbone))
+    assert [same[name] for name in statistics] == [mode == "frozen"] * len(statistics)
+    assert not any(same[name] for name in before if name not in statistics)  # scales and shifts learn too
+
+
+def test_without_augmentation_clips_are_seen_as_validation_sees_them(clips):
+    given = []
+    for augment in (True, False):
+        fit = trainer(clips, PARAMS.model_copy(update={"epochs": 1}), augment=augment)
+        prepare = fit.prepare
+        fit.prepare = lambda batch, generator, prepare=prepare: (given.append(generator), prepare(batch, generator))[1]
+        fit.fit()
+    steps, checks = PARAMS.steps_per_epoch, 1
+    assert [generator is not None for generator in given] == [True] * steps + [False] * (2 * checks + steps)
+
+
 def test_it_stops_when_validation_gets_no_better(clips):
     params = PARAMS.model_copy(update={"epochs": 9, "patience": 1, "lr": 1e-12, "dropout": 0.0})
     training = trainer(clips, params).fit()
@@ -179,6 +204,8 @@ def test_the_stage_leaves_weights_records_and_history(project):
         assert record.identity.feature_dim == 64
         assert record.provenance["start"] == {"weights": "random"}
         assert record.provenance["best_epoch"] == 1
+        assert record.provenance["processes"] == 1
+        assert record.provenance["params"]["batch_norm"] == "train"
         assert record.metrics["val_ccc_mean"] == pytest.approx(trainings[stream].history[0]["val_ccc_mean"])
         checkpoint = root / ".avfusion" / "backbones" / record.provenance["training"] / stream / "checkpoint.pt"
         assert checkpoint.is_file()
@@ -212,6 +239,25 @@ def test_again_from_nothing_it_gives_the_same_bytes_and_other_inputs_other_ones(
     checkpoints = {path.name for path in (root / ".avfusion" / "backbones").iterdir()}
     assert checkpoints == set(current.values())  # those of the former inputs are gone
     assert (models / "audio.safetensors").read_bytes() != first["audio.safetensors"]
+
+
+def test_the_stage_trains_as_its_parameters_say(project, capsys):
+    root, tracks, sections = project
+    weights = {}
+    settings = {
+        "as it is": {},
+        "plain": {"augmentation": False},
+        "hue": {"hue": 0.2},
+        "frozen": {"batch_norm": "frozen"},
+    }
+    for name, changes in settings.items():
+        run(root, tracks, sections | {"backbones": sections["backbones"] | changes})
+        said = capsys.readouterr().out
+        assert ("its weights are random, so its statistics are those of no data" in said) == (name == "frozen")
+        for stream in ("audio", "visual"):
+            weights[name, stream] = (root / "models" / "backbones" / f"{stream}.safetensors").read_bytes()
+    assert weights["as it is", "audio"] == weights["hue", "audio"]  # sound has no colours
+    assert len(set(weights.values())) == 7
 
 
 def test_zero_epochs_keep_the_weights_they_start_from(project):
