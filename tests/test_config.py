@@ -30,6 +30,14 @@ def test_presets_validate_and_name_every_key(preset: str) -> None:
         assert set(keys) == set(written[section]), section
 
 
+@pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
+def test_comments_of_the_presets_name_every_backbone(preset: str) -> None:
+    text = (ROOT / "configs" / f"{preset}.yaml").read_text()
+    for stream, names in BACKBONE_NAMES.items():
+        comment = text.split(f"  {stream}:\n    name: ")[1].split("\n")[0].split("# ")[1]
+        assert comment.removesuffix(" (a floor)").split(" | ") == list(names)
+
+
 def test_params_yaml_is_the_demo_preset() -> None:
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
 

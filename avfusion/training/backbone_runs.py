@@ -25,7 +25,7 @@ from avfusion.data.labelled_tracks import labelled_tracks
 from avfusion.execution import run_tasks
 from avfusion.fingerprints import file_digest, fingerprint
 from avfusion.training.backbones import BackboneTrainer, BackboneTraining
-from avfusion.training.batch_norm import batch_norms
+from avfusion.training.batch_norm import batch_norms, synchronise_statistics
 from avfusion.training.determinism import make_deterministic
 from avfusion.training.precision import resolve_precision
 from avfusion.training.preparation import Prepare, audio_preparation, visual_preparation
@@ -117,6 +117,8 @@ def train_backbone(task: BackboneTask) -> BackboneTraining:
         _warn_of_statistics(backbone, params, settings)
     training = BackboneTraining([], 0)
     if settings.epochs:
+        if params.backbones.batch_norm == "train":
+            synchronise_statistics(backbone, processes)
         prepare, train, val = training_data(root, task.tracks, params, stream)
         training = BackboneTrainer(
             backbone,

@@ -15,7 +15,7 @@ from avfusion.config import Backbone as BackboneParams
 from avfusion.data.clips import Clips, batches
 from avfusion.errors import AVFusionError
 from avfusion.evaluation.ccc import ccc
-from avfusion.training.batch_norm import freeze_statistics, synchronise_statistics
+from avfusion.training.batch_norm import freeze_statistics
 from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
@@ -72,8 +72,6 @@ class BackboneTrainer:
     ) -> None:
         self.processes = processes or Processes()
         self.frozen, self.augment = batch_norm == "frozen", augment
-        if not self.frozen:
-            synchronise_statistics(backbone, self.processes)
         self.backbone = backbone.to(self.processes.device)
         self.prepare, self.train, self.val, self.params = prepare, train, val, params
         self.seed, self.device = seed, torch.device(self.processes.device)

@@ -110,7 +110,5 @@ def joined_processes(device: str) -> Iterator[Processes]:
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if device != "cpu" else "gloo")
-    try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), device)
-    finally:
-        dist.destroy_process_group()
+    yield Processes(dist.get_rank(), dist.get_world_size(), device)
+    dist.destroy_process_group()  # not after an error: the others may be in the middle of something, torchrun ends them

@@ -1,5 +1,7 @@
 """What every registered backbone must do, and what the full-size ones share with torchvision's."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torchvision.models import ResNet18_Weights, resnet18
@@ -216,6 +218,15 @@ def test_torchvisions_weights_load_where_they_lie_in_its_cache(name, weights, tm
 def test_what_cannot_be_built_is_named(name, stream, options, said):
     with pytest.raises(BadInputError, match=said):
         build_backbone(name, stream=stream, **options)
+
+
+def test_the_documentation_has_a_line_for_each():
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert lines.keys() == BACKBONES.keys()
+    for name, line in lines.items():
+        start = line.split("|")[4].strip()
+        assert start.startswith(f"`{PRETRAINED[name]}`") if name in PRETRAINED else start == ""
 
 
 def test_a_changed_weights_file_is_refused(tmp_path):

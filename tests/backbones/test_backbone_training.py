@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.feature_files import update_features
+from avfusion.backbones.registry import build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone, read_backbone_record
 from avfusion.config import Backbone as BackboneParams
 from avfusion.config import check_params
 from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
+from avfusion.data.features import read_features
 from avfusion.data.labels import LabelTable, write_labels
 from avfusion.errors import AVFusionError
 from avfusion.evaluation.ccc import ccc
 from avfusion.training import backbones
-from avfusion.training.backbone_runs import train_backbones
+from avfusion.training.backbone_runs import train_backbones, training_data
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.batch_norm import batch_norms
 from avfusion.training.logger import NullLogger
@@ -258,6 +260,27 @@ def test_the_stage_trains_as_its_parameters_say(project, capsys):
             weights[name, stream] = (root / "models" / "backbones" / f"{stream}.safetensors").read_bytes()
     assert weights["as it is", "audio"] == weights["hue", "audio"]  # sound has no colours
     assert len(set(weights.values())) == 7
+
+
+def test_frames_and_statistics_go_through_training_and_features(project):
+    root, tracks, sections = project
+    sections["backbones"] |= {"output": "map"}
+    sections["backbones"]["visual"] |= {"name": "narrow_resnet_frames", "input_size": 48}
+    sections["backbones"]["audio"] |= {"name": "log_mel_statistics"}
+    sections["features"] = {"stride": 16, "batch_size": 4}
+    run(root, tracks, sections)
+    update_features(root, tracks, check_params(sections, list(sections)))
+    table = read_features(root / "data" / "features" / "c.safetensors")
+    assert table.visual.shape == (4, 64, 2, 2)
+    assert table.audio.shape == (4, 128)
+    assert table.feature_spec.visual == visual_transform("narrow_resnet_frames", 48)
+    # Their mean over space is what the trained network gives for these crops.
+    visual, _ = load_backbone(root / "models" / "backbones", "visual")
+    params = check_params(sections, list(sections))
+    prepare, _, val = training_data(root, tracks, params, "visual")
+    with torch.inference_mode():
+        expected = visual(prepare(val.load(np.array([2])), None))  # ends at frame 17, as the second clip
+    assert table.visual[1].mean(axis=(1, 2)) == pytest.approx(expected[0].numpy(), rel=2e-3, abs=2e-3)
 
 
 def test_zero_epochs_keep_the_weights_they_start_from(project):

@@ -34,6 +34,14 @@ def test_a_saved_backbone_is_a_start(saved):
     assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in backbone.state_dict().items())
 
 
+def test_a_saved_floor_is_a_start_though_it_is_a_head_only(tmp_path):
+    torch.manual_seed(1)
+    floor = build_backbone("log_mel_statistics", stream="audio")
+    save_backbone(tmp_path, floor)
+    again = build_backbone("log_mel_statistics", stream="audio", weights=str(tmp_path / "audio.safetensors"))
+    assert torch.equal(again.head.linear.weight, floor.head.linear.weight)
+
+
 def test_a_bare_network_in_torchvisions_names_is_a_start(tmp_path):
     reference = resnet18(weights=None)
     reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
