@@ -28,6 +28,12 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _folds(value: Any) -> Any:
+    if value == 1 and not isinstance(value, bool):
+        raise ValueError("allowed are 0 (none) and 2 or more")
+    return 0 if value is None else value
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
@@ -141,6 +147,10 @@ class Backbones(Section):
     seed: Seed = 0
     amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
     output: Literal["pooled", "map"] = "pooled"
+    batch_norm: Literal["frozen", "train"] = "frozen"
+    augmentation: Annotated[bool, Field(strict=True)] = True
+    hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
+    folds: Annotated[int, BeforeValidator(_folds), Field(ge=0, strict=True)] = 0
     visual: Backbone
     audio: Backbone
 

@@ -3,6 +3,8 @@
 They stand in the registries too (`avfusion.fusion`, `avfusion.backbones`); a test compares the two.
 """
 
+import math
+
 # A fusion model's own options, without those that are decided elsewhere.
 FUSION_OPTIONS: dict[str, tuple[str, ...]] = {
     "audio_only": ("encoder_width", "head_hidden"),
@@ -17,11 +19,22 @@ DECIDED_ELSEWHERE = {
     "audio_dim": "it comes from the features",
     "visual_dim": "it comes from the features",
 }
-BACKBONE_NAMES = {"visual": ("narrow_r2plus1d", "r2plus1d_18"), "audio": ("narrow_resnet", "resnet18")}
-PRETRAINED = {"visual": "kinetics400", "audio": "imagenet"}
-IMPORTED = ("tsav",)  # backbone weights that `avfusion import-weights` puts into this folder of the project:
-IMPORT_FOLDER = "models/imported"
+BACKBONE_NAMES = {
+    "visual": ("narrow_r2plus1d", "r2plus1d_18", "narrow_resnet_frames", "resnet18_frames"),
+    "audio": ("narrow_resnet", "resnet18", "log_mel_statistics"),
+}
+PRETRAINED = {"r2plus1d_18": "kinetics400", "resnet18_frames": "imagenet", "resnet18": "imagenet"}  # torchvision's
+IMPORTED = {"tsav": ("r2plus1d_18", "resnet18")}  # weights that `avfusion import-weights` puts, for these backbones, in
+IMPORT_FOLDER = "models/imported"  # of the project
 MAPS_ONLY = ("released_coattention",)  # fusion models that take visual maps and no pooled features
+
+
+def feature_values(name: str, width: int, input_size: int, output: str = "pooled") -> int:
+    """How many numbers a backbone gives for one clip."""
+    if name == "log_mel_statistics":
+        return 2 * input_size
+    side = math.ceil(input_size / (32 if name.endswith("_frames") else 16)) if output == "map" else 1
+    return 8 * width * side**2
 
 
 def check_fusion_name(name: str) -> str:
@@ -35,7 +48,8 @@ def check_backbone(stream: str, name: str, weights: str) -> tuple[str, str] | No
     """What is wrong with a stream's backbone: (`name` or `weights`, what is allowed); None: nothing."""
     if name not in BACKBONE_NAMES[stream]:
         return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
-    ready = ("random", PRETRAINED[stream], *IMPORTED)
+    ready = ["random", *([PRETRAINED[name]] if name in PRETRAINED else [])]
+    ready += [source for source, names in IMPORTED.items() if name in names]
     if weights not in ready and not weights.endswith(".safetensors"):
         return "weights", f"allowed are {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
     return None

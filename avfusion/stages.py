@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,38 +49,44 @@ def _below(reason: str, places: Sequence[Path]) -> str:
 
 
 @contextmanager
-def stage(name: str, *sections: str) -> Iterator[Stage]:
+def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
     """Run the body as DVC stage `name` with the named sections of params.yaml.
 
     Takes the stage's lock (a killed DVC leaves its command running, and two must not write side by side), records
     wall and CPU seconds in `.avfusion/times/<name>.json`, remembers which tracks it failed for, and turns an
-    AVFusionError or OSError into one line and an exit code.
+    AVFusionError or OSError into one line and an exit code. Where several processes run one stage together, the first
+    (`rank` 0) does so for all; the others only name themselves in their errors.
     """
     disable_telemetry()
+    who = f"stage {name} (process {rank + 1})" if rank else f"stage {name}"
     started = time.perf_counter()
     try:
         root = workspace_root()
         os.chdir(root)
         work = root / ".avfusion" / name
-        with exclusive_lock(root / ".avfusion" / "locks" / f"{name}.lock", f"stage {name}"):
-            (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
+        lock = root / ".avfusion" / "locks" / f"{name}.lock"
+        with nullcontext() if rank else exclusive_lock(lock, f"stage {name}"):
+            if not rank:
+                (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
             running = Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
             try:
                 yield running
             except AVFusionError as error:
-                if error.failures:
+                if error.failures and not rank:
                     running.record_failures(error.failures)
                 raise
             seconds = time.perf_counter() - started
             cpu = _cpu_seconds()  # since the process started, imports included
-            write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})
+            if not rank:
+                write_json(root / ".avfusion" / "times" / f"{name}.json", {"wall_s": seconds, "cpu_s": cpu})
     except AVFusionError as error:
-        print(f"error: stage {name}: {error}", file=sys.stderr)
+        print(f"error: {who}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # disk full, no permission, no connection
-        print(f"error: stage {name}: {describe_os_error(error)}", file=sys.stderr)
+        print(f"error: {who}: {describe_os_error(error)}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU-seconds")
+    if not rank:
+        print(f"{name}: {seconds:.1f} s, {cpu:.1f} CPU-seconds")
 
 
 def _cpu_seconds() -> float:

@@ -35,6 +35,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 FRAMES, FPS, SIZE = 100, 25, (640, 360)
 ROUNDS = 4
 CLIPS = {"demo": 16, "affwild2": 2}  # in a batch, by preset
+OTHERS = {"demo": "narrow_resnet_frames", "affwild2": "resnet18_frames"}
 
 
 def cost(work: Callable[[], object], units: float, rounds: int = ROUNDS) -> float:
@@ -108,8 +109,17 @@ def media_rates(folder: Path) -> None:
     show("SOUND_SECOND", cost(sound, FRAMES / FPS), rates.SOUND_SECOND)
 
 
+def other_backbones(params: Params, visual: str, audio: str) -> Params:
+    """The preset with networks of other names, of its widths and sizes."""
+    names = {"visual": visual, "audio": audio}
+    streams = {
+        stream: getattr(params.backbones, stream).model_copy(update={"name": name}) for stream, name in names.items()
+    }
+    return params.model_copy(update={"backbones": params.backbones.model_copy(update=streams)})
+
+
 def backbone_rates(params: Params, clips: int) -> None:
-    """Features and training of the preset's two backbones."""
+    """Features and training of both streams' backbones."""
     task = SpeedTask(params, None, 1, (), "cpu", 0.0)
     networks = build_networks(task)
     for stream, network in networks.items():
@@ -171,7 +181,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="avfusion-rates-") as folder:
         media_rates(Path(folder))
     for preset, clips in CLIPS.items():
-        backbone_rates(load_params(PROJECT / "configs" / f"{preset}.yaml"), clips)
+        params = load_params(PROJECT / "configs" / f"{preset}.yaml")
+        backbone_rates(params, clips)
+        backbone_rates(other_backbones(params, OTHERS[preset], "log_mel_statistics"), clips)
     fusion_rates()
 
 

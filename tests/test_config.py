@@ -10,7 +10,7 @@ import yaml
 
 from avfusion.config import SECTIONS, check_params, load_params
 from avfusion.errors import BadInputError
-from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS
+from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS, PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,8 +30,22 @@ def test_presets_validate_and_name_every_key(preset: str) -> None:
         assert set(keys) == set(written[section]), section
 
 
+@pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
+def test_comments_of_the_presets_name_every_backbone(preset: str) -> None:
+    text = (ROOT / "configs" / f"{preset}.yaml").read_text()
+    for stream, names in BACKBONE_NAMES.items():
+        comment = text.split(f"  {stream}:\n    name: ")[1].split("\n")[0].split("# ")[1]
+        assert comment.removesuffix(" (a floor)").split(" | ") == list(names)
+
+
 def test_params_yaml_is_the_demo_preset() -> None:
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
+
+
+def test_no_folds_are_zero_or_null(values: dict[str, Any]) -> None:
+    for given, read in ((None, 0), (0, 0), (6, 6)):
+        values["backbones"]["folds"] = given
+        assert check_params(values).backbones.folds == read
 
 
 def test_only_the_sections_asked_for(values: dict[str, Any]) -> None:
@@ -81,6 +95,11 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: allowed are .*, k, "),
         ("train", "options", {"dropout": 0.1}, r"train\.options\.dropout is 0\.1: .*\(it is train\.dropout\): allowed"),
         ("train", "options", {"length": [1]}, r"train\.options\.length is \[1\]: .*geometry\.sequence_clips"),
+        ("backbones", "batch_norm", "eval", r"backbones\.batch_norm is 'eval': input should be 'frozen' or 'train'"),
+        ("backbones", "augmentation", "some", r"backbones\.augmentation is 'some': input should be a valid boolean"),
+        ("backbones", "hue", 0.6, r"backbones\.hue is 0\.6: input should be less than or equal to 0\.5"),
+        ("backbones", "folds", 1, r"backbones\.folds is 1: allowed are 0 \(none\) and 2 or more"),
+        ("backbones", "folds", -2, r"backbones\.folds is -2: "),
         ("corpus", "name", "affwild", r"corpus\.name is 'affwild': input should be 'demo', 'affwild2' or 'manifest'"),
         ("surprise", "key", 1, r"surprise is unknown: allowed are common, "),
     ],
@@ -156,13 +175,13 @@ def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -
             "audio",
             "weights",
             "kinetics400",
-            r"backbones\.audio\.weights is 'kinetics400': allowed are random, imagenet,",
+            r"backbones\.audio\.weights is 'kinetics400': allowed are random, or a \.safetensors file",
         ),
         (
             "visual",
             "weights",
             "x.pt",
-            r"backbones\.visual\.weights is 'x\.pt': allowed are random, kinetics400, tsav, or a \.s",
+            r"backbones\.visual\.weights is 'x\.pt': allowed are random, or a \.s",
         ),
     ],
 )
@@ -173,6 +192,9 @@ def test_networks_and_weights_are_those_of_the_stream(
     with pytest.raises(BadInputError, match=message):
         check_params(values)
     values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream]}
+    values["backbones"][stream] |= {"weights": "imagenet2"}
+    with pytest.raises(BadInputError, match=r"allowed are random, (imagenet|kinetics400), or a \.safetensors file"):
+        check_params(values)
     values["backbones"][stream] |= {"weights": "models/mine.safetensors"}
     check_params(values)
 
@@ -185,6 +207,7 @@ def test_names_and_options_are_those_of_the_registries() -> None:
     assert {name: set(options) for name, options in FUSION_OPTIONS.items()} == own
     for stream, names in BACKBONE_NAMES.items():
         assert set(names) == {name for name, entry in BACKBONES.items() if entry.stream == stream}
+    assert all(BACKBONES[name].full_size for name in PRETRAINED)
 
 
 def test_parameters_cost_no_heavy_import() -> None:

@@ -95,6 +95,7 @@ def test_affwild2_has_the_settings_of_the_paper():
     assert (params.train.lr, params.train.batch_size, params.train.dropout, params.train.epochs) == (1e-4, 64, 0.6, 50)
     visual, audio = params.backbones.visual, params.backbones.audio
     assert (visual.name, visual.width, visual.input_size, visual.weights) == ("r2plus1d_18", 64, 112, "kinetics400")
+    assert (params.backbones.batch_norm, params.backbones.augmentation) == ("frozen", True)
     assert (audio.name, audio.width, audio.input_size, audio.weights) == ("resnet18", 64, 64, "imagenet")
 
 

@@ -33,6 +33,20 @@ def test_it_runs_in_the_root_with_its_sections_and_leaves_its_times(workspace: P
     assert sorted(times) == ["cpu_s", "wall_s"]
 
 
+def test_further_processes_of_a_stage_leave_lock_clock_and_words_to_the_first(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stage("train", "geometry"), stage("train", "geometry", rank=1) as second:
+        assert second.params.geometry.clip_frames == 32
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("train: ")
+    with pytest.raises(SystemExit) as ended, stage("train", "geometry", rank=2):
+        raise BadInputError("why")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: stage train (process 3): why\n"
+
+
 @pytest.mark.parametrize(("error", "code"), [(AVFusionError("why"), 1), (BadInputError("why"), 2)])
 def test_errors_for_people_are_one_line(
     workspace: Path, capsys: pytest.CaptureFixture[str], error: AVFusionError, code: int

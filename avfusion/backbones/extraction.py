@@ -209,8 +209,7 @@ class FeatureExtractor:
 def _feature_shape(backbone: Backbone) -> tuple[int, ...]:
     if backbone.output == "pooled":
         return (backbone.feature_dim,)
-    side = -(-backbone.input_size // 16)
-    return (backbone.feature_dim, side, side)
+    return (backbone.feature_dim, backbone.map_side, backbone.map_side)
 
 
 def _batches(clips: np.ndarray, size: int) -> list[np.ndarray]:

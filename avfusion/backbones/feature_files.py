@@ -9,19 +9,19 @@ from pathlib import Path
 import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
+from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.config import Params
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
-from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
+from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
 from avfusion.data.features import read_features_fingerprint, write_features
 from avfusion.data.store import StoreReport, update_store
 from avfusion.errors import AVFusionError
 from avfusion.execution import list_failures, raise_failures
 from avfusion.fingerprints import fingerprint
-
-STREAMS = ("audio", "visual")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class FeatureTask:
         frames: its frame table.
         sound: its video's sound, None without an audio stream.
         backbones: folder of both streams' weights.
+        out_of_fold: SHA-256 of them where they are those of a fold, by stream.
         spec: the feature spec, as JSON so that a worker keeps its models while it stays the same.
         device: where the backbones run.
     """
@@ -43,6 +44,7 @@ class FeatureTask:
     backbones: Path
     spec: str
     device: str = "cpu"
+    out_of_fold: dict[str, str] | None = None
 
 
 def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
@@ -57,7 +59,7 @@ def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> Featu
         geometry=clip_geometry(params),
         stride=params.features.stride,
         audio=audio_transform(params, audio.input_size),
-        visual=VisualTransform(input_size=visual.input_size),
+        visual=visual_transform(visual.name, visual.input_size),
         backbones={"audio": audio, "visual": visual},
         output=params.backbones.output,
         dtype=params.features.dtype,
@@ -87,9 +89,10 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
     """
     backbones = root / "models" / "backbones"
     spec = feature_spec(params, {stream: read_backbone_record(backbones, stream) for stream in STREAMS})
+    folders = backbone_folders(backbones, tracks, params.backbones.folds)
     tasks, wanted = {}, {}
     deaf: dict[str, str] = {}
-    for track in tracks:
+    for track in sorted(tracks, key=lambda track: folders[track.track]):  # so that workers seldom load other weights
         frames = root / "data" / "frames" / f"{track.track}.parquet"
         sound = root / "data" / "audio" / f"{track.video}.wav"
         if not frames.is_file():  # skipped by the frames stage (`common.on_error: skip`)
@@ -99,13 +102,20 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
             deaf[track.track] = f"{sound.name} is missing, left out by the stage `audio` or lost: run the stage `audio`"
             continue
         task = FeatureTask(
-            track.track, frames, sound if heard else None, backbones, spec.model_dump_json(), device=device
+            track.track,
+            frames,
+            sound if heard else None,
+            folders[track.track],
+            spec.model_dump_json(),
+            device,
+            weights_of_fold(backbones, folders[track.track]),
         )
         tasks[track.track] = task
         wanted[track.track] = fingerprint(
             spec=spec.deciding(),
             frames=frame_store.read_fingerprint(frames),
             sound=audio_store.read_fingerprint(sound) if heard else None,
+            **({"out_of_fold": task.out_of_fold} if task.out_of_fold else {}),
         )
     list_failures(deaf)
     if params.common.on_error == "fail":
@@ -140,7 +150,7 @@ def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
         nullcontext() if task.sound is None else audio_store.AudioFile(task.sound) as sound,
     ):
         table = extractor.extract_track(times, crops, sound, fingerprint=fingerprint)
-    write_features(path, table)
+    write_features(path, replace(table, out_of_fold=task.out_of_fold))
 
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker

@@ -10,6 +10,8 @@ from torch.fx.proxy import TraceError
 
 from avfusion.backbones.registry import Backbone
 
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 def arithmetic(dtype: str, device: torch.device) -> torch.dtype:
     """What a feature spec's dtype is computed in on a device.
@@ -23,7 +25,7 @@ def arithmetic(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def memory_format(stream: str) -> torch.memory_format:
-    """Channels last: the order of pixels in a decoded crop, and the one that convolutions are fastest in."""
+    """Of a stream's clips: channels last, the order of pixels in a decoded crop, which convolutions are fastest in."""
     return torch.channels_last_3d if stream == "visual" else torch.channels_last
 
 
@@ -37,5 +39,7 @@ def freeze(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> nn.M
     with suppress(TraceError):  # a network whose code depends on its input keeps its batch norms
         network = fuse(network, inplace=True)
     network.requires_grad_(False).to(device, dtype)
-    network.to(memory_format=memory_format(backbone.stream))  # type: ignore[call-overload]
+    for weights in network.parameters():
+        if weights.ndim in CHANNELS_LAST:
+            weights.data = weights.data.contiguous(memory_format=CHANNELS_LAST[weights.ndim])
     return network

@@ -17,14 +17,13 @@ from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
 from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors
 
 
-def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> None:
+def load_pretrained(backbone: Backbone, weights: str) -> None:
     """Fill a backbone with weights.
 
     Args:
         weights: `kinetics400` / `imagenet` (torchvision's), `tsav` (what `avfusion import-weights` left), or a
             safetensors file. A file holds either what `save_backbone` writes or a bare network under torchvision's
             names; a bare network's classifier (`fc.*`) is left out.
-        full_size: the backbone has the shape of the published networks.
 
     Raises:
         BadInputError: the weights do not exist, do not fit, or hold NaN.
@@ -32,23 +31,25 @@ def load_pretrained(backbone: Backbone, weights: str, *, full_size: bool) -> Non
     """
     stream = backbone.stream
     key = f"backbones.{stream}.weights"
+    ready = PRETRAINED.get(backbone.name)
     if weights in PRETRAINED.values():
-        if weights != PRETRAINED[stream] or not full_size:
-            fitting = "r2plus1d_18 (visual)" if weights == "kinetics400" else "resnet18 (audio)"
+        if weights != ready:
+            fitting = " and ".join(name for name, pretrained in PRETRAINED.items() if pretrained == weights)
             raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
-        load_named(backbone.network, _torchvision_weights(weights, key), weights)
+        load_named(backbone.network, _torchvision_weights(weights, key, grey=stream == "audio"), weights)
         return
     if weights in IMPORTED:
         _load_imported(backbone, weights, key)
         return
     path = Path(weights)
     if path.suffix != ".safetensors":
-        allowed = f"random, {PRETRAINED[stream]}, {', '.join(IMPORTED)}, or a .safetensors file (pickled checkpoints "
-        raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}can run code)")
+        names = ", ".join(name for name in ("random", ready, *IMPORTED) if name)
+        allowed = f"{names}, or a .safetensors file (pickled checkpoints can run code)"
+        raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
     if not path.is_file():
         raise BadInputError(f"{key}: {weights} does not exist")
     tensors = read_safetensors(path)
-    if any(name.startswith("network.") for name in tensors):
+    if any(name.startswith(("network.", "head.")) for name in tensors):
         load_named(backbone, tensors, weights)
     else:
         bare = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
@@ -115,7 +116,7 @@ def _torchvision_enum(weights: str) -> Any:
     return R2Plus1D_18_Weights.KINETICS400_V1 if weights == "kinetics400" else ResNet18_Weights.IMAGENET1K_V1
 
 
-def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
+def _torchvision_weights(weights: str, key: str, *, grey: bool) -> dict[str, Tensor]:
     enum = _torchvision_enum(weights)
     path = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
     if not path.is_file():
@@ -128,7 +129,7 @@ def _torchvision_weights(weights: str, key: str) -> dict[str, Tensor]:
             ) from None
     # Read by ourselves: torchvision checks only what it has downloaded, and would run code in a file that was there.
     tensors = {name: tensor for name, tensor in read_checkpoint(path, "").items() if not name.startswith("fc.")}
-    if weights == "imagenet" and "conv1.weight" in tensors:
+    if grey and "conv1.weight" in tensors:
         # A grey picture excites the sum of the three colour filters.
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
     return tensors

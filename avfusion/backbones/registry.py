@@ -1,17 +1,19 @@
 """Backbones by name: one interface for every network that turns clips of a stream into features."""
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from avfusion.backbones.audio import SpectrogramResNet
-from avfusion.backbones.visual import FULL_WIDTH, R2Plus1D
+from avfusion.backbones.audio import LogMelStatistics, SpectrogramResNet
+from avfusion.backbones.visual import FULL_WIDTH, FrameResNet, R2Plus1D
+from avfusion.data.feature_spec import VisualTransform
 from avfusion.errors import BadInputError
 
 
 @dataclass(frozen=True)
 class BackboneEntry:
-    """A registered backbone: its stream, class, depth, and whether its shape is fixed to the paper's."""
+    """A registered backbone: its stream, class, depth, and whether its width is fixed to that of published weights."""
 
     stream: str
     network: type[nn.Module]
@@ -22,9 +24,20 @@ class BackboneEntry:
 BACKBONES = {
     "narrow_r2plus1d": BackboneEntry("visual", R2Plus1D, blocks=1, full_size=False),
     "r2plus1d_18": BackboneEntry("visual", R2Plus1D, blocks=2, full_size=True),
+    "narrow_resnet_frames": BackboneEntry("visual", FrameResNet, blocks=1, full_size=False),
+    "resnet18_frames": BackboneEntry("visual", FrameResNet, blocks=2, full_size=True),
     "narrow_resnet": BackboneEntry("audio", SpectrogramResNet, blocks=1, full_size=False),
     "resnet18": BackboneEntry("audio", SpectrogramResNet, blocks=2, full_size=True),
+    "log_mel_statistics": BackboneEntry("audio", LogMelStatistics, blocks=0, full_size=False),
 }
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def visual_transform(name: str, input_size: int) -> VisualTransform:
+    """What crops go through before the visual backbone `name`: colours are normalised as for its published weights."""
+    if BACKBONES[name].network is FrameResNet:
+        return VisualTransform(input_size=input_size, **IMAGENET)
+    return VisualTransform(input_size=input_size)
 
 
 class Head(nn.Module):
@@ -64,6 +77,11 @@ class Backbone(nn.Module):
         """`pooled`: features (B, D); `map`: (B, D, H, W) before pooling."""
         return str(self.network.output)
 
+    @property
+    def map_side(self) -> int:
+        """Rows and columns of the map of a square input."""
+        return math.ceil(self.input_size / self.network.map_stride)  # type: ignore[operator]
+
     def forward(self, clips: Tensor) -> Tensor:
         """Clips of the stream, batched → features (B, D) or (B, D, H, W)."""
         return self.network(clips)
@@ -87,7 +105,8 @@ def build_backbone(
 
     Args:
         stream: `audio` or `visual`; must be that of the backbone.
-        width: channels of the first stage (the last has 8 times as many); 64 for the full-size ones.
+        width: channels of the first stage (the last has 8 times as many); 64 for the full-size ones; without effect on
+            `log_mel_statistics`.
         input_size: pixels of a crop's side (default 112), or mel bands (default 64).
         output: `pooled` or `map`.
         dropout: share of features that the head drops in training.
@@ -108,10 +127,12 @@ def build_backbone(
     size = input_size or (112 if stream == "visual" else 64)
     if stream == "visual" and not 16 <= size <= 112:
         raise BadInputError(f"backbones.visual.input_size is {size}: allowed are 16 to 112 pixels, the size of a crop")
-    network = entry.network(width=width, blocks=entry.blocks, output=output)
+    network = entry.network(width=width, blocks=entry.blocks, output=output, input_size=size)
+    if output == "map" and network.map_stride is None:
+        raise BadInputError(f"backbones.output is 'map': {name} has no map, allowed is pooled")
     backbone = Backbone(name, network, width=width, input_size=size, dropout=dropout)
     if weights not in (None, "random"):
         from avfusion.backbones.pretrained import load_pretrained
 
-        load_pretrained(backbone, str(weights), full_size=entry.full_size)
+        load_pretrained(backbone, str(weights))
     return backbone

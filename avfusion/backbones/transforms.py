@@ -42,6 +42,7 @@ def augment_clips(
     brightness: float = 0.2,
     contrast: float = 0.2,
     saturation: float = 0.2,
+    hue: float = 0.0,
     shift: int = 0,
 ) -> Tensor:
     """Jitter colours and flip, drawn once per clip so that nothing flickers.
@@ -49,6 +50,7 @@ def augment_clips(
     Args:
         clips: (B, 8, S, S, 3) uint8.
         brightness, contrast, saturation: largest relative change, drawn evenly from both sides.
+        hue: largest turn of the colours, as a share of the circle, likewise; 0: none is drawn.
         shift: largest translation in pixels, in both directions; edges are repeated.
 
     Returns:
@@ -69,13 +71,25 @@ def augment_clips(
     def factors(strength: float) -> Tensor:
         return 1 + strength * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
 
-    # All three are linear in a pixel's colour c, so they are one matrix a clip: brightness b c; contrast about the
-    # clip's mean level m, m + k (c - m); saturation g + s (c - g) about the pixel's grey g.
+    # All are linear in a pixel's colour c, so they are one matrix a clip: brightness b c; contrast about the
+    # clip's mean level m, m + k (c - m); saturation g + s (c - g) about the pixel's grey g; hue turns
+    # colours about the grey axis.
     b, k, s = factors(brightness), factors(contrast), factors(saturation)
     to_grey = torch.tensor([0.299, 0.587, 0.114])[:, None].expand(3, 3)
     matrix = b * k * (s * torch.eye(3) + (1 - s) * to_grey)
+    if hue:
+        matrix = matrix @ _hue_rotations(2 * torch.pi * (factors(hue) - 1))
     level = b * (1 - k) * pixels.mean(dim=(1, 2), keepdim=True)
     return torch.baddbmm(level.expand(count, 1, 3), pixels, matrix).clamp_(0, 255).reshape(clips.shape)
+
+
+def _hue_rotations(angles: Tensor) -> Tensor:
+    """Matrices (B, 3, 3) that turn RGB rows about the grey axis by angles (B, 1, 1), in YIQ, so that luma stays."""
+    to_yiq = torch.tensor([[0.299, 0.596, 0.211], [0.587, -0.274, -0.523], [0.114, -0.322, 0.312]])
+    turn = torch.eye(3).repeat(len(angles), 1, 1)
+    cosine, sine = angles.cos()[:, 0, 0], angles.sin()[:, 0, 0]
+    turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cosine, sine, -sine, cosine
+    return to_yiq @ turn @ torch.linalg.inv(to_yiq)
 
 
 class LogMel(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""R(2+1)D video networks on clips of face crops (arXiv 1711.11248; as visual backbone: arXiv 2209.09068).
+"""Networks on clips of face crops: R(2+1)D (arXiv 1711.11248; as visual backbone: arXiv 2209.09068), and per frame.
 
 Built from torchvision's blocks, with torchvision's parameter names, so that its weights and the published ones load.
 """
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
+
+from avfusion.backbones.resnet import STRIDE, ResNet
 
 FULL_WIDTH = 64
 
@@ -20,8 +22,9 @@ class R2Plus1D(nn.Module):
     """
 
     stream = "visual"
+    map_stride: int | None = 16
 
-    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled") -> None:
+    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled", input_size: int = 112) -> None:
         super().__init__()
         self.output = output
         self.feature_dim = 8 * width
@@ -41,6 +44,26 @@ class R2Plus1D(nn.Module):
         x = self.stem(clips)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean(dim=2) if self.output == "map" else x.mean(dim=(2, 3, 4))
+
+
+class FrameResNet(ResNet):
+    """2-D ResNet on every frame of a clip, averaged over time: it sees what faces look like, not how they move.
+
+    Width 64 with two blocks a stage is torchvision's `resnet18`.
+    """
+
+    stream = "visual"
+    map_stride: int | None = STRIDE
+
+    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled", input_size: int = 112) -> None:
+        super().__init__(3, width=width, blocks=blocks)
+        self.output = output
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Normalised RGB clips (B, 3, 8, S, S) → (B, D), or the map before pooling (B, D, S/32, S/32)."""
+        frames = clips.transpose(1, 2)
+        x = self.spatial(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return x.mean(dim=1) if self.output == "map" else x.mean(dim=(1, 3, 4))
 
 
 def _stem(width: int) -> nn.Sequential:

@@ -27,6 +27,8 @@ class FeatureTable:
         audio_present, visual_present: (T,) bool.
         feature_spec: what made them.
         fingerprint: digest of the inputs, empty if none was given.
+        out_of_fold: SHA-256 of the weights by stream, where they are not those of the spec but of a fold that never saw
+            the track.
     """
 
     clip_end: np.ndarray
@@ -36,6 +38,7 @@ class FeatureTable:
     visual_present: np.ndarray
     feature_spec: FeatureSpec
     fingerprint: str = ""
+    out_of_fold: dict[str, str] | None = None
 
 
 _ARRAYS = {
@@ -64,7 +67,9 @@ def write_features(path: str | Path, table: FeatureTable) -> None:
         if not finite.all():
             clip = int(np.argmin(finite))
             raise AVFusionError(f"{stream} feature of clip {clip + 1} is NaN or infinite in {Path(path).name}")
-    metadata = {"feature_spec": table.feature_spec.to_dict(), "fingerprint": table.fingerprint}
+    metadata: dict[str, Any] = {"feature_spec": table.feature_spec.to_dict(), "fingerprint": table.fingerprint}
+    if table.out_of_fold:
+        metadata["out_of_fold"] = table.out_of_fold
     save_file(arrays, path, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
@@ -84,6 +89,7 @@ def read_features(path: str | Path) -> FeatureTable:
         **arrays,
         feature_spec=FeatureSpec.from_dict(metadata["feature_spec"]),
         fingerprint=metadata["fingerprint"],
+        out_of_fold=metadata.get("out_of_fold"),
     )
 
 

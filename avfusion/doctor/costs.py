@@ -8,6 +8,7 @@ from avfusion.config import Backbone, Params
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.model_names import feature_values
 from avfusion.quantities import counted
 
 SOUND_BYTES_PER_S = 2 * 44_100
@@ -133,9 +134,9 @@ def clock(seconds: float) -> str:
 
 def feature_bytes(clips: int, params: Params) -> float:
     """Of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
-    pixels = math.ceil(params.backbones.visual.input_size / 16) ** 2 if params.backbones.output == "map" else 1
-    visual, audio = (8 * backbone.width for backbone in (params.backbones.visual, params.backbones.audio))
-    return clips * (visual * pixels + audio) * 2.0
+    visual, audio = params.backbones.visual, params.backbones.audio
+    values = feature_values(visual.name, visual.width, visual.input_size, params.backbones.output)
+    return clips * (values + feature_values(audio.name, audio.width, audio.input_size)) * 2.0
 
 
 def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
@@ -180,8 +181,9 @@ def _frames(work: Workload, params: Params, spread: int) -> _Work:
 
 
 def _backbones(work: Workload, params: Params, cores: int) -> _Work:
-    """Both streams train side by side where there are two workers, each with `common.threads`."""
+    """Both streams, and those of folds, train side by side where there are two workers, each with `common.threads`."""
     backbones = params.backbones
+    trainings = 1 + backbones.folds
     spent, clips = [], 0
     for backbone in (backbones.visual, backbones.audio):
         seen = _clips_of_an_epoch(backbone, work.clips(1, "train"))
@@ -189,12 +191,12 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
         rate = rates.BACKBONES[backbone.name]
         cost = backbone.epochs * (seen * rate.training + checked * rate.float32)
         spent.append(cost * rate.scale(backbone.width, backbone.input_size))
-        clips += backbone.epochs * seen
-    size = sum(
+        clips += trainings * backbone.epochs * seen
+    size = trainings * sum(
         WEIGHTS_BYTES[stream] * (width / 64) ** 2
         for stream, width in (("visual", backbones.visual.width), ("audio", backbones.audio.width))
     )
-    together = sum(spent)
+    together = trainings * sum(spent)
     threads = min(params.common.threads, cores)
     alone = params.execution.executor == "serial" or params.execution.workers == 1
     wall = together / threads if alone else max(max(spent) / threads, together / cores)

@@ -24,7 +24,7 @@ class BackboneRate:
     """CPU-seconds of one clip at the width and input size that it was measured with.
 
     Attributes:
-        width: Channels of the first stage.
+        width: Channels of the first stage; 0: it has none.
         input_size: Pixels, or mel bands.
         float32, bfloat16, float16: Its features, decoding of crops or spectrogram included.
         training: One step of training in float32, per clip.
@@ -39,7 +39,7 @@ class BackboneRate:
 
     def scale(self, width: int, input_size: int) -> float:
         """Cost of another width and input size relative to the measured ones: narrow convolutions gain less."""
-        return (width / self.width) ** 1.5 * (input_size / self.input_size) ** 2
+        return (width / self.width if self.width else 1.0) ** 1.5 * (input_size / self.input_size) ** 2
 
 
 BACKBONES = {
@@ -47,6 +47,10 @@ BACKBONES = {
     "r2plus1d_18": BackboneRate(64, 112, float32=0.45, bfloat16=0.17, float16=9.0, training=1.25),
     "narrow_resnet": BackboneRate(16, 64, float32=1.3e-3, bfloat16=1.2e-3, float16=10e-3, training=1.8e-3),
     "resnet18": BackboneRate(64, 64, float32=7e-3, bfloat16=5.5e-3, float16=0.2, training=25e-3),
+    "narrow_resnet_frames": BackboneRate(8, 56, float32=1.8e-3, bfloat16=1.4e-3, float16=12e-3, training=2.7e-3),
+    "resnet18_frames": BackboneRate(64, 112, float32=0.09, bfloat16=0.05, float16=2.2, training=0.27),
+    # The spectrogram is all that costs; no network, so the width is without effect.
+    "log_mel_statistics": BackboneRate(0, 64, float32=0.9e-3, bfloat16=0.9e-3, float16=0.9e-3, training=1e-3),
 }
 
 

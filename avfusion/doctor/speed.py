@@ -10,10 +10,10 @@ import numpy as np
 
 from avfusion.backbones.extraction import FeatureExtractor, torch_threads
 from avfusion.backbones.feature_files import audio_transform, clip_geometry
-from avfusion.backbones.registry import Backbone, build_backbone
+from avfusion.backbones.registry import Backbone, build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone
 from avfusion.config import Params
-from avfusion.data.feature_spec import BackboneIdentity, FeatureSpec, VisualTransform
+from avfusion.data.feature_spec import BackboneIdentity, FeatureSpec
 from avfusion.data.frames import CROP_SIZE, encode_crop
 from avfusion.errors import AVFusionError
 
@@ -179,7 +179,7 @@ def _spec(params: Params, networks: dict[str, Backbone], dtype: str, clips: int)
             "geometry": clip_geometry(params),
             "stride": params.features.stride,
             "audio": audio_transform(params, networks["audio"].input_size),
-            "visual": VisualTransform(input_size=networks["visual"].input_size),
+            "visual": visual_transform(networks["visual"].name, networks["visual"].input_size),
             "backbones": identities,
             "output": params.backbones.output,
             "dtype": dtype,

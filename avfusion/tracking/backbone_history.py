@@ -15,19 +15,23 @@ def log_backbones(run: TrackedRun, root: Path) -> None:
 
     Artifacts: models/backbones/<stream>.json and reports/backbones/history.csv, in `backbones/`. Metrics: each column
     `<stream>_<name>` of the history as `backbones/<stream>/<name>` over epochs, and what the record says of the kept
-    epoch as `backbones/<stream>/best/<name>`. Backbones that were not trained here have no history.
+    epoch as `backbones/<stream>/best/<name>`. Backbones that were not trained here have no history. Those of folds
+    have records only: `backbones/fold-<i>/…`.
     """
     history = root / "reports" / "backbones" / "history.csv"
-    records = sorted((root / "models" / "backbones").glob("*.json"))
+    folder = root / "models" / "backbones"
+    records = [record.relative_to(folder) for record in sorted(folder.rglob("*.json"))]
     rows: list[dict[str, str]] = []
     if history.is_file():
         run.log_artifact(history, FOLDER)
         with history.open(newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
     for record in records:
-        run.log_artifact(record, FOLDER)
-        _log_epochs(run, record.stem, rows)
-        _log_best(run, record)
+        place = (Path(FOLDER) / record.parent).as_posix()
+        run.log_artifact(folder / record, place)
+        if place == FOLDER:
+            _log_epochs(run, record.stem, rows)
+        _log_best(run, folder / record, f"{place}/{record.stem}/best")
 
 
 def _log_epochs(run: TrackedRun, stream: str, rows: list[dict[str, str]]) -> None:
@@ -40,10 +44,10 @@ def _log_epochs(run: TrackedRun, stream: str, rows: list[dict[str, str]]) -> Non
             run.log_metrics(metrics, step=int(row["epoch"]))
 
 
-def _log_best(run: TrackedRun, record: Path) -> None:
+def _log_best(run: TrackedRun, record: Path, key: str) -> None:
     scores = json.loads(record.read_text(encoding="utf-8")).get("metrics") or {}
     metrics = {
-        f"{FOLDER}/{record.stem}/best/{name}": float(value)
+        f"{key}/{name}": float(value)
         for name, value in scores.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }

@@ -1,7 +1,6 @@
 """Training of one stream's backbone, through a linear head, with the CCC loss (arXiv 2209.09068, section 5.2)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,17 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from avfusion.backbones.registry import Backbone
-from avfusion.backbones.transforms import LogMel, augment_clips, augment_sound, augment_spectrograms, normalise_clips
 from avfusion.config import Backbone as BackboneParams
 from avfusion.data.clips import Clips, batches
-from avfusion.data.feature_spec import AudioTransform, VisualTransform
 from avfusion.errors import AVFusionError
 from avfusion.evaluation.ccc import ccc
+from avfusion.training.batch_norm import freeze_statistics
 from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision
-
-Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+from avfusion.training.preparation import Prepare
+from avfusion.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -31,42 +29,27 @@ class BackboneTraining:
     """How a training went: one mapping per epoch, and the epoch whose weights were kept (from 1; 0: none trained).
 
     `train_ccc_*` are pooled over the epoch's augmented clips, as they were seen; `val_ccc_*` over the validation clips.
+    `processes`: the most that took part at a time.
     """
 
     history: list[dict[str, float]]
     best_epoch: int
-
-
-def visual_preparation(transform: VisualTransform) -> Prepare:
-    """Crops (B, 8, S, S, 3) uint8 → network input; augmented where a generator is given."""
-    shift = transform.input_size // 28
-
-    def prepare(clips: Tensor, generator: torch.Generator | None) -> Tensor:
-        return normalise_clips(clips if generator is None else augment_clips(clips, generator, shift=shift), transform)
-
-    return prepare
-
-
-def audio_preparation(transform: AudioTransform) -> Prepare:
-    """Sound (B, samples) → network input; augmented where a generator is given."""
-    log_mel = LogMel(transform)
-
-    def prepare(sound: Tensor, generator: torch.Generator | None) -> Tensor:
-        if generator is None:
-            return log_mel(sound)
-        return augment_spectrograms(log_mel(augment_sound(sound, generator)), generator)
-
-    return prepare
+    processes: int = 1
 
 
 class BackboneTrainer:
     """One training: `fit` goes on from the last checkpoint of the same fingerprint, if there is one.
 
     Every epoch draws its clips, augmentation and dropout from generators seeded by (seed, stream, epoch), so that a
-    continued training gives the bits of an unbroken one.
+    continued training gives the bits of an unbroken one. Several processes share each batch: its CCC, which does not
+    average over parts, is of all their predictions, and the step is that of one process, up to rounding and to the
+    draws of augmentation and dropout, which are each process's own.
 
     Args:
         prepare: what lies between stored clips and the network.
+        batch_norm: `train`, or `frozen`: the statistics that the backbone came with are used and kept.
+        augment: whether `prepare` gets a generator for training clips.
+        processes: that train this backbone, all with the same arguments; `processes.device` is where this one does.
         checkpoints: folder of `checkpoint.pt`, written after every epoch before it is logged; None: no checkpoints.
     """
 
@@ -79,21 +62,25 @@ class BackboneTrainer:
         params: BackboneParams,
         *,
         seed: int = 0,
+        batch_norm: str = "train",
+        augment: bool = True,
         precision: Precision | None = None,
-        device: str = "cpu",
+        processes: Processes | None = None,
         checkpoints: Path | None = None,
         fingerprint: str = "",
         logger: RunLogger | None = None,
     ) -> None:
-        self.backbone = backbone.to(device)
+        self.processes = processes or Processes()
+        self.frozen, self.augment = batch_norm == "frozen", augment
+        self.backbone = backbone.to(self.processes.device)
         self.prepare, self.train, self.val, self.params = prepare, train, val, params
-        self.seed, self.device = seed, torch.device(device)
+        self.seed, self.device = seed, torch.device(self.processes.device)
         self.precision = precision or Precision("off", None, "not asked for")
         self.checkpoints, self.fingerprint = checkpoints, fingerprint
         self.logger = logger or NullLogger()
         everything = math.ceil(len(train.targets) / params.batch_size)
         self.steps = max(1, min(params.steps_per_epoch or everything, everything))
-        self.optimiser = torch.optim.AdamW(backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
+        self.optimiser = torch.optim.AdamW(self.backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
         self._skipped = 0  # steps in a row that float16 overflow left out
@@ -111,11 +98,14 @@ class BackboneTrainer:
                 f"{stream} backbone: {len(self.train.targets)} labelled training clips and {len(self.val.targets)} "
                 "validation clips: at least 2 of each are needed"
             )
+        self._check_shares()
         history: list[dict[str, float]] = []
+        self.backbone.load_state_dict(self.processes.from_leader(self._state()))
         best: dict[str, Any] = {"score": -math.inf, "epoch": 0, "state": self._state()}
+        most = self.processes.count
         if state := self._resume():
-            history, best = state["history"], state["best"]
-            print(f"{stream} backbone: resumed after epoch {len(history)}", flush=True)
+            history, best, most = state["history"], state["best"], max(most, state["processes"])
+            self._say(f"resumed after epoch {len(history)}")
         for epoch in range(len(history) + 1, self.params.epochs + 1):
             if epoch - best["epoch"] > self.params.patience and best["epoch"]:
                 break
@@ -123,11 +113,12 @@ class BackboneTrainer:
             history.append(row)
             if row["val_ccc_mean"] > best["score"]:
                 best = {"score": row["val_ccc_mean"], "epoch": epoch, "state": self._state()}
-            self._checkpoint(history, best)
-            self._log(row)
+            if self.processes.leads:
+                self._checkpoint(history, best, most)
+                self._log(row)
         self.backbone.load_state_dict(best["state"])
         self.backbone.eval()
-        return BackboneTraining(history, best["epoch"])
+        return BackboneTraining(history, best["epoch"], most)
 
     def score(self, clips: Clips) -> tuple[float, float]:
         """Pooled CCC of valence and arousal of the head over clips, without augmentation."""
@@ -137,10 +128,23 @@ class BackboneTrainer:
         """Predictions (M, 2) of the head, without augmentation."""
         self.backbone.eval()
         predictions = np.zeros_like(clips.targets)
-        for batch in batches(clips, np.arange(len(clips.targets)), self.params.batch_size):
+        every = list(batches(clips, np.arange(len(clips.targets)), self.params.batch_size))
+        for batch in every[self.processes.rank :: self.processes.count]:  # whole: as many processes, as many bits
             with torch.inference_mode():
                 predictions[batch] = self._forward(self.prepare(clips.load(batch), None)).cpu().numpy()
-        return predictions
+        return self.processes.sum(predictions)  # each row is of one process, and 0 in the others
+
+    def _check_shares(self) -> None:
+        smallest, count = self._smallest_batch(), self.processes.count
+        if self.params.epochs and smallest < count:
+            raise AVFusionError(
+                f"{self.backbone.stream} backbone: batches of {smallest} clips cannot be shared by {count} processes: "
+                f"raise backbones.{self.backbone.stream}.batch_size to {2 * count} or more, or start fewer"
+            )
+
+    def _smallest_batch(self) -> int:
+        """Small remainders of a shape are left out: a CCC over few clips is mostly noise."""
+        return min(max(2, self.params.batch_size // 2), len(self.train.targets))
 
     def _validate(self, epoch: int) -> tuple[float, float]:
         """`score` of the validation clips, refused where it is not finite."""
@@ -153,16 +157,18 @@ class BackboneTrainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         size = self.params.batch_size
         sampler = np.random.default_rng([self.seed, len(self.backbone.stream), epoch])
-        generator = torch.Generator().manual_seed(int(sampler.integers(2**62)))
-        torch.manual_seed(int(sampler.integers(2**62)))  # of dropout
+        # Processes draw differently: equal draws for the different clips of a batch would be half as many.
+        generator = torch.Generator().manual_seed(int(sampler.integers(2**62)) + self.processes.rank)
+        torch.manual_seed(int(sampler.integers(2**62)) + self.processes.rank)  # of dropout
         chosen = sampler.permutation(len(self.train.targets))[: self.steps * size]
-        # Small remainders of a shape are left out: a CCC over few clips is mostly noise.
-        plan = list(batches(self.train, chosen, size, smallest=min(max(2, size // 2), len(chosen))))
+        plan = list(batches(self.train, chosen, size, smallest=min(self._smallest_batch(), len(chosen))))
         order = sampler.permutation(len(plan))[: self.steps]
         self.backbone.train()
+        if self.frozen:
+            freeze_statistics(self.backbone)
         losses, predictions = [], []
         for step, number in enumerate(order, start=1):
-            loss, output = self._step(plan[number], generator, epoch, step)
+            loss, output = self._step(plan[number], generator if self.augment else None, epoch, step)
             losses.append(loss)
             predictions.append(output)
         rate = float(self.optimiser.param_groups[0]["lr"])
@@ -181,17 +187,20 @@ class BackboneTrainer:
             "val_ccc_mean": sum(val) / 2,
         }
 
-    def _step(self, batch: np.ndarray, generator: torch.Generator, epoch: int, step: int) -> tuple[float, np.ndarray]:
+    def _step(
+        self, batch: np.ndarray, generator: torch.Generator | None, epoch: int, step: int
+    ) -> tuple[float, np.ndarray]:
         """One optimiser step on the clips `batch` (B,); returns the loss and the predictions (B, 2)."""
-        clips = self.prepare(self.train.load(batch), generator)
+        clips = self.prepare(self.train.load(self.processes.share(batch)), generator)
         targets = torch.from_numpy(self.train.targets[batch]).to(self.device)
         where = f"at epoch {epoch}, step {step}"
-        predictions = self._forward(clips)
+        predictions = self.processes.gather(self._forward(clips), len(batch))
         loss = ccc_loss(predictions, targets, torch.ones(len(targets), dtype=torch.bool, device=self.device))
         if not math.isfinite(loss.item()):
             raise self._broken("the loss", epoch, where, self.train.names(batch))
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
+        self.processes.sum_gradients(self.backbone.parameters())
         self.scaler.unscale_(self.optimiser)
         gradients = [weight.grad for weight in self.backbone.parameters() if weight.grad is not None]
         # The scaler itself leaves out a step whose float16 gradients overflowed, and lowers the scale.
@@ -226,7 +235,7 @@ class BackboneTrainer:
     def _state(self) -> dict[str, Tensor]:
         return {name: value.detach().cpu().clone() for name, value in self.backbone.state_dict().items()}
 
-    def _checkpoint(self, history: list[dict[str, float]], best: dict[str, Any]) -> None:
+    def _checkpoint(self, history: list[dict[str, float]], best: dict[str, Any], processes: int) -> None:
         if self.checkpoints is None:
             return
         state = {
@@ -237,13 +246,15 @@ class BackboneTrainer:
             "scaler": self.scaler.state_dict(),
             "history": history,
             "best": best,
+            "processes": processes,
         }
         save_checkpoint(self.checkpoints, state)
 
     def _resume(self) -> dict[str, Any] | None:
         if self.checkpoints is None:
             return None
-        state = load_checkpoint(self.checkpoints, self.fingerprint)
+        found = load_checkpoint(self.checkpoints, self.fingerprint) if self.processes.leads else None
+        state: dict[str, Any] | None = self.processes.from_leader(found)
         if state:
             self.backbone.load_state_dict(state["backbone"])
             self.optimiser.load_state_dict(state["optimiser"])
@@ -252,14 +263,17 @@ class BackboneTrainer:
         return state
 
     def _log(self, row: dict[str, float]) -> None:
-        stream, epoch = self.backbone.stream, int(row["epoch"])
-        print(
-            f"{stream} backbone, epoch {epoch}: loss {row['train_loss']:.3f}, CCC valence/arousal train "
+        epoch = int(row["epoch"])
+        self._say(
+            f"epoch {epoch}: loss {row['train_loss']:.3f}, CCC valence/arousal train "
             f"{row['train_ccc_valence']:.3f}/{row['train_ccc_arousal']:.3f}, val "
-            f"{row['val_ccc_valence']:.3f}/{row['val_ccc_arousal']:.3f}",
-            flush=True,
+            f"{row['val_ccc_valence']:.3f}/{row['val_ccc_arousal']:.3f}"
         )
         self.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=epoch)
+
+    def _say(self, words: str) -> None:
+        if self.processes.leads:
+            print(f"{self.backbone.stream} backbone: {words}", flush=True)
 
 
 def _scores(predictions: np.ndarray, targets: np.ndarray) -> tuple[float, float]:

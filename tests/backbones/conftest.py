@@ -117,6 +117,7 @@ def project(tmp_path, track_maker):
         "geometry": {"fps": 25},
         "audio": {},
         "backbones": {
+            "batch_norm": "train",
             "visual": {"name": "narrow_r2plus1d", "input_size": 28} | short,
             "audio": {"name": "narrow_resnet", "input_size": 64} | short,
         },

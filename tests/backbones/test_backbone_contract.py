@@ -1,21 +1,28 @@
 """What every registered backbone must do, and what the full-size ones share with torchvision's."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from torchvision.models import resnet18
-from torchvision.models.video import r2plus1d_18
+from torchvision.models import ResNet18_Weights, resnet18
+from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 
-from avfusion.backbones.registry import BACKBONES, build_backbone
+from avfusion.backbones.registry import BACKBONES, build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone, save_backbone
+from avfusion.data.feature_spec import VisualTransform
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.model_names import PRETRAINED, feature_values
 
-SMALL_INPUT = {"visual": (3, 8, 32, 32), "audio": (1, 64, 61)}
+SMALL_INPUT = {"visual": (3, 8, 48, 48), "audio": (1, 64, 61)}
+MAP_SIDE = {"narrow_r2plus1d": 3, "r2plus1d_18": 3, "narrow_resnet_frames": 2, "resnet18_frames": 2}  # of 48 pixels
+WITHOUT_MAP = ("log_mel_statistics",)
+FEATURE_DIM = {"log_mel_statistics": 128}  # of 64 bands; the others: 8 widths
 
 
 def build(name, **options):
     entry = BACKBONES[name]
     options.setdefault("width", 64 if entry.full_size else 8)
-    options.setdefault("input_size", 32 if entry.stream == "visual" else 64)
+    options.setdefault("input_size", 48 if entry.stream == "visual" else 64)
     torch.manual_seed(3)
     return build_backbone(name, stream=entry.stream, **options)
 
@@ -29,7 +36,8 @@ def test_features_and_every_gradient(name):
     backbone = build(name, dropout=0.5)
     features = backbone(inputs(name))
     assert features.shape == (3, backbone.feature_dim)
-    assert backbone.feature_dim == 8 * backbone.width
+    assert backbone.feature_dim == FEATURE_DIM.get(name, 8 * backbone.width)
+    assert backbone.feature_dim == feature_values(name, backbone.width, backbone.input_size)
     assert backbone.stream == BACKBONES[name].stream
     predictions = backbone.head(features)
     assert predictions.shape == (3, 2)
@@ -46,12 +54,50 @@ def test_same_seed_same_bits(name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
+def test_a_clips_feature_is_its_own(name):
+    backbone, clips = build(name).eval(), inputs(name, 5)
+    together = backbone(clips)
+    for clip in range(5):
+        torch.testing.assert_close(backbone(clips[clip : clip + 1])[0], together[clip], atol=1e-5, rtol=1e-5)
+    others = torch.cat([clips[:1], torch.zeros_like(clips[1:])])
+    torch.testing.assert_close(backbone(others)[0], together[0], atol=1e-5, rtol=1e-5)
+    assert (together[0] - together[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_in_bfloat16_it_is_finite_and_close(name):
+    backbone, clips = build(name).eval(), inputs(name)
+    with torch.inference_mode():
+        exact = backbone(clips)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = backbone(clips).float()
+        half = backbone.bfloat16()(clips.bfloat16())
+    assert half.dtype is torch.bfloat16
+    for features in (mixed, half.float()):
+        assert features.isfinite().all()
+        assert (features - exact).square().mean().sqrt() < 0.05 * exact.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_its_config_builds_it_again(name):
+    backbone = build(name)
+    again = build_backbone(**backbone.config())
+    assert again.config() == backbone.config()
+    shapes = {key: value.shape for key, value in backbone.state_dict().items()}
+    assert {key: value.shape for key, value in again.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in WITHOUT_MAP])
 def test_map_averages_to_the_pooled_feature(name):
     pooled, spatial = build(name).eval(), build(name, output="map").eval()
     clips = inputs(name)
     maps = spatial(clips)
     assert maps.shape[:2] == (3, pooled.feature_dim)
     assert maps.ndim == 4
+    if spatial.stream == "visual":
+        assert spatial.map_side == MAP_SIDE[name]
+        assert maps.shape[2:] == (MAP_SIDE[name], MAP_SIDE[name])
+        assert feature_values(name, spatial.width, 48, "map") == maps[0].numel()
     torch.testing.assert_close(maps.mean(dim=(2, 3)), pooled(clips), atol=1e-5, rtol=1e-5)
 
 
@@ -111,11 +157,59 @@ def test_resnet18_is_torchvisions_with_one_channel():
         torch.testing.assert_close(backbone(clips), reference(clips), atol=1e-5, rtol=1e-5)
 
 
+def test_resnet18_frames_is_the_mean_of_torchvisions_over_frames():
+    reference = resnet18(weights=None).eval()
+    reference.fc = torch.nn.Identity()
+    backbone = build_backbone("resnet18_frames", stream="visual").eval()
+    backbone.network.load_state_dict(reference.state_dict())
+    clips = torch.randn(2, 3, 8, 112, 112, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = torch.stack([reference(clips[:, :, frame]) for frame in range(8)]).mean(dim=0)
+        torch.testing.assert_close(backbone(clips), expected, atol=1e-5, rtol=1e-5)
+    assert backbone.map_side == 4
+
+
+def test_log_mel_statistics_are_those_of_each_band_over_time():
+    backbone = build("log_mel_statistics")
+    clips = inputs("log_mel_statistics")
+    features = backbone(clips).numpy()
+    assert features[:, :64] == pytest.approx(clips[:, 0].numpy().mean(axis=2), abs=1e-5)
+    assert features[:, 64:] == pytest.approx(clips[:, 0].numpy().std(axis=2), abs=1e-5)
+    assert list(backbone.state_dict()) == ["head.linear.weight", "head.linear.bias"]
+
+
+def test_colours_are_normalised_as_for_the_published_weights():
+    for name in ("narrow_r2plus1d", "r2plus1d_18"):
+        assert visual_transform(name, 56) == VisualTransform(input_size=56)
+    frames = visual_transform("resnet18_frames", 112)
+    expected = ResNet18_Weights.IMAGENET1K_V1.transforms()
+    assert (frames.input_size, list(frames.mean), list(frames.std)) == (112, expected.mean, expected.std)
+
+
+@pytest.mark.parametrize(("name", "weights"), PRETRAINED.items())
+def test_torchvisions_weights_load_where_they_lie_in_its_cache(name, weights, tmp_path, monkeypatch):
+    enum = R2Plus1D_18_Weights.KINETICS400_V1 if weights == "kinetics400" else ResNet18_Weights.IMAGENET1K_V1
+    torch.manual_seed(4)
+    reference = r2plus1d_18(weights=None) if weights == "kinetics400" else resnet18(weights=None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(reference.state_dict(), tmp_path / "hub" / "checkpoints" / enum.url.rsplit("/", 1)[1])
+    stream = BACKBONES[name].stream
+    network = build_backbone(name, stream=stream, weights=weights).network
+    given = {key: value for key, value in reference.state_dict().items() if not key.startswith("fc.")}
+    if stream == "audio":
+        given["conv1.weight"] = given["conv1.weight"].sum(dim=1, keepdim=True)
+    assert network.state_dict().keys() == given.keys()
+    assert all(torch.equal(value, given[key]) for key, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "stream", "options", "said"),
     [
-        ("resnet50", "audio", {}, "allowed are narrow_resnet, resnet18"),
-        ("resnet18", "visual", {}, "allowed are narrow_r2plus1d, r2plus1d_18"),
+        ("resnet50", "audio", {}, "allowed are narrow_resnet, resnet18, log_mel_statistics"),
+        ("resnet18", "visual", {}, "allowed are narrow_r2plus1d, r2plus1d_18, narrow_resnet_frames, resnet18_frames"),
+        ("resnet18_frames", "visual", {"width": 8}, "has 64"),
+        ("log_mel_statistics", "audio", {"output": "map"}, "has no map"),
         ("r2plus1d_18", "visual", {"width": 32}, "has 64"),
         ("narrow_r2plus1d", "visual", {"input_size": 224}, "16 to 112"),
         ("narrow_resnet", "audio", {"output": "vector"}, "pooled, map"),
@@ -124,6 +218,15 @@ def test_resnet18_is_torchvisions_with_one_channel():
 def test_what_cannot_be_built_is_named(name, stream, options, said):
     with pytest.raises(BadInputError, match=said):
         build_backbone(name, stream=stream, **options)
+
+
+def test_the_documentation_has_a_line_for_each():
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert lines.keys() == BACKBONES.keys()
+    for name, line in lines.items():
+        start = line.split("|")[4].strip()
+        assert start.startswith(f"`{PRETRAINED[name]}`") if name in PRETRAINED else start == ""
 
 
 def test_a_changed_weights_file_is_refused(tmp_path):

@@ -87,6 +87,8 @@ def test_changed_parameters_change_it(stream, digest, monkeypatch):
         digest(stream, common={"threads": 2}),
         digest(stream, backbones={"seed": 1}),
         digest(stream, backbones={"output": "map"}),
+        digest(stream, backbones={"batch_norm": "frozen"}),
+        digest(stream, backbones={"augmentation": False}),
         *(digest(stream, geometry={key: value}) for key, value in GEOMETRY.items()),
         *(digest(stream, own={key: value}) for key, value in BACKBONE.items()),
     ]
@@ -117,6 +119,9 @@ def test_what_training_does_not_read_changes_nothing(stream, digest):
     assert digest(stream, tracks=[c, b, a]) == before
     assert digest(stream, tracks=[*digest.tracks, replace(a, track="d", split="test")]) == before
     assert digest(stream, tracks=[replace(a, warnings=("a remark",)), b, c]) == before
+    assert digest(stream, backbones={"folds": 2}) == before
+    assert (digest(stream, backbones={"hue": 0.1}) == before) == (stream == "audio")
+    assert digest(stream, tracks=[a, c]) == digest(stream, tracks=[a, replace(b, split="test"), c])
     assert digest(stream, device="cuda:0") == digest(stream, device="cuda")
     assert set(Geometry.model_fields) - set(GEOMETRY) == {"sequence_clips"}
     assert digest(stream, geometry={"sequence_clips": 8}) == before

@@ -43,6 +43,14 @@ def test_the_record_says_where_they_come_from_and_whether_they_were_trained(save
         assert (identity.source, identity.licence) == (source, "a note")
 
 
+def test_a_saved_floor_is_a_start_though_it_is_a_head_only(tmp_path):
+    torch.manual_seed(1)
+    floor = build_backbone("log_mel_statistics", stream="audio")
+    save_backbone(tmp_path, floor)
+    again = build_backbone("log_mel_statistics", stream="audio", weights=str(tmp_path / "audio.safetensors"))
+    assert torch.equal(again.head.linear.weight, floor.head.linear.weight)
+
+
 def test_a_bare_network_in_torchvisions_names_is_a_start(tmp_path):
     reference = resnet18(weights=None)
     reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)

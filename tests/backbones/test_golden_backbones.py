@@ -11,7 +11,8 @@ from avfusion.config import Backbone
 from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.training.backbone_runs import VERSION
-from avfusion.training.backbones import BackboneTrainer, audio_preparation, visual_preparation
+from avfusion.training.backbones import BackboneTrainer
+from avfusion.training.preparation import audio_preparation, visual_preparation
 
 # Stream: (version, loss of epoch 2, validation CCC of valence and arousal after it)
 GOLDEN = {"visual": (1, 1.9326, 0.0695, -0.0389), "audio": (1, 1.9427, -0.2397, 0.4479)}

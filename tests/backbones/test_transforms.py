@@ -130,6 +130,29 @@ def test_brightness_contrast_and_saturation_do_what_they_say():
     torch.testing.assert_close(new_grey.mean(dim=(1, 2, 3)), grey.mean(dim=(1, 2, 3)), atol=0.1, rtol=0)
 
 
+def test_hue_turns_colours_about_grey():
+    clips = torch.randint(80, 140, (64, 8, 4, 4, 3), generator=seeded(), dtype=torch.uint8)
+    off = {"brightness": 0, "contrast": 0, "saturation": 0}
+    # Pixels of one colour, so that flipping moves nothing.
+    plain = clips[:, :1, :1, :1].expand(64, 8, 4, 4, 3)
+    turned = augment_clips(plain, seeded(2), hue=0.25, **off)[:, 0, 0, 0]
+    to_yiq = torch.tensor([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    before, after = (colours.float() @ to_yiq.T for colours in (plain[:, 0, 0, 0], turned))
+    torch.testing.assert_close(after[:, 0], before[:, 0], atol=0.1, rtol=0)  # luma stays
+    torch.testing.assert_close(after[:, 1:].norm(dim=1), before[:, 1:].norm(dim=1), atol=0.1, rtol=0)
+    angles = [torch.view_as_complex(yiq[:, 1:].contiguous()) for yiq in (before, after)]
+    turns = (angles[1] / angles[0]).angle() / (2 * torch.pi)
+    assert turns.abs().max() < 0.251
+    assert turns.min() < -0.2
+    assert turns.max() > 0.2
+    grey = torch.full((3, 8, 4, 4, 3), 90, dtype=torch.uint8)
+    torch.testing.assert_close(augment_clips(grey, seeded(), hue=0.5, **off), grey.float(), atol=0.05, rtol=0)
+    # Without hue nothing is drawn for it.
+    one, other = seeded(4), seeded(4)
+    assert torch.equal(augment_clips(clips, one), augment_clips(clips, other, hue=0.0))
+    assert torch.equal(one.get_state(), other.get_state())
+
+
 def test_gain_moves_a_spectrogram_by_a_constant():
     sound = chirp().expand(16, -1)
     shift = (LOG_MEL(augment_sound(sound, seeded(), gain_db=6)) - LOG_MEL(sound)) * 19.895

@@ -149,6 +149,7 @@ def test_the_paper_on_two_cores_takes_hundreds_of_hours_most_of_it_features():
         ({"features": {"dtype": "bfloat16"}}, "features", 0.38),
         ({"features": {"dtype": "float16"}}, "features", 20),
         ({"backbones": {"output": "map"}}, "train", 6),
+        ({"backbones": {"folds": 4}}, "backbones", 5),
         ({"train": {"epochs": 5}}, "train", 0.1),
         ({"train": {"baselines": []}}, "train", 0.64),
     ],

@@ -75,6 +75,8 @@ def test_backbones_are_in_the_run_once(project: Path) -> None:
         record = json.loads((folder / f"{stream}.json").read_text())
         record["metrics"] = {"epoch": best, "val_ccc_mean": best / 8, "val_ccc_arousal": None}
         (folder / f"{stream}.json").write_text(json.dumps(record))
+    (folder / "fold-2").mkdir()
+    (folder / "fold-2" / "audio.json").write_text(json.dumps({"metrics": {"val_ccc_mean": 0.75}}))
     with tracked_run("train", root=project) as run:
         log_backbones(run, project)  # no history: weights from elsewhere
         assert run.last_step("backbones/audio/val_ccc_mean") is None
@@ -95,11 +97,13 @@ def test_backbones_are_in_the_run_once(project: Path) -> None:
         "backbones/visual/val_ccc_mean": [(1, 0.125)],
         "backbones/audio/best/epoch": [(0, 2)],
         "backbones/audio/best/val_ccc_mean": [(0, 0.25)],
+        "backbones/fold-2/audio/best/val_ccc_mean": [(0, 0.75)],
         "backbones/visual/best/epoch": [(0, 1)],
         "backbones/visual/best/val_ccc_mean": [(0, 0.125)],
     }
     shown = [item.path for item in MlflowClient().list_artifacts(run.run_id, "backbones")]
-    assert sorted(shown) == ["backbones/audio.json", "backbones/history.csv", "backbones/visual.json"]
+    files = ["backbones/audio.json", "backbones/fold-2", "backbones/history.csv", "backbones/visual.json"]
+    assert sorted(shown) == files
 
 
 def test_scores_go_to_the_runs_that_the_store_has(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""Out-of-fold features: a training track's features come from backbones that never saw its video.
+
+Backbones fit the tracks that they were trained on better than new ones; fusion that trains on such features learns to
+trust them too much (arXiv 2209.09068 trains on them). So for each fold of the training split's base videos both
+backbones are trained without it, in `models/backbones/fold-<i>/`, and give the features of its tracks. All other
+tracks, and inference, have the backbones of all training tracks, which the feature spec names: it says what features a
+model expects, and those of a fold stand in for what these backbones would give for an unseen video. What made the
+features of one track is in its fingerprint, and in its feature file.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from avfusion.backbones.weights import read_backbone_record
+from avfusion.corpora.table import Track
+from avfusion.errors import AVFusionError, BadInputError
+
+STREAMS = ("audio", "visual")
+HELD_OUT = "held_out"  # in the provenance of a fold's backbones: the base videos that they never saw
+
+
+def fold_folder(backbones: Path, fold: int) -> Path:
+    """Where the backbones of a fold lie; folds count from 1, and 0 is the one without any, of all training tracks."""
+    return backbones / f"fold-{fold}" if fold else backbones
+
+
+def split_videos(tracks: Sequence[Track], folds: int) -> list[list[str]]:
+    """Base videos of the training split, sorted, in folds of about equally many tracks.
+
+    Raises:
+        BadInputError: there are fewer videos than folds.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    videos = sorted(track.video for track in tracks if track.split == "train")
+    if len(set(videos)) < folds:
+        raise BadInputError(
+            f"backbones.folds is {folds}: the training split has {len(set(videos))} videos, and folds share none"
+        )
+    parts = GroupKFold(n_splits=folds).split(videos, groups=videos)
+    return [sorted({videos[index] for index in held_out}) for _, held_out in parts]
+
+
+def without_videos(tracks: Sequence[Track], videos: Sequence[str]) -> list[Track]:
+    """The tracks but for those of the training split that are of these videos."""
+    return [track for track in tracks if track.split != "train" or track.video not in videos]
+
+
+def backbone_folders(backbones: Path, tracks: Sequence[Track], folds: int) -> dict[str, Path]:
+    """Which folder's backbones each track's features come from, by track name.
+
+    Raises:
+        AVFusionError: a fold's backbones are missing, or no fold held a training track's video out.
+    """
+    held_out = {}
+    for fold in range(1, folds + 1):
+        folder = fold_folder(backbones, fold)
+        apart = [read_backbone_record(folder, stream).provenance.get(HELD_OUT, []) for stream in STREAMS]
+        for video in set(apart[0]) & set(apart[1]):
+            held_out[video] = folder
+    chosen = {}
+    for track in tracks:
+        chosen[track.track] = backbones
+        if folds and track.split == "train":
+            if track.video not in held_out:
+                raise AVFusionError(
+                    f"no fold of {backbones} was trained without {track.video}: run the stage `backbones` again"
+                )
+            chosen[track.track] = held_out[track.video]
+    return chosen
+
+
+def weights_of_fold(backbones: Path, folder: Path) -> dict[str, str] | None:
+    """SHA-256 of each stream's weights in a fold's folder; None where it is the one of no fold."""
+    if folder == backbones:
+        return None
+    return {stream: read_backbone_record(folder, stream).identity.sha256 for stream in STREAMS}

@@ -1,0 +1,38 @@
+"""Batch normalisation while a backbone trains: whose means and variances it uses."""
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from avfusion.errors import BadInputError
+from avfusion.training.processes import Processes
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """All layers of batch normalisation."""
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Let a network in training mode normalise by its stored statistics and leave them as they are.
+
+    Scales and shifts are still trained. A clip's output is then its own, whatever else is in the batch, as it will be
+    when features are extracted; batches of a few clips, as fine-tuning has them, give poor statistics.
+    """
+    for module in batch_norms(network):
+        module.eval()
+
+
+def synchronise_statistics(network: nn.Module, processes: Processes) -> None:
+    """Let the processes normalise by the statistics of their common batch; alone, nothing changes.
+
+    Raises:
+        BadInputError: there are several processes without a GPU, where torch cannot do that.
+    """
+    if processes.count == 1 or not batch_norms(network):
+        return
+    if processes.device == "cpu":
+        raise BadInputError(
+            f"backbones.batch_norm is train: statistics of a batch that {processes.count} processes share are "
+            "synchronised on GPUs only. On a CPU, set it to frozen, or train in one process"
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(network)  # of layers inside it, in their place
