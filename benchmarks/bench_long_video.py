@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FPS, SIZE, RATE = 25, 80, 44100
 MINUTES = (10, 120)
 STAGES = ("audio", "frames, crops", "frames, detected", "features", "predict")
-LIMIT_MB, GROWTH_MB = 1000, 150
+LIMIT_MB, GROWTH_MB = 1024, 150  # of which imported libraries take 700 to 800 where torch runs
 LINKS = 50_000  # file systems allow so many names of one file; the crops are few pictures under many names
 
 
