@@ -29,7 +29,7 @@ def test_help_costs_no_heavy_import() -> None:
         done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
         times.append(time.perf_counter() - started)
     assert done.returncode == 0
-    for command in ("predict", "submit", "scan", "preset", "register", "summary", "doctor"):
+    for command in ("predict", "submit", "import-weights", "scan", "preset", "register", "summary", "doctor"):
         assert command in done.stdout
     assert min(times) < 1
     script = (
