@@ -75,7 +75,7 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
             "train",
             "model",
             "jac",
-            r"train\.model is 'jac': allowed are audio_only, visual_only, concat, jca",
+            r"train\.model is 'jac': allowed are audio_only, visual_only, concat, late",
         ),
         ("train", "baselines", ["concat", "audio"], r"train\.baselines\.1 is 'audio': allowed are audio_only, "),
         ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: allowed are .*, k, "),
