@@ -14,7 +14,13 @@ from pydantic_core import PydanticCustomError
 
 from avfusion.agreement import disagreements, divisors
 from avfusion.errors import BadInputError
-from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_fusion_name
+from avfusion.model_names import (
+    DECIDED_ELSEWHERE,
+    FUSION_OPTIONS,
+    check_backbone,
+    check_fusion_name,
+    check_option_value,
+)
 
 
 def _number(value: Any) -> Any:
@@ -200,6 +206,8 @@ class Train(Section):
                 why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
                 message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
                 raise _fault(f"options.{name}", value, message)
+            if allowed := check_option_value(name, value):
+                raise _fault(f"options.{name}", value, allowed)
         return self
 
     @model_validator(mode="after")

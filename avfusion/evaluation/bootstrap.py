@@ -99,6 +99,29 @@ def interval(
     return float(low), float(high)
 
 
+def paired_p_value(
+    sums: np.ndarray, coefficients: Sequence[float], *, resamples: int = 2000, seed: int = 0
+) -> float | None:
+    """Two-sided p value of a difference (arguments as for `interval`): the level at which its interval just leaves 0.
+
+    So it is below 0.05 exactly where the 95 % interval excludes 0; never below 1 / `resamples`.
+    """
+
+    def excludes_zero(p: float) -> bool | None:
+        ends = interval(sums, coefficients, resamples=resamples, seed=seed, fisher=False, level=1 - p)
+        return None if ends is None else not ends[0] <= 0 <= ends[1]
+
+    low, high = 1 / resamples, 1.0
+    if (sure := excludes_zero(low)) is None:
+        return None
+    if sure:
+        return low
+    while high - low > 1e-3 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if excludes_zero(middle) else (middle, high)
+    return high
+
+
 def _statistic(
     sums: np.ndarray, weights: np.ndarray, coefficients: Sequence[float], fisher: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -25,6 +25,9 @@ class FusionOutput:
     maps: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
+torch.export.register_dataclass(FusionOutput)
+
+
 class FusionModel(nn.Module):
     """Base of all fusion models: features of both streams in, valence and arousal per clip out.
 
@@ -145,6 +148,41 @@ class StreamEncoder(nn.Module):
         encoded = self.linear(features)
         encoded = torch.where(present[..., None], encoded, self.missing.to(encoded.dtype))
         return torch.where(valid[..., None], encoded, 0)
+
+
+class TwoStreamModel(FusionModel):
+    """Base of the models that encode both streams to one width, then fuse encodings.
+
+    Args:
+        encoder_width: width of each stream's encoder.
+    """
+
+    def __init__(self, audio_dim: int, visual_dim: int, length: int, encoder_width: int) -> None:
+        super().__init__(audio_dim, visual_dim, length)
+        self.audio_encoder = StreamEncoder(audio_dim, encoder_width)
+        self.visual_encoder = StreamEncoder(visual_dim, encoder_width)
+
+    def fuse(
+        self,
+        audio: torch.Tensor,
+        visual: torch.Tensor,
+        audio_present: torch.Tensor,
+        visual_present: torch.Tensor,
+        valid: torch.Tensor,
+    ) -> FusionOutput:
+        """See `FusionModel.fuse`."""
+        x_a = self.audio_encoder(audio, audio_present, valid)
+        x_v = self.visual_encoder(visual, visual_present, valid)
+        return self.fuse_encoded(x_a, x_v, valid)
+
+    @abstractmethod
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """Fuse audio and visual encodings (B, L, width): the stream's token where absent, zero where not `valid`."""
+
+
+def masked_softmax(scores: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Softmax over the last axis with weight zero where not `valid` (broadcast); uniform where nothing is valid."""
+    return scores.masked_fill(~valid, torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 
 class RegressionHeads(nn.Module):

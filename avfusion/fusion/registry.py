@@ -6,12 +6,34 @@ from typing import Any
 from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.concat import Concat
+from avfusion.fusion.cross_attention import CrossAttentionFusion
+from avfusion.fusion.dynamic import DynamicCrossAttention
 from avfusion.fusion.jca import JointCrossAttention
+from avfusion.fusion.late import Late
+from avfusion.fusion.leader_follower import LeaderFollower
+from avfusion.fusion.modality_gate import ModalityGate
+from avfusion.fusion.recursive_jca import RecursiveJointCrossAttention
 from avfusion.fusion.released_coattention import ReleasedCoAttention
+from avfusion.fusion.self_attention import SelfAttention
 from avfusion.fusion.unimodal import AudioOnly, VisualOnly
+from avfusion.model_names import check_option_value
 
 FUSION_MODELS: dict[str, type[FusionModel]] = {
-    model.name: model for model in (AudioOnly, VisualOnly, Concat, JointCrossAttention, ReleasedCoAttention)
+    model.name: model
+    for model in (
+        AudioOnly,
+        VisualOnly,
+        Concat,
+        Late,
+        SelfAttention,
+        CrossAttentionFusion,
+        JointCrossAttention,
+        RecursiveJointCrossAttention,
+        DynamicCrossAttention,
+        ModalityGate,
+        LeaderFollower,
+        ReleasedCoAttention,
+    )
 }
 
 
@@ -28,7 +50,7 @@ def build_fusion(
         **options: the model's own options.
 
     Raises:
-        BadInputError: unknown name or option; the message lists what there is.
+        BadInputError: unknown name or option, or a value that an option cannot have; the message says what can be.
     """
     if name not in FUSION_MODELS:
         raise BadInputError(f"fusion model {name!r} is unknown: allowed are {', '.join(FUSION_MODELS)}")
@@ -36,6 +58,9 @@ def build_fusion(
     known = model_options(name)
     if unknown := sorted(options.keys() - set(known)):
         raise BadInputError(f"{name} has no option {', '.join(unknown)}: its options are {', '.join(known)}")
+    for option, value in options.items():
+        if allowed := check_option_value(option, value):
+            raise BadInputError(f"{name}: {option} is {value!r}: {allowed}")
     return model(audio_dim=audio_dim, visual_dim=visual_dim, length=length, **options)
 
 

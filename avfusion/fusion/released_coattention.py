@@ -87,7 +87,7 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, streams: Tensor) -> Tensor:
         """(B, L, 1024) → (B, L, 512) of length 1."""
-        hidden, cell = self.init_hidden[:, None].expand(-1, len(streams), -1).contiguous().chunk(2)
+        hidden, cell = self.init_hidden[:, None].expand(-1, streams.shape[0], -1).contiguous().chunk(2)
         encoded, _ = self.lstm(streams, (hidden.contiguous(), cell.contiguous()))
         return F.normalize(self.linear(torch.cat([streams, encoded], dim=-1)), dim=-1)
 

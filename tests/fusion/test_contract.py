@@ -1,5 +1,6 @@
 """What every fusion model of the registry promises."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from avfusion.errors import BadInputError
 from avfusion.fusion import FUSION_MODELS, FusionModel, build_fusion
+from avfusion.fusion.base import StreamEncoder
+from avfusion.training.loop import drop_streams
+from avfusion.training.losses import ccc_loss
+from avfusion.training.sequences import Batch
 
 B, L, D_A, D_V = 4, 16, 24, 40
 FIXED = "released_coattention"  # of the published size; takes maps, and normalises features by itself
@@ -46,8 +51,17 @@ def batch(model: FusionModel) -> dict[str, torch.Tensor]:
 @pytest.fixture
 def flexible(model: FusionModel) -> FusionModel:
     if model.name == FIXED:
-        pytest.skip("L2-normalises, and takes maps as they are")
+        pytest.skip("L2-normalises, takes maps as they are, and has no tokens for what is missing")
     return model
+
+
+def encoders(model: FusionModel) -> dict[str, StreamEncoder]:
+    found = {name: module for name, module in model.named_modules() if isinstance(module, StreamEncoder)}
+    return {
+        stream: next(encoder for name, encoder in found.items() if name in (f"{stream}_encoder", "encoder"))
+        for stream in ("audio", "visual")
+        if getattr(model, "stream", stream) == stream
+    }
 
 
 def test_shape_and_defaults(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
@@ -84,6 +98,56 @@ def test_padded_clips_have_no_influence(model: FusionModel, batch: dict[str, tor
     assert torch.equal(after[~batch["padding"]], before[~batch["padding"]])
 
 
+def test_an_absent_clip_is_its_streams_token_and_no_more(flexible: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    stand_ins = {"audio": torch.randn(D_A), "visual": torch.randn(D_V)}
+    seen = dict(batch)
+    for stream, encoder in encoders(flexible).items():
+        with torch.no_grad():
+            encoder.missing.copy_(encoder.linear(stand_ins[stream]))
+        present = batch[f"{stream}_present"]
+        seen[stream] = torch.where(present[..., None], batch[stream], stand_ins[stream])
+        seen[f"{stream}_present"] = torch.ones_like(present)
+    absent, stood_in = flexible(**batch).predictions, flexible(**seen).predictions
+    torch.testing.assert_close(absent[~batch["padding"]], stood_in[~batch["padding"]], atol=1e-5, rtol=1e-5)
+
+
+def test_a_padded_clip_is_no_absent_clip(flexible: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    everywhere = torch.ones(B, L, dtype=torch.bool)
+    batch = batch | {"audio_present": everywhere, "visual_present": everywhere}
+    before = flexible(**batch).predictions
+    with torch.no_grad():
+        for encoder in encoders(flexible).values():
+            encoder.missing.add_(5)
+    assert torch.equal(flexible(**batch).predictions[~batch["padding"]], before[~batch["padding"]])
+
+
+def test_nothing_but_padding_is_finite_and_leaves_the_others_alone(
+    model: FusionModel, batch: dict[str, torch.Tensor]
+) -> None:
+    before = model(**batch).predictions
+    padding = batch["padding"].clone()
+    padding[0] = True
+    after = model(**(batch | {"padding": padding})).predictions
+    assert after.isfinite().all()
+    torch.testing.assert_close(after[1:][~padding[1:]], before[1:][~padding[1:]])
+
+
+def test_modality_dropout_trains_the_tokens(flexible: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    everywhere = torch.ones(B, L, dtype=torch.bool)
+    targets = torch.rand(B, L, 2, generator=torch.Generator().manual_seed(3))
+    whole = Batch(batch["audio"], batch["visual"], everywhere, everywhere, ~everywhere, targets, everywhere)
+    for share, reached in ((0.0, False), (1.0, True)):
+        lost = drop_streams(whole, share, torch.Generator().manual_seed(1))
+        assert lost.audio_present.all() != reached
+        assert lost.visual_present.all() != reached
+        flexible.zero_grad()
+        out = flexible(lost.audio, lost.visual, lost.audio_present, lost.visual_present, lost.padding)
+        ccc_loss(out.predictions, lost.targets, lost.valid).backward()
+        for stream, encoder in encoders(flexible).items():
+            gradient = encoder.missing.grad
+            assert (gradient is not None and bool(gradient.abs().sum() > 0)) == reached, stream
+
+
 def test_nothing_present_is_finite(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
     nothing = torch.zeros(B, L, dtype=torch.bool)
     out = model(batch["audio"], batch["visual"], nothing, nothing, batch["padding"])
@@ -94,6 +158,13 @@ def test_order_of_the_batch_does_not_matter(model: FusionModel, batch: dict[str,
     order = torch.tensor([2, 0, 3, 1])
     shuffled = {key: value[order] for key, value in batch.items()}
     torch.testing.assert_close(model(**shuffled).predictions, model(**batch).predictions[order])
+
+
+def test_the_batch_around_a_sequence_does_not_matter(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    together = model(**batch).predictions
+    for row in range(B):
+        alone = model(**{key: value[row : row + 1] for key, value in batch.items()}).predictions
+        torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-4)
 
 
 def test_save_and_load_is_identity(model: FusionModel, batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
@@ -135,6 +206,36 @@ def test_float64_agrees_and_bfloat16_is_finite(model: FusionModel, batch: dict[s
     assert (model.double()(**doubled).predictions - single).abs().max() < 1e-5
 
 
+def test_a_training_step_in_bfloat16_has_finite_gradients(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        predictions = model(**batch).predictions
+    ccc_loss(predictions, torch.rand(B, L, 2), ~batch["padding"]).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")
+def test_export_keeps_the_numbers_for_any_batch_size(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    inputs = tuple(batch.values())
+    size = torch.export.Dim("batch", min=1)
+    exported = torch.export.export(model, inputs, dynamic_shapes=tuple({0: size} for _ in inputs)).module()
+    for rows in (slice(0, 1), slice(1, 4)):
+        some = [value[rows] for value in inputs]
+        expected, found = model(*some), exported(*some)
+        torch.testing.assert_close(found.predictions, expected.predictions)
+        assert found.maps.keys() == expected.maps.keys()
+
+
+def test_an_attention_map_or_gate_has_a_row_per_sequence(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
+    maps = model(**batch).maps
+    assert bool(maps) == (model.name not in ("audio_only", "visual_only", "concat"))
+    for name, values in maps.items():
+        assert len(values) == B, name
+        assert values.isfinite().all(), name
+
+
 def test_wrong_width_is_named(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
     d_a = model.audio_dim
     message = rf"audio features have shape \(4, 16, {d_a - 1}\), {model.name} takes \(B, 16, {d_a}\)"
@@ -143,10 +244,29 @@ def test_wrong_width_is_named(model: FusionModel, batch: dict[str, torch.Tensor]
 
 
 def test_unknown_names_are_answered_with_what_there_is() -> None:
-    with pytest.raises(BadInputError, match=r"'nonsense' is unknown: allowed are audio_only, visual_only, concat, jca"):
+    with pytest.raises(
+        BadInputError, match=r"'nonsense' is unknown: allowed are audio_only, visual_only, concat, late"
+    ):
         build_fusion("nonsense")
     with pytest.raises(BadInputError, match=r"concat has no option k: its options are encoder_width, dropout"):
         build_fusion("concat", k=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("jca", {"k": 0}, "jca: k is 0: allowed are whole numbers from 1"),
+        ("jca", {"encoder_width": "wide"}, "jca: encoder_width is 'wide': allowed are whole numbers from 1"),
+        ("concat", {"dropout": 1}, "concat: dropout is 1: allowed are numbers from 0 to below 1"),
+        ("recursive_jca", {"shared": 1}, "recursive_jca: shared is 1: allowed are true and false"),
+        ("recursive_jca", {"encoder_width": 5}, "recursive_jca: encoder_width is 5: allowed are even numbers"),
+        ("dynamic", {"temperature": 0}, "dynamic: temperature is 0: allowed are numbers above 0"),
+        ("self_attention", {"heads": 3}, "self_attention: heads is 3: allowed are divisors of encoder_width (128)"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(name: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInputError, match=re.escape(message)):
+        build_fusion(name, **options)
 
 
 def test_one_stream_models_ignore_the_other() -> None:

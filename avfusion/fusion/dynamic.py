@@ -1,0 +1,79 @@
+"""Dynamic cross-attention: a gate per clip takes attended or plain features (arXiv 2403.19554)."""
+
+import torch
+from torch import nn
+
+from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.jca import CrossAttention
+
+
+class GatedAttention(nn.Module):
+    """One stream's joint cross-attention (see `jca`) and the gate behind it:
+
+    g = softmax(W_g X_att / temperature) ∈ R²,   ReLU(g₀ X + g₁ X_att)
+    """
+
+    def __init__(self, width: int, length: int, k: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.attention = CrossAttention(width, length, k)
+        self.gate = nn.Linear(width, 2, bias=False)  # W_g
+
+    def forward(self, stream: torch.Tensor, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, L, width), (B, L, 2 width) → gated stream (B, L, width), gates (B, L, 2), C (B, width, 2 width)."""
+        attended, correlation = self.attention(stream, joint)
+        gates = (self.gate(attended) / self.temperature).softmax(dim=-1)
+        plain, crossed = gates.split(1, dim=-1)
+        return torch.relu(plain * stream + crossed * attended), gates, correlation
+
+
+class DynamicCrossAttention(TwoStreamModel):
+    """Joint cross-attention that each clip of each stream may do without.
+
+    Args:
+        encoder_width: width of each stream's encoder.
+        k: rows of the attention weights.
+        temperature: of the gates; low: nearly a choice of one or the other.
+        dropout: in the heads.
+        head_hidden: width of the heads' hidden layer.
+    """
+
+    name = "dynamic"
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int = 512,
+        visual_dim: int = 512,
+        length: int = 16,
+        encoder_width: int = 128,
+        k: int = 32,
+        temperature: float = 0.1,
+        dropout: float = 0.6,
+        head_hidden: int = 128,
+    ) -> None:
+        super().__init__(audio_dim, visual_dim, length, encoder_width)
+        self._options = {
+            "encoder_width": encoder_width,
+            "k": k,
+            "temperature": temperature,
+            "dropout": dropout,
+            "head_hidden": head_hidden,
+        }
+        self.audio_attention = GatedAttention(encoder_width, length, k, temperature)
+        self.visual_attention = GatedAttention(encoder_width, length, k, temperature)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
+
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """See `TwoStreamModel.fuse_encoded`; `maps` holds the gates (B, L, 2: plain, attended) and C (B, d_m, d)."""
+        joint = torch.cat([x_a, x_v], dim=-1)
+        gated_a, audio_gate, audio_map = self.audio_attention(x_a, joint)
+        gated_v, visual_gate, visual_map = self.visual_attention(x_v, joint)
+        predictions = self.heads(torch.cat([gated_v, gated_a], dim=-1))
+        maps = {
+            "audio_gate": audio_gate,
+            "visual_gate": visual_gate,
+            "audio_correlation": audio_map,
+            "visual_correlation": visual_map,
+        }
+        return FusionOutput(predictions, gated_a, gated_v, maps)

@@ -1,0 +1,53 @@
+"""Leader-follower attention: the face leads, the voice follows (LFAN, arXiv 2107.01175)."""
+
+import math
+
+import torch
+from torch import nn
+
+from avfusion.fusion.base import FusionOutput, TwoStreamModel
+
+
+class LeaderFollower(TwoStreamModel):
+    """Attention across the two streams of each clip, without any exchange between clips.
+
+    Q, K, V (2 × n) hold a row per stream, each from a linear map of its own:
+
+        F = LayerNorm(softmax(K Qᵀ / √n) V + V),   y = Linear([x_v ; vec F])
+
+    The visual stream leads: it alone reaches the output also unattended.
+
+    Args:
+        encoder_width: width of each stream's encoder.
+        attention_width: n.
+        dropout: before the last layer.
+    """
+
+    name = "leader_follower"
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int = 512,
+        visual_dim: int = 512,
+        length: int = 16,
+        encoder_width: int = 128,
+        attention_width: int = 32,
+        dropout: float = 0.6,
+    ) -> None:
+        super().__init__(audio_dim, visual_dim, length, encoder_width)
+        self._options = {"encoder_width": encoder_width, "attention_width": attention_width, "dropout": dropout}
+        self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value
+        self.visual_projections = nn.Linear(encoder_width, 3 * attention_width)
+        self.norm = nn.LayerNorm(attention_width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(encoder_width + 2 * attention_width, 2)
+
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """See `TwoStreamModel.fuse_encoded`; `maps` holds softmax(K Qᵀ / √n), (B, L, 2, 2): visual, audio."""
+        projected = torch.stack([self.visual_projections(x_v), self.audio_projections(x_a)], dim=-2)
+        query, key, value = projected.chunk(3, dim=-1)  # each (B, L, 2, n)
+        attention = (key @ query.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        attended = self.norm(attention @ value + value)
+        predictions = self.output(self.dropout(torch.cat([x_v, attended.flatten(-2)], dim=-1)))
+        return FusionOutput(predictions, attended[..., 1, :], attended[..., 0, :], {"attention": attention})

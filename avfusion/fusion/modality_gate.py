@@ -1,0 +1,65 @@
+"""Modality gate: recurrent scorers decide, clip by clip, which stream to believe (M³T, arXiv 2002.02957)."""
+
+import torch
+from torch import nn
+
+from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+
+
+class Scorer(nn.Module):
+    """Score of each clip of a stream by a bidirectional GRU, (B, L, width) → (B, L, 1).
+
+    Without biases a zero input leaves a zero state at zero: padding, which stands at the ends, is not felt.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(width, hidden, batch_first=True, bidirectional=True, bias=False)
+        self.score = nn.Linear(2 * hidden, 1)
+
+    def forward(self, stream: torch.Tensor) -> torch.Tensor:
+        """Padded clips are zero."""
+        encoded, _ = self.gru(stream)
+        return self.score(encoded)
+
+
+class ModalityGate(TwoStreamModel):
+    """g = softmax(score_a(X_a), score_v(X_v)) ∈ R² per clip; the heads read g_a x_a + g_v x_v.
+
+    Args:
+        encoder_width: width of each stream's encoder.
+        gate_hidden: width of the scorers' GRU, in each direction.
+        dropout: in the heads.
+        head_hidden: width of the heads' hidden layer.
+    """
+
+    name = "modality_gate"
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int = 512,
+        visual_dim: int = 512,
+        length: int = 16,
+        encoder_width: int = 128,
+        gate_hidden: int = 64,
+        dropout: float = 0.6,
+        head_hidden: int = 128,
+    ) -> None:
+        super().__init__(audio_dim, visual_dim, length, encoder_width)
+        self._options = {
+            "encoder_width": encoder_width,
+            "gate_hidden": gate_hidden,
+            "dropout": dropout,
+            "head_hidden": head_hidden,
+        }
+        self.audio_scorer = Scorer(encoder_width, gate_hidden)
+        self.visual_scorer = Scorer(encoder_width, gate_hidden)
+        self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
+
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """See `TwoStreamModel.fuse_encoded`; `maps` holds the gates, (B, L, 2: audio, visual)."""
+        gates = torch.cat([self.audio_scorer(x_a), self.visual_scorer(x_v)], dim=-1).softmax(dim=-1)
+        audio_gate, visual_gate = gates.split(1, dim=-1)
+        gated_a, gated_v = audio_gate * x_a, visual_gate * x_v
+        return FusionOutput(self.heads(gated_a + gated_v), gated_a, gated_v, {"gates": gates})

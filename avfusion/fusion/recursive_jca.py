@@ -1,0 +1,90 @@
+"""Recursive joint cross-attention between two recurrent layers (arXiv 2304.07958)."""
+
+import torch
+from torch import nn
+
+from avfusion.errors import BadInputError
+from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.jca import CrossAttention
+
+
+class BiLSTM(nn.Module):
+    """Bidirectional LSTM over clips, (B, L, dim) → (B, L, width), that does not feel padding.
+
+    Padding stands at the ends of a sequence and is zero; without biases a zero input leaves a zero state at zero, so
+    both directions arrive at the first real clip as if nothing had been before it.
+    """
+
+    def __init__(self, dim: int, width: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(dim, width // 2, batch_first=True, bidirectional=True, bias=False)
+
+    def forward(self, clips: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """Zero at clips that are not `valid` (B, L), in and out."""
+        encoded, _ = self.lstm(clips)
+        return torch.where(valid[..., None], encoded, 0)
+
+
+class RecursiveJointCrossAttention(TwoStreamModel):
+    """Joint cross-attention whose attended streams are attended again, T times:
+
+        X_m⁰ = BiLSTM(X_m),   Jᵗ = [X_aᵗ ; X_vᵗ],   X_mᵗ⁺¹ = attention of X_mᵗ to Jᵗ (see `jca`)
+
+    and a BiLSTM over [X_vᵀ ; X_aᵀ] before the heads.
+
+    Args:
+        encoder_width: width of each stream's encoder and BiLSTM, even.
+        k: rows of the attention weights.
+        iterations: T.
+        shared: all iterations use the same attention weights.
+        dropout: in the heads.
+        head_hidden: width of the heads' hidden layer.
+    """
+
+    name = "recursive_jca"
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int = 512,
+        visual_dim: int = 512,
+        length: int = 16,
+        encoder_width: int = 128,
+        k: int = 32,
+        iterations: int = 2,
+        shared: bool = True,
+        dropout: float = 0.6,
+        head_hidden: int = 128,
+    ) -> None:
+        if encoder_width % 2:
+            raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: allowed are even numbers")
+        super().__init__(audio_dim, visual_dim, length, encoder_width)
+        self._options = {
+            "encoder_width": encoder_width,
+            "k": k,
+            "iterations": iterations,
+            "shared": shared,
+            "dropout": dropout,
+            "head_hidden": head_hidden,
+        }
+        self.iterations = iterations
+        self.audio_lstm = BiLSTM(encoder_width, encoder_width)
+        self.visual_lstm = BiLSTM(encoder_width, encoder_width)
+        own = 1 if shared else iterations
+        self.audio_attention = nn.ModuleList(CrossAttention(encoder_width, length, k) for _ in range(own))
+        self.visual_attention = nn.ModuleList(CrossAttention(encoder_width, length, k) for _ in range(own))
+        self.joint_lstm = BiLSTM(2 * encoder_width, 2 * encoder_width)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
+
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """See `TwoStreamModel.fuse_encoded`; `maps` holds C of both streams in each iteration, (B, d_m, d)."""
+        x_a, x_v = self.audio_lstm(x_a, valid), self.visual_lstm(x_v, valid)
+        maps = {}
+        for t in range(self.iterations):
+            joint, own = torch.cat([x_a, x_v], dim=-1), t % len(self.audio_attention)
+            attended_a, maps[f"audio_correlation_{t + 1}"] = self.audio_attention[own](x_a, joint)
+            attended_v, maps[f"visual_correlation_{t + 1}"] = self.visual_attention[own](x_v, joint)
+            # Attention writes into padded clips, which the next step would read.
+            x_a, x_v = (torch.where(valid[..., None], attended, 0) for attended in (attended_a, attended_v))
+        fused = self.joint_lstm(torch.cat([x_v, x_a], dim=-1), valid)
+        return FusionOutput(self.heads(fused), x_a, x_v, maps)

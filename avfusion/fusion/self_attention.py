@@ -1,0 +1,87 @@
+"""Self-attention over the clips of both streams, the transformer baseline (arXiv 1706.03762) of arXiv 2209.09068."""
+
+import math
+
+import torch
+from torch import nn
+
+from avfusion.errors import BadInputError
+from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel, masked_softmax
+
+
+class TransformerLayer(nn.Module):
+    """x + MultiHead(LayerNorm(x)), then x + MLP(LayerNorm(x)); normalised first, which trains without a warm-up."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.projections = nn.Linear(width, 3 * width)  # query, key, value
+        self.output = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B, N, width), valid (B, N) → tokens, and the attention (B, heads, N, N) of each token to all."""
+        projected = self.projections(self.attention_norm(tokens)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, width / heads)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        attention = masked_softmax(scores, valid[:, None, None])
+        tokens = tokens + self.output((attention @ value).transpose(1, 2).flatten(2))
+        return tokens + self.mlp(self.mlp_norm(tokens)), attention
+
+
+class SelfAttention(TwoStreamModel):
+    """Transformer encoder over the 2 L tokens of a sequence: audio clips, then visual clips.
+
+    A token is its encoding plus a learnt vector of its place in the sequence and one of its stream; a clip's
+    prediction comes from both of its tokens. Padded clips are attended by none.
+
+    Args:
+        encoder_width: width of each stream's encoder and of the tokens.
+        layers: transformer layers.
+        heads: attention heads in a layer, a divisor of `encoder_width`.
+        dropout: in the regression heads.
+        head_hidden: width of the regression heads' hidden layer.
+    """
+
+    name = "self_attention"
+
+    def __init__(
+        self,
+        *,
+        audio_dim: int = 512,
+        visual_dim: int = 512,
+        length: int = 16,
+        encoder_width: int = 128,
+        layers: int = 2,
+        heads: int = 4,
+        dropout: float = 0.6,
+        head_hidden: int = 128,
+    ) -> None:
+        if encoder_width % heads:
+            raise BadInputError(
+                f"{self.name}: heads is {heads}: allowed are divisors of encoder_width ({encoder_width})"
+            )
+        super().__init__(audio_dim, visual_dim, length, encoder_width)
+        self._options = {
+            "encoder_width": encoder_width,
+            "layers": layers,
+            "heads": heads,
+            "dropout": dropout,
+            "head_hidden": head_hidden,
+        }
+        self.place = nn.Parameter(0.02 * torch.randn(length, encoder_width))
+        self.stream = nn.Parameter(0.02 * torch.randn(2, 1, encoder_width))
+        self.layers = nn.ModuleList(TransformerLayer(encoder_width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(encoder_width)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=True)
+
+    def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
+        """See `TwoStreamModel.fuse_encoded`; `maps` holds each layer's attention, (B, heads, 2 L, 2 L)."""
+        audio_tag, visual_tag = self.stream
+        tokens = torch.cat([x_a + self.place + audio_tag, x_v + self.place + visual_tag], dim=1)
+        maps = {}
+        for number, layer in enumerate(self.layers, start=1):
+            tokens, maps[f"attention_{number}"] = layer(tokens, torch.cat([valid, valid], dim=1))
+        attended_a, attended_v = self.norm(tokens).chunk(2, dim=1)
+        return FusionOutput(self.heads(torch.cat([attended_v, attended_a], dim=-1)), attended_a, attended_v, maps)

@@ -1,0 +1,84 @@
+"""A comparison of fusion models as runs: a parent, and below it one per model and seed, with metrics only."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from avfusion.atomic import exclusive_lock, write_json
+from avfusion.config import load_params
+from avfusion.corpora.adapters import corpus_root
+from avfusion.errors import BadInputError
+from avfusion.evaluation.compare import Comparison
+from avfusion.evaluation.comparison_table import write_comparison
+from avfusion.evaluation.evaluate import load_evaluated
+from avfusion.evaluation.plots.comparison import plot_comparison
+from avfusion.fingerprints import fingerprint
+from avfusion.model_names import FUSION_OPTIONS
+from avfusion.tracking.params import every_param
+from avfusion.tracking.runs import TrackedRun, tracked_run
+from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.experiment import read_inputs
+
+
+class ComparisonRuns:
+    """Opens the runs whose ids are kept in `book`, so that an interrupted comparison continues them.
+
+    Args:
+        params, tags: of every run.
+    """
+
+    def __init__(self, root: Path, book: Path, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
+        self.root, self.book, self.params, self.tags = root, book, params, tags
+        self.ids: dict[str, str] = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
+
+    @contextmanager
+    def parent(self) -> Iterator[TrackedRun]:
+        """The run that the others are shown under."""
+        with self._open("comparison", None, {}) as run:
+            yield run
+
+    @contextmanager
+    def training(self, name: str, seed: int) -> Iterator[TrackedRun]:
+        """The run of a model trained with a seed."""
+        with self._open(f"{name}, seed {seed}", self.ids["comparison"], {"model": name, "seed": seed}) as run:
+            yield run
+
+    @contextmanager
+    def _open(self, title: str, parent: str | None, own: Mapping[str, object]) -> Iterator[TrackedRun]:
+        known = self.ids.get(title)
+        params = {**self.params, **own}
+        with tracked_run(title, run_id=known, parent=parent, params=params, tags=self.tags, root=self.root) as run:
+            if run.run_id != known:
+                self.ids[title] = run.run_id
+                write_json(self.book, self.ids)
+            yield run
+
+
+def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], split: str) -> str:
+    """`avfusion compare`: train, score, and write reports/compare/; returns the table as Markdown.
+
+    Raises:
+        BadInputError: no such model, or params.yaml, features or labels are missing.
+    """
+    if unknown := [name for name in models if name not in FUSION_OPTIONS]:
+        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
+    params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
+    make_deterministic(params.common.threads)
+    work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
+    with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
+        inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
+        corpus = corpus_root(root, params.corpus)
+        comparison = Comparison(params, inputs, tracks, root, corpus, work, default_device())
+        # Runs are continued only where everything that their numbers depend on is the same.
+        same = fingerprint(inputs=inputs.digests, params=params.model_dump(mode="json"), split=split)
+        tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
+        recorded = every_param(root / "params.yaml", params)
+        runs = ComparisonRuns(root, work / f"runs-{same[:16]}.json", recorded, tags)
+        with runs.parent() as parent:
+            rows = comparison.run(models, seeds, runs.training)
+            text = write_comparison(folder, rows, split, params.corpus.name)
+            plot_comparison(folder / "comparison.png", rows)
+            for name in ("comparison.csv", "comparison.md", "comparison.png"):
+                parent.log_artifact(folder / name)
+    return text
