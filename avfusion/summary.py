@@ -52,7 +52,7 @@ def print_summary(root: Path, console: Console | None = None) -> None:
 
 def score_table(scores: Mapping[str, Any], split: str) -> Table:
     """One split: a row per model, the best mean first, the oracles last."""
-    table = Table(title=f"CCC, {split}", title_justify="left", title_style="bold")
+    table = Table(title=f"CCC, {split}{_few_videos(scores)}", title_justify="left", title_style="bold")
     table.add_column("model", no_wrap=True)
     for target in TARGETS:
         table.add_column(target, justify="right", no_wrap=True)
@@ -115,6 +115,14 @@ def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The models where there are labels to score them by; oracles only where there is a truth."""
     found = {model for model, entry in scores.items() if _mean(entry) >= -1}
     return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
+
+
+def _few_videos(scores: Mapping[str, Any]) -> str:
+    """What is to be said of all intervals of a split."""
+    from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE
+
+    videos = [entry["videos"] for entry in scores.values() if entry and entry.get("videos")]
+    return f" ({max(videos)} videos; intervals of {NOTE})" if videos and max(videos) < FEW_VIDEOS else ""
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float:
