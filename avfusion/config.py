@@ -206,6 +206,14 @@ class Evaluate(Section):
     trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
 
 
+class Report(Section):
+    """The page reports/evaluate/report.html."""
+
+    thumbnails: bool = False
+    worst_tracks: Annotated[int, Field(ge=0, strict=True)] = 3
+    tracks: Annotated[int, Field(ge=0, strict=True)] = 3
+
+
 class Register(Section):
     """The MLflow model registry."""
 
@@ -232,6 +240,7 @@ class Params(Section):
     features: Features = Field(default=None)  # type: ignore[assignment]
     train: Train = Field(default=None)  # type: ignore[assignment]
     evaluate: Evaluate = Field(default=None)  # type: ignore[assignment]
+    report: Report = Field(default=None)  # type: ignore[assignment]
     register_: Register = Field(default=None, alias="register")  # type: ignore[assignment]
     execution: Execution = Field(default=None)  # type: ignore[assignment]
 
