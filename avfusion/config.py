@@ -214,6 +214,16 @@ class Report(Section):
     tracks: Annotated[int, Field(ge=0, strict=True)] = 3
 
 
+class Robustness(Section):
+    """Scores with disturbed streams."""
+
+    stride: Count = 32
+    tracks: Count | None = None
+    modality_dropout: Fraction = 0.3
+    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 1000
+    seed: Seed = 0
+
+
 class Register(Section):
     """The MLflow model registry."""
 
@@ -241,6 +251,7 @@ class Params(Section):
     train: Train = Field(default=None)  # type: ignore[assignment]
     evaluate: Evaluate = Field(default=None)  # type: ignore[assignment]
     report: Report = Field(default=None)  # type: ignore[assignment]
+    robustness: Robustness = Field(default=None)  # type: ignore[assignment]
     register_: Register = Field(default=None, alias="register")  # type: ignore[assignment]
     execution: Execution = Field(default=None)  # type: ignore[assignment]
 

@@ -14,7 +14,10 @@ from avfusion.errors import BadInputError
 
 SPLITS = ("val", "test")
 TARGETS = ("valence", "arousal", "mean")
-STAGES = ("render", "corpus", "labels", "frames", "audio", "backbones", "features", "train", "evaluate", "register")
+STAGES = (
+    *("render", "corpus", "labels", "frames", "audio", "backbones", "features"),
+    *("train", "evaluate", "robustness", "register"),
+)
 
 
 def print_summary(root: Path, console: Console | None = None) -> None:
@@ -43,7 +46,8 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     if times := stage_times(root):
         console.print(times, markup=False)
     _print_model(root, console)
-    console.print("reports      reports/evaluate/, reports/train/, reports/faces/", markup=False)
+    console.print("report       reports/evaluate/report.html, in a browser", markup=False)
+    console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
     console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
     if video := example_video(root):
         command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"

@@ -10,6 +10,7 @@ import pytest
 
 from avfusion.config import Evaluate, Geometry, Report
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
+from avfusion.errors import BadInputError
 from avfusion.evaluation.evaluate import protocol_facts, write_evaluation
 from avfusion.evaluation.page.charts import curve, runs
 from avfusion.evaluation.page.page import PageSources, write_page
@@ -71,9 +72,9 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write(evaluated: Path, **settings: object) -> Page:
+def write(evaluated: Path, corpus: str = "own <b>", **settings: object) -> Page:
     attention = np.linspace(0, 12, 38), {"gates: audio": np.linspace(0.1, 0.7, 38)}
-    sources = PageSources(lambda name: attention, evaluated / "frames", "affwild2 <b>")
+    sources = PageSources(lambda name: attention, evaluated / "frames", corpus)
     splits = {"val": TRACKS, "test": UNSEEN}
     path = write_page(evaluated / "report", splits, MODELS, CONFIG, Report(**settings), sources)  # type: ignore[arg-type]
     return Page(path.read_text(encoding="utf-8"))
@@ -98,7 +99,7 @@ def test_it_loads_nothing_and_runs_nothing(evaluated: Path) -> None:
 def test_names_of_a_corpus_are_text(evaluated: Path) -> None:
     page = write(evaluated)
     assert HOSTILE in page.text
-    assert "affwild2 <b>" in page.text
+    assert "own <b>" in page.text
     assert all(tag.get("src", "").startswith("data:") for tag in page.named("img"))  # type: ignore[union-attr]
     assert not page.named("b") or all("style" in tag for tag in page.named("b"))
 
@@ -108,6 +109,12 @@ def test_crops_are_shown_only_where_that_is_allowed(evaluated: Path) -> None:
     pictures = write(evaluated, thumbnails=True).named("img")
     assert len(pictures) == 3 * 5  # of 8 places in time, three are without a face
     assert all(str(picture["alt"]).startswith("face in frame ") for picture in pictures)
+
+
+def test_faces_of_a_licensed_corpus_are_refused(evaluated: Path) -> None:
+    with pytest.raises(BadInputError, match=r"report\.thumbnails is true: allowed is false.* affwild2"):
+        write(evaluated, corpus="affwild2", thumbnails=True)
+    assert not write(evaluated, corpus="affwild2").named("img")
 
 
 def test_it_says_what_the_files_say(evaluated: Path) -> None:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from avfusion.atomic import write_text
 from avfusion.config import Evaluate, Report
+from avfusion.errors import BadInputError
 from avfusion.evaluation.metrics import scores_by_presence
 from avfusion.evaluation.oracle import ORACLES
 from avfusion.evaluation.page.template import STYLE, TEMPLATE
@@ -21,6 +22,7 @@ from avfusion.evaluation.plots.traces import CONDITION_TITLES
 from avfusion.evaluation.track_predictions import TARGETS, TrackPredictions
 
 SPLIT_WORDS = {"val": "validation", "test": "test"}
+FACES_NOT_TO_BE_SHOWN = ("affwild2",)
 LOWEST = -0.25  # left end of the scale of per-track scores
 WORST_ROWS = 8
 
@@ -51,7 +53,15 @@ def write_page(
     """Write `report.html` into the folder that `write_evaluation` filled; `models` begins with the main one.
 
     The page is one file that loads nothing. Crops are in it only where `report.thumbnails` allows it.
+
+    Raises:
+        BadInputError: thumbnails are asked for of a corpus whose licence forbids to show its faces.
     """
+    if report.thumbnails and sources.corpus in FACES_NOT_TO_BE_SHOWN:
+        raise BadInputError(
+            f"params.yaml: report.thumbnails is true: allowed is false, since the licence of {sources.corpus} forbids "
+            "to show its faces"
+        )
     files = ("metrics", "comparisons", "conditions", "protocol")
     metrics, comparisons, conditions, protocol = (_read(folder / f"{name}.json") for name in files)
     main = models[0]

@@ -33,10 +33,10 @@ td.bar { width: 18%; min-width: 110px; }
   color: var(--muted); font-size: .75rem; }
 .i-valence { background: var(--valence); } .i-arousal { background: var(--arousal); }
 figure { margin: 22px 0 34px; } figcaption { margin-bottom: 4px; }
-.thumbs { display: flex; gap: 4px; margin-left: 150px; justify-content: space-around; }
+.thumbs { display: flex; gap: 4px; margin-left: 168px; justify-content: space-around; }
 .thumbs img, .thumbs span { width: 56px; height: 56px; border-radius: 4px; background: var(--pale); display: grid;
   place-items: center; font-size: .65rem; color: var(--muted); text-align: center; }
-.row { display: grid; grid-template-columns: 150px 1fr; align-items: center; }
+.row { display: grid; grid-template-columns: 168px 1fr; align-items: center; }
 .row > span { font-size: .78rem; line-height: 1.2; padding-right: 8px; overflow-wrap: anywhere; }
 .row svg { width: 100%; display: block; } .panel svg { height: 132px; background: var(--pale); margin: 4px 0; }
 .strip svg { height: 10px; margin: 3px 0; background: var(--pale); } .band svg { height: 14px; margin: 2px 0; background: #fff; }
@@ -47,7 +47,7 @@ svg path { fill: none; vector-effect: non-scaling-stroke; } .truth { stroke: #3b
 .t-valence { color: var(--valence); } .t-arousal { color: var(--arousal); }
 .k-audio rect { fill: var(--audio); } .k-visual rect { fill: var(--visual); } .k-known rect { fill: #9aa0a8; }
 .band rect { fill: #4b2e83; }
-.axis { margin-left: 150px; position: relative; height: 18px; font-size: .75rem; color: var(--muted); }
+.axis { margin-left: 168px; position: relative; height: 18px; font-size: .75rem; color: var(--muted); }
 .axis span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
 .axis span:first-child { transform: none; } .axis span:last-child { transform: translateX(-100%); }
 .key { font-size: .85rem; } .key i { display: inline-block; width: 18px; height: 3px; vertical-align: middle; margin: 0 5px 0 12px; }
@@ -57,7 +57,7 @@ dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
   .row { grid-template-columns: 1fr; } .row > span { padding: 4px 0 0; } .axis, .thumbs { margin-left: 0; }
   .thumbs > :nth-child(even) { display: none; } .strip svg, .band svg { margin: 0; } .band small { display: inline; }
   .panel svg { height: 110px; } dl { grid-template-columns: 1fr; } dt { margin-top: 6px; } dd { padding-left: 10px; }
-  .dots { grid-template-columns: 58px 1fr; } th:first-child, td:first-child { min-width: 88px; max-width: 130px; white-space: normal; overflow-wrap: anywhere; } }
+  .dots { grid-template-columns: 58px 1fr; } th:first-child, td:first-child { min-width: 122px; max-width: 150px; white-space: normal; overflow-wrap: anywhere; } }
 @media print { .scroll { overflow: visible; } figure { break-inside: avoid; } }
 """
 
@@ -144,7 +144,8 @@ CCC even where the error is small, so these are no parts of the pooled score.</p
 <i style="background:var(--arousal)"></i>arousal, smoothed; thin: unsmoothed; from −1 (below) to 1; grey: not labelled.</p>
 {% if attended %}<p class="muted">Below each trace, what {{ title }} attended to, from its lowest (white) to its highest value (dark) on
 that track. A correlation is the mean size of the attention's entries with one stream's features, over the sequences that hold the
-clip; a received attention of 1 is an even share. They show where the model looks, not why it is right.</p>{% endif %}
+clip; a received attention of 1 is an even share. Sequences at a
+track's end are short, which makes correlations small there. All of it shows where the model looks, not why it is right.</p>{% endif %}
 {% for part in figures %}<h3>{{ part.title }}</h3>
 {% for figure in part.figures %}<figure id="{{ drawn[figure.track] }}">
 <figcaption><strong>{{ figure.track }}</strong> <small>CCC valence {{ number(figure.panels[0].ccc) }}, arousal {{ number(figure.panels[1].ccc) }}</small></figcaption>
