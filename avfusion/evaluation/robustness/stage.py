@@ -166,4 +166,6 @@ def _disturbed(
 def _subtitle(facts: Mapping[str, Any]) -> str:
     note = f" ({facts['note']})" if facts["note"] else ""
     count = len(facts["tracks"])
-    return f"{facts['split']}, {count} tracks of {facts['videos']} videos; bars: 95 % interval{note}"
+    return (
+        f"{facts['split']}, {count} tracks of {facts['videos']} videos; shaded: 95 % interval of the main model{note}"
+    )
