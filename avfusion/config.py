@@ -229,6 +229,24 @@ class Evaluate(Section):
     trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
 
 
+class Report(Section):
+    """The page reports/evaluate/report.html."""
+
+    thumbnails: bool = False
+    worst_tracks: Annotated[int, Field(ge=0, strict=True)] = 3
+    tracks: Annotated[int, Field(ge=0, strict=True)] = 3
+
+
+class Robustness(Section):
+    """Scores with disturbed streams."""
+
+    stride: Count = 32
+    tracks: Count | None = None
+    modality_dropout: Fraction = 0.3
+    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 1000
+    seed: Seed = 0
+
+
 class Register(Section):
     """The MLflow model registry."""
 
@@ -255,6 +273,8 @@ class Params(Section):
     features: Features = Field(default=None)  # type: ignore[assignment]
     train: Train = Field(default=None)  # type: ignore[assignment]
     evaluate: Evaluate = Field(default=None)  # type: ignore[assignment]
+    report: Report = Field(default=None)  # type: ignore[assignment]
+    robustness: Robustness = Field(default=None)  # type: ignore[assignment]
     register_: Register = Field(default=None, alias="register")  # type: ignore[assignment]
     execution: Execution = Field(default=None)  # type: ignore[assignment]
 

@@ -15,7 +15,10 @@ from avfusion.errors import BadInputError
 SPLITS = ("val", "test")
 TARGETS = ("valence", "arousal", "mean")
 RELEASED = "inflated: frames without a label count as 0; smoothed"
-STAGES = ("render", "corpus", "labels", "frames", "audio", "backbones", "features", "train", "evaluate", "register")
+STAGES = (
+    *("render", "corpus", "labels", "frames", "audio", "backbones", "features"),
+    *("train", "evaluate", "robustness", "register"),
+)
 
 
 def print_summary(root: Path, console: Console | None = None) -> None:
@@ -46,7 +49,8 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     if times := stage_times(root):
         console.print(times, markup=False)
     _print_model(root, console)
-    console.print("reports      reports/evaluate/, reports/train/, reports/faces/", markup=False)
+    console.print("report       reports/evaluate/report.html, in a browser", markup=False)
+    console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
     console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
     if video := example_video(root):
         command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"
@@ -61,7 +65,7 @@ def _released(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def score_table(scores: Mapping[str, Any], split: str) -> Table:
     """One split: a row per model, the best mean first, the oracles last."""
-    table = Table(title=f"CCC, {split}", title_justify="left", title_style="bold")
+    table = Table(title=f"CCC, {split}{_few_videos(scores)}", title_justify="left", title_style="bold")
     table.add_column("model", no_wrap=True)
     for target in TARGETS:
         table.add_column(target, justify="right", no_wrap=True)
@@ -124,6 +128,14 @@ def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The models where there are labels to score them by; oracles only where there is a truth."""
     found = {model for model, entry in scores.items() if _mean(entry) >= -1}
     return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
+
+
+def _few_videos(scores: Mapping[str, Any]) -> str:
+    """What is to be said of all intervals of a split."""
+    from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE
+
+    videos = [entry["videos"] for entry in scores.values() if entry and entry.get("videos")]
+    return f" ({max(videos)} videos; intervals of {NOTE})" if videos and max(videos) < FEW_VIDEOS else ""
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float:

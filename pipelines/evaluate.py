@@ -3,12 +3,14 @@
 from avfusion.evaluation.evaluate import (
     load_evaluated,
     load_models,
+    page_sources,
     predict_tracks,
     protocol_facts,
     trace_paths,
     write_evaluation,
 )
 from avfusion.evaluation.oracle import truth_folder
+from avfusion.evaluation.page.page import write_page
 from avfusion.inference.model_folder import ModelFolder
 from avfusion.stages import stage
 from avfusion.tracking.training_runs import log_evaluation
@@ -18,7 +20,7 @@ from avfusion.training.experiment import model_folder, model_names
 
 def main() -> None:
     """Run the stage."""
-    with stage("evaluate", "common", "corpus", "evaluate", "geometry", "train") as s:
+    with stage("evaluate", "common", "corpus", "evaluate", "geometry", "report", "train") as s:
         params, reports = s.params, s.root / "reports"
         make_deterministic(params.common.threads)
         names = model_names(params.train)
@@ -35,8 +37,10 @@ def main() -> None:
         model = {"name": names[0], "digest": ModelFolder.open(model_folder(s.root, names[0], params.train)).digest()}
         protocol = protocol_facts(params.geometry, stride, mode, params.evaluate, model)
         metrics = write_evaluation(folder, splits, names, params.evaluate, protocol)
+        sources = page_sources(s.root, models[names[0]], everything, params.geometry, params.corpus.name)
+        page = write_page(folder, splits, names, params.evaluate, params.report, sources)
         files = {name: [folder / "protocol.json"] for name in names}
-        files[names[0]] += [*trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
+        files[names[0]] += [page, *trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
         log_evaluation(s.project, reports / "train" / "run.json", metrics, files)
 
 

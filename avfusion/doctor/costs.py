@@ -8,6 +8,7 @@ from avfusion.config import Backbone, Params
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.evaluation.robustness.conditions import CONDITIONS, MASKED
 from avfusion.model_names import feature_values
 from avfusion.quantities import counted
 
@@ -167,6 +168,7 @@ def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
     stages["features"] = _features(work, params, spread, cores)
     stages["train"] = _train(work, params)
     stages["evaluate"] = _evaluate(work, params)
+    stages["robustness"] = _robustness(work, params, spread)
     return stages
 
 
@@ -251,3 +253,27 @@ def _evaluate(work: Workload, params: Params) -> _Work:
     predicted = clips * factor * sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in names)
     text = f"{frames:,} frames of val and test"
     return _Work(text, frames * rates.EVALUATED_FRAME + predicted, 1, frames * 8.0 * len(names))
+
+
+def _robustness(work: Workload, params: Params, spread: int) -> _Work:
+    """Features of disturbed streams on some tracks, all models' predictions of them, and one more training."""
+    backbones, stride = params.backbones, params.robustness.stride
+    ticks = work.ticks.get("test") or work.ticks.get("val", 0)
+    mean = max(sum(work.ticks.values()) / max(work.tracks, 1), 1)
+    count = min(params.robustness.tracks or math.inf, round(ticks / mean))
+    clips = round(count * mean / stride)
+    spent = 0.0
+    for stream, backbone in (("audio", backbones.audio), ("visual", backbones.visual)):
+        rate = rates.BACKBONES[backbone.name]
+        signals = sum(one.stream == stream and one.kind not in MASKED for one in CONDITIONS)
+        cost = getattr(rate, params.features.dtype) * rate.scale(backbone.width, backbone.input_size)
+        spent += signals * clips * cost * rates.DISTURBED_CLIP
+    factor = rates.MAP_FACTOR if backbones.output == "map" else 1.0
+    models = [*_fusion_models(params), params.train.model]
+    predicted = sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in models)
+    spent += len(CONDITIONS) * clips * predicted * factor
+    alone = params.model_copy(update={"train": params.train.model_copy(update={"baselines": ()})})
+    again = _train(work, alone).cpu_s
+    text = f"{count:,} tracks under {len(CONDITIONS)} conditions, one more training"
+    total = spent + again
+    return _Work(text, total, total / (spent / spread + again) if total else 1, 1e6)

@@ -16,6 +16,7 @@ READY_CROP = 70e-6  # a 112x112 JPEG read, checked, put into the frame table
 DETECTION = 16e-3  # faces of one picture of 640x360
 FRAME_OF_DETECTION = 1.5e-3  # decoded twice, aligned, encoded
 SOUND_SECOND = 2.5e-3  # decoded, resampled, written
+DISTURBED_CLIP = 2.0  # times a clip's cost: its sound or crops are read, disturbed and encoded, its batch is filled up
 EVALUATED_FRAME = 150e-6  # scores, tables, presence; predictions come on top
 
 

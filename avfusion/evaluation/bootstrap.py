@@ -3,7 +3,8 @@
 Frames of a video, and the two tracks of a video with two people, are not independent: whole videos are drawn. A
 pooled CCC depends on a video only through six sums, so a resample is a weighted sum of rows, and thousands of them are
 one matrix product. Three forms are here; `studentised` is what reports use, since it covers best with few videos: on
-simulated corpora 92 % at 8 videos, 93 % at 16 and 95 % at 76, where percentile gave 86, 90 and 95, BCa 83, 90 and 94.
+1,000 simulated corpora 92 % at 8 videos, 93 % at 16 and 94 % at 76, where percentile gave 86, 91 and 94, BCa 84, 90
+and 93 (docs/evaluation.md).
 
 Studentised and BCa: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 14.
 """

@@ -39,7 +39,7 @@ class Comparison:
         inputs: features and labels for training.
         tracks: what is scored.
         root: the project, below which features and frame times lie.
-        corpus: folder of the raw data.
+        truth: folder of the truth of the tracks, as `truth_folder` gives it.
         work: where checkpoints are kept, one folder per model and seed: a comparison goes on where it stopped, and a
             larger one trains only what is new.
         device: torch's name of it.
@@ -49,7 +49,7 @@ class Comparison:
     inputs: TrainingInputs
     tracks: Sequence[TrackData]
     root: Path
-    corpus: Path
+    truth: Path | None
     work: Path
     device: str = "cpu"
 
@@ -63,7 +63,7 @@ class Comparison:
             BadInputError: no frame of the tracks has a label.
         """
         params, stride = self.params, self.inputs.feature_spec.stride
-        tracks = predict_tracks(self.tracks, {}, params.geometry, stride, "overlap", self.root, self.corpus)
+        tracks = predict_tracks(self.tracks, {}, params.geometry, stride, "overlap", self.root, self.truth)
         if not any(track.valid.any() for track in tracks):
             raise BadInputError("no track to be scored has a label: choose another split")
         data = self.inputs.sequences(params.geometry, self.device)

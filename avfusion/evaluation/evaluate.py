@@ -16,7 +16,9 @@ from avfusion.data.frames import read_face_confidence
 from avfusion.data.presence import frame_presence
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.evaluation.attention import attention_over_time
 from avfusion.evaluation.oracle import ORACLES, read_truth
+from avfusion.evaluation.page.page import PageSources
 from avfusion.evaluation.plots.bars import plot_ccc
 from avfusion.evaluation.plots.plane import plot_plane
 from avfusion.evaluation.plots.traces import plot_trace
@@ -112,11 +114,31 @@ def predict_tracks(
 
 def stored_presence(root: Path, track: TrackData) -> np.ndarray:
     """Presence (N, 2) bool of audio and visual stream in the clip that ends at each frame; reads no crop, no sound."""
-    if track.feature_spec is None:
-        raise AVFusionError(f"the features of {track.track} carry no feature spec: run the stage `features` again")
+    spec = _spec(track)
     face = read_face_confidence(root / "data" / "frames" / f"{track.track}.parquet") > 0
     samples = audio_samples(root / "data" / "audio" / f"{track.video}.wav")
-    return frame_presence(track.time_s, face, samples, track.feature_spec)
+    return frame_presence(track.time_s, face, samples, spec)
+
+
+def _spec(track: TrackData) -> FeatureSpec:
+    if track.feature_spec is None:
+        raise AVFusionError(f"the features of {track.track} carry no feature spec: run the stage `features` again")
+    return track.feature_spec
+
+
+def page_sources(
+    root: Path, model: FusionModel, tracks: Sequence[TrackData], geometry: Geometry, corpus: str
+) -> PageSources:
+    """What the page asks of a track: the model's attention, computed when it is asked for, and its crops."""
+    by_name = {track.track: track for track in tracks}
+
+    def attention(name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        track = by_name[name]
+        stride = _spec(track).stride
+        ends = np.interp(track.clip_ticks, track.frame_ticks, track.time_s)
+        return ends, attention_over_time(model, track, geometry, stride)
+
+    return PageSources(attention, root / "data" / "frames", corpus)
 
 
 def write_evaluation(

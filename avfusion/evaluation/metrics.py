@@ -1,6 +1,6 @@
 """Scores of predictions against labels, pooled over a split and per track."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,18 @@ def rmse(predictions: np.ndarray, targets: np.ndarray) -> float:
     if len(predictions) == 0:
         return float("nan")
     return float(np.sqrt(np.mean((predictions.astype(np.float64) - targets) ** 2)))
+
+
+def sagr(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """Sign agreement (N,), (N,): share of pairs on the same side of 0, which is a side of its own; NaN for no pairs.
+
+    Nicolaou, Gunes and Pantic, IEEE Transactions on Affective Computing 2 (2011).
+    """
+    return float(np.mean(np.sign(predictions) == np.sign(targets))) if len(predictions) else float("nan")
+
+
+# Measures that stand beside CCC; they have no interval.
+BESIDE_CCC: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"pcc": pcc, "rmse": rmse, "sagr": sagr}
 
 
 def valid_pairs(
@@ -61,11 +73,12 @@ def pooled_scores(
 ) -> dict[str, Any]:
     """The entry of one model in metrics.json.
 
-    Pooled CCC (all valid frames of all tracks concatenated) of valence, arousal and their mean, with 95 % intervals
-    clustered on base videos; counts of scored frames and tracks. Numbers that do not exist are None.
+    Pooled (all valid frames of all tracks concatenated) CCC of valence, arousal and their mean, with 95 % intervals
+    clustered on base videos; PCC, RMSE and SAGR likewise pooled (their mean is that of both targets' values); counts of
+    scored frames, tracks and videos. Numbers that do not exist are None.
     """
     predictions, labels, videos = valid_pairs(tracks, model, windows)
-    entry: dict[str, Any] = {f"ccc_{name}": None for name in NAMES} | {f"ci95_{name}": None for name in NAMES}
+    entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
     if len(predictions) >= 2:
         scores = [ccc(predictions[:, c], labels[:, c]) for c in range(2)]
         sums = target_sums(predictions, labels, videos)
@@ -73,7 +86,11 @@ def pooled_scores(
             entry[f"ccc_{name}"] = float(np.dot(weights, scores))
             ends = interval(sums, weights, resamples=resamples, seed=seed)
             entry[f"ci95_{name}"] = None if ends is None else list(ends)
+        for kind, measure in BESIDE_CCC.items():
+            values = [measure(predictions[:, c], labels[:, c]) for c in range(2)]
+            entry |= {f"{kind}_{name}": float(np.dot(weights, values)) for name, weights in WEIGHTS.items()}
     entry["frames"] = len(predictions)
+    entry["videos"] = len(np.unique(videos))
     entry["tracks"] = sum(bool(track.valid.any()) for track in tracks if model in track.predictions)
     return entry
 
@@ -103,7 +120,7 @@ def paired_difference(
 
 
 def track_scores(tracks: Sequence[TrackPredictions], model: str) -> list[dict[str, Any]]:
-    """A row per track: CCC, PCC and RMSE of both targets, and the number of scored frames."""
+    """A row per track: CCC, PCC, RMSE and SAGR of both targets, and the number of scored frames."""
     rows = []
     for track in tracks:
         if model not in track.predictions:
@@ -114,9 +131,33 @@ def track_scores(tracks: Sequence[TrackPredictions], model: str) -> list[dict[st
             x, y = track.predictions[model][track.valid, c], track.labels[track.valid, c]
             enough = len(x) >= 2
             row |= {f"ccc_{target}": ccc(x, y) if enough else None, f"pcc_{target}": pcc(x, y) if enough else None}
-            row[f"rmse_{target}"] = rmse(x, y) if len(x) else None
+            row |= {f"rmse_{target}": rmse(x, y) if len(x) else None, f"sagr_{target}": sagr(x, y) if len(x) else None}
         rows.append(row)
     return rows
+
+
+PRESENCE = {"both": (True, True), "audio alone": (True, False), "face alone": (False, True), "neither": (False, False)}
+
+
+def scores_by_presence(tracks: Sequence[TrackPredictions], model: str) -> dict[str, dict[str, float | int | None]]:
+    """CCC and RMSE, pooled over the frames whose clip has both streams, one of them or none.
+
+    By `both`, `audio alone`, `face alone` and `neither`: `frames` and, per target, `ccc_` and `rmse_`; None where there
+    are too few frames. A CCC of other frames is of another distribution of labels, so only RMSEs may be compared.
+    """
+    found: dict[str, dict[str, float | int | None]] = {}
+    for name, streams in PRESENCE.items():
+        parts = [(track, track.valid & (track.presence == streams).all(axis=1)) for track in tracks]
+        nothing = np.zeros((0, 2), np.float32)
+        predictions = np.concatenate([nothing, *(track.predictions[model][at] for track, at in parts)])
+        labels = np.concatenate([nothing, *(track.labels[at] for track, at in parts)])
+        entry: dict[str, float | int | None] = {"frames": len(labels)}
+        for c, target in enumerate(TARGETS):
+            pair = predictions[:, c], labels[:, c]
+            entry[f"ccc_{target}"] = ccc(*pair) if len(labels) >= 2 else None
+            entry[f"rmse_{target}"] = rmse(*pair) if len(labels) else None
+        found[name] = entry
+    return found
 
 
 def errors_by_condition(tracks: Sequence[TrackPredictions], model: str) -> dict[str, dict[str, float | int | None]]:

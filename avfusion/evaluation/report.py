@@ -10,7 +10,7 @@ import numpy as np
 
 from avfusion.atomic import write_json, write_text
 from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE
-from avfusion.evaluation.metrics import errors_by_condition, paired_difference, pooled_scores, track_scores
+from avfusion.evaluation.metrics import BESIDE_CCC, errors_by_condition, paired_difference, pooled_scores, track_scores
 from avfusion.evaluation.oracle import ORACLES
 from avfusion.evaluation.released_protocol import released_scores
 from avfusion.evaluation.track_predictions import TrackPredictions
@@ -98,9 +98,7 @@ def write_track_scores(path: Path, splits: Mapping[str, Sequence[TrackPrediction
             for name, function in (("(mean)", np.mean), ("(sd)", np.std)):
                 summary: dict[str, Any] = {"split": split, "track": name, "video": "", "model": model}
                 summary["frames"] = sum(row["frames"] for row in scored)
-                for key in [
-                    key for key in (scored[0] if scored else {}) if key.split("_")[0] in ("ccc", "pcc", "rmse")
-                ]:
+                for key in [key for key in (scored[0] if scored else {}) if key.split("_")[0] in ("ccc", *BESIDE_CCC)]:
                     values = [row[key] for row in scored if row[key] is not None]
                     summary[key] = float(function(values)) if values else None
                 rows.append(summary)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from avfusion.atomic import exclusive_lock, write_json
 from avfusion.config import load_params
-from avfusion.corpora.adapters import corpus_root
 from avfusion.errors import BadInputError
 from avfusion.evaluation.compare import Comparison
 from avfusion.evaluation.comparison_table import write_comparison
 from avfusion.evaluation.evaluate import load_evaluated
+from avfusion.evaluation.oracle import truth_folder
 from avfusion.evaluation.plots.comparison import plot_comparison
 from avfusion.fingerprints import fingerprint
 from avfusion.model_names import FUSION_OPTIONS
@@ -68,8 +68,8 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
     work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
     with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
         inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
-        corpus = corpus_root(root, params.corpus)
-        comparison = Comparison(params, inputs, tracks, root, corpus, work, default_device())
+        truth = truth_folder(root, params.corpus)
+        comparison = Comparison(params, inputs, tracks, root, truth, work, default_device())
         # Runs are continued only where everything that their numbers depend on is the same.
         same = fingerprint(inputs=inputs.digests, params=params.model_dump(mode="json"), split=split)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}

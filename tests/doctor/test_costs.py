@@ -132,7 +132,17 @@ def test_the_paper_on_two_cores_takes_hundreds_of_hours_most_of_it_features():
     costs = costs_of(aff_wild2(), params)
     assert costs.clips == 2_700_000
     cpu = by_stage(costs)
-    assert list(cpu) == ["corpus", "labels", "frames", "audio", "backbones", "features", "train", "evaluate"]
+    assert list(cpu) == [
+        "corpus",
+        "labels",
+        "frames",
+        "audio",
+        "backbones",
+        "features",
+        "train",
+        "evaluate",
+        "robustness",
+    ]
     assert 200 < cpu["features"] / 3600 < 600
     assert cpu["features"] > 0.5 * sum(cpu.values())
     features = next(stage for stage in costs.stages if stage.stage == "features")
@@ -157,6 +167,17 @@ def test_the_paper_on_two_cores_takes_hundreds_of_hours_most_of_it_features():
 def test_costs_follow_the_parameters(changes, stage, factor):
     before, after = (by_stage(costs_of(aff_wild2(), params_of("affwild2", **some))) for some in ({}, changes))
     assert after[stage] / before[stage] == pytest.approx(factor, rel=0.1)
+
+
+def test_robustness_costs_its_tracks_and_one_more_training():
+    untrained = {"train": {"epochs": 0}}
+    settings = [{"tracks": 12}, {"tracks": 24}, {"tracks": 12, "stride": 16}]
+    found = [by_stage(costs_of(aff_wild2(), params_of("affwild2", **untrained, robustness=some))) for some in settings]
+    base, twice, denser = (costs["robustness"] for costs in found)
+    assert twice / base == pytest.approx(2, rel=0.01)
+    assert denser / base == pytest.approx(2, rel=0.01)
+    trained = by_stage(costs_of(aff_wild2(), params_of("affwild2", train={"baselines": []})))
+    assert trained["robustness"] - base == pytest.approx(trained["train"], rel=0.1)
 
 
 @pytest.mark.parametrize(

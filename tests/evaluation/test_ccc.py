@@ -45,6 +45,45 @@ def test_symmetric_and_bounded(data: st.DataObject) -> None:
     assert value == pytest.approx(ccc(y, x), abs=1e-12)
 
 
+@given(series)
+def test_equal_series_score_one_and_mirrored_ones_minus_one(x: list[float]) -> None:
+    values = np.array(x, dtype=np.float64)
+    if values.std() > 1e-3:
+        assert ccc(values, values) == pytest.approx(1, abs=1e-12)
+        mirrored = 2 * values.mean() - values
+        assert ccc(values, mirrored) == pytest.approx(-1, abs=1e-12)
+
+
+@given(series, st.floats(0.1, 10), st.floats(-5, 5))
+def test_what_one_side_loses_by_scale_and_shift_is_the_law(x: list[float], scale: float, shift: float) -> None:
+    """Of x and a x + b, with variance v: 2 a v / (v + a² v + ((1 - a) mean - b)²)."""
+    values = np.array(x, dtype=np.float64)
+    if values.std() > 1e-3:
+        bias = (1 - scale) * values.mean() - shift
+        law = 2 * scale * values.var() / (values.var() * (1 + scale**2) + bias**2)
+        assert ccc(values, scale * values + shift) == pytest.approx(law, abs=1e-9)
+
+
+@given(st.data())
+def test_at_most_the_correlation_and_in_its_direction(data: st.DataObject) -> None:
+    x = np.array(data.draw(series))
+    y = np.array(data.draw(st.lists(st.floats(-1, 1, width=32), min_size=len(x), max_size=len(x))))
+    if min(x.std(), y.std()) > 1e-3:
+        correlation = np.corrcoef(x, y)[0, 1]
+        assert abs(ccc(x, y)) <= abs(correlation) + 1e-9
+        assert ccc(x, y) * correlation >= -1e-12
+
+
+@given(st.data())
+def test_order_of_pairs_and_what_a_mask_hides_change_nothing(data: st.DataObject) -> None:
+    x = np.array(data.draw(st.lists(st.floats(-1, 1, width=32), min_size=6, max_size=40)))
+    y, order = np.roll(x, 2) * 0.5, np.array(data.draw(st.permutations(range(len(x)))))
+    mask = np.arange(len(x)) % 3 != 0
+    assert ccc(x[order], y[order]) == pytest.approx(ccc(x, y), abs=1e-10)
+    hidden = np.where(mask, y, data.draw(st.floats(-1e6, 1e6)))
+    assert ccc(x, hidden, mask) == ccc(x[mask], y[mask])
+
+
 @given(series, st.floats(0.1, 10), st.floats(-5, 5))
 def test_common_shift_and_scale_change_nothing(x: list[float], scale: float, shift: float) -> None:
     x = np.array(x)
@@ -80,6 +119,13 @@ def test_a_constant_scores_zero() -> None:
     assert ccc([0.5, 0.5], [0.1, 0.9]) == 0
 
 
+def test_two_pairs_are_enough() -> None:
+    # cov = 1/4, variances 1/4 and 1/4, means 1 apart: 1/2 / (1/2 + 1) = 1/3
+    assert ccc([0, 1], [1, 2]) == pytest.approx(1 / 3)
+    assert ccc([0, 1], [1, 0]) == pytest.approx(-1)
+    assert float(ccc(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))) == pytest.approx(1 / 3, abs=1e-6)
+
+
 @pytest.mark.parametrize("length", [0, 1])
 def test_too_few_pairs_are_nan_with_a_warning(length: int) -> None:
     with pytest.warns(RuntimeWarning, match="at least two"):
@@ -103,10 +149,13 @@ def test_torch_gradient_and_precision() -> None:
         assert ccc(x.float().bfloat16(), y.float()).dtype == torch.float32
 
 
-def test_torchmetrics_agrees_on_long_input() -> None:
+@pytest.mark.parametrize("length", [10_000, 100_000])
+@pytest.mark.parametrize("noise", [0.05, 0.5, 5])
+def test_torchmetrics_agrees_on_long_input(length: int, noise: float) -> None:
+    """It divides covariance and variances by n - 1, which leaves only the shift's share different."""
     from torchmetrics.functional import concordance_corrcoef
 
     generator = torch.Generator().manual_seed(1)
-    x = torch.randn(10_000, generator=generator)
-    y = 0.7 * x + 0.5 * torch.randn(10_000, generator=generator) + 0.1
+    x = torch.randn(length, generator=generator)
+    y = 0.7 * x + noise * torch.randn(length, generator=generator) + 0.1
     assert float(ccc(x, y)) == pytest.approx(float(concordance_corrcoef(x, y)), abs=1e-4)

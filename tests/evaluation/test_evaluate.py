@@ -26,8 +26,10 @@ from avfusion.training.logger import NullLogger
 GEOMETRY = Geometry(fps=25)
 TRAIN = Train(model="jca", baselines=("audio_only",), epochs=2, batch_size=8, lr=3e-3)
 EVALUATE = Evaluate(bootstrap=100, trace_plots=1)
-ENTRY = {f"{kind}_{target}" for kind in ("ccc", "ci95") for target in ("valence", "arousal", "mean")}
-ENTRY |= {"frames", "tracks"}
+KINDS, NAMES = ("ccc", "ci95", "pcc", "rmse", "sagr"), ("valence", "arousal", "mean")
+ENTRY = {f"{kind}_{name}" for kind in KINDS for name in NAMES}
+COUNTS = {"frames", "tracks", "videos"}
+ENTRY |= COUNTS
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_metrics_have_the_agreed_form(root: Path) -> None:
             assert set(entry["smoothed"]) == ENTRY
             for part in (entry, entry["smoothed"]):
                 assert part["frames"] == tracks * 295
-                assert part["tracks"] == tracks
+                assert part["tracks"] == part["videos"] == tracks
                 assert part["ccc_mean"] == pytest.approx((part["ccc_valence"] + part["ccc_arousal"]) / 2, abs=1e-5)
                 for target in ("valence", "arousal", "mean"):
                     low, high = part[f"ci95_{target}"]
@@ -95,7 +97,7 @@ def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
     with open(root / "reports" / "evaluate" / "tracks.csv", newline="") as stream:
         assert {row["model"] for row in csv.DictReader(stream)} == {"jca", "audio_only"}
     entry = metrics["test"]["jca"]
-    assert all(entry[key] is None for key in ENTRY - {"frames", "tracks"})
+    assert all(entry[key] is None for key in ENTRY - COUNTS)
     assert (entry["frames"], entry["tracks"]) == (0, 0)
     assert metrics["val"]["jca"]["ccc_mean"] is not None
     predictions = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-0.parquet")

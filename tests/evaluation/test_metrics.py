@@ -10,6 +10,8 @@ from avfusion.evaluation.metrics import (
     pcc,
     pooled_scores,
     rmse,
+    sagr,
+    scores_by_presence,
     track_scores,
     valid_pairs,
 )
@@ -77,6 +79,7 @@ def test_smoothing_runs_over_all_frames_and_never_sees_labels() -> None:
 def test_two_tracks_of_a_video_are_one_cluster() -> None:
     pairs = [dataclasses.replace(t, video=f"v{number // 2}") for number, t in enumerate(TRACKS)]
     assert set(valid_pairs(pairs, "jca")[2]) == {0, 1, 2}
+    assert pooled_scores(pairs, "jca", resamples=100, seed=0)["videos"] == 3
     one = [dataclasses.replace(t, video="v") for t in TRACKS]
     assert pooled_scores(one, "jca", resamples=100, seed=0)["ci95_mean"] is None
     assert pooled_scores(one, "jca", resamples=100, seed=0)["ccc_mean"] is not None
@@ -86,7 +89,7 @@ def test_without_labels_numbers_are_none() -> None:
     blind = [dataclasses.replace(t, valid=np.zeros_like(t.valid)) for t in TRACKS]
     entry = pooled_scores(blind, "jca", resamples=100, seed=0)
     assert [entry[key] for key in ("ccc_valence", "ccc_mean", "ci95_mean")] == [None, None, None]
-    assert (entry["frames"], entry["tracks"]) == (0, 0)
+    assert (entry["frames"], entry["tracks"], entry["videos"]) == (0, 0, 0)
     assert paired_difference(blind, "jca", "concat", resamples=100, seed=0)["mean"]["difference"] is None
     assert track_scores(blind, "jca")[0]["ccc_valence"] is None
 
@@ -98,6 +101,49 @@ def test_paired_difference_is_the_difference_of_the_scores() -> None:
         by_hand = scores["jca"][f"ccc_{target}"] - scores["concat"][f"ccc_{target}"]
         assert found[target]["difference"] == pytest.approx(by_hand)
         assert 0 < found[target]["ci95"][0] < by_hand < found[target]["ci95"][1]
+
+
+def test_pooled_entry_has_pcc_rmse_and_sagr_of_the_same_pairs() -> None:
+    entry = pooled_scores(TRACKS, "jca", resamples=100, seed=0, windows=(5, 9))
+    predictions, labels, _ = valid_pairs(TRACKS, "jca", (5, 9))
+    error = predictions.astype(np.float64) - labels
+    by_hand = {
+        "pcc": [np.corrcoef(predictions[:, c], labels[:, c])[0, 1] for c in range(2)],
+        "rmse": list(np.sqrt((error**2).mean(axis=0))),
+        "sagr": list((np.sign(predictions) == np.sign(labels)).mean(axis=0)),
+    }
+    for kind, (valence, arousal) in by_hand.items():
+        assert entry[f"{kind}_valence"] == pytest.approx(valence)
+        assert entry[f"{kind}_arousal"] == pytest.approx(arousal)
+        assert entry[f"{kind}_mean"] == pytest.approx((valence + arousal) / 2)
+        assert entry[f"{kind}_valence"] >= entry["ccc_valence"] or kind != "pcc"
+    row = track_scores(TRACKS, "concat")[2]
+    only = TRACKS[2].predictions["concat"][TRACKS[2].valid], TRACKS[2].labels[TRACKS[2].valid]
+    assert row["sagr_arousal"] == pytest.approx(np.mean(np.sign(only[0][:, 1]) == np.sign(only[1][:, 1])))
+
+
+def test_sagr_counts_sides_of_zero() -> None:
+    assert sagr(np.array([0.1, -0.1, 0.5, -0.2]), np.array([0.9, -0.9, -0.1, -1])) == 0.75
+    assert sagr(np.array([0.0, 0.1]), np.array([0.0, 0.0])) == 0.5
+    assert np.isnan(sagr(np.zeros(0), np.zeros(0)))
+
+
+def test_scores_by_presence_part_the_frames() -> None:
+    parted = []
+    for entry in TRACKS:
+        presence = np.ones_like(entry.presence)
+        presence[:40, 1] = False
+        presence[40:60] = False
+        spoiled = entry.labels.copy()
+        spoiled[:40] += 0.25
+        parted.append(dataclasses.replace(entry, presence=presence, predictions={"jca": spoiled}))
+    found = scores_by_presence(parted, "jca")
+    assert found["audio alone"]["rmse_valence"] == pytest.approx(0.25, abs=1e-6)
+    assert found["both"]["rmse_valence"] == 0
+    assert found["both"]["ccc_arousal"] == pytest.approx(1)
+    assert found["face alone"] == dict.fromkeys(found["both"]) | {"frames": 0}
+    assert sum(part["frames"] or 0 for part in found.values()) == sum(t.valid.sum() for t in TRACKS)
+    assert found["neither"]["frames"] == sum(t.valid[40:60].sum() for t in TRACKS)
 
 
 def test_pcc_and_rmse() -> None:

@@ -1,0 +1,1 @@
+"""How scores fall when a stream is absent, disturbed or out of step."""

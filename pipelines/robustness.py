@@ -1,0 +1,18 @@
+"""DVC stage `robustness`: scores with a stream absent, noisy, hidden or out of step."""
+
+from avfusion.evaluation.robustness.stage import evaluate_robustness
+from avfusion.stages import stage
+from avfusion.tracking.training_runs import log_evaluation
+from avfusion.training.determinism import default_device, make_deterministic
+
+
+def main() -> None:
+    """Run the stage."""
+    with stage("robustness", "common", "corpus", "features", "geometry", "robustness", "train") as s:
+        make_deterministic(s.params.common.threads)
+        files = evaluate_robustness(s.root, s.params, device=default_device())
+        log_evaluation(s.project, s.root / "reports" / "train" / "run.json", {}, {s.params.train.model: files})
+
+
+if __name__ == "__main__":
+    main()
