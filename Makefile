@@ -8,12 +8,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup demo repro test test-slow fuzz accept lint format deps lock ui bench clean
+.PHONY: help setup demo repro sweep test test-slow fuzz accept lint format deps lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
 	@echo "make repro      run what changed in the pipeline, on the corpus of params.yaml (dvc repro)"
+	@echo "make sweep      search for better parameters of train, with WORKERS=1 processes; docs/sweeps.md says how and where"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
@@ -40,6 +41,9 @@ demo: setup
 
 repro: setup
 	@$(BIN)/dvc repro
+
+sweep: setup
+	@$(BIN)/avfusion sweep --workers $(or $(WORKERS),1)
 
 test: setup
 	$(PYTEST) -m "not slow" -q --durations=15
@@ -77,4 +81,4 @@ bench: setup
 
 clean:
 	rm -rf data/raw/demo data/sources.txt data/corpus data/labels data/frames data/audio data/features
-	rm -rf models reports .avfusion mlruns/mlflow.db* mlruns/artifacts
+	rm -rf models reports .avfusion mlruns/mlflow.db* mlruns/optuna.db* mlruns/artifacts
