@@ -9,12 +9,50 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from avfusion.errors import BadInputError
-from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone
-from avfusion.param_types import Count, Fraction, FusionName, Number, Positive, Section, Seed, divisors, fault
-from avfusion.search_space import parse_dimension
+from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_fusion_name
+from avfusion.search_space import space_fault
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("a number is needed") from None
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Number, Field(gt=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+
+FusionName = Annotated[str, AfterValidator(check_fusion_name)]
+
+
+def _fault(key: str, value: object, message: str) -> PydanticCustomError:
+    """A fault that a check of a whole section finds in its `key`."""
+    return PydanticCustomError(
+        "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
+    )
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Common(Section):
@@ -38,7 +76,7 @@ class Geometry(Section):
         if self.clip_frames % self.kept_frames:
             allowed = ", ".join(map(str, divisors(self.clip_frames)))
             message = f"allowed are the divisors of clip_frames ({allowed})"
-            raise fault("kept_frames", self.kept_frames, message)
+            raise _fault("kept_frames", self.kept_frames, message)
         return self
 
 
@@ -56,7 +94,7 @@ class Render(Section):
     @model_validator(mode="after")
     def _seconds(self) -> "Render":
         if self.min_seconds > self.max_seconds:
-            raise fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
+            raise _fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
         return self
 
 
@@ -116,7 +154,7 @@ class Backbones(Section):
         for stream, backbone in (("visual", self.visual), ("audio", self.audio)):
             if wrong := check_backbone(stream, backbone.name, backbone.weights):
                 key, allowed = wrong
-                raise fault(f"{stream}.{key}", getattr(backbone, key), allowed)
+                raise _fault(f"{stream}.{key}", getattr(backbone, key), allowed)
         return self
 
 
@@ -133,7 +171,7 @@ class Train(Section):
     """Fusion training (paper's recipe as defaults)."""
 
     model: FusionName = "jca"
-    options: dict[str, Any] = Field(default={})
+    options: dict[str, Any] = {}
     baselines: tuple[FusionName, ...] = ("audio_only", "visual_only", "concat")
     seed: Seed = 0
     epochs: Annotated[int, Field(ge=0, strict=True)] = 50
@@ -155,20 +193,8 @@ class Train(Section):
             if name not in known:
                 why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
                 message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
-                raise fault(f"options.{name}", value, message)
+                raise _fault(f"options.{name}", value, message)
         return self
-
-
-SWEPT_TRAIN_KEYS = (
-    "model",
-    "lr",
-    "weight_decay",
-    "schedule",
-    "batch_size",
-    "clip_norm",
-    "dropout",
-    "modality_dropout",
-)  # what else is in `train` decides what a trial costs or how it is scored
 
 
 class Sweep(Section):
@@ -180,36 +206,14 @@ class Sweep(Section):
     startup_trials: Count = 10
     pruner: Literal["median", "hyperband", "none"] = "median"
     heartbeat: Count = 30
-    space: dict[str, Any] = Field(default={})
+    space: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _space(self) -> "Sweep":
-        drawn = self.space.get("model")
-        models = [name for name in drawn if name in FUSION_OPTIONS] if isinstance(drawn, list) else list(FUSION_OPTIONS)
-        options = [option for name in models for option in FUSION_OPTIONS[name]]
-        allowed = list(dict.fromkeys((*SWEPT_TRAIN_KEYS, *options)))
-        for key, value in self.space.items():
-            if key not in allowed:
-                message = f"train and the models {', '.join(models)} have nothing of that name to search"
-                raise fault(f"space.{key}", value, f"{message}: allowed are {', '.join(allowed)}")
-            if wrong := _dimension_fault(key, value):
-                raise fault(f"space.{key}", *wrong)
+        if wrong := space_fault(self.space, Train):
+            key, value, message = wrong
+            raise _fault(f"space.{key}", value, message)
         return self
-
-
-def _dimension_fault(key: str, value: object) -> tuple[object, str] | None:
-    """What is wrong with a dimension of the search space: (the value, why); None: nothing."""
-    field = Train.model_fields[key] if key in SWEPT_TRAIN_KEYS else None
-    try:
-        dimension = parse_dimension(value, real=field is not None and field.annotation is float)
-        for end in dimension.ends if field else ():
-            Train.model_validate({key: end})
-    except ValidationError as error:
-        found = error.errors()[0]
-        return found["input"], found["msg"].removeprefix("Value error, ")
-    except ValueError as error:
-        return value, str(error)
-    return None
 
 
 class Evaluate(Section):

@@ -4,6 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+from avfusion.model_names import FUSION_OPTIONS
+
+SWEPT_TRAIN_KEYS = (
+    "model",
+    "lr",
+    "weight_decay",
+    "schedule",
+    "batch_size",
+    "clip_norm",
+    "dropout",
+    "modality_dropout",
+)
+"""What else is in `train` decides what a trial costs, or how it is scored."""
+REAL_KEYS = ("lr", "weight_decay", "clip_norm", "dropout", "modality_dropout")
+"""Numbers of these are real ones, however they are written (`low: 0`)."""
+
 Value = bool | int | float | str
 
 
@@ -61,7 +79,7 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
 
     Args:
         written: from YAML; numbers that YAML 1.1 takes for text (`1e-4`) are accepted in ranges.
-        real: numbers of it are real ones, however they are written (`low: 0`).
+        real: its numbers are real ones, however they are written.
 
     Raises:
         ValueError: it is neither a list nor a range, or empty; the message says what is allowed.
@@ -71,6 +89,32 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
     if isinstance(written, Mapping):
         return _range(written, real)
     raise ValueError("a list of values is needed, or low and high")
+
+
+def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, object, str] | None:
+    """What is wrong with `sweep.space`: (key, value, what is allowed); None: nothing.
+
+    Args:
+        train: checks the values of its own keys.
+    """
+    drawn = space.get("model")
+    models = [name for name in drawn if name in FUSION_OPTIONS] if isinstance(drawn, list) else list(FUSION_OPTIONS)
+    options = [option for name in models for option in FUSION_OPTIONS[name]]
+    allowed = list(dict.fromkeys((*SWEPT_TRAIN_KEYS, *options)))
+    for key, value in space.items():
+        if key not in allowed:
+            message = f"train and the models {', '.join(models)} have nothing of that name to search"
+            return key, value, f"{message}: allowed are {', '.join(allowed)}"
+        try:
+            dimension = parse_dimension(value, key in REAL_KEYS)
+            for end in dimension.ends if key in SWEPT_TRAIN_KEYS else ():
+                train.model_validate({key: end})
+        except ValidationError as error:
+            found = error.errors()[0]
+            return key, found["input"], found["msg"].removeprefix("Value error, ")
+        except ValueError as error:
+            return key, value, str(error)
+    return None
 
 
 def _choice(values: list[Any] | tuple[Any, ...], real: bool) -> Choice:

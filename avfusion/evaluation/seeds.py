@@ -71,7 +71,7 @@ def compare_seeds(
                 device=device,
                 quiet=True,
             )
-            trained[_entry(name, seed)] = training.fit().model
+            trained[entry_name(name, seed)] = training.fit().model
         entries = predict_tracks(tracks, trained, params.geometry, stride, params.train.inference, root, corpus)
         merged = found or entries
         found = [
@@ -83,7 +83,8 @@ def compare_seeds(
     return _summary(found, names, list(seeds), split, params)
 
 
-def _entry(name: str, seed: int) -> str:
+def entry_name(name: str, seed: int) -> str:
+    """What the predictions of a model trained with a seed are called."""
     return f"{name}, seed {seed}"
 
 
@@ -93,16 +94,16 @@ def _summary(
     resamples, seed = params.evaluate.bootstrap, params.evaluate.seed
     scores: dict[str, dict[str, Any]] = {}
     for name in names:
-        entries = [pooled_scores(tracks, _entry(name, s), resamples=100, seed=seed) for s in seeds]
-        scores[name] = {f"ccc_{target}": _spread([entry[f"ccc_{target}"] for entry in entries]) for target in NAMES}
+        entries = [pooled_scores(tracks, entry_name(name, s), resamples=100, seed=seed) for s in seeds]
+        scores[name] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"] for entry in entries]) for target in NAMES}
     for oracle in ("oracle", "oracle_audio", "oracle_visual"):
         if oracle in tracks[0].predictions:
             entry = pooled_scores(tracks, oracle, resamples=100, seed=seed)
-            scores[oracle] = {f"ccc_{target}": _spread([entry[f"ccc_{target}"]]) for target in NAMES}
+            scores[oracle] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"]]) for target in NAMES}
     pairs = [(params.train.model, name) for name in names if name != params.train.model]
     pairs += [("visual_only", "audio_only")]
     differences = {
-        f"{first} - {second}": _difference(tracks, first, second, seeds, resamples, seed)
+        f"{first} - {second}": seed_difference(tracks, first, second, seeds, resamples, seed)
         for first, second in pairs
         if first in names and second in names
     }
@@ -119,11 +120,12 @@ def _summary(
     }
 
 
-def _difference(
+def seed_difference(
     tracks: Sequence[TrackPredictions], first: str, second: str, seeds: Sequence[int], resamples: int, draw: int
 ) -> dict[str, Any]:
-    sums = np.concatenate([target_sums(*valid_pairs(tracks, _entry(n, s))) for n in (first, second) for s in seeds])
-    scores = [pooled_scores(tracks, _entry(n, s), resamples=100, seed=draw) for n in (first, second) for s in seeds]
+    """{valence|arousal|mean: {difference, ci95}} of two models' mean scores over seeds, paired over base videos."""
+    sums = np.concatenate([target_sums(*valid_pairs(tracks, entry_name(n, s))) for n in (first, second) for s in seeds])
+    scores = [pooled_scores(tracks, entry_name(n, s), resamples=100, seed=draw) for n in (first, second) for s in seeds]
     signs = [sign / len(seeds) for sign in (1, -1) for _ in seeds]
     found = {}
     for target, weights in WEIGHTS.items():
@@ -134,7 +136,8 @@ def _difference(
     return found
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
+def seed_spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and standard deviation over seeds, and the scores themselves."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
 

@@ -8,9 +8,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import BaseTrial
 
-from avfusion.config import SWEPT_TRAIN_KEYS, Train
+from avfusion.config import Train
 from avfusion.fusion.registry import FUSION_MODELS, model_options
-from avfusion.search_space import Choice, Dimension, parse_dimension
+from avfusion.search_space import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Dimension, parse_dimension
 
 DIGITS = 4
 """Significant digits of a drawn real number: nobody wants to read, or write into params.yaml, more of them."""
@@ -34,8 +34,7 @@ class SearchSpace:
     @classmethod
     def of(cls, written: Mapping[str, Any], fixed: Train) -> "SearchSpace":
         """Read `sweep.space`, whose faults `config.Sweep` has told already."""
-        real = {key for key in SWEPT_TRAIN_KEYS if Train.model_fields[key].annotation is float}
-        return cls({key: parse_dimension(value, key in real) for key, value in written.items()}, fixed)
+        return cls({key: parse_dimension(value, key in REAL_KEYS) for key, value in written.items()}, fixed)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's form of every dimension."""

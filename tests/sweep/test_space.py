@@ -9,7 +9,7 @@ from avfusion.config import Train, check_params
 from avfusion.errors import BadInputError
 from avfusion.fusion.registry import FUSION_MODELS, build_fusion, model_options
 from avfusion.model_names import FUSION_OPTIONS
-from avfusion.search_space import Choice, Range, parse_dimension
+from avfusion.search_space import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Range, parse_dimension
 from avfusion.sweep.space import SearchSpace, point_of
 
 
@@ -56,6 +56,10 @@ def test_dimensions_are_read_as_written() -> None:
     assert 25 not in Range(8, 64, step=8)
     assert 9.5 not in Range(8, 64)
     assert 0.6 in Range(0.0, 0.8, step=0.1)
+
+
+def test_the_real_keys_are_those_of_train() -> None:
+    assert set(REAL_KEYS) == {key for key in SWEPT_TRAIN_KEYS if Train.model_fields[key].annotation is float}
 
 
 def test_an_option_that_the_model_lacks_is_not_drawn(space: SearchSpace) -> None:
