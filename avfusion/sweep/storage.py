@@ -73,7 +73,7 @@ def open_storage(url: str, heartbeat: int) -> RDBStorage:
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES),
             )
         except ImportError:
-            hint = " (pip install 'avfusion[postgres]')" if parsed.get_backend_name() == "postgresql" else ""
+            hint = ", it is the extra [postgres]" if parsed.get_backend_name() == "postgresql" else ""
             raise BadInputError(f"storage {name}: the driver of that database is not installed{hint}") from None
     event.listen(storage.engine, "do_connect", _connect_patiently)
     return storage
