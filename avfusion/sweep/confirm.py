@@ -33,11 +33,11 @@ from avfusion.training.experiment import read_inputs
 from avfusion.training.loop import FusionTraining
 
 SECTIONS = ("common", "corpus", "evaluate", "geometry", "train", "sweep")
-BEST, PAPER = "best of the study", "the paper's"
+BEST, PAPER = "best found", "the paper's"
 
 
 def study_points(params: Params, url: str) -> dict[str, Point]:
-    """The best point of the study of params.yaml, and the paper's.
+    """The best point that the study of params.yaml found beside the paper's, and the paper's.
 
     Raises:
         BadInputError: no trial of it was completed.
@@ -46,10 +46,12 @@ def study_points(params: Params, url: str) -> dict[str, Point]:
     space = SearchSpace.of(params.sweep.space, params.train)
     with storage_errors(shown(url)):
         study = open_study(open_storage(url, params.sweep.heartbeat), params.sweep, space)
-        best = best_of(study.get_trials(deepcopy=False))
+        paper = space.paper_point()[0]
+        others = [trial for trial in study.get_trials(deepcopy=False) if point_of(trial.params) != paper]
+        best = best_of(others)
     if best is None:
         raise BadInputError(f"study {params.sweep.study} has no completed trial: run `avfusion sweep`")
-    return {BEST: point_of(best.params), PAPER: space.paper_point()[0]}
+    return {BEST: point_of(best.params), PAPER: paper}
 
 
 def compare_points(

@@ -3,6 +3,7 @@
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
+from optuna.trial import FrozenTrial
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -30,7 +32,7 @@ from avfusion.tracking.runs import TrackedRun
 from avfusion.training.experiment import read_inputs
 from avfusion.training.loop import VERSION
 
-LOOK_S = 2.0
+LOOK_S = 5.0
 """How often the storage is asked for trials that ended, here or elsewhere."""
 KEY = "key"
 STORAGE_ERRORS = (SQLAlchemyError, StorageInternalError)
@@ -78,7 +80,7 @@ class StudyRun:
             if KEY not in study.user_attrs:
                 study.set_user_attr(KEY, uuid.uuid4().hex)
             outside = enqueue_paper(study, space)
-            known = standing(study).finished
+            known = standing(study.get_trials(deepcopy=False)).finished
             self._say(f"study {study.study_name} in {shown(self.url)}: {known} of {self.trials} trials are finished")
             if outside:
                 self._say(f"the paper's point is not in the space ({', '.join(outside)}) and is not tried first")
@@ -86,9 +88,9 @@ class StudyRun:
             with runs.parent(self._logged_params(), self._tags(study, identity)) as parent, Interrupts() as interrupts:
                 if known < self.trials:
                     self._work(study, runs, parent, interrupts)
-                self._log(study, runs, parent)
+                self._log(study.get_trials(deepcopy=False), runs, parent)
                 changes = self._report(study, space, parent)
-        now = standing(study)
+        now = standing(study.get_trials(deepcopy=False))
         self._say(f"{now.finished} of {self.trials} trials finished; {time.perf_counter() - started:.0f} s")
         if interrupts.count:
             raise KeyboardInterrupt
@@ -107,8 +109,9 @@ class StudyRun:
 
     def _work(self, study: optuna.Study, runs: StudyRuns, parent: TrackedRun, interrupts: "Interrupts") -> None:
         """Keep the workers at work until each has returned, and tell what ends meanwhile."""
-        known = standing(study).finished
-        told = {trial.number for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()}
+        before = study.get_trials(deepcopy=False)
+        known = standing(before).finished
+        told = {trial.number for trial in before if trial.state.is_finished()}
         crew = [Hand(WorkerTask(self.root, self.params, self.url, self.trials, i)) for i in range(self.workers)]
         try:
             with TaskProgress(f"sweep {study.study_name}", [1.0] * (self.trials - known), self.console) as progress:
@@ -119,43 +122,36 @@ class StudyRun:
                         hand.look(self._say)
                     busy = [hand for hand in crew if hand.busy]
                     interrupts.pass_on(busy, self._say)
-                    self._tell(study, told)
-                    self._log(study, runs, parent)
-                    while progress.done < min(self._finished(study) - known, progress.total):
-                        progress.advance(1.0)
+                    if (trials := self._trials(study)) is not None:
+                        self._tell(trials, told)
+                        self._log(trials, runs, parent)
+                        while progress.done < min(standing(trials).finished - known, progress.total):
+                            progress.advance(1.0)
                     progress.tick()
         finally:
             for hand in crew:
                 hand.worker.stop()
         errors = [hand.error for hand in crew if hand.error]
-        if errors and self._finished(study) < self.trials and not interrupts.count:
+        if errors and standing(study.get_trials(deepcopy=False)).finished < self.trials and not interrupts.count:
             raise errors[0]
 
-    def _finished(self, study: optuna.Study) -> int:
-        """Finished trials; 0 while the storage is away."""
+    def _trials(self, study: optuna.Study) -> list[FrozenTrial] | None:
+        """All trials; None while the storage is away."""
         try:
-            return standing(study).finished
+            return study.get_trials(deepcopy=False)
         except STORAGE_ERRORS:
-            return 0
+            return None
 
-    def _tell(self, study: optuna.Study, told: set[int]) -> None:
-        """Say what ended since the last look; a storage that is away is asked again at the next one."""
-        try:
-            trials = study.get_trials(deepcopy=False)
-        except STORAGE_ERRORS:
-            return
+    def _tell(self, trials: Sequence[FrozenTrial], told: set[int]) -> None:
+        """Say what ended since the last look."""
         best = best_of(trials)
         for trial in trials:
             if trial.state.is_finished() and trial.number not in told:
                 told.add(trial.number)
                 self._say(trial_line(trial, best))
 
-    def _log(self, study: optuna.Study, runs: StudyRuns, parent: TrackedRun) -> None:
+    def _log(self, trials: Sequence[FrozenTrial], runs: StudyRuns, parent: TrackedRun) -> None:
         """Log this machine's finished trials; an MLflow store that is away gets them later."""
-        try:
-            trials = study.get_trials(deepcopy=False)
-        except STORAGE_ERRORS:
-            return
         own = [trial for trial in trials if trial.user_attrs.get(HOST) == socket.gethostname()]
         try:
             for trial in own:

@@ -161,9 +161,8 @@ class Standing:
     running: int
 
 
-def standing(study: optuna.Study) -> Standing:
+def standing(trials: Sequence[FrozenTrial]) -> Standing:
     """Count the trials of a study."""
-    trials = study.get_trials(deepcopy=False)
     again = retried(trials)
     finished = sum(trial.state.is_finished() and trial.number not in again for trial in trials)
     return Standing(finished, sum(trial.state == TrialState.RUNNING for trial in trials))

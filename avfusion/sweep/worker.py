@@ -86,7 +86,7 @@ def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials
     faults = 0
     while not stop.is_set():
         try:
-            now = standing(study)
+            now = standing(study.get_trials(deepcopy=False))
             if now.finished >= trials:
                 return
             if now.finished + now.running >= trials:

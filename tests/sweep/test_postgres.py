@@ -147,6 +147,6 @@ def test_a_study_outlives_a_restart_of_the_server(server: Server) -> None:
 
     work(study, objective, 4, threading.Event())
     assert restarted.is_set()
-    assert standing(study) == Standing(4, 0)
+    assert standing(study.trials) == Standing(4, 0)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     assert study.trials[1].intermediate_values == {1: study.trials[1].value}

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
 
 
 def children_of(pid: int) -> list[int]:
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=True)
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
     return [int(word) for word in found.stdout.split()]
 
 
@@ -147,14 +148,13 @@ def is_worker(pid: int) -> bool:
 def test_ctrl_c_ends_after_the_epoch_and_the_same_command_goes_on(sweep_project: Path) -> None:
     set_values(sweep_project, "train", epochs=4000, patience=4000)
     process = start(sweep_project, "--workers", "2")
-    url = default_storage(sweep_project)
-    while process.poll() is None:  # both workers are at it, or had been
-        study = optuna.create_study(storage=url, study_name="watch", load_if_exists=True)
-        names = optuna.get_all_study_names(url)
-        trials = trials_of(sweep_project) if "fusion" in names else []
-        if sum(len(trial.intermediate_values) > 2 for trial in trials) == 2:
+    assert any(line.startswith("study fusion in ") for line in lines_of(process))
+    study = optuna.load_study(study_name="fusion", storage=default_storage(sweep_project))
+    looks = threading.Event()
+    while process.poll() is None:  # until both workers are amid a trial
+        if sum(len(trial.intermediate_values) > 2 for trial in study.get_trials(deepcopy=False)) == 2:
             break
-    optuna.delete_study(study_name=study.study_name, storage=url)
+        looks.wait(0.2)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 130, output
@@ -177,8 +177,8 @@ def test_every_worker_killed_once_leaves_no_trial_running(sweep_project: Path) -
     output = []
     for line in lines_of(process):
         output.append(line)
-        for pid in children_of(process.pid):
-            if len(killed) < 2 and pid not in killed and is_worker(pid) and line.startswith("trial "):
+        for pid in children_of(process.pid) if line.startswith("trial ") and len(killed) < 2 else ():
+            if pid not in killed and is_worker(pid):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
     assert process.wait() == 0, "".join(output)

@@ -87,7 +87,7 @@ def test_failures_are_left_and_the_study_goes_on(study: optuna.Study) -> None:
 
     work(study, objective, 5, STOP)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL] * 3 + [TrialState.COMPLETE] * 2
-    assert standing(study) == Standing(5, 0)
+    assert standing(study.trials) == Standing(5, 0)
 
 
 def test_an_interrupted_trial_is_tried_again_with_its_point(study: optuna.Study) -> None:
@@ -100,7 +100,7 @@ def test_an_interrupted_trial_is_tried_again_with_its_point(study: optuna.Study)
         raise InterruptedTrialError("stopped by the user")
 
     work(study, interrupted, 2, stop)
-    assert standing(study) == Standing(0, 0)
+    assert standing(study.trials) == Standing(0, 0)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     work(study, score, 2, STOP)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
@@ -134,9 +134,9 @@ def test_the_trial_of_a_killed_worker_is_tried_again(study: optuna.Study, databa
     assert worker.stdout.readline() == "running\n"
     worker.kill()
     worker.communicate()
-    assert standing(study) == Standing(0, 1)
+    assert standing(study.trials) == Standing(0, 1)
     work(study, score, 3, STOP)  # waits at the end until the killed trial has given no sign of life for 3 s
-    assert standing(study) == Standing(3, 0)
+    assert standing(study.trials) == Standing(3, 0)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE, TrialState.COMPLETE]
     assert study.trials[3].params == study.trials[0].params
