@@ -8,12 +8,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup demo repro test test-slow fuzz accept lint format deps lock ui bench clean
+.PHONY: help setup demo repro sweep test test-slow fuzz accept lint format deps lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
 	@echo "make repro      scan the corpus of params.yaml and run what changed (avfusion scan, dvc repro)"
+	@echo "make sweep      search for better parameters of train, with WORKERS=1 processes; docs/sweeps.md says how and where"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
@@ -41,6 +42,9 @@ demo: setup
 repro: setup
 	@$(BIN)/avfusion scan --if-there
 	@$(BIN)/dvc repro
+
+sweep: setup
+	@$(BIN)/avfusion sweep --workers $(or $(WORKERS),1)
 
 test: setup
 	$(PYTEST) -m "not slow" -q --durations=15
@@ -78,4 +82,4 @@ bench: setup
 
 clean:
 	rm -rf data/raw/demo data/sources.txt data/corpus data/labels data/frames data/audio data/features
-	rm -rf models reports .avfusion mlruns/mlflow.db* mlruns/artifacts
+	rm -rf models reports .avfusion mlruns/mlflow.db* mlruns/optuna.db* mlruns/artifacts

@@ -21,6 +21,7 @@ from avfusion.model_names import (
     check_fusion_name,
     check_option_value,
 )
+from avfusion.search_space import space_fault
 
 
 def _number(value: Any) -> Any:
@@ -218,6 +219,25 @@ class Train(Section):
         return self
 
 
+class Sweep(Section):
+    """The search for better parameters of `train`. No stage depends on it."""
+
+    study: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w. -]+$")] = "fusion"
+    trials: Count = 30
+    seed: Seed = 0
+    startup_trials: Count = 10
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    heartbeat: Count = 30
+    space: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _space(self) -> "Sweep":
+        if wrong := space_fault(self.space, Train):
+            key, value, message = wrong
+            raise _fault(f"space.{key}", value, message)
+        return self
+
+
 class Evaluate(Section):
     """Scores and pictures."""
 
@@ -272,6 +292,7 @@ class Params(Section):
     backbones: Backbones = Field(default=None)  # type: ignore[assignment]
     features: Features = Field(default=None)  # type: ignore[assignment]
     train: Train = Field(default=None)  # type: ignore[assignment]
+    sweep: Sweep = Field(default=None)  # type: ignore[assignment]
     evaluate: Evaluate = Field(default=None)  # type: ignore[assignment]
     report: Report = Field(default=None)  # type: ignore[assignment]
     robustness: Robustness = Field(default=None)  # type: ignore[assignment]

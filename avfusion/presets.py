@@ -1,17 +1,15 @@
 """Presets: complete params.yaml files in configs/, and how one becomes the project's own."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.representer import RoundTripRepresenter
 
 from avfusion.atomic import write_text
 from avfusion.config import check_params
 from avfusion.errors import BadInputError
+from avfusion.params_text import with_values
 
 
 def preset_names(project: Path) -> list[str]:
@@ -37,7 +35,7 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
     source, target = project / "configs" / f"{name}.yaml", project / "params.yaml"
     text = source.read_text(encoding="utf-8")
     if data_root is not None:
-        text = _with_root(text, _as_written(project, Path(data_root)))
+        text = with_values(text, "corpus", {"root": _as_written(project, Path(data_root))})
     check_params(yaml.safe_load(text), source=source.name)
     if target.is_file() and not force and _edited(project, target):
         raise BadInputError(
@@ -60,29 +58,6 @@ def _as_written(project: Path, data_root: Path) -> str:
         if place.is_relative_to(inside):
             return place.relative_to(inside).as_posix()
     return str(folder)
-
-
-class _Representer(RoundTripRepresenter):
-    """Writes nothing differently but null, which would become an empty value."""
-
-    def represent_none(self, data: None) -> Any:
-        return self.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-_Representer.add_representer(type(None), _Representer.represent_none)
-
-
-def _with_root(text: str, root: str) -> str:
-    editor = YAML()
-    editor.Representer = _Representer
-    editor.preserve_quotes = True
-    editor.width = 4096
-    editor.indent(mapping=2, sequence=4, offset=2)
-    values = editor.load(text)
-    values["corpus"]["root"] = root
-    stream = io.StringIO()
-    editor.dump(values, stream)
-    return stream.getvalue()
 
 
 def _edited(project: Path, target: Path) -> bool:

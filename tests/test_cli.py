@@ -29,13 +29,24 @@ def test_help_costs_no_heavy_import() -> None:
         done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True)
         times.append(time.perf_counter() - started)
     assert done.returncode == 0
-    for command in ("predict", "submit", "import-weights", "scan", "preset", "register", "summary", "doctor"):
+    for command in (
+        "predict",
+        "submit",
+        "import-weights",
+        "scan",
+        "preset",
+        "register",
+        "summary",
+        "doctor",
+        "compare",
+        "sweep",
+    ):
         assert command in done.stdout
     assert min(times) < 1
     script = (
         "import sys\nsys.argv = ['avfusion', '--help']\nimport avfusion.cli as c\n"
         "try:\n    c.main()\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'torch', 'mlflow', 'cv2', 'av', 'pandas', 'numpy'} & set(sys.modules)))\n"
+        "print(sorted({'torch', 'mlflow', 'optuna', 'cv2', 'av', 'pandas', 'numpy'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

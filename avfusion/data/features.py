@@ -93,6 +93,18 @@ def read_features(path: str | Path) -> FeatureTable:
     )
 
 
+def feature_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of `audio` and `visual` in a feature file, without reading them.
+
+    Raises:
+        AVFusionError: not a feature file.
+    """
+    _metadata(path)
+    with safe_open(path, framework="numpy") as file:
+        names = [name for name in ("audio", "visual") if name in file.keys()]  # noqa: SIM118
+        return {name: tuple(file.get_slice(name).get_shape()) for name in names}
+
+
 def read_features_fingerprint(path: str | Path) -> str | None:
     """Fingerprint inside a feature file, None where it has none."""
     fingerprint = _metadata(path)["fingerprint"]

@@ -1,7 +1,7 @@
 """One track in memory, as fusion sees it: features per clip, times and labels per frame."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from avfusion.config import Geometry
 from avfusion.corpora.table import Track
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.features import read_features
+from avfusion.data.features import feature_shapes, read_features
 from avfusion.data.frames import read_frame_times
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.labels import frame_labels
@@ -104,6 +104,29 @@ def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:
 
 
 def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geometry) -> list[TrackData]:
-    """All tracks of a split that have features, in the order of the table (a track may have been skipped)."""
-    chosen = [track for track in tracks if track.split == split]
-    return [load_track(root, track, geometry) for track in chosen if feature_path(root, track.track).is_file()]
+    """All tracks of a split that have features, in the order of the table (a track may have been skipped).
+
+    Their features are parts of one array per stream, so that who wants all of them needs no second copy.
+    """
+    chosen = [track for track in tracks if track.split == split and feature_path(root, track.track).is_file()]
+    shapes = [feature_shapes(feature_path(root, track.track)) for track in chosen]
+    loaded: list[TrackData] = []
+    blocks: dict[str, np.ndarray] = {}
+    start = 0
+    for track in chosen:
+        one = load_track(root, track, geometry)
+        stop = start + len(one.clip_ticks)
+        parts = {}
+        for stream in ("audio", "visual"):
+            features: np.ndarray = getattr(one, stream)
+            if stream not in blocks:
+                blocks[stream] = np.empty((sum(s[stream][0] for s in shapes), *features.shape[1:]), features.dtype)
+            parts[stream] = blocks[stream][start:stop]
+            if parts[stream].shape != features.shape:  # of another spec, which whoever needs one tells
+                parts[stream] = features
+            else:
+                parts[stream][:] = features
+        one = replace(one, audio=parts["audio"], visual=parts["visual"])
+        loaded.append(one)
+        start = stop
+    return loaded

@@ -1,6 +1,6 @@
 """Training sequences as indices into one table of all clips, so that a batch is one gather."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
 
-CHUNK = 4096  # clips: maps in float64 take four times their memory
+STATISTICS_ROWS = 8192  # in float64 at a time, which is four times what they take as they are stored
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,25 @@ class SequenceData:
         """
         found: dict[str, torch.Tensor] = {}
         for stream in ("audio", "visual"):
-            features: torch.Tensor = getattr(self, stream)
-            present: torch.Tensor = getattr(self, f"{stream}_present")
-            if not present.any():
-                width = features.shape[1]
-                found |= {f"{stream}_mean": torch.zeros(width), f"{stream}_std": torch.ones(width)}
-                continue
-            vectors = torch.cat([_vectors(part) for part in features.split(CHUNK)])[present]
-            found[f"{stream}_mean"] = vectors.mean(0).float()
-            found[f"{stream}_std"] = vectors.std(0, correction=0).float()
+            mean, std = _moments(getattr(self, stream), getattr(self, f"{stream}_present"))
+            found |= {f"{stream}_mean": mean.float(), f"{stream}_std": std.float()}
         return found
+
+
+def _moments(features: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation (D,) of the present rows, in float64, part by part; (0, 1) where none is present."""
+    rows = present.nonzero().flatten()
+    if not len(rows):
+        return torch.zeros(features.shape[1]), torch.ones(features.shape[1])
+
+    def parts() -> Iterator[torch.Tensor]:
+        for at in rows.split(STATISTICS_ROWS):
+            vectors = features[at].double()
+            yield vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors
+
+    mean = torch.stack([part.sum(0) for part in parts()]).sum(0) / len(rows)
+    square = torch.stack([((part - mean) ** 2).sum(0) for part in parts()]).sum(0) / len(rows)
+    return mean, square.sqrt()
 
 
 def sequence_data(
@@ -119,8 +128,8 @@ def sequence_data(
         return torch.from_numpy(np.concatenate(arrays)).to(device)
 
     return SequenceData(
-        audio=table([track.audio for track in tracks]),
-        visual=table([track.visual for track in tracks]),
+        audio=torch.from_numpy(joined([track.audio for track in tracks])).to(device),
+        visual=torch.from_numpy(joined([track.visual for track in tracks])).to(device),
         audio_present=table([track.audio_present for track in tracks]),
         visual_present=table([track.visual_present for track in tracks]),
         targets=table(targets),
@@ -131,9 +140,18 @@ def sequence_data(
     )
 
 
-def _vectors(features: torch.Tensor) -> torch.Tensor:
-    """Features (N, D) or maps (N, D, H, W) as vectors (N, D) in float64."""
-    return features.double() if features.ndim == 2 else features.double().mean(dim=(2, 3))
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays one after the other: the one that they are all the parts of (`load_split`), else a copy."""
+    whole = arrays[0].base
+    if whole is None or whole.shape[1:] != arrays[0].shape[1:] or whole.dtype != arrays[0].dtype:
+        return np.concatenate(arrays)
+    address, place = whole.__array_interface__["data"][0], 0
+    for array in arrays:
+        here = array.__array_interface__["data"][0] - address
+        if array.base is not whole or not array.flags.c_contiguous or here != place:
+            return np.concatenate(arrays)
+        place += array.nbytes
+    return whole if place == whole.nbytes else np.concatenate(arrays)
 
 
 def clip_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:

@@ -1,12 +1,16 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from avfusion.config import Geometry, Train
+from avfusion.data.track_data import TrackData
 from avfusion.training.experiment import TrainingInputs, read_inputs
 from avfusion.training.loop import FusionTraining
+from avfusion.training.sequences import sequence_data
 
 GEOMETRY = Geometry(fps=25)
 
@@ -27,5 +31,27 @@ def training(inputs: TrainingInputs) -> Callable[..., FusionTraining]:
         stride = inputs.feature_spec.stride
         settings = {"data": inputs.sequences(GEOMETRY), "validation": inputs.validation, "fingerprint": "f"} | own
         return FusionTraining(name, config=config, geometry=GEOMETRY, stride=stride, **settings)
+
+    return make
+
+
+@pytest.fixture
+def training_of_any(inputs: TrainingInputs, training: Callable[..., FusionTraining]) -> Callable[..., FusionTraining]:
+    """`training`, but the published network gets the maps of the one size that it takes, and few: it is large."""
+    clips = 8
+
+    def on_maps(track: TrackData) -> TrackData:
+        rng = np.random.default_rng(0)
+        shapes = {"audio": (clips, 512), "visual": (clips, 512, 7, 7)}
+        maps = {stream: rng.normal(size=shape).astype(np.float16) for stream, shape in shapes.items()}
+        first = {name: getattr(track, name)[:clips] for name in
+                 ("clip_ticks", "audio_present", "visual_present", "target_frames")}  # fmt: skip
+        return dataclasses.replace(track, **first, **maps)
+
+    def make(name: str, **arguments: Any) -> FusionTraining:
+        if name == "released_coattention":
+            data = sequence_data([on_maps(inputs.train[0])], stride=inputs.feature_spec.stride)
+            arguments |= {"data": data, "validation": [on_maps(inputs.validation[0])], "inference": "tile"}
+        return training(name, **arguments)
 
     return make

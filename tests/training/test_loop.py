@@ -60,16 +60,16 @@ def test_learns_a_planted_signal(name: str, training: Make) -> None:
     assert result.best_epoch == max(result.history, key=lambda row: row["val_ccc_mean"])["epoch"]
 
 
-@pytest.mark.parametrize("name", OF_ANY_SIZE)
-def test_resumed_training_gives_the_same_bits(name: str, training: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FUSION_MODELS)
+def test_resumed_training_gives_the_same_bits(name: str, training_of_any: Make, tmp_path: Path) -> None:
     options = {"epochs": 6, "modality_dropout": 0.3, "schedule": "cosine"}
-    whole = training(name, **options).fit()
+    whole = training_of_any(name, **options).fit()
     broken, logger = tmp_path / "broken", Recorder(stop_after=2)
     with pytest.raises(KeyboardInterrupt):  # while epoch 3 is being logged: its checkpoint is already there
-        training(name, folder=broken, **options).fit(logger)
+        training_of_any(name, folder=broken, **options).fit(logger)
     torch.manual_seed(99)
     logger.stop_after = None
-    resumed = training(name, folder=broken, **options).fit(logger)
+    resumed = training_of_any(name, folder=broken, **options).fit(logger)
     assert resumed.history == whole.history
     assert resumed.best_epoch == whole.best_epoch
     for key, value in whole.model.state_dict().items():

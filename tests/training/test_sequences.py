@@ -10,8 +10,9 @@ from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.training import sequences
 from avfusion.training.loop import drop_streams
-from avfusion.training.sequences import check_finite, clip_targets, sequence_data
+from avfusion.training.sequences import check_finite, clip_targets, joined, sequence_data
 
 Plant = Callable[..., Path]
 
@@ -29,6 +30,38 @@ def test_every_clip_of_every_track_is_in_one_sequence_of_its_own_track(plant: Pl
     owner_of_clip = np.repeat(np.arange(3), [len(track.clip_ticks) for track in tracks])
     for row, owner in zip(data.index, data.owner, strict=True):
         assert set(owner_of_clip[row[row >= 0]]) == {int(owner)}
+
+
+def test_the_table_of_a_split_that_was_read_is_no_copy_of_its_tracks(plant: Plant) -> None:
+    tracks = load(plant(seconds=9, tracks={"train": 3}))
+    data = sequence_data(tracks, stride=8)
+    for stream in ("audio", "visual"):
+        table: torch.Tensor = getattr(data, stream)
+        apart = [getattr(track, stream).copy() for track in tracks]
+        assert all(np.shares_memory(table.numpy(), getattr(track, stream)) for track in tracks)
+        np.testing.assert_array_equal(table, np.concatenate(apart))
+        some = [getattr(track, stream) for track in tracks]
+        for other in (some[:2], some[1:], some[::-1], [some[0], apart[1], some[2]], apart, [some[0], *some]):
+            copy = joined(other)
+            np.testing.assert_array_equal(copy, np.concatenate(other))
+            assert not np.shares_memory(copy, some[0])
+
+
+def test_statistics_are_those_of_the_present_clips(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sequence_data(load(plant(seconds=9, tracks={"train": 3})), stride=8)
+    maps = dataclasses.replace(data, visual=torch.randn(len(data.visual), 5, 2, 3).half())
+    monkeypatch.setattr(sequences, "STATISTICS_ROWS", 7)
+    found = maps.statistics()
+    expected = {
+        "audio": data.audio[data.audio_present],
+        "visual": maps.visual[data.visual_present].double().mean((2, 3)),
+    }
+    for stream, values in expected.items():
+        np.testing.assert_allclose(found[f"{stream}_mean"], values.double().mean(0), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found[f"{stream}_std"], values.double().std(0, correction=0), rtol=1e-6)
+    none = dataclasses.replace(data, audio_present=torch.zeros_like(data.audio_present)).statistics()
+    assert none["audio_mean"].tolist() == [0.0] * 12
+    assert none["audio_std"].tolist() == [1.0] * 12
 
 
 def test_a_batch_holds_the_features_and_labels_of_its_clips(plant: Plant) -> None:

@@ -48,8 +48,9 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     if spec is None:
         raise AVFusionError("the features carry no feature spec: run the stage `features` again")
     stride, mode = params.robustness.stride, config["inference"]
-    variant = _variant(params)
-    models[variant] = _train_variant(root, params, device)
+    variant = _variant(params) if params.train.epochs else None  # used as it is: there is nothing to compare
+    if variant:
+        models[variant] = _train_variant(root, params, device)
     truth = truth_folder(root, params.corpus)
     for split in ("test", "val"):
         tracks = [thin_out(track, ratio) for track in _chosen(splits[split], params.robustness.tracks)]
@@ -67,9 +68,12 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     kinds = [kind for kind in KINDS if kind != "babble" or voices]
     draws = Draws(params.robustness.bootstrap, seed)
     rows = score_rows(predicted, list(models), kinds, draws)
-    rates = params.train.modality_dropout, params.robustness.modality_dropout
-    pair = (names[0], variant) if rates[0] <= rates[1] else (variant, names[0])
-    gain = dropout_gain(predicted, *pair, ABSENT_SHARE, draws)
+    dropout = None
+    if variant:
+        rates = params.train.modality_dropout, params.robustness.modality_dropout
+        pair = (names[0], variant) if rates[0] <= rates[1] else (variant, names[0])
+        gain = dropout_gain(predicted, *pair, ABSENT_SHARE, draws)
+        dropout = {"rates": sorted(rates), "absent_share": ABSENT_SHARE, "by_stream": gain}
     folder = root / "reports" / "robustness"
     videos = int(rows[0]["videos"])
     facts = {
@@ -81,7 +85,7 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
         "inference": mode,
         "pooling": "pooled: all valid frames of these tracks, concatenated; unsmoothed",
         "babble": [voice.stem for voice in voices],
-        "modality_dropout": {"rates": sorted(rates), "absent_share": ABSENT_SHARE, "by_stream": gain},
+        "modality_dropout": dropout,
     }
     write_csv(folder / "scores.csv", rows, COLUMNS)
     write_report(folder / "robustness.json", facts)
@@ -108,7 +112,7 @@ def _variant(params: Params) -> str:
 
 def _train_variant(root: Path, params: Params, device: str) -> FusionModel:
     """The main model once more, trained with `robustness.modality_dropout`."""
-    inputs = read_inputs(root, params.geometry)
+    inputs = read_inputs(root, params.geometry, params.train)
     config = params.train.model_copy(update={"modality_dropout": params.robustness.modality_dropout})
     training = FusionTraining(
         config.model,
@@ -118,6 +122,7 @@ def _train_variant(root: Path, params: Params, device: str) -> FusionModel:
         params.geometry,
         inputs.feature_spec.stride,
         options=config.options,
+        start=inputs.start,
         device=device,
         quiet=True,
     )

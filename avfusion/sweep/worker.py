@@ -1,0 +1,114 @@
+"""A worker: runs trials of a study, one after the other, until the study has enough of them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import SQLAlchemyError
+
+from avfusion.config import Params
+from avfusion.sweep.objective import Objective
+from avfusion.sweep.space import SearchSpace
+from avfusion.sweep.storage import open_storage, shown, storage_errors
+from avfusion.sweep.study import INTERRUPTED, fail_stale, open_study, standing, try_again
+from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.experiment import read_inputs
+
+WAIT_S = 1.0
+MAX_FAULTS = 20
+"""Faults of the storage in a row, each after the patience of `storage`, after which a worker gives up."""
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What a worker needs.
+
+    Attributes:
+        root: the workspace with the features.
+        params: sections geometry, train and sweep.
+        url: of the storage, with its password.
+        trials: finished trials that the study is to have.
+        index: which of this machine's workers it is.
+    """
+
+    root: Path
+    params: Params
+    url: str = field(repr=False)
+    trials: int = 1
+    index: int = 0
+
+
+def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
+    """Run trials until the study has enough, in one thread; SIGTERM ends it after the current epoch.
+
+    Args:
+        report: called once with this process's id, when it can be stopped.
+
+    Raises:
+        AVFusionError: features or storage cannot be used.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    report(os.getpid())
+    make_deterministic(threads=1)
+    device = _device(task.index)
+    inputs = read_inputs(task.root, task.params.geometry)
+    space = SearchSpace.of(task.params.sweep.space, task.params.train)
+    data = inputs.sequences(task.params.geometry, device)
+    objective = Objective(
+        space,
+        data,
+        inputs.validation,
+        task.params.geometry,
+        inputs.feature_spec.stride,
+        device=device,
+        stopping=stop.is_set,
+    )
+    with storage_errors(shown(task.url)):
+        study = open_study(open_storage(task.url, task.params.sweep.heartbeat), task.params.sweep, space)
+        work(study, objective, task.trials, stop)
+
+
+def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, stop: threading.Event) -> None:
+    """Run trials of a study until `trials` are finished, or `stop` is set.
+
+    A trial that fails is left failed; one that was interrupted is queued again. While others run the last trials it
+    waits, so that there is somebody to try them again should their workers die.
+    """
+    faults = 0
+    while not stop.is_set():
+        try:
+            now = standing(study.get_trials(deepcopy=False))
+            if now.finished >= trials:
+                return
+            if now.finished + now.running >= trials:
+                stop.wait(WAIT_S)
+                fail_stale(study)
+            else:
+                study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[_requeue])
+            faults = 0
+        # ValueError: Optuna's word for a trial that others took for dead and failed while it ran here.
+        except (SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError, ValueError):
+            faults += 1
+            if faults > MAX_FAULTS:
+                raise
+            time.sleep(WAIT_S)
+
+
+def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    if INTERRUPTED in trial.user_attrs:
+        try_again(study, trial)
+
+
+def _device(index: int) -> str:
+    """The worker's device: GPUs are dealt out in turn."""
+    device = default_device()
+    return f"cuda:{index % torch.cuda.device_count()}" if device == "cuda" else device
