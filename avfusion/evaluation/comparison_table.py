@@ -114,7 +114,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], split: str) -> str:
     videos, seeds = rows[0]["videos"], rows[0]["seeds"]
     note = f" {NOTE.capitalize()}." if videos < FEW_VIDEOS else ""
     lines = [
-        f"Pooled CCC on {split}, {videos} base videos: mean ± standard deviation over {seeds} seeds, then the 95 % "
+        f"Pooled CCC on {split}, {videos} base videos: mean ± standard deviation over seeds ({seeds}), then the 95 % "
         f"interval of that mean over videos. Difference to {REFERENCE}: of the mean CCC, paired over videos.{note}",
         "",
         f"| model | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
@@ -124,7 +124,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], split: str) -> str:
     for row in rows:
         cells = [row["model"], *(_shown(row, target) for target in NAMES), _shown_difference(row)]
         cells += [f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f}"]
-        cells += [f"{row[key]:.2g}" for key in COSTS[2:]]
+        cells += [f"{row['seconds_per_epoch']:.2f}", f"{row['ms_per_video_minute']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

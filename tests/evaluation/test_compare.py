@@ -112,7 +112,7 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
     text = write_comparison(tmp_path, rows, "val", "demo")
     assert "| late | 0.500 [" in text
     assert "| +0.000 [" in text
-    assert "| 1,234 | 2.5 | 0.5 | 12 |" in text
+    assert "| 1,234 | 2.5 | 0.50 | 12 |" in text
     assert "6 base videos" in text
     assert "too narrow" in text
     assert "Published" not in text
