@@ -74,9 +74,9 @@ CHANGES: dict[str, Change] = {
 }
 GEOMETRY_CHANGES = {"clip_frames": 16, "kept_frames": 4, "sequence_clips": 8, "fps": None, "target_offset": -16}
 TRAIN_CHANGES = {
-    "model": "jca", "options": {"k": 8}, "baselines": ("audio_only",), "seed": 1, "epochs": 4, "batch_size": 8,
-    "lr": 2e-3, "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1,
-    "modality_dropout": 0.1, "amp": "off", "inference": "tile",
+    "model": "jca", "options": {"k": 8}, "weights": "start", "baselines": ("audio_only",), "seed": 1, "epochs": 4,
+    "batch_size": 8, "lr": 2e-3, "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0,
+    "dropout": 0.1, "modality_dropout": 0.1, "amp": "off", "inference": "tile",
 }  # fmt: skip
 
 
