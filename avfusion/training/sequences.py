@@ -10,7 +10,7 @@ from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
 
-STATISTICS_ROWS = 8192  # in float64 at a time, which is four times what they take as they are stored
+STATISTICS_ROWS = 2048  # in float64 at a time, which is four times what they take as they are stored
 
 
 @dataclass(frozen=True)

@@ -78,13 +78,14 @@ def test_an_option_that_the_model_lacks_is_not_drawn(space: SearchSpace) -> None
 
 @pytest.mark.parametrize("model", [name for name in FUSION_MODELS if name != "released_coattention"])
 def test_every_registry_entry_can_be_searched_by_its_own_options(model: str) -> None:
-    options = {name: [value] for name, value in build_fusion(model).config().items() if name in FUSION_OPTIONS[model]}
+    defaults = build_fusion(model).config()
+    options = {name: [defaults[name]] for name in FUSION_OPTIONS[model] if defaults[name] is not None}
     written = {"model": [model], "dropout": [0.25], **options}
     check_params({"sweep": {"space": written}}, ["sweep"])
     space = SearchSpace.of(written, Train(model=model))
     point = space.suggest(optuna.create_study().ask())
     config = space.train_config(point)
-    drawn = set(FUSION_OPTIONS[model]) | {"model"} | ({"dropout"} & set(model_options(model)))
+    drawn = set(options) | {"model"} | ({"dropout"} & set(model_options(model)))
     assert set(point) == drawn
     build_fusion(model, dropout=config.dropout, **config.options)
 
