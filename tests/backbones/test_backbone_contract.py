@@ -104,7 +104,8 @@ def test_map_averages_to_the_pooled_feature(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_saved_and_loaded_it_gives_the_same_bits(name, tmp_path):
     backbone = build(name).eval()
-    record = save_backbone(tmp_path, backbone, provenance={"start": {"weights": "random"}}, metrics={"val_ccc_mean": 0.5})
+    known = {"provenance": {"start": {"weights": "random"}}, "metrics": {"val_ccc_mean": 0.5}}
+    record = save_backbone(tmp_path, backbone, **known)
     loaded, read = load_backbone(tmp_path, backbone.stream)
     assert read == record
     assert read.metrics == {"val_ccc_mean": 0.5}

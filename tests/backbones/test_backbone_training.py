@@ -225,7 +225,7 @@ def test_the_stage_leaves_weights_records_and_history(project):
     for stream in ("audio", "visual"):
         backbone, record = load_backbone(root / "models" / "backbones", stream)
         assert record.identity.feature_dim == 64
-        assert record.provenance["start"] ["weights"] == "random"
+        assert record.provenance["start"]["weights"] == "random"
         assert record.provenance["best_epoch"] == 1
         assert record.provenance["processes"] == 1
         assert record.provenance["params"]["batch_norm"] == "train"
