@@ -11,12 +11,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Corpus, Evaluate, Frames, Geometry, Train, check_params
+from avfusion.config import Corpus, Evaluate, Frames, Geometry, Report, Train, check_params
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import FrameRow, write_frames
 from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
+from avfusion.evaluation.evaluate import (
+    load_evaluated,
+    load_models,
+    page_sources,
+    predict_tracks,
+    protocol_facts,
+    write_evaluation,
+)
 from avfusion.evaluation.oracle import truth_folder
+from avfusion.evaluation.page.page import write_page
 from avfusion.evaluation.seeds import compare_seeds, seed_table
 from avfusion.fingerprints import folder_digest
 from avfusion.training.experiment import model_folder, model_names, read_inputs, train_models
@@ -148,6 +156,23 @@ def test_the_same_models_give_the_same_bytes(root: Path) -> None:
     (folder / "traces" / "of an earlier corpus.png").write_bytes(b"")
     evaluate(root)
     assert folder_digest(folder) == before
+
+
+def test_the_page_shows_what_the_model_attended_to(root: Path) -> None:
+    metrics = evaluate(root)
+    tracks = load_evaluated(root, GEOMETRY)["test"]
+    model, _ = load_fusion(root / "models" / "fusion")
+    sources = page_sources(root, model, tracks, GEOMETRY, "demo")
+    seconds, attention = sources.attention("test-1")
+    np.testing.assert_allclose(seconds, np.arange(0, 300, 8) / 25)
+    assert all(len(values) == len(seconds) for values in attention.values())
+    predictions = predict_tracks(tracks, {"jca": model}, GEOMETRY, 8, "overlap", root, root / "data/raw/demo")
+    folder = root / "reports" / "evaluate"
+    page = write_page(folder, {"test": predictions}, ["jca"], EVALUATE, Report(), sources).read_text(encoding="utf-8")
+    for title in attention:
+        assert page.count(title) == 3  # tracks
+    assert f"{metrics['test']['jca']['ccc_mean']:.2f} on average" in page
+    assert "oracle, both streams" in page
 
 
 def test_models_of_other_features_are_refused(root: Path) -> None:
