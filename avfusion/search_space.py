@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from avfusion.model_names import FUSION_OPTIONS
+from avfusion.model_names import FUSION_OPTIONS, check_option_value
 
 SWEPT_TRAIN_KEYS = (
     "model",
@@ -107,8 +107,11 @@ def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, 
             return key, value, f"{message}: allowed are {', '.join(allowed)}"
         try:
             dimension = parse_dimension(value, key in REAL_KEYS)
-            for end in dimension.ends if key in SWEPT_TRAIN_KEYS else ():
-                train.model_validate({key: end})
+            for end in dimension.ends:
+                if key in SWEPT_TRAIN_KEYS:
+                    train.model_validate({key: end})
+                elif wrong := check_option_value(key, end):
+                    return key, end, wrong
         except ValidationError as error:
             found = error.errors()[0]
             return key, found["input"], found["msg"].removeprefix("Value error, ")

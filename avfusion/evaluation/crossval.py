@@ -33,6 +33,7 @@ from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import model_names
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
+from avfusion.training.start import refuse_start
 
 WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)
 SECTIONS = ("common", "corpus", "evaluate", "features", "geometry", "train")
@@ -110,6 +111,7 @@ def cross_validate(
         `val` (fold 0, with the scores under these windows as `smoothed`), `test` (predictions averaged over the folds'
         models, likewise); `videos`: how many each fold trains and scores.
     """
+    refuse_start(params.train, "cross-validation")
     make_deterministic(params.common.threads)
     table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
     splits = {split: load_split(root, table, split, params.geometry) for split in ("train", "val", "test")}

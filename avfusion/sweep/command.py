@@ -6,6 +6,7 @@ from avfusion.project import project_root, workspace_root
 from avfusion.sweep.results import apply_changes
 from avfusion.sweep.run import StudyRun
 from avfusion.sweep.storage import default_storage
+from avfusion.training.start import refuse_start
 
 
 def run_sweep(*, trials: int | None, storage: str | None, workers: int, apply: bool) -> None:
@@ -18,6 +19,7 @@ def run_sweep(*, trials: int | None, storage: str | None, workers: int, apply: b
     root, project = workspace_root(), project_root()
     path = root / "params.yaml"
     params = load_params(path, ["corpus", "geometry", "train", "sweep"])
+    refuse_start(params.train, "a sweep")
     study = StudyRun(
         root,
         project,

@@ -19,6 +19,7 @@ from avfusion.tracking.params import every_param
 from avfusion.tracking.runs import TrackedRun, tracked_run
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs
+from avfusion.training.start import refuse_start
 
 
 class ComparisonRuns:
@@ -64,6 +65,7 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
     if unknown := [name for name in models if name not in FUSION_OPTIONS]:
         raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
+    refuse_start(params.train, "a comparison")
     make_deterministic(params.common.threads)
     work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
     with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):

@@ -27,6 +27,18 @@ class Start:
     facts: dict[str, Any]
 
 
+def refuse_start(config: Train, who: str) -> None:
+    """Refuse params of a model that is not trained from random weights, for commands that train many models so.
+
+    Raises:
+        BadInputError: `train.weights` is set, or no epoch is trained.
+    """
+    if config.weights is not None:
+        raise BadInputError(f"train.weights is {config.weights!r}: {who} trains from random weights; allowed is null")
+    if config.epochs == 0:
+        raise BadInputError(f"train.epochs is 0: {who} trains models; allowed is 1 or more")
+
+
 def read_start(root: Path, config: Train, spec: FeatureSpec) -> Start | None:
     """The model at `train.weights`, None where that is null.
 

@@ -20,6 +20,8 @@ from avfusion.sweep.space import SearchSpace, point_of
         ({"model": ["concat"], "k": [8]}, r"sweep\.space\.k is \[8\]: train and the models concat have nothing"),
         ({"model": ["jac"]}, r"sweep\.space\.model is 'jac': allowed are audio_only"),
         ({"model": "jca"}, r"sweep\.space\.model is 'jca': a list of values is needed, or low and high"),
+        ({"k": {"low": 0, "high": 8}}, r"sweep\.space\.k is 0: allowed are whole numbers from 1"),
+        ({"k": [8, "many"]}, r"sweep\.space\.k is 'many': allowed are whole numbers from 1"),
         ({"k": []}, r"sweep\.space\.k is \[\]: an empty list leaves nothing"),
         ({"k": [8, 8]}, r"sweep\.space\.k .*a value stands there twice"),
         ({"k": [[8]]}, r"sweep\.space\.k .*neither a number nor a word"),

@@ -15,6 +15,7 @@ from avfusion.fingerprints import file_digest
 from avfusion.training.experiment import read_inputs, train_models, training_fingerprint
 from avfusion.training.fusion_files import load_fusion
 from avfusion.training.logger import NullLogger
+from avfusion.training.start import refuse_start
 
 GEOMETRY = Geometry(fps=25)
 
@@ -112,3 +113,12 @@ def test_untrained_on_features_of_other_backbones_is_refused(root: Path) -> None
     with pytest.raises(BadInputError, match=r"used untrained .* but the visual features are not of the backbones"):
         train(root, weights="start", epochs=0)
     train(root, weights="start", epochs=1)
+
+
+def test_commands_that_train_many_models_refuse_weights_and_no_epochs() -> None:
+    config = Train(model="jca", baselines=())
+    refuse_start(config, "a sweep")
+    with pytest.raises(BadInputError, match=r"train\.weights is 'models/x': a sweep trains from random weights"):
+        refuse_start(config.model_copy(update={"weights": "models/x"}), "a sweep")
+    with pytest.raises(BadInputError, match=r"train\.epochs is 0: a sweep trains models; allowed is 1 or more"):
+        refuse_start(config.model_copy(update={"epochs": 0}), "a sweep")
