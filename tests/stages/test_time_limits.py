@@ -4,6 +4,7 @@ import pytest
 
 from avfusion.data import audio_store, frame_store, tracks
 from avfusion.errors import AVFusionError
+from avfusion.execution import SKIP_HINT
 from avfusion.media.opener import DEFAULT_LIMITS
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 
@@ -32,7 +33,7 @@ def test_probing(project, monkeypatch):
     with pytest.raises(AVFusionError) as raised:
         project.scan()
     assert str(raised.value) == (
-        f"corpus: videos: 2 of 2 failed: videos/found.mp4: {GIVEN_UP}; videos/given.mp4: {GIVEN_UP}"
+        f"corpus: videos: 2 of 2 failed: videos/found.mp4: {GIVEN_UP}; videos/given.mp4: {GIVEN_UP}: {SKIP_HINT}"
     )
 
 
@@ -45,6 +46,6 @@ def test_decoding(project, monkeypatch, stage, module, files):
     with pytest.raises(AVFusionError) as raised:
         project.update(stages=[stage])
     named = "; ".join(f"{file}: {GIVEN_UP}" for file in files)
-    assert str(raised.value).endswith(f"{len(files)} failed: {named}")
+    assert str(raised.value).endswith(f"{len(files)} failed: {named}: {SKIP_HINT}")
     assert lengths == [pytest.approx(2.6)] * len(files)
     assert list((project.root / "data" / stage).iterdir()) == []
