@@ -54,7 +54,9 @@ class Comparison:
     device: str = "cpu"
 
     def run(self, models: Sequence[str], seeds: Sequence[int], open_run: OpenRun) -> list[dict[str, Any]]:
-        """Train and score all models; a row per model in the order given (see `comparison_rows`).
+        """Train and score all models, a printed line for each training; a row per model in the order given.
+
+        The rows are those of `comparison_rows`.
 
         Args:
             open_run: gives the run that one training of a model with a seed is logged to, metrics only.
@@ -68,6 +70,7 @@ class Comparison:
             raise BadInputError("no track to be scored has a label: choose another split")
         data = self.inputs.sequences(params.geometry, self.device)
         costs: dict[str, list[tuple[float, ...]]] = {name: [] for name in models}
+        began, done, total = time.perf_counter(), 0, len(models) * len(seeds)
         for name in models:
             for seed in seeds:
                 entry = entry_name(name, seed)
@@ -76,6 +79,13 @@ class Comparison:
                     tracks, rate = self._predict(tracks, entry, model)
                     scores = pooled_scores(tracks, entry, resamples=100, seed=0)
                     run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
+                done += 1
+                spent = time.perf_counter() - began
+                print(
+                    f"{name}, seed {seed}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split} ({done} of {total}, "
+                    f"{spent:.0f} s, about {spent / done * (total - done):.0f} s left)",
+                    flush=True,
+                )
                 size = complexity(model)
                 costs[name].append((size.parameters, size.multiply_adds, seconds, rate))
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}

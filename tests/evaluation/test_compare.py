@@ -46,8 +46,13 @@ def comparison(plant: Callable[..., Path], tmp_path: Path) -> Comparison:
     return Comparison(params, inputs, tracks, root, root / "data" / "raw" / "demo", tmp_path / "work")
 
 
-def test_rows_are_the_scores_of_models_trained_alone(comparison: Comparison) -> None:
+def test_rows_are_the_scores_of_models_trained_alone(
+    comparison: Comparison, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = comparison.run(["late", "jca"], [0, 3], unlogged)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["late, seed 0", "late, seed 3", "jca, seed 0", "jca, seed 3"]
+    assert "(4 of 4, " in lines[-1]
     assert [row["model"] for row in rows] == ["late", "jca"]
     params, inputs = comparison.params, comparison.inputs
     alone = []
