@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from avfusion.model_names import MAPS_ONLY
+from avfusion.model_names import MAPS_ONLY, feature_values
 
 if TYPE_CHECKING:
     from avfusion.config import Backbones, Features, Geometry, Train
+
+SEQUENCE, VECTOR, MAP = 16, 512, 512 * 7 * 7  # what the published fusion network reads
 
 
 def disagreements(
@@ -25,6 +27,28 @@ def disagreements(
         faults.append(
             f"backbones.output is {backbones.output!r}: allowed is map, since the fusion model {takers[0]} takes "
             "visual maps"
+        )
+    elif takers and backbones:
+        faults += _other_maps(takers[0], backbones)
+    if takers and geometry and geometry.sequence_clips != SEQUENCE:
+        faults.append(
+            f"geometry.sequence_clips is {geometry.sequence_clips}: allowed is {SEQUENCE}, the length of {takers[0]}"
+        )
+    return faults
+
+
+def _other_maps(model: str, backbones: "Backbones") -> list[str]:
+    """Features of other shapes than the published fusion network's."""
+    visual, audio = backbones.visual, backbones.audio
+    faults = []
+    if visual.name.endswith("_frames") or feature_values(visual.name, visual.width, visual.input_size, "map") != MAP:
+        names = f"{visual.name} (width {visual.width}, input_size {visual.input_size})"
+        faults.append(
+            f"backbones.visual is {names}: allowed is r2plus1d_18 (64, 112), since {model} reads maps of 512 x 7 x 7"
+        )
+    if (found := feature_values(audio.name, audio.width, audio.input_size)) != VECTOR:
+        faults.append(
+            f"backbones.audio is {audio.name} with {found} features: allowed is resnet18, since {model} reads {VECTOR}"
         )
     return faults
 

@@ -201,6 +201,8 @@ def import_weights(
     print(f"made from  {done['file']} (SHA-256 {done['sha256']})")
     print(f"licence    {done['licence']}")
     print(f"use        {use}; see docs/weights.md")
+    if force and kind is Published.tsav:
+        print("models/imported/jointcam holds the earlier backbones: import jointcam again, too")
     if force:
         print("stages that used the earlier import are made anew by `dvc repro --force --downstream backbones`")
 

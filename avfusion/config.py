@@ -141,7 +141,7 @@ class Backbone(Section):
     weights: str = "random"
     epochs: Annotated[int, Field(ge=0, strict=True)] = 10
     steps_per_epoch: Count | None = None
-    batch_size: Count = 32
+    batch_size: Annotated[int, Field(ge=2, strict=True)] = 32
     lr: Positive = 1e-3
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-2
     dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.3

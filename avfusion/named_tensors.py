@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from avfusion.errors import BadInputError
 
 LISTED = 5
+_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ORDINARY = (*_REAL, torch.int16, torch.int32, torch.int64)
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -115,10 +117,21 @@ def load_named(module: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
 
 
 def refuse_unusable(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise BadInputError where a tensor holds NaN or infinity."""
+    """Raise BadInputError where a tensor is not of ordinary numbers, or holds NaN or infinity."""
+    odd = [name for name, tensor in tensors.items() if not _ordinary(tensor)]
+    if odd:
+        kinds = ", ".join(sorted({f"{tensors[name].dtype}".removeprefix("torch.") for name in odd}))
+        raise BadInputError(
+            f"weights {source} are unusable in {listing(odd)} ({kinds}, or not dense): dense numbers of 16 to 64 bits "
+            "are needed"
+        )
     bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise BadInputError(f"weights {source} hold NaN or infinity in {listing(bad)}")
+
+
+def _ordinary(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.device.type != "meta" and tensor.dtype in ORDINARY
 
 
 def listing(names: Iterable[str]) -> str:

@@ -2,8 +2,10 @@
 
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.table import write_tracks
+from avfusion.data.label_coverage import labels_nothing
 from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.data.trainable import refuse_untrainable
+from avfusion.errors import BadInputError
 from avfusion.stages import stage
 
 
@@ -20,7 +22,13 @@ def main() -> None:
             on_error=s.params.common.on_error,
             cache=s.work / "probes.json",
         )
-        refuse_untrainable(tracks, s.params.corpus.name, {track.track for track in tracks if not track.frames})
+        unreadable = {track.track for track in tracks if not track.frames}
+        bare = {track.track for track in tracks if labels_nothing(track.warnings)}
+        try:
+            refuse_untrainable(tracks, s.params.corpus.name, unreadable, bare)
+        except BadInputError:
+            s.record_failures({track.track: "; ".join(track.warnings) for track in tracks if track.track in unreadable})
+            raise
         shared = shared_digest(tracks, s.root / "data" / "sources.txt")
         write_tracks(s.root / "data" / "corpus" / "tracks.parquet", tracks, shared)
         print(f"corpus: {len(tracks)} tracks, {sum(bool(track.warnings) for track in tracks)} with warnings")

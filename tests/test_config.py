@@ -1,5 +1,6 @@
 """Parameters: presets, messages, and YAML's traps."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,19 @@ def test_the_published_fusion_needs_maps_whichever_section_is_asked_for(values: 
         ):
             check_params(values, sections)
     values["backbones"]["output"] = "map"
+    with pytest.raises(BadInputError) as raised:
+        check_params(values)
+    for words in (
+        r"backbones\.visual is narrow_r2plus1d \(width 8, input_size 56\): allowed is r2plus1d_18 \(64, 112\)",
+        r"backbones\.audio is narrow_resnet with 128 features: allowed is resnet18",
+    ):
+        assert re.search(words, str(raised.value)), words
+    values["backbones"]["visual"] |= {"name": "r2plus1d_18", "width": 64, "input_size": 112}
+    values["backbones"]["audio"] |= {"name": "resnet18", "width": 64}
     assert check_params(values).train.model == "released_coattention"
+    values["geometry"]["sequence_clips"] = 8
+    with pytest.raises(BadInputError, match=r"geometry\.sequence_clips is 8: allowed is 16"):
+        check_params(values)
 
 
 def test_baselines_without_weights_and_epochs_are_refused(values: dict[str, Any]) -> None:

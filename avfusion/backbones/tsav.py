@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from avfusion.backbones.audio import SpectrogramResNet
 from avfusion.backbones.visual import R2Plus1D
 from avfusion.errors import BadInputError
-from avfusion.named_tensors import load_named, read_checkpoint
+from avfusion.named_tensors import load_named, read_checkpoint, refuse_unusable
 
 OUTPUTS = 17
 VISUAL_STEM = "video_model.r2plus1d.stem.0.weight"
@@ -50,13 +50,19 @@ def load_tsav(path: str | Path, output: str = "pooled") -> tuple[SpectrogramResN
     """
     if output not in ("pooled", "map"):
         raise BadInputError(f"output is {output!r}: allowed are pooled, map")
-    state = read_checkpoint(path, "state_dict")
+    try:
+        state = read_checkpoint(path, "state_dict")
+    except BadInputError as error:
+        if "scalar" in str(error):  # the numbers beside the tensors of the other published file
+            error = BadInputError(f"{error} (is it the published fusion network? that one is `jointcam`, not `tsav`)")
+        raise error from None
     stem = state.get(VISUAL_STEM)
     if stem is not None:
         if stem.shape != STEM_SHAPE:
             raise BadInputError(
                 f"weights {path} do not fit: {VISUAL_STEM} is {tuple(stem.shape)}, {STEM_SHAPE} is needed"
             )
+        refuse_unusable({VISUAL_STEM: stem}, str(path))
         state[VISUAL_STEM] = stem[:, :3].contiguous()
     audio, visual = SpectrogramResNet(), R2Plus1D(output=output)
     head = TSAVHead(audio.feature_dim, visual.feature_dim)

@@ -102,15 +102,16 @@ def _missing(path: Path) -> str:
 
 
 def _header_faults(table: CsvTable) -> list[Fault]:
+    if "video" not in table.columns:
+        why = "there is no column video: the first row has to name the columns, with ',', ';' or tab between them"
+        near = difflib.get_close_matches("video", table.columns, 1)
+        return [(table.header_line, why + (f"; did you mean it by {shown(near[0])}?" if near else ""))]
     faults = []
     unknown = [column for column in table.columns if column not in COLUMNS]
     for column in unknown:
         near = difflib.get_close_matches(column, COLUMNS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         faults.append((table.header_line, f"column {shown(column)} is unknown: {hint}allowed are {', '.join(COLUMNS)}"))
-    if "video" not in table.columns:
-        why = "there is no column video: the first row has to name the columns, with ',', ';' or tab between them"
-        faults.append((table.header_line, why))
     return faults
 
 

@@ -62,15 +62,24 @@ def write_features(path: str | Path, table: FeatureTable) -> None:
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise AVFusionError(f"features of {Path(path).name} differ in length: {lengths}")
-    for stream in ("audio", "visual"):
-        finite = np.isfinite(arrays[stream]).reshape(len(arrays[stream]), -1).all(axis=1)
-        if not finite.all():
-            clip = int(np.argmin(finite))
-            raise AVFusionError(f"{stream} feature of clip {clip + 1} is NaN or infinite in {Path(path).name}")
+    refuse_not_finite(arrays["audio"], arrays["visual"], Path(path).name)
     metadata: dict[str, Any] = {"feature_spec": table.feature_spec.to_dict(), "fingerprint": table.fingerprint}
     if table.out_of_fold:
         metadata["out_of_fold"] = table.out_of_fold
     save_file(arrays, path, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def refuse_not_finite(audio: np.ndarray, visual: np.ndarray, name: str) -> None:
+    """Refuse features (T, …) as they are stored.
+
+    Raises:
+        AVFusionError: one is NaN or infinite (also: beyond the range of float16).
+    """
+    for stream, features in (("audio", audio), ("visual", visual)):
+        finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
+        if not finite.all():
+            clip = int(np.argmin(finite))
+            raise AVFusionError(f"{stream} feature of clip {clip + 1} is NaN or infinite in {name}")
 
 
 def read_features(path: str | Path) -> FeatureTable:

@@ -26,8 +26,7 @@ from avfusion.data.frames import (
     write_frames,
 )
 from avfusion.data.source_crops import source_crop_rows
-from avfusion.data.store import StoreReport, update_store
-from avfusion.execution import SKIP_HINT, raise_failures
+from avfusion.data.store import StoreReport, refuse_failures, update_store
 from avfusion.fingerprints import fingerprint
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
 from avfusion.media.cut_warnings import cut_times
@@ -106,7 +105,7 @@ def update_frames(
     reasons = {key: without_place(reason, corpus_root, paths[key]) for key, reason in report.failed.items()}
     _write_summary(sheets / "summary.csv", folder, done, reasons)
     if on_error != "skip":
-        raise_failures("frames", report.failed, len(tracks), hint=SKIP_HINT)
+        refuse_failures("frames", report.failed, len(tracks))
     return report
 
 

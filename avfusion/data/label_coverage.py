@@ -1,5 +1,6 @@
 """How the labels of a track and the frames of its video disagree, in words."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ from avfusion.data.label_times import labels_by_time, needs_times
 from avfusion.data.own_labels import OwnLabels
 from avfusion.media.probe import MediaInfo
 
+NO_LABEL = "no frame has a label"
 NOTHING_ANNOTATED = "nothing is annotated: every label is -5"
 _MILLISECONDS = (500.0, 2000.0)  # times the duration, that is half to double of it
 
@@ -21,6 +23,11 @@ def millisecond_fault(labels: OwnLabels, duration_s: float) -> str:
         f"its column time runs to {last:.12g}, its video lasts {duration_s:.2f} s: these are milliseconds, seconds are "
         "needed: divide them by 1000"
     )
+
+
+def labels_nothing(warnings: Iterable[str]) -> bool:
+    """Whether the warnings of a track say that its labels reach no frame."""
+    return any(NO_LABEL in warning or warning == NOTHING_ANNOTATED for warning in warnings)
 
 
 def compare_rows(rows: int, frames: int) -> list[str]:
@@ -48,7 +55,9 @@ def compare_own_labels(labels: OwnLabels, info: MediaInfo, delay_s: float) -> li
     inside = int(((labels.stamps >= 1) & (labels.stamps <= info.frames)).sum())
     if beyond := int((labels.stamps > info.frames).sum()):
         found.append(f"{beyond} labels of frames beyond the last of {info.frames} video frames are not used")
-    if inside < info.frames:
+    if not inside:
+        found.append(f"the labels are of frames {labels.stamps[0]:g} to {labels.stamps[-1]:g}: {NO_LABEL}")
+    elif inside < info.frames:
         found.append(f"{info.frames - inside} of {info.frames} video frames have no label")
     return found
 
@@ -66,7 +75,7 @@ def _compare_times(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[s
     bare = info.frames - int(labels_by_time(everything, times_s, info.duration_s, delay_s).valid.sum())
     if bare == info.frames:
         hint = ": `time` counts seconds from the video's first frame" if labels.by == "time" else ""
-        return [f"{described}: no frame has a label{hint}"]
+        return [f"{described}: {NO_LABEL}{hint}"]
     if bare * frame_s > step:  # what a step more of labels would not cover
         return [f"{described}: about {bare} of {info.frames} frames have no label"]
     return [f"{described}: what lies beyond is not used"] if last - info.duration_s > max(step, frame_s) else []

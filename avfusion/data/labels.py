@@ -128,14 +128,15 @@ def read_all(
         BadInputError: some cannot be used; all of them are listed.
     """
     tables: dict[str, T] = {}
-    faults = []
+    faults: dict[Path, str] = {}  # tracks may share a file
     for track, path in files.items():
         try:
             tables[track] = read(path, (names or {}).get(track))
         except AnnotationError as error:
-            faults.append(str(error))
+            faults[path] = str(error)
     if faults:
-        raise BadInputError(f"{len(faults)} of {len(files)} annotation files cannot be used: {'; '.join(faults)}")
+        count = f"{len(faults)} of {len(set(files.values()))}"
+        raise BadInputError(f"{count} annotation files cannot be used: {'; '.join(faults.values())}")
     return tables
 
 

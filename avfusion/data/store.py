@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
 from avfusion.config import Execution
-from avfusion.errors import AVFusionError
+from avfusion.corpora.sources import RESCAN
+from avfusion.errors import AVFusionError, BadInputError
 from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
 
 T = TypeVar("T")
@@ -87,8 +88,15 @@ def update_store(
     print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
     list_failures(failed)
     if on_error != "skip":
-        raise_failures(label, failed, len(wanted), hint=SKIP_HINT)
+        refuse_failures(label, failed, len(wanted))
     return StoreReport(made, tuple(key for key in wanted if key in kept), removed, failed)
+
+
+def refuse_failures(label: str, failed: Mapping[str, str], total: int) -> None:
+    """As `raise_failures`, with what to do: nothing is to be mended where files changed since the scan."""
+    if failed and all(reason.endswith(RESCAN) for reason in failed.values()):
+        raise_failures(label, failed, total, error=BadInputError)
+    raise_failures(label, failed, total, hint=SKIP_HINT)
 
 
 def _make_file(task: tuple[Callable[[Any, Path, str], None], Any, Path, str]) -> None:

@@ -105,13 +105,14 @@ def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
 
 def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], infos: Mapping[str, MediaInfo]) -> None:
     """Between two labels a thousand times too far apart every frame would get a value, and hardly another."""
-    faults = []
+    faults: dict[str, str] = {}
     for track in raw:
-        if track.track in own and track.video_path in infos:
-            fault = millisecond_fault(own[track.track], infos[track.video_path].duration_s)
-            faults += [f"{track.labels_path}: {fault}"] if fault else []
+        labels, info = own.get(track.track), infos.get(track.video_path)
+        if labels and info and (fault := millisecond_fault(labels, info.duration_s)):
+            faults[track.labels_path] = f"{track.labels_path}: {fault}"
     if faults:
-        raise BadInputError(f"{len(faults)} of {len(own)} annotation files cannot be used: {'; '.join(faults)}")
+        count = f"{len(faults)} of {len({track.labels_path for track in raw if track.track in own})}"
+        raise BadInputError(f"{count} annotation files cannot be used: {'; '.join(faults.values())}")
 
 
 def _probe_videos(

@@ -3,7 +3,7 @@
 Known at once, and needed hours later, when the faces of all videos have been found and the backbones begin to train.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from avfusion.corpora.layout import RawTrack
 from avfusion.corpora.table import Track
@@ -23,7 +23,10 @@ def is_unlabelled(tracks: Sequence[RawTrack | Track]) -> bool:
 
 
 def training_faults(
-    tracks: Sequence[RawTrack | Track], corpus: str, unreadable: Collection[str] = frozenset()
+    tracks: Sequence[RawTrack | Track],
+    corpus: str,
+    unreadable: Collection[str] = frozenset(),
+    bare: Collection[str] = frozenset(),
 ) -> list[str]:
     """Why no model can be trained, a sentence for each split that lacks something, with what to do.
 
@@ -31,15 +34,24 @@ def training_faults(
         tracks: All tracks of the corpus.
         corpus: Its name, which decides where splits are written.
         unreadable: Names of the tracks whose video is known to be unreadable.
+        bare: Names of those whose labels are known to reach no frame.
     """
     faults = []
     for split in NEEDED:
         own = [track for track in tracks if track.split == split]
         labelled = [track for track in own if track.labels_path]
-        if any(track.video_path and track.track not in unreadable for track in labelled):
+        readable = [track for track in labelled if track.video_path and track.track not in unreadable]
+        if any(track.track not in bare for track in readable):
             continue
-        if labelled:
-            faults.append(f"no labelled track of the split {split} has a video that can be read: copy the videos again")
+        if readable:
+            names = _some(track.labels_path for track in readable)
+            faults.append(
+                f"no frame of the split {split} has a label ({names}): `avfusion doctor` says what they cover"
+            )
+        elif labelled:
+            names = _some(track.video_path or track.track for track in labelled)
+            why = "has a video that can be read"
+            faults.append(f"no labelled track of the split {split} {why} ({names}): copy the videos again")
         elif own:  # only in a manifest
             faults.append(f"no track of the split {split} has labels: name their files in the manifest's column labels")
         elif corpus == "manifest":
@@ -50,15 +62,23 @@ def training_faults(
     return faults
 
 
+def _some(names: Iterable[str]) -> str:
+    found = list(dict.fromkeys(names))
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
 def refuse_untrainable(
-    tracks: Sequence[RawTrack | Track], corpus: str, unreadable: Collection[str] = frozenset()
+    tracks: Sequence[RawTrack | Track],
+    corpus: str,
+    unreadable: Collection[str] = frozenset(),
+    bare: Collection[str] = frozenset(),
 ) -> None:
     """Refuse a corpus that is meant for training and lacks a split; arguments as of `training_faults`.
 
     Raises:
         BadInputError: which split lacks what, and what to do.
     """
-    faults = [] if is_unlabelled(tracks) else training_faults(tracks, corpus, unreadable)
+    faults = [] if is_unlabelled(tracks) else training_faults(tracks, corpus, unreadable, bare)
     if faults:
         raise BadInputError(f"no model can be trained: {'; '.join(faults)}")
 

@@ -100,7 +100,9 @@ def _section(root: Path, name: str) -> Params:
 def _workload(params: Params, state: CorpusState | None) -> Workload:
     if state is None:
         return rendered_workload(params.render, params.geometry)
-    return workload(state.tracks, state.known, state.sizes, params.geometry, state.own)
+    return workload(
+        state.tracks, state.known, state.sizes, params.geometry, state.own, truth=params.corpus.name == "demo"
+    )
 
 
 def _costs(root: Path, params: Params, work: Workload, facts: dict[str, Any], *, current: bool) -> Costs:

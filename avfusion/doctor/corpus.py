@@ -11,6 +11,7 @@ from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
 from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
+from avfusion.data.label_coverage import labels_nothing, millisecond_fault
 from avfusion.data.label_store import READERS
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.tracks import describe_track, read_probes, shared_digest, source_hashes
@@ -56,8 +57,9 @@ def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list
         reason = f"{error.filename} cannot be read: {error.strerror}"
         return None, [Item("corpus", params.name, "missing", reason)]
     scan = _scan_state(root, layout, sources)
-    own, labels = _read_labels(folder, layout)
+    own, faults = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
+    labels = _label_item(state, faults)
     items = [*_training(state, params.name), *_split_items(state), *_no_files(folder, layout), labels, scan, table]
     items += _failures(root)
     if note := removed_files(root, params, layout.tracks):
@@ -92,7 +94,8 @@ def _training(state: CorpusState, corpus: str) -> list[Item]:
     if is_unlabelled(state.tracks):
         return [Item("corpus", "training", "warn", ONLY_READ)]
     unreadable = {track.track for track in state.tracks if not track.frames and track.track in state.known}
-    faults = training_faults(state.tracks, corpus, unreadable)
+    bare = {track.track for track in state.tracks if labels_nothing(track.warnings)}
+    faults = training_faults(state.tracks, corpus, unreadable, bare)
     text = (
         f"no model can be trained: {faults[0]}"
         if len(faults) == 1
@@ -125,23 +128,34 @@ def _no_files(folder: Path, layout: CorpusLayout) -> list[Item]:
     return [Item("corpus", "videos", "warn", text)] if odd else []
 
 
-def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabels], Item]:
-    """Own labels by track, and the annotation files that the stages `corpus` and `labels` will refuse."""
+def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabels], dict[str, str]]:
+    """Own labels by track, and by annotation file why the stages `corpus` and `labels` will refuse it."""
     labelled = [track for track in layout.tracks if track.labels_path]
     own: dict[str, OwnLabels] = {}
-    faults = []
+    faults: dict[str, str] = {}
     for track in labelled:
         try:
             labels = READERS[track.label_format](folder / track.labels_path, track.labels_path)
         except BadInputError as error:
-            faults.append(str(error))
+            faults[track.labels_path] = str(error)
             continue
         if isinstance(labels, OwnLabels):
             own[track.track] = labels
-    if faults:
-        lines = [f"{len(faults)} of {len(labelled)} annotation files cannot be used:", *faults]
-        return own, Item("corpus", "labels", "missing", "\n".join(lines))
-    return own, Item("corpus", "labels", "ok", f"{counted(len(labelled), 'annotation file')} can be read")
+    return own, faults
+
+
+def _label_item(state: CorpusState, faults: Mapping[str, str]) -> Item:
+    """The annotation files that cannot be used; which times are milliseconds is known once a video was looked at."""
+    files = {track.labels_path for track in state.tracks if track.labels_path}
+    found = dict(faults)
+    for track in state.tracks:
+        if track.frames and track.track in state.own:
+            fault = millisecond_fault(state.own[track.track], track.duration_s)
+            found |= {track.labels_path: f"{track.labels_path}: {fault}"} if fault else {}
+    if found:
+        lines = [f"{len(found)} of {counted(len(files), 'annotation file')} cannot be used:", *found.values()]
+        return Item("corpus", "labels", "missing", "\n".join(lines))
+    return Item("corpus", "labels", "ok", f"{counted(len(files), 'annotation file')} can be read")
 
 
 def _failures(root: Path) -> list[Item]:

@@ -258,9 +258,8 @@ def _evaluate(work: Workload, params: Params) -> _Work:
 def _robustness(work: Workload, params: Params, spread: int) -> _Work:
     """Features of disturbed streams on some tracks, all models' predictions of them, and one more training."""
     backbones, stride = params.backbones, params.robustness.stride
-    ticks = work.ticks.get("test") or work.ticks.get("val", 0)
-    mean = max(sum(work.ticks.values()) / max(work.tracks, 1), 1)
-    count = min(params.robustness.tracks or math.inf, round(ticks / mean))
+    mean = work.ticks.get(work.scored, 0) / max(work.scored_tracks, 1)
+    count = min(params.robustness.tracks or math.inf, work.scored_tracks)
     clips = round(count * mean / stride)
     spent = 0.0
     for stream, backbone in (("audio", backbones.audio), ("visual", backbones.visual)):

@@ -40,23 +40,27 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(_recommendation(report.tuning), markup=False)
 
 
-def group_warnings(tracks: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Tracks by kind of warning: first what makes a track useless, then by frequency.
+def group_warnings(tracks: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """Tracks with their warnings, by kind of warning: first what makes a track useless, then by frequency.
 
-    Numbers and names of files do not make a kind of their own. A kind is called by the first track's sentence.
+    Numbers and names of files do not make a kind of their own.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for track, warnings in tracks.items():
         for warning in warnings:
             kinds.setdefault(_kind(warning), []).append((track, warning))
     ranked = sorted(kinds.items(), key=lambda kind: (not FATAL.search(kind[0]), -len(kind[1]), kind[0]))
-    return {found[0][1]: [track for track, _ in found] for _, found in ranked}
+    return [found for _, found in ranked]
 
 
 def _kind(warning: str) -> str:
-    """A warning without what differs from track to track: names in quotes or brackets, what follows, numbers."""
-    kind = re.sub(r"'[^']*'|\([^)]*/[^)]*\)|, e\.g\. .*|(?<=video: ).*", "…", warning)
+    """A warning without what differs from track to track: names in quotes or brackets, of a video, numbers."""
+    kind = re.sub(r"'[^']*'|\([^)]*/[^)]*\)|, e\.g\. .*|(?<=unreadable video: ).*?(?=: )", "…", warning)
     return re.sub(r"(?<![\w/])-?\d+(?:\.\d+)?", "N", kind)
+
+
+def _numbers(warning: str) -> list[str]:
+    return re.findall(r"(?<![\w/])-?\d+(?:\.\d+)?", warning)
 
 
 def shorten(text: str) -> str:
@@ -105,11 +109,15 @@ def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold", ratio=1)
-    for sentence, (first, *others) in group_warnings(tracks).items():
+    for (first, sentence), *rest in group_warnings(tracks):
+        others = [track for track, _ in rest]
+        differ = any(_numbers(other) != _numbers(sentence) for _, other in rest)
         line = Text.assemble((first, "bold"), f": {sentence}")
         if others:
             more = f" and {len(others) - NAMES_SHOWN} more" if len(others) > NAMES_SHOWN else ""
-            line.append(f"; likewise: {', '.join(others[:NAMES_SHOWN])}{more}", "dim")
+            line.append(
+                f"; likewise{', with other numbers' if differ else ''}: {', '.join(others[:NAMES_SHOWN])}{more}", "dim"
+            )
         table.add_row(str(1 + len(others)), line)
     return Padding(table, (0, 0, 0, 2))
 

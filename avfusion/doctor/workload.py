@@ -40,6 +40,8 @@ class Workload:
         crop_bytes: Of those.
         detected: Frames of tracks that come without crops.
         unrendered: The demo corpus is still to be rendered.
+        scored: The split that robustness is measured on: test where labels of it are known, else val.
+        scored_tracks: Tracks of that split.
     """
 
     tracks: int
@@ -54,6 +56,8 @@ class Workload:
     crop_bytes: int
     detected: int
     unrendered: bool = False
+    scored: str = "val"
+    scored_tracks: int = 0
 
     @property
     def all_frames(self) -> int:
@@ -71,6 +75,8 @@ def workload(
     sizes: Mapping[str, int],
     geometry: Geometry,
     own: Mapping[str, OwnLabels] | None = None,
+    *,
+    truth: bool = False,
 ) -> Workload:
     """Add up a corpus.
 
@@ -80,6 +86,7 @@ def workload(
         sizes: Bytes of the sources, crop folders with a `/` at their end.
         geometry: Its `fps` is the clock by which clips are counted.
         own: Own labels by track.
+        truth: The labels of test tracks are known though no annotation file holds them (the demo).
     """
     usable = [track for track in tracks if track.video_path and (track.frames or track.track not in known)]
     lengths = _lengths(usable, sizes, own or {})
@@ -90,6 +97,8 @@ def workload(
         frames[track.split] = frames.get(track.split, 0) + length.frames
         count = length.frames if geometry.fps is None else round(length.seconds * geometry.fps)
         ticks[track.split] = ticks.get(track.split, 0) + count
+    tested = truth or any(track.split == "test" and track.label_rows for track in usable)
+    scored = "test" if tested and ticks.get("test") else "val"
     return Workload(
         tracks=len(usable),
         videos=len(lengths),
@@ -102,6 +111,8 @@ def workload(
         crops=sum(track.crops for track in usable),
         crop_bytes=sum(sizes.get(f"{path}/", 0) for track in usable for path in track.crops_paths),
         detected=sum(lengths[track.video].frames for track in usable if not track.crops_paths),
+        scored=scored,
+        scored_tracks=sum(track.split == scored for track in usable),
     )
 
 
@@ -126,6 +137,8 @@ def rendered_workload(render: Render, geometry: Geometry) -> Workload:
         crop_bytes=crops * CROP_BYTES // 3,  # smooth drawings
         detected=0,
         unrendered=True,
+        scored="test",
+        scored_tracks=counts["test"],
     )
 
 

@@ -136,7 +136,7 @@ class ReleasedCoAttention(FusionModel):
 
     def _arrange(self, visual: Tensor) -> Tensor:
         if visual.ndim == 5 and visual.shape[2:] != (WIDTH, SIDE, SIDE):
-            raise ValueError(f"visual maps have shape {tuple(visual.shape)}, {self.name} takes (B, 16, 512, 7, 7)")
+            raise BadInputError(f"visual maps have shape {tuple(visual.shape)}, {self.name} takes (B, 16, 512, 7, 7)")
         if visual.shape[2:] == (WIDTH,):
             raise BadInputError(f"{self.name} takes visual maps, not pooled features: set backbones.output to map")
         return visual.flatten(2) if visual.ndim == 5 else visual

@@ -16,6 +16,7 @@ from avfusion.backbones.weights import load_backbone
 from avfusion.config import Frames
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.features import refuse_not_finite
 from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
@@ -99,7 +100,7 @@ class Predictor:
 
         Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
-            AVFusionError: the process that decoded it died, or took too long.
+            AVFusionError: the process that decoded it died, or took too long; or features are not finite.
         """
         if stream not in ("both", "audio", "visual"):
             raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
@@ -116,6 +117,7 @@ class Predictor:
             ):
                 features = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
         spec = features.feature_spec
+        refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
         if not (features.audio_present.any() or features.visual_present.any()):
             raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         fps = spec.geometry.fps

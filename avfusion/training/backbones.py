@@ -78,8 +78,7 @@ class BackboneTrainer:
         self.precision = precision or Precision("off", None, "not asked for")
         self.checkpoints, self.fingerprint = checkpoints, fingerprint
         self.logger = logger or NullLogger()
-        everything = math.ceil(len(train.targets) / params.batch_size)
-        self.steps = max(1, min(params.steps_per_epoch or everything, everything))
+        self.steps = max(1, self._steps_per_epoch())
         self.optimiser = torch.optim.AdamW(self.backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
@@ -99,6 +98,8 @@ class BackboneTrainer:
                 "validation clips: at least 2 of each are needed"
             )
         self._check_shares()
+        if self.params.epochs:
+            self._warn_of_rare_shapes()
         history: list[dict[str, float]] = []
         self.backbone.load_state_dict(self.processes.from_leader(self._state()))
         best: dict[str, Any] = {"score": -math.inf, "epoch": 0, "state": self._state()}
@@ -143,8 +144,30 @@ class BackboneTrainer:
             )
 
     def _smallest_batch(self) -> int:
-        """Small remainders of a shape are left out: a CCC over few clips is mostly noise."""
-        return min(max(2, self.params.batch_size // 2), len(self.train.targets))
+        """Small remainders of a shape are left out: a CCC over few clips is mostly noise.
+
+        Where every shape has few clips, two do.
+        """
+        usual = min(max(2, self.params.batch_size // 2), len(self.train.targets))
+        most = int(np.bincount(self.train.shape_of).max()) if len(self.train.targets) else 0
+        return usual if most >= usual else 2
+
+    def _steps_per_epoch(self) -> int:
+        """Steps that are asked for, if there are clips for so many, else all: with every clip once."""
+        size, asked = self.params.batch_size, self.params.steps_per_epoch
+        if asked is not None:
+            return min(asked, math.ceil(len(self.train.targets) / size))
+        everything = np.arange(len(self.train.targets))
+        return sum(1 for _ in batches(self.train, everything, size, smallest=self._smallest_batch()))
+
+    def _warn_of_rare_shapes(self) -> None:
+        """Say where clips of rare lengths never make a batch (of sound: frame rates that few videos have)."""
+        counts, smallest = np.bincount(self.train.shape_of), self._smallest_batch()
+        if left := int(counts[counts < smallest].sum()):
+            self._say(
+                f"{left} of {len(self.train.targets)} training clips are never seen: fewer than {smallest} are of "
+                f"their length; a smaller backbones.{self.backbone.stream}.batch_size takes them in"
+            )
 
     def _validate(self, epoch: int) -> tuple[float, float]:
         """`score` of the validation clips, refused where it is not finite."""
@@ -162,6 +185,13 @@ class BackboneTrainer:
         torch.manual_seed(int(sampler.integers(2**62)) + self.processes.rank)  # of dropout
         chosen = sampler.permutation(len(self.train.targets))[: self.steps * size]
         plan = list(batches(self.train, chosen, size, smallest=min(self._smallest_batch(), len(chosen))))
+        if not plan:  # the few clips drawn are of many lengths
+            plan = list(batches(self.train, chosen, size, smallest=2))
+        if not plan:
+            raise AVFusionError(
+                f"{self.backbone.stream} backbone: no batch can be made at epoch {epoch}: no two of the {len(chosen)} "
+                "clips drawn are of one length: raise batch_size or steps_per_epoch, or set geometry.fps"
+            )
         order = sampler.permutation(len(plan))[: self.steps]
         self.backbone.train()
         if self.frozen:

@@ -77,5 +77,6 @@ def _check_backbones(weights: str, stored: dict[str, Any], spec: FeatureSpec) ->
         raise BadInputError(
             f"train.weights: {weights} is used untrained (train.epochs is 0), but the {' and '.join(other)} features "
             "are not of the backbones that it was trained with: set backbones.<stream>.weights to those (tsav, for "
-            "models/imported/jointcam) and backbones.<stream>.epochs to 0"
+            "models/imported/jointcam) and backbones.<stream>.epochs to 0; if they are, the backbones were imported "
+            "anew since: `avfusion import-weights jointcam FILE --force` takes the present ones"
         )

@@ -312,3 +312,29 @@ def test_zero_epochs_keep_the_weights_they_start_from(project):
     run(root, tracks, sections)
     assert (root / "models" / "backbones" / "visual.safetensors").read_bytes() == trained.read_bytes()
     assert "sha256" in read_backbone_record(root / "models" / "backbones", "visual").provenance["start"]
+
+
+def test_clips_of_many_lengths_are_all_trained_on(clips):
+    count = len(clips[0].targets)
+    clips[0].shape_of = np.arange(count) // 10  # ten of a length, fewer than half a batch
+    params = PARAMS.model_copy(update={"batch_size": 48, "steps_per_epoch": None, "epochs": 1})
+    fit, seen = trainer(clips, params), []
+    step = fit._step
+    fit._step = lambda batch, *others: (seen.append(batch), step(batch, *others))[1]
+    assert fit.steps == -(-count // 10)
+    fit.fit()
+    assert sorted(np.concatenate(seen)) == list(range(count))
+    few = trainer(clips, params.model_copy(update={"steps_per_epoch": 1}))
+    assert len(few.fit().history) == 1
+
+
+def test_clips_of_rare_lengths_are_told(clips, capsys):
+    clips[0].shape_of = (np.arange(len(clips[0].targets)) < 5).astype(int)
+    trainer(clips, PARAMS.model_copy(update={"epochs": 1})).fit()
+    assert f"5 of {len(clips[0].targets)} training clips are never seen: fewer than 8" in capsys.readouterr().out
+
+
+def test_no_two_clips_of_one_length_is_an_error(clips):
+    clips[0].shape_of = np.arange(len(clips[0].targets))
+    with pytest.raises(AVFusionError, match=r"visual backbone: no batch can be made at epoch 1: no two of the"):
+        trainer(clips).fit()

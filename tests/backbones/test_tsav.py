@@ -11,7 +11,7 @@ from torch import Tensor
 
 from avfusion.backbones import load_tsav
 from avfusion.errors import BadInputError
-from tests.published_checkpoints import DATA, seeded_state_dict, write_tsav
+from tests.published_checkpoints import DATA, seeded_state_dict, write_jointcam, write_tsav
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,28 @@ def test_nan_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
     path = edited(state, tmp_path / "nan.tar", lambda tensors: tensors.update({name: torch.full((64,), torch.nan)}))
     with pytest.raises(BadInputError, match=r"NaN or infinity in audio_model\.resnet\.bn1\.running_mean"):
         load_tsav(path)
+
+
+def test_nan_in_the_channel_that_is_dropped_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
+    name = "video_model.r2plus1d.stem.0.weight"
+    broken = state[name].clone()
+    broken[0, 3] = torch.nan
+    with pytest.raises(BadInputError, match=r"NaN or infinity in video_model\.r2plus1d\.stem\.0\.weight"):
+        load_tsav(edited(state, tmp_path / "nan.tar", lambda tensors: tensors.update({name: broken})))
+
+
+@pytest.mark.parametrize("change", [Tensor.to_sparse, lambda bias: bias.to(torch.complex64)])
+def test_tensors_of_no_ordinary_numbers_are_refused(
+    state: dict[str, Tensor], tmp_path: Path, change: Callable[[Tensor], Tensor]
+) -> None:
+    bias = {"fc.1.bias": change(state["fc.1.bias"])}
+    with pytest.raises(BadInputError, match=r"are unusable in fc\.1\.bias \(.*dense numbers of 16 to 64 bits"):
+        load_tsav(edited(state, tmp_path / "odd.tar", lambda tensors: tensors.update(bias)))
+
+
+def test_the_other_published_file_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match=r"is it the published fusion network\? that one is `jointcam`"):
+        load_tsav(write_jointcam(tmp_path / "jointcam.pt", {"linear.weight": torch.zeros(2)}))
 
 
 @pytest.mark.parametrize("legacy", [True, False])

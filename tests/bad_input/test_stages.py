@@ -95,7 +95,7 @@ def test_a_video_that_changed_after_the_table_was_made_costs_only_its_own_sound(
     whole = project.video("b").read_bytes()
     project.video("b").write_bytes(whole[:-10])
     done = project.run("audio")
-    assert done.code == 1
+    assert done.code == 2
     assert "audio: 1 of 3 failed: b: " in done.error
     assert "b.mp4 changed since the last scan: run `avfusion scan`" in done.error
     failed = [item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]]

@@ -3,6 +3,7 @@
 import pytest
 
 from avfusion.corpora.layout import RawTrack
+from avfusion.data.label_coverage import NOTHING_ANNOTATED, labels_nothing
 from avfusion.data.trainable import is_unlabelled, refuse_unlabelled, refuse_untrainable, training_faults
 from avfusion.errors import BadInputError
 
@@ -41,7 +42,7 @@ def test_a_labelled_track_in_each_of_train_and_val_is_enough():
         (
             [track("a", "train", video=False), track("b", "val")],
             "affwild2",
-            "no labelled track of the split train has a video that can be read: copy the videos again",
+            "no labelled track of the split train has a video that can be read (a): copy the videos again",
         ),
     ],
 )
@@ -54,9 +55,19 @@ def test_what_lacks_is_named_with_what_to_write(tracks, corpus, fault):
 
 def test_videos_known_to_be_unreadable_do_not_count():
     assert training_faults(WHOLE, "affwild2", {"b"}) == [
-        "no labelled track of the split val has a video that can be read: copy the videos again"
+        "no labelled track of the split val has a video that can be read (b.mp4): copy the videos again"
     ]
     assert len(training_faults(WHOLE, "affwild2", {"a", "b"})) == 2
+
+
+def test_labels_that_reach_no_frame_do_not_count():
+    tracks = [track("a", "train"), track("b", "val"), track("c", "val")]
+    assert training_faults(tracks, "manifest", bare={"b"}) == []
+    (fault,) = training_faults(tracks, "manifest", bare={"a"})
+    assert fault.startswith("no frame of the split train has a label (")
+    assert labels_nothing(["x", NOTHING_ANNOTATED])
+    assert labels_nothing(["the labels describe 100 to 101 s, the video has 0 to 1 s: no frame has a label"])
+    assert not labels_nothing(["no audio stream: the audio is absent in every clip"])
 
 
 def test_a_corpus_without_labels_is_refused_only_where_training_alone_follows():

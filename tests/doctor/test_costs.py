@@ -64,6 +64,7 @@ def aff_wild2(**changes: object) -> Workload:
         crops=2_700_000,
         crop_bytes=16_000_000_000,
         detected=0,
+        scored_tracks=76,
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
 

@@ -3,15 +3,19 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avfusion.config import Execution, load_params
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import Track, read_tracks, write_tracks
+from avfusion.data.own_labels import OwnLabels
 from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.doctor import diagnose
+from avfusion.doctor.corpus import CorpusState, _label_item
 from avfusion.doctor.environment import check_packages
 from avfusion.doctor.report import Item, Report
 from avfusion.presets import write_preset
@@ -285,6 +289,19 @@ def test_with_the_table_of_tracks_its_warnings_are_reported_and_no_others(tabled
     )
     assert (report.cost.frames, report.cost.assumed_videos) == (195, 0)
     assert report.cost.hours == round(3 * 2.6 / 3600, 2)
+
+
+def test_times_in_milliseconds_are_named_once_their_video_is_known(tabled_project):
+    row = next(track for track in read_tracks(tabled_project / "data/corpus/tracks.parquet") if track.track == "a")
+    pair = [replace(row, track=name, labels_path="ms.csv", label_format="csv") for name in ("a_left", "a_right")]
+    stamps = np.arange(0, 2700, 100.0)
+    labels = OwnLabels("time", stamps, np.zeros((len(stamps), 2)), np.ones(len(stamps), bool))
+    own = {track.track: labels for track in pair}
+    item = _label_item(CorpusState(tuple(pair), frozenset(own), {}, True, own), {})
+    assert item.status == "missing"
+    assert item.text.startswith("1 of 1 annotation file cannot be used:\nms.csv: its column time runs to 2600")
+    unseen = tuple(replace(track, frames=0) for track in pair)
+    assert _label_item(CorpusState(unseen, frozenset(), {}, True, own), {}).text == "1 annotation file can be read"
 
 
 def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_project, rescan):

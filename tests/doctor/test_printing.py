@@ -29,11 +29,14 @@ def test_warnings_are_grouped_by_what_they_say_not_by_its_numbers_and_names():
         "h": ("its video is in several splits (test, train)",),
         "i": ("unreadable video: videos/i.mp4: is empty (0 bytes)",),
         "j": ("unreadable video: videos/2/j.mp4: cannot be read as media: it is a text file, not a video",),
+        "l": ("unreadable video: videos/l.mp4: is empty (0 bytes)",),
         "k": ("3 files among the crops are no numbered images, e.g. Thumbs.db",),
     }
-    assert list(group_warnings(tracks).items()) == [
+    found = [(group[0][1], [track for track, _ in group]) for group in group_warnings(tracks)]
+    assert found == [
         ("no video 'b' below videos/: the track cannot be used", ["b", "c"]),
-        ("unreadable video: videos/i.mp4: is empty (0 bytes)", ["i", "j"]),
+        ("unreadable video: videos/i.mp4: is empty (0 bytes)", ["i", "l"]),
+        ("unreadable video: videos/2/j.mp4: cannot be read as media: it is a text file, not a video", ["j"]),
         ("13 label rows for 12 video frames: the last 1 are not used", ["12-30-1280x720", "d"]),
         ("2 videos have this name (videos/1/e.mp4, videos/2/e.mp4): the first is used", ["e", "f"]),
         ("3 files among the crops are no numbered images, e.g. Thumbs.db", ["k"]),
@@ -63,7 +66,8 @@ def test_a_kind_is_shown_by_its_first_track_and_the_names_of_the_others():
     rows = {f"t{n}": (f"{n + 12} label rows for 12 video frames: the last {n} are not used",) for n in range(1, 7)}
     lines = printed(Report((), tracks=rows | {"one": ("no crops: faces are detected in the video",)}), 120).splitlines()
     assert [line.strip() for line in lines[2:]] == [
-        "6  t1: 13 label rows for 12 video frames: the last 1 are not used; likewise: t2, t3, t4 and 2 more",
+        "6  t1: 13 label rows for 12 video frames: the last 1 are not used; likewise, with other numbers: t2, t3, t4 "
+        "and 2 more",
         "1  one: no crops: faces are detected in the video",
     ]
 

@@ -277,3 +277,14 @@ def test_a_uri_outside_a_project_makes_no_store(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(BadInputError, match=r"no model at models:/avfusion@champion: .* has no MLflow store"):
         Predictor.load("models:/avfusion@champion")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_features_that_are_not_finite_are_an_error_and_no_numbers(project: Path, face_video: Path) -> None:
+    import torch
+
+    predictor = Predictor.load(project / "models" / "fusion")
+    with torch.no_grad():
+        for weights in predictor._extractor._networks["visual"].parameters():
+            weights.mul_(1e4)
+    with pytest.raises(AVFusionError, match=r"visual feature of clip \d+ is NaN or infinite in .*weights are unusable"):
+        predictor.predict(face_video)
