@@ -166,7 +166,7 @@ def test_its_shape_is_fixed(model: FusionModel) -> None:
         build_fusion("released_coattention", audio_dim=24)
     with pytest.raises(BadInputError, match=r"takes visual maps, not pooled features: set backbones\.output to map"):
         model(torch.zeros(1, 16, 512), torch.zeros(1, 16, 512))
-    with pytest.raises(ValueError, match=r"visual maps have shape \(1, 16, 512, 4, 4\)"):
+    with pytest.raises(BadInputError, match=r"visual maps have shape \(1, 16, 512, 4, 4\)"):
         model(torch.zeros(1, 16, 512), torch.zeros(1, 16, 512, 4, 4))
     with pytest.raises(ValueError, match=r"audio features have shape \(1, 8, 512\)"):
         model(torch.zeros(1, 8, 512), torch.zeros(1, 16, 512, 7, 7))
