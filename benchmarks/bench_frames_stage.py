@@ -20,7 +20,7 @@ import numpy as np
 from skimage.data import astronaut
 
 from avfusion.config import Frames
-from avfusion.corpora.sources import video_source
+from avfusion.corpora.sources import crops_digest, video_source
 from avfusion.data.frame_store import _FrameTask, _make_frames
 from avfusion.data.frames import read_frames
 
@@ -74,7 +74,8 @@ def main() -> None:
         make_crops(root / "crops")
         make_video(root / "video.mp4")
         video, crops = root / "video.mp4", root / "crops"
-        task = _FrameTask(video, (crops,), None, Frames(), video_source(video).digest)
+        scanned = crops_digest({path.name: path.stat().st_size for path in crops.iterdir()})
+        task = _FrameTask(video, (crops,), None, Frames(), video_source(video).digest, scanned)
         sides: dict[str, Callable[[], None]] = {
             "bare": lambda: bare(root / "crops", root / "bytes"),
             "stage": lambda: _make_frames(task, root / "table.parquet", "fingerprint"),
