@@ -1,0 +1,50 @@
+"""`avfusion scan`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def scan(
+    if_there: Annotated[
+        bool, typer.Option("--if-there", help="Do nothing where the folder is not there, as after `dvc pull`.")
+    ] = False,
+) -> None:
+    """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends.
+
+    A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it. `make repro`
+    scans by itself.
+    """
+    from avfusion.project import project_root
+
+    scan_project(project_root(), if_there=if_there)
+
+
+def scan_project(project: Path, *, if_there: bool = False) -> None:
+    """Scan the corpus of a project, and say what was found and what is no longer there."""
+    from avfusion.config import load_params
+    from avfusion.corpora.adapters import corpus_root, open_corpus
+    from avfusion.corpora.sources import scan as scan_corpus
+    from avfusion.corpora.switching import removed_files
+
+    params = load_params(project / "params.yaml", ["corpus"]).corpus
+    folder = corpus_root(project, params)
+    if params.name == "demo":
+        from avfusion.corpora.demo.render import is_rendered
+
+        if not is_rendered(folder, load_params(project / "params.yaml", ["render"]).render):
+            print("the demo corpus is not rendered yet: `dvc repro` does it")
+            _note(removed_files(project, params, ()))
+            return
+    if if_there and not folder.is_dir():
+        print(f"{params.root} is not there: what is known of it stays as it was scanned")
+        return
+    print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt')}")
+    _note(removed_files(project, params, open_corpus(params, folder).tracks))
+
+
+def _note(text: str) -> None:
+    if text:
+        print(f"note: {text}", file=sys.stderr)

@@ -1,0 +1,34 @@
+"""`avfusion sweep`."""
+
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Finished trials that the study is to have, all told. Default: sweep.trials."
+        ),
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="AVFUSION_SWEEP_STORAGE",
+            help="postgresql://USER:PASSWORD@HOST/DATABASE for many machines. Default: a file of the project.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes here, one thread each.")] = 1,
+    apply: Annotated[bool, typer.Option("--apply", help="Write the best point into params.yaml.")] = False,
+) -> None:
+    """Search for better parameters of `train` (section sweep of params.yaml), or go on with a search.
+
+    Ctrl-C ends it after the current epochs; the same command goes on. Exit status: 0 done; 2 params.yaml or the
+    study cannot be used; 1 something failed, or no trial was completed.
+    """
+    from avfusion.sweep.command import run_sweep
+
+    run_sweep(trials=trials, storage=storage, workers=workers, apply=apply)
