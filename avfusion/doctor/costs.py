@@ -219,7 +219,7 @@ def _features(work: Workload, params: Params, spread: int, cores: int) -> _Work:
     per_clip = 0.0
     for backbone in (backbones.visual, backbones.audio):
         rate = rates.BACKBONES[backbone.name]
-        per_clip += getattr(rate, features.dtype) * rate.scale(backbone.width, backbone.input_size)
+        per_clip += rate.features(features.dtype) * rate.scale(backbone.width, backbone.input_size)
     text = f"{clips:,} clips (stride {features.stride}), {backbones.visual.name} and {backbones.audio.name}"
     text += f", {features.dtype}" + (", maps" if backbones.output == "map" else "")
     reached = min(spread * features.threads, max(cores, spread))
@@ -265,7 +265,7 @@ def _robustness(work: Workload, params: Params, spread: int) -> _Work:
     for stream, backbone in (("audio", backbones.audio), ("visual", backbones.visual)):
         rate = rates.BACKBONES[backbone.name]
         signals = sum(one.stream == stream and one.kind not in MASKED for one in CONDITIONS)
-        cost = getattr(rate, params.features.dtype) * rate.scale(backbone.width, backbone.input_size)
+        cost = rate.features(params.features.dtype) * rate.scale(backbone.width, backbone.input_size)
         spent += signals * clips * cost * rates.DISTURBED_CLIP
     factor = rates.MAP_FACTOR if backbones.output == "map" else 1.0
     models = [*_fusion_models(params), params.train.model]

@@ -131,7 +131,7 @@ def arrangements(params: Params, cores: int, device: str) -> list[tuple[int, int
 
 
 def dtypes_to_try(params: Params, device: str) -> list[str]:
-    """Arithmetic to try, that of the parameters first. On a CPU, float16 is emulated: it takes twenty times as long."""
+    """Arithmetic to try, that of the parameters first. On a CPU, float16 is float32 (see `arithmetic`)."""
     dtypes = ["float32", "bfloat16"] + (["float16"] if device != "cpu" else [])
     return sorted(dtypes, key=lambda dtype: dtype != params.features.dtype)
 
