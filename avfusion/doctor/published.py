@@ -1,4 +1,4 @@
-"""What published weights ask of a project: that they are imported, and room for visual maps."""
+"""What weights ask of a project: that they are imported, fit how batch norm is trained, and room for visual maps."""
 
 from pathlib import Path
 
@@ -27,6 +27,16 @@ def look_at_imports(root: Path, params: Params) -> list[Item]:
         )
         items.append(Item("params", "train.weights", "missing", fault))
     return items
+
+
+def look_at_batch_norm(params: Params) -> list[Item]:
+    """A warning where random weights are trained with the statistics of batch norm kept: there are none to keep."""
+    streams = {"visual": params.backbones.visual, "audio": params.backbones.audio}
+    trained = [stream for stream, backbone in streams.items() if backbone.weights == "random" and backbone.epochs]
+    if params.backbones.batch_norm != "frozen" or not trained:
+        return []
+    text = f"frozen, while {' and '.join(trained)} weights start at random, without statistics worth keeping: set train"
+    return [Item("params", "backbones.batch_norm", "warn", text)]
 
 
 def look_at_maps(params: Params, work: Workload) -> list[Item]:

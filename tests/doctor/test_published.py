@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from avfusion.config import Params, check_params
-from avfusion.doctor.published import look_at_imports, look_at_maps
+from avfusion.doctor.published import look_at_batch_norm, look_at_imports, look_at_maps
 from tests.doctor.test_costs import CONFIGS, aff_wild2
 
 
@@ -44,3 +44,15 @@ def test_what_is_not_imported_is_missing(tmp_path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     assert look_at_imports(tmp_path, params_with()) == []
+
+
+def test_frozen_statistics_of_random_weights_are_warned_of() -> None:
+    values = yaml.safe_load((CONFIGS / "demo.yaml").read_text())
+    assert look_at_batch_norm(check_params(values)) == []
+    values["backbones"]["batch_norm"] = "frozen"
+    (item,) = look_at_batch_norm(check_params(values))
+    assert (item.status, "visual and audio weights start at random" in item.text) == ("warn", True)
+    values["backbones"]["audio"]["epochs"] = 0
+    (item,) = look_at_batch_norm(check_params(values))
+    assert "while visual weights" in item.text
+    assert look_at_batch_norm(params_with()) == []
