@@ -1,7 +1,7 @@
 """Typed parameters: params.yaml read once, at the edge, checked key by key.
 
 Every section of params.yaml is one class here. Unknown keys, wrong types and values out of range are refused with
-`section.key`, the value and what is allowed. YAML 1.1 reads `1e-4` as a string; numbers accept it.
+`section.key`, the value and what is allowed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,58 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from avfusion.agreement import disagreements, divisors
 from avfusion.errors import BadInputError
-from avfusion.model_names import (
-    DECIDED_ELSEWHERE,
-    FUSION_OPTIONS,
-    check_backbone,
-    check_fusion_name,
-    check_option_value,
-)
+from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_option_value
+from avfusion.param_types import Count, Folds, Fraction, FusionName, Number, Positive, Section, Seed, section_fault
 from avfusion.search_space import space_fault
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise ValueError("a number is needed") from None
-    return value
-
-
-def _folds(value: Any) -> Any:
-    if value == 1 and not isinstance(value, bool):
-        raise ValueError("allowed are 0 (none) and 2 or more")
-    return 0 if value is None else value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
-Positive = Annotated[Number, Field(gt=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-
-FusionName = Annotated[str, AfterValidator(check_fusion_name)]
-
-
-def _fault(key: str, value: object, message: str) -> PydanticCustomError:
-    """A fault that a check of a whole section finds in its `key`."""
-    return PydanticCustomError(
-        "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
-    )
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Common(Section):
@@ -84,7 +39,7 @@ class Geometry(Section):
         if self.clip_frames % self.kept_frames:
             allowed = ", ".join(map(str, divisors(self.clip_frames)))
             message = f"allowed are the divisors of clip_frames ({allowed})"
-            raise _fault("kept_frames", self.kept_frames, message)
+            raise section_fault("kept_frames", self.kept_frames, message)
         return self
 
 
@@ -102,7 +57,7 @@ class Render(Section):
     @model_validator(mode="after")
     def _seconds(self) -> "Render":
         if self.min_seconds > self.max_seconds:
-            raise _fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
+            raise section_fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
         return self
 
 
@@ -157,7 +112,7 @@ class Backbones(Section):
     batch_norm: Literal["frozen", "train"] = "frozen"
     augmentation: Annotated[bool, Field(strict=True)] = True
     hue: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
-    folds: Annotated[int, BeforeValidator(_folds), Field(ge=0, strict=True)] = 0
+    folds: Folds = 0
     visual: Backbone
     audio: Backbone
 
@@ -166,7 +121,7 @@ class Backbones(Section):
         for stream, backbone in (("visual", self.visual), ("audio", self.audio)):
             if wrong := check_backbone(stream, backbone.name, backbone.weights):
                 key, allowed = wrong
-                raise _fault(f"{stream}.{key}", getattr(backbone, key), allowed)
+                raise section_fault(f"{stream}.{key}", getattr(backbone, key), allowed)
         return self
 
 
@@ -183,7 +138,7 @@ class Train(Section):
     """Fusion training (paper's recipe as defaults)."""
 
     model: FusionName = "jca"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     weights: str | None = None
     baselines: tuple[FusionName, ...] = ("audio_only", "visual_only", "concat")
     seed: Seed = 0
@@ -206,16 +161,16 @@ class Train(Section):
             if name not in known:
                 why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
                 message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
-                raise _fault(f"options.{name}", value, message)
+                raise section_fault(f"options.{name}", value, message)
             if allowed := check_option_value(name, value):
-                raise _fault(f"options.{name}", value, allowed)
+                raise section_fault(f"options.{name}", value, allowed)
         return self
 
     @model_validator(mode="after")
     def _untrained(self) -> "Train":
         if self.weights is not None and self.epochs == 0 and self.baselines:
             message = "train.weights starts the main model alone and train.epochs is 0: allowed is []"
-            raise _fault("baselines", list(self.baselines), message)
+            raise section_fault("baselines", list(self.baselines), message)
         return self
 
 
@@ -228,13 +183,13 @@ class Sweep(Section):
     startup_trials: Count = 10
     pruner: Literal["median", "hyperband", "none"] = "median"
     heartbeat: Count = 30
-    space: dict[str, Any] = {}
+    space: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _space(self) -> "Sweep":
         if wrong := space_fault(self.space, Train):
             key, value, message = wrong
-            raise _fault(f"space.{key}", value, message)
+            raise section_fault(f"space.{key}", value, message)
         return self
 
 
