@@ -34,7 +34,8 @@ table.to_csv("bare.txt", index=False, float_format="%.5f")
 def write_project(root: Path) -> None:
     """What `avfusion submit` reads; frames and features of the tracks are not as long as they say."""
     sys.path.insert(0, str(ROOT))
-    from tests.conftest import write_model, write_planted_corpus
+    from tests.conftest import write_model
+    from tests.planted_corpus import write_planted_corpus
 
     write_planted_corpus(root, tracks={"test": 1}, seconds=2)
     write_model(root / "models")
