@@ -10,7 +10,7 @@ from torch import Tensor
 
 from avfusion.backbones.origins import ORIGINS, OWN_FILE, Origin
 from avfusion.backbones.registry import Backbone
-from avfusion.backbones.weights import load_backbone, read_backbone_record
+from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fingerprints import file_digest
 from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
@@ -76,10 +76,8 @@ def weights_start(weights: str, stream: str) -> dict[str, Any]:
     if weights in PRETRAINED.values() and "sha256" in digest:
         origin = Origin(f"a file in the place of {origin.source}, whose SHA-256 it does not have", OWN_FILE.licence)
     path = weights_path(weights, stream)
-    if weights in PRETRAINED.values() or path is None or not path.with_suffix(".json").is_file():
-        return digest | origin.to_dict()
-    record = read_backbone_record(path.parent, path.stem)  # of a backbone that this package saved
-    if record.identity.sha256 != digest.get("sha256"):
+    record = None if weights in PRETRAINED.values() or path is None else _record_beside(path)
+    if record is None or record.identity.sha256 != digest.get("sha256"):
         return digest | origin.to_dict()
     start = record.provenance.get("start", {})
     return digest | {"from": start} | {key: start.get(key, "") for key in ("source", "licence")}
@@ -92,6 +90,14 @@ def weights_path(weights: str, stream: str) -> Path | None:
     if weights in IMPORTED:
         return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
     return None if weights == "random" else Path(weights)
+
+
+def _record_beside(path: Path) -> BackboneRecord | None:
+    """Of a weights file that this package saved; None where the JSON of its name is missing, or the user's own."""
+    try:
+        return read_backbone_record(path.parent, path.stem)
+    except AVFusionError:
+        return None
 
 
 def _load_imported(backbone: Backbone, weights: str, key: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from avfusion.atomic import atomic_path, write_json
@@ -80,7 +81,10 @@ def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
         known = {name: content[name] for name in BackboneIdentity.model_fields if name in content}
         identity = BackboneIdentity(**known)
         return BackboneRecord(identity, content["stream"], content["provenance"], content["metrics"])
-    except (OSError, ValueError, KeyError) as error:
+    except ValidationError as error:  # a ValueError of many lines
+        faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+        raise AVFusionError(f"{path} does not describe a backbone (missing or wrong: {faults})") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise AVFusionError(f"{path} does not describe a backbone ({type(error).__name__}: {error})") from None
 
 

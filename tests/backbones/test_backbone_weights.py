@@ -5,9 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 
+from avfusion.backbones.pretrained import weights_start
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.fingerprints import file_digest
 
 
 @pytest.fixture
@@ -118,3 +120,20 @@ def test_offline_it_says_where_the_file_goes(tmp_path, monkeypatch):
         build_backbone("resnet18", stream="audio", weights="imagenet")
     assert str(tmp_path) in str(caught.value)
     assert "backbones.audio.weights" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ['{"epochs": 3}', "[1]", "null", "no JSON", ""])
+def test_a_json_of_the_users_own_beside_a_weights_file_is_left_alone(saved, text):
+    """A training must not fail at its end because of it."""
+    _, path = saved
+    path.with_suffix(".json").write_text(text)
+    start = weights_start(str(path), "audio")
+    assert start == {
+        "weights": str(path),
+        "sha256": file_digest(path),
+        "source": "a file of the user's",
+        "licence": "not known here",
+    }
+    with pytest.raises(AVFusionError, match=r"audio\.json does not describe a backbone \(.") as caught:
+        read_backbone_record(path.parent, "audio")
+    assert "\n" not in str(caught.value)
