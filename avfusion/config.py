@@ -119,7 +119,7 @@ class Backbones(Section):
     @model_validator(mode="after")
     def _names(self) -> "Backbones":
         for stream, backbone in (("visual", self.visual), ("audio", self.audio)):
-            if wrong := check_backbone(stream, backbone.name, backbone.weights):
+            if wrong := check_backbone(stream, backbone.name, backbone.weights, backbone.width, backbone.input_size):
                 key, allowed = wrong
                 raise section_fault(f"{stream}.{key}", getattr(backbone, key), allowed)
         return self

@@ -33,6 +33,8 @@ BACKBONE_NAMES = {
     "visual": ("narrow_r2plus1d", "r2plus1d_18", "narrow_resnet_frames", "resnet18_frames"),
     "audio": ("narrow_resnet", "resnet18", "log_mel_statistics"),
 }
+FULL_WIDTH = 64  # of the backbones for which published weights exist
+CROP_SIDES = (16, 112)  # pixels that a visual backbone takes, the most: all that a crop has
 PRETRAINED = {"r2plus1d_18": "kinetics400", "resnet18_frames": "imagenet", "resnet18": "imagenet"}  # torchvision's
 IMPORTED = {"tsav": ("r2plus1d_18", "resnet18")}  # weights that `avfusion import-weights` puts, for these backbones, in
 IMPORT_FOLDER = "models/imported"  # of the project
@@ -67,12 +69,17 @@ def check_option_value(option: str, value: object) -> str | None:
     return None if whole else "allowed are whole numbers from 1"
 
 
-def check_backbone(stream: str, name: str, weights: str) -> tuple[str, str] | None:
-    """What is wrong with a stream's backbone: (`name` or `weights`, what is allowed); None: nothing."""
+def check_backbone(stream: str, name: str, weights: str, width: int, input_size: int) -> tuple[str, str] | None:
+    """What is wrong with a stream's backbone: (its key, what is allowed); None: nothing."""
     if name not in BACKBONE_NAMES[stream]:
         return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
     ready = ["random", *([PRETRAINED[name]] if name in PRETRAINED else [])]
     ready += [source for source, names in IMPORTED.items() if name in names]
     if weights not in ready and not weights.endswith(".safetensors"):
         return "weights", f"allowed are {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
+    if name in PRETRAINED and width != FULL_WIDTH:
+        return "width", f"allowed is {FULL_WIDTH}, that of {name}"
+    smallest, largest = CROP_SIDES
+    if stream == "visual" and not smallest <= input_size <= largest:
+        return "input_size", f"allowed are {smallest} to {largest} pixels, the size of a crop"
     return None

@@ -207,12 +207,30 @@ def test_networks_and_weights_are_those_of_the_stream(
     values["backbones"][stream][key] = value
     with pytest.raises(BadInputError, match=message):
         check_params(values)
-    values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream]}
+    values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream], "width": 64}
     values["backbones"][stream] |= {"weights": "imagenet2"}
     with pytest.raises(BadInputError, match=r"allowed are random, (imagenet|kinetics400), tsav, or a \.safetensors"):
         check_params(values)
     values["backbones"][stream] |= {"weights": "models/mine.safetensors"}
     check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("stream", "key", "value", "message"),
+    [
+        ("visual", "width", 32, r"backbones\.visual\.width is 32: allowed is 64, that of r2plus1d_18"),
+        ("audio", "width", 32, r"backbones\.audio\.width is 32: allowed is 64, that of resnet18"),
+        ("visual", "input_size", 113, r"backbones\.visual\.input_size is 113: allowed are 16 to 112 pixels"),
+        ("visual", "input_size", 15, r"backbones\.visual\.input_size is 15: allowed are 16 to 112 pixels"),
+    ],
+)
+def test_a_shape_that_a_backbone_does_not_have_is_refused_before_anything_runs(
+    stream: str, key: str, value: int, message: str
+) -> None:
+    values = yaml.safe_load((ROOT / "configs" / "affwild2.yaml").read_text())
+    values["backbones"][stream][key] = value
+    with pytest.raises(BadInputError, match=message):
+        check_params(values)
 
 
 def test_names_and_options_are_those_of_the_registries() -> None:

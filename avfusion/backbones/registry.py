@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from avfusion.backbones.audio import LogMelStatistics, SpectrogramResNet
-from avfusion.backbones.visual import FULL_WIDTH, FrameResNet, R2Plus1D
+from avfusion.backbones.visual import FrameResNet, R2Plus1D
 from avfusion.data.feature_spec import VisualTransform
 from avfusion.errors import BadInputError
+from avfusion.model_names import CROP_SIDES, FULL_WIDTH
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,11 @@ def build_backbone(
     if output not in ("pooled", "map"):
         raise BadInputError(f"backbones.output is {output!r}: allowed are pooled, map")
     size = input_size or (112 if stream == "visual" else 64)
-    if stream == "visual" and not 16 <= size <= 112:
-        raise BadInputError(f"backbones.visual.input_size is {size}: allowed are 16 to 112 pixels, the size of a crop")
+    smallest, largest = CROP_SIDES
+    if stream == "visual" and not smallest <= size <= largest:
+        raise BadInputError(
+            f"backbones.visual.input_size is {size}: allowed are {smallest} to {largest} pixels, the size of a crop"
+        )
     network = entry.network(width=width, blocks=entry.blocks, output=output, input_size=size)
     if output == "map" and network.map_stride is None:
         raise BadInputError(f"backbones.output is 'map': {name} has no map, allowed is pooled")

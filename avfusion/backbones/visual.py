@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 
 from avfusion.backbones.resnet import STRIDE, ResNet
-
-FULL_WIDTH = 64
+from avfusion.model_names import FULL_WIDTH
 
 
 class R2Plus1D(nn.Module):
