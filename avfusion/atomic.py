@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -33,6 +33,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
+        with suppress(OSError):  # not every file system knows rights
+            temporary.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(temporary)):  # a failing write names no file
@@ -46,6 +48,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """What the user withholds from others in new files; the system tells it only in exchange for another one."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _is_full(folder: Path) -> bool:

@@ -5,9 +5,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from avfusion.atomic import TEMPORARY_PREFIX, write_json, write_text
+from avfusion.atomic import TEMPORARY_PREFIX, atomic_path, write_json, write_text
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.execution import raise_failures
 from avfusion.stages import stage
@@ -111,3 +113,17 @@ def test_what_failed_is_remembered_without_places_also_where_the_stage_fails(wor
         assert not remembered.exists()
         s.record_failures(failures)
     assert json.loads(remembered.read_text()) == expected
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_others_may_read_what_the_user_lets_them_whoever_wrote_it(tmp_path: Path, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_text(tmp_path / "text", "x")
+        with atomic_path(tmp_path / "tensors") as temporary:
+            save_file({"a": np.zeros(2)}, temporary)
+        assert os.umask(mask) == mask, "it stays as it was"
+    finally:
+        os.umask(before)
+    for name in ("text", "tensors"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode, name

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from avfusion.atomic import atomic_folder, write_json
+from avfusion.atomic import atomic_folder, atomic_path, write_json
 from avfusion.backbones.origins import ORIGINS
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.tsav import TSAVHead, load_tsav
@@ -57,7 +57,8 @@ def import_tsav(file: Path, out: Path, *, force: bool = False) -> dict[str, Any]
             weight, bias = _share(head, stream)
             backbone.head.linear.load_state_dict({"weight": weight, "bias": bias})
             save_backbone(folder, backbone, provenance={"start": provenance})
-        save_file(dict(head.linear.state_dict()), folder / "head.safetensors")
+        with atomic_path(folder / "head.safetensors") as temporary:
+            save_file(dict(head.linear.state_dict()), temporary)
         write_json(folder / PROVENANCE, provenance)
     return provenance
 
