@@ -143,7 +143,7 @@ def update_features(root: Path, tracks: Sequence[Track], params: Params, *, devi
 
 def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
     """Write one track's feature file to `path`."""
-    extractor = _extractor(task.backbones, task.spec, task.device)
+    extractor = _extractor(task.backbones, task.spec, task.device, tuple((task.out_of_fold or {}).items()))
     times = frame_store.read_frame_times(task.frames)
     with (
         frame_store.CropFile(task.frames) as crops,
@@ -154,7 +154,8 @@ def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
 
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker
-def _extractor(backbones: Path, spec: str, device: str) -> FeatureExtractor:
+def _extractor(backbones: Path, spec: str, device: str, out_of_fold: tuple[tuple[str, str], ...]) -> FeatureExtractor:
+    """Of the weights in a folder, which the spec identifies but where they are those of a fold."""
     parsed = FeatureSpec.model_validate_json(spec)
     visual, _ = load_backbone(backbones, "visual", output=parsed.output)
     audio, _ = load_backbone(backbones, "audio")

@@ -10,7 +10,7 @@ import pytest
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.feature_files import update_features
 from avfusion.backbones.folds import backbone_folders, split_videos, without_videos
-from avfusion.backbones.weights import load_backbone, read_backbone_record
+from avfusion.backbones.weights import load_backbone, read_backbone_record, save_backbone
 from avfusion.config import check_params
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio, write_audio
@@ -112,6 +112,25 @@ def test_training_tracks_have_features_of_backbones_that_never_saw_their_video(c
     (backbones / "fold-1" / "audio.json").write_text(json.dumps(record | {"sha256": "0" * 64}))
     with pytest.raises(AVFusionError, match="SHA-256"):  # other weights of a fold: the features of its tracks are due
         update_features(root, tracks, params)
+
+
+def test_features_are_those_of_a_folds_weights_as_they_are_now(corpus):
+    """Also in one process, whose networks stay loaded as long as the weights stay the same."""
+    root, tracks, sections = corpus
+    params, backbones = checked(sections), root / "models" / "backbones"
+    train_backbones(root, tracks, params, root / ".avfusion" / "backbones")
+    update_features(root, tracks, params)
+    held_out = read_backbone_record(backbones / "fold-2", "visual").provenance["held_out"]
+    name = next(one.track for one in tracks if one.video in held_out)
+    before = read_features(root / "data" / "features" / f"{name}.safetensors")
+    backbone, record = load_backbone(backbones / "fold-2", "visual")
+    backbone.network.stem[0].weight.data *= 1.5
+    save_backbone(backbones / "fold-2", backbone, provenance=record.provenance)
+    assert name in update_features(root, tracks, params).made
+    after = read_features(root / "data" / "features" / f"{name}.safetensors")
+    assert after.out_of_fold != before.out_of_fold
+    assert np.array_equal(after.audio, before.audio)
+    assert not np.allclose(after.visual, before.visual)
 
 
 def test_without_folds_their_backbones_are_removed_and_nothing_else_changes(corpus):
