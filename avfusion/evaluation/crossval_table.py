@@ -18,9 +18,9 @@ SEEN = (
     "is on new videos, the test tracks say."
 )
 UNSEEN = (
-    "Features of the training tracks are out of fold: they come from backbones that never saw the video, and so does "
-    "what the folds from 1 on score. Only the epochs of the backbones were chosen by the official validation tracks, "
-    "which these folds train on."
+    "Features of the training tracks are out of fold: they come from backbones that never saw the video, also what the "
+    "folds from 1 on score. What remains: the features that such a fold trains on are of backbones that did see the "
+    "videos it scores, and the epochs of all backbones were chosen by the official validation tracks."
 )
 STOPPED = "Each fold's training stops by the very tracks that the fold scores; the test tracks decide nothing."
 
