@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from avfusion.atomic import atomic_path, write_text
-from avfusion.evaluation.bootstrap import ccc_of_sums, interval
+from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE, ccc_of_sums, interval
 from avfusion.evaluation.metrics import NAMES, WEIGHTS
 from avfusion.evaluation.plots.style import FAINT, INK, MUTED, TARGET_COLOURS, new_figure, quiet, save_png
 from avfusion.evaluation.report import write_csv
@@ -19,6 +19,7 @@ STREAMS_ALONE = ("audio_only", "visual_only")
 BETTER_STREAM = "better stream"
 PAIRS = (("jca", "concat"), ("jca", BETTER_STREAM), ("concat", BETTER_STREAM), ("concat", "late"))
 REFERENCE = "demo"
+REFERENCES = {"half-unseen": "half-seen"}  # the same backbones and as many tracks
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def rows_of(cell: Scores, demo: Scores | None, resamples: int, seed: int) -> lis
                 sums, signed = cell.difference(view, pair, target)
                 low, high = interval(sums, signed, **draws) or (None, None)  # type: ignore[arg-type]
                 row = {"cell": cell.name, "factor": cell.factor, "level": cell.level, "split": split, "kind": kind}
+                row["videos"] = int((sums[0, :, 0] > 0).sum())
                 row |= {"first": pair[0], "second": pair[1], "target": target}
                 row |= {"ccc_first": float(first.mean()), "ccc_second": float(second.mean())}
                 row |= {"difference": float((first - second).mean()), "low": low, "high": high}
@@ -102,7 +104,7 @@ def write_table(work: Path, order: Sequence[str], *, resamples: int, seed: int) 
     cells = [found[name] for name in order if name in found]
     rows = [row for cell in cells for row in rows_of(cell, found.get(REFERENCE), resamples, seed)]
     write_csv(work / "factors.csv", rows)
-    text = markdown(cells, rows)
+    text = markdown(cells, rows) + level_table(cells, resamples, seed)
     write_text(work / "factors.md", text)
     plot_factors(work / "factors.png", rows)
     return text
@@ -136,6 +138,27 @@ def markdown(cells: Sequence[Scores], rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def level_table(cells: Sequence[Scores], resamples: int, seed: int) -> str:
+    """A Markdown table: by how much each factor moves a model's own mean CCC on the test tracks, paired over videos."""
+    by_name = {cell.name: cell for cell in cells}
+    lines = ["", "| factor | level | against | concat | jca |", "|---|---|---|---|---|"]
+    for cell in cells:
+        other = by_name.get(REFERENCES.get(cell.name, REFERENCE))
+        if other is None or other.name == cell.name:
+            continue
+        shown = []
+        for model in ("concat", "jca"):
+            sums = [side.of("test/raw", model, "mean") for side in (cell, other)]
+            seeds = len(sums[0]) // 2
+            signed = [sign * weight / seeds for sign in (1, -1) for _ in range(seeds) for weight in WEIGHTS["mean"]]
+            ends = interval(np.concatenate(sums), signed, resamples=resamples, seed=seed, fisher=False)
+            change = float(np.mean([side.ccc("test/raw", model, "mean") for side in (cell, other)], axis=1) @ (1, -1))
+            low, high = ends or (None, None)
+            shown.append(_shown({"difference": change, "low": low, "high": high}))
+        lines.append(_line(cell.factor, cell.level, other.level if cell.name in REFERENCES else "demo", *shown))
+    return "\n".join(lines) + "\n"
+
+
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -147,7 +170,11 @@ def _shown(row: Mapping[str, Any], value: str = "difference", low: str = "low", 
 def plot_factors(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Both differences of all cells, with their intervals: a dot each, a line between factors."""
     names = list(dict.fromkeys(row["cell"] for row in rows))
-    figure = new_figure(9, 1.0 + 0.27 * len(names))
+    videos = max(row["videos"] for row in rows if row["split"] == "test")
+    note = f" ({NOTE})" if videos < FEW_VIDEOS else ""
+    figure = new_figure(9, 1.3 + 0.27 * len(names))
+    title = f"Differences of mean CCC on {videos} test videos, 95 % intervals over videos{note}; black: without 0"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, second in zip(panels, ("concat", BETTER_STREAM), strict=True):
         shown = {
@@ -164,7 +191,7 @@ def plot_factors(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
                       markerfacecolor=INK if sure else "white")  # fmt: skip
         axes.axvline(0, color=FAINT, linewidth=1)
         axes.set_title(f"jca - {second}", loc="left", fontsize=10, color=INK)
-        axes.set_xlabel("mean CCC, 95 % interval over test videos")
+        axes.set_xlabel("difference of mean CCC")
         quiet(axes, grid="x")
     labels = {row["cell"]: f"{row['factor']}: {row['level']}" for row in rows}
     panels[0].set_yticks(range(len(names)), [labels[name] for name in names])
