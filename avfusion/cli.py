@@ -5,6 +5,7 @@ import sys
 import typer
 
 from avfusion.commands.compare import compare
+from avfusion.commands.crossval import crossval
 from avfusion.commands.doctor import doctor
 from avfusion.commands.import_weights import import_weights
 from avfusion.commands.predict import predict
@@ -31,6 +32,7 @@ app.command()(scan)
 app.command()(preset)
 app.command()(register)
 app.command()(compare)
+app.command()(crossval)
 app.command()(sweep)
 app.command()(summary)
 

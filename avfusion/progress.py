@@ -85,6 +85,21 @@ class TaskProgress:
         return self.done / max(time.monotonic() - self._started, 1e-9)
 
 
+class TrainingLines:
+    """A printed line for each of `total` trainings that one command runs, with the time spent and about left."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._started = time.monotonic()
+
+    def print(self, text: str) -> None:
+        """Count one finished training and say what came of it."""
+        self.done += 1
+        spent = time.monotonic() - self._started
+        left = spent / self.done * (self.total - self.done)
+        print(f"{text} ({self.done} of {self.total}, {spent:.0f} s, about {left:.0f} s left)", flush=True)
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -39,6 +39,7 @@ def test_help_costs_no_heavy_import() -> None:
         "summary",
         "doctor",
         "compare",
+        "crossval",
         "sweep",
     ):
         assert command in done.stdout

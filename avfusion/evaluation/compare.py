@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avfusion.atomic import write_json
-from avfusion.config import Params, Train
+from avfusion.config import Params
 from avfusion.data.track_data import TrackData
 from avfusion.errors import BadInputError
 from avfusion.evaluation.comparison_table import COSTS, SeedScores, comparison_rows
@@ -22,8 +22,9 @@ from avfusion.evaluation.seeds import entry_name
 from avfusion.evaluation.track_predictions import TrackPredictions
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.complexity import complexity
+from avfusion.progress import TrainingLines
 from avfusion.training.checkpoints import load_checkpoint
-from avfusion.training.experiment import TrainingInputs, training_fingerprint
+from avfusion.training.experiment import TrainingInputs, config_of, training_fingerprint
 from avfusion.training.logger import RunLogger
 from avfusion.training.loop import FusionTraining
 
@@ -70,7 +71,7 @@ class Comparison:
             raise BadInputError("no track to be scored has a label: choose another split")
         data = self.inputs.sequences(params.geometry, self.device)
         costs: dict[str, list[tuple[float, ...]]] = {name: [] for name in models}
-        began, done, total = time.perf_counter(), 0, len(models) * len(seeds)
+        lines = TrainingLines(len(models) * len(seeds))
         for name in models:
             for seed in seeds:
                 entry = entry_name(name, seed)
@@ -79,13 +80,7 @@ class Comparison:
                     tracks, rate = self._predict(tracks, entry, model)
                     scores = pooled_scores(tracks, entry, resamples=100, seed=0)
                     run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
-                done += 1
-                spent = time.perf_counter() - began
-                print(
-                    f"{name}, seed {seed}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split} ({done} of {total}, "
-                    f"{spent:.0f} s, about {spent / done * (total - done):.0f} s left)",
-                    flush=True,
-                )
+                lines.print(f"{name}, seed {seed}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}")
                 size = complexity(model)
                 costs[name].append((size.parameters, size.multiply_adds, seconds, rate))
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
@@ -94,11 +89,7 @@ class Comparison:
 
     def _train(self, name: str, seed: int, data: Any, run: RunLogger) -> tuple[FusionModel, float]:
         """The trained model, and wall seconds per epoch, validation included."""
-        config = self.params.train
-        options = config.options if name == config.model else {}
-        config = Train.model_validate(
-            config.model_dump() | {"model": name, "options": options, "baselines": (), "seed": seed}
-        )
+        config = config_of(self.params.train, name, seed=seed)
         threads = self.params.common.threads
         digest = training_fingerprint(self.inputs, config, self.params.geometry, threads, self.device)
         folder = self.work / f"{name}-{seed}-{digest[:16]}"
@@ -109,7 +100,7 @@ class Comparison:
             config,
             self.params.geometry,
             self.inputs.feature_spec.stride,
-            options=options,
+            options=config.options,
             folder=folder,
             fingerprint=digest,
             device=self.device,

@@ -1,85 +1,178 @@
-"""Grouped cross-validation of the fusion models on cached features, over base videos; fold 0 is the official split.
+"""Cross-validation of fusion models on cached features: each trained on every fold, scored on what it did not see.
 
-python -m avfusion.evaluation.crossval --folds 6
-
-The backbones stay those of the official split, so the features of the folds beyond the first come from networks that
-saw their validation videos: those folds compare fusion models with each other, and only fold 0 and the test split say
-how good they are on videos that nothing has seen.
+Backbones are not trained per fold. docs/evaluation.md says what the features of a fold's scored videos have seen.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avfusion.config import Params, load_params
-from avfusion.corpora.table import read_tracks
-from avfusion.data.track_data import TrackData, load_split
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.config import Params
+from avfusion.data.track_data import TrackData
 from avfusion.evaluation.ccc import ccc
 from avfusion.evaluation.evaluate import predict_tracks
-from avfusion.evaluation.metrics import pooled_scores, valid_pairs
-from avfusion.evaluation.oracle import truth_folder
-from avfusion.evaluation.report import rounded, write_report
+from avfusion.evaluation.folds import Fold, grouped_folds
+from avfusion.evaluation.metrics import NAMES, pooled_scores, valid_pairs
+from avfusion.evaluation.predictions import predict_track
+from avfusion.evaluation.seeds import seed_spread
 from avfusion.evaluation.track_predictions import TrackPredictions
+from avfusion.fingerprints import fingerprint
 from avfusion.fusion.base import FusionModel
-from avfusion.project import project_root
-from avfusion.training.determinism import default_device, make_deterministic
-from avfusion.training.experiment import model_names
-from avfusion.training.loop import FusionTraining
-from avfusion.training.sequences import sequence_data
-from avfusion.training.start import refuse_start
+from avfusion.progress import TrainingLines
+from avfusion.training.experiment import TrainingInputs, config_of, training_fingerprint
+from avfusion.training.logger import RunLogger
+from avfusion.training.loop import FusionTraining, TrainedFusion
+from avfusion.training.sequences import SequenceData
 
 WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)
-SECTIONS = ("common", "corpus", "evaluate", "features", "geometry", "train")
+OpenRun = Callable[[str, int], AbstractContextManager[RunLogger]]
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Tracks to train on, and those to score."""
+class CrossValidated:
+    """What a cross-validation found.
 
-    train: list[TrackData]
-    validation: list[TrackData]
-
-
-def grouped_folds(train: Sequence[TrackData], validation: Sequence[TrackData], folds: int) -> list[Fold]:
-    """The official split, then the training videos in `folds` - 1 parts, each scored by what the other tracks train.
-
-    Raises:
-        BadInputError: fewer than two folds, or too few training videos for them.
-        AVFusionError: the official split has a base video on both sides.
+    Attributes:
+        folds: a row per fold and model: model, fold, train_videos, scored_videos, best_epoch, and of the fold's scored
+            tracks `ccc_*`, `low_*`, `high_*` for valence, arousal and mean.
+        models: a row per model: folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the smoothing chosen on
+            the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all folds' scored
+            tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and, under these
+            windows, `val_smoothed_` and `test_smoothed_`. None where there are no labels.
+        test: the test tracks with the averaged predictions, not smoothed, by model.
     """
-    from sklearn.model_selection import GroupKFold
 
-    videos = [track.video for track in train]
-    if folds < 2 or (folds > 2 and len(set(videos)) < folds - 1):
-        raise BadInputError(
-            f"folds is {folds}: allowed are 2 to {len(set(videos)) + 1}, a training video for each part"
+    folds: list[dict[str, Any]]
+    models: list[dict[str, Any]]
+    test: list[TrackPredictions]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What is cross-validated, on what.
+
+    Attributes:
+        params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
+        inputs: features and labels of the official training and validation tracks.
+        test: the test tracks.
+        root: the project, below which features and frame times lie.
+        truth: folder of the truth of the tracks, as `truth_folder` gives it.
+        work: where checkpoints are kept, one folder per model and fold: what was trained is not trained again.
+        device: torch's name of it.
+    """
+
+    params: Params
+    inputs: TrainingInputs
+    test: Sequence[TrackData]
+    root: Path
+    truth: Path | None
+    work: Path
+    device: str = "cpu"
+
+    def run(self, models: Sequence[str], folds: int, open_run: OpenRun) -> CrossValidated:
+        """Train and score all models on all folds, a printed line for each training.
+
+        Args:
+            folds: how many, the official split included.
+            open_run: gives the run that the training of a model on a fold is logged to, metrics only.
+
+        Raises:
+            BadInputError: see `grouped_folds`.
+            AVFusionError: likewise.
+        """
+        parts = grouped_folds(self.inputs.train, self.inputs.validation, folds)
+        scored = [self._not_predicted(fold.validation) for fold in parts]
+        tested = [self._not_predicted(self.test) for _ in parts]
+        rows: list[dict[str, Any]] = []
+        lines = TrainingLines(len(models) * folds)
+        for number, fold in enumerate(parts):
+            data = replace(self.inputs, train=fold.train).sequences(self.params.geometry, self.device)
+            for name in models:
+                with open_run(name, number) as run:
+                    trained = self._train(name, number, fold, data, run)
+                    scored[number] = self._predict(scored[number], fold.validation, name, trained.model)
+                    tested[number] = self._predict(tested[number], self.test, name, trained.model)
+                    scores = self._scores(scored[number], name)
+                    run.log_metrics({f"fold/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
+                videos = [len({track.video for track in side}) for side in (fold.train, fold.validation)]
+                row = {"model": name, "fold": number, "train_videos": videos[0], "scored_videos": videos[1]}
+                rows.append(row | {"best_epoch": trained.best_epoch} | scores)
+                shown = "no labels" if scores["ccc_mean"] is None else f"mean CCC {scores['ccc_mean']:.3f}"
+                lines.print(f"{name}, fold {number}: {shown} on {videos[1]} videos")
+        test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]
+        return CrossValidated(rows, [self._summary(name, rows, scored, test) for name in models], test)
+
+    def _not_predicted(self, tracks: Sequence[TrackData]) -> list[TrackPredictions]:
+        stride = self.inputs.feature_spec.stride
+        mode = self.params.train.inference
+        return predict_tracks(tracks, {}, self.params.geometry, stride, mode, self.root, self.truth)
+
+    def _train(self, name: str, number: int, fold: Fold, data: SequenceData, run: RunLogger) -> TrainedFusion:
+        config = config_of(self.params.train, name)
+        threads = self.params.common.threads
+        digest = fingerprint(
+            training=training_fingerprint(self.inputs, config, self.params.geometry, threads, self.device),
+            train=[track.track for track in fold.train],
+            validation=[track.track for track in fold.validation],
         )
-    found = [Fold(list(train), list(validation))]
-    # Two folds: the official split both ways round.
-    parts = GroupKFold(folds - 1).split(videos, groups=videos) if folds > 2 else [([], range(len(train)))]
-    for rest, held in parts:
-        found.append(Fold([train[i] for i in rest] + list(validation), [train[i] for i in held]))
-    for number, fold in enumerate(found):
-        refuse_leakage(fold, f"fold {number}")
-    return found
+        return FusionTraining(
+            name,
+            data,
+            fold.validation,
+            config,
+            self.params.geometry,
+            self.inputs.feature_spec.stride,
+            options=config.options,
+            folder=self.work / f"{name}-fold-{number}-{digest[:16]}",
+            fingerprint=digest,
+            device=self.device,
+            quiet=True,
+        ).fit(run)
 
+    def _predict(
+        self, entries: Sequence[TrackPredictions], tracks: Sequence[TrackData], name: str, model: FusionModel
+    ) -> list[TrackPredictions]:
+        stride, mode = self.inputs.feature_spec.stride, self.params.train.inference
+        return [
+            replace(
+                entry,
+                predictions=entry.predictions | {name: predict_track(model, track, self.params.geometry, stride, mode)},
+            )
+            for entry, track in zip(entries, tracks, strict=True)
+        ]
 
-def refuse_leakage(fold: Fold, name: str) -> None:
-    """Refuse a base video on both sides.
+    def _scores(
+        self, tracks: Sequence[TrackPredictions], name: str, windows: tuple[int, int] | None = None, prefix: str = ""
+    ) -> dict[str, Any]:
+        config = self.params.evaluate
+        entry = pooled_scores(tracks, name, resamples=config.bootstrap, seed=config.seed, windows=windows)
+        found: dict[str, float | None] = {}
+        for target in NAMES:
+            low, high = entry[f"ci95_{target}"] or (None, None)
+            found |= {f"{prefix}ccc_{target}": entry[f"ccc_{target}"]}
+            found |= {f"{prefix}low_{target}": low, f"{prefix}high_{target}": high}
+        return found
 
-    Raises:
-        AVFusionError: names the videos.
-    """
-    shared = {track.video for track in fold.train} & {track.video for track in fold.validation}
-    if shared:
-        raise AVFusionError(f"{name}: trained and scored on the same videos: {', '.join(sorted(shared))}")
+    def _summary(
+        self,
+        name: str,
+        rows: Sequence[dict[str, Any]],
+        scored: Sequence[Sequence[TrackPredictions]],
+        test: Sequence[TrackPredictions],
+    ) -> dict[str, Any]:
+        spread = seed_spread([row["ccc_mean"] for row in rows if row["model"] == name and row["ccc_mean"] is not None])
+        windows = choose_windows([track for fold in scored[1:] for track in fold], name)
+        row: dict[str, Any] = {"model": name, "folds": len(scored), "mean": spread["mean"], "sd": spread["sd"]}
+        row |= {"window_valence": windows[0], "window_arousal": windows[1]}
+        row |= self._scores([track for fold in scored for track in fold], name, prefix="out_of_fold_")
+        for split, tracks in (("val", scored[0]), ("test", test)):
+            row |= self._scores(tracks, name, prefix=f"{split}_")
+            row |= self._scores(tracks, name, windows, prefix=f"{split}_smoothed_")
+        return row
 
 
 def choose_windows(
@@ -100,105 +193,7 @@ def choose_windows(
     return best[0], best[1]
 
 
-def cross_validate(
-    root: Path, params: Params, *, folds: int = 6, models: Sequence[str] | None = None
-) -> dict[str, Any]:
-    """Train every model on every fold and score it; nothing is written and nothing logged.
-
-    Returns:
-        `models`: by name `folds` (pooled mean CCC of each fold's validation tracks), `mean`, `sd`, `out_of_fold` (all
-        those tracks pooled), `windows` (smoothing chosen on the training folds, which are all but the official one),
-        `val` (fold 0, with the scores under these windows as `smoothed`), `test` (predictions averaged over the folds'
-        models, likewise); `videos`: how many each fold trains and scores.
-    """
-    refuse_start(params.train, "cross-validation")
-    make_deterministic(params.common.threads)
-    table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
-    splits = {split: load_split(root, table, split, params.geometry) for split in ("train", "val", "test")}
-    parts = grouped_folds(splits["train"], splits["val"], folds)
-    names = list(models or model_names(params.train))
-    scored: list[list[TrackPredictions]] = []
-    tested: list[list[TrackPredictions]] = []
-    for fold in parts:
-        trained = {name: _train(fold, name, params) for name in names}
-        scored.append(_predict(fold.validation, trained, root, params))
-        tested.append(_predict(splits["test"], trained, root, params))
-    averaged = [_average(entries, names) for entries in zip(*tested, strict=True)]
-    draws = {"resamples": params.evaluate.bootstrap, "seed": params.evaluate.seed}
-    return {
-        "models": {name: _summary(scored, averaged, name, draws) for name in names},
-        "videos": [
-            {side: len({track.video for track in getattr(fold, side)}) for side in ("train", "validation")}
-            for fold in parts
-        ],
-        "note": "the backbones are those of fold 0, and were trained on the other folds' validation videos",
-    }
-
-
-def _train(fold: Fold, name: str, params: Params) -> FusionModel:
-    config, geometry, device = params.train, params.geometry, default_device()
-    stride = params.features.stride
-    data = sequence_data(
-        fold.train, stride=stride, length=geometry.sequence_clips, clip_frames=geometry.clip_frames, device=device
-    )
-    options = config.options if name == config.model else {}
-    training = FusionTraining(
-        name, data, fold.validation, config, geometry, stride, options=options, device=device, quiet=True
-    )
-    return training.fit().model
-
-
-def _predict(
-    tracks: Sequence[TrackData], models: dict[str, FusionModel], root: Path, params: Params
-) -> list[TrackPredictions]:
-    truth = truth_folder(root, params.corpus)
-    stride, mode = params.features.stride, params.train.inference
-    return predict_tracks(tracks, models, params.geometry, stride, mode, root, truth)
-
-
-def _average(entries: Sequence[TrackPredictions], names: Sequence[str]) -> TrackPredictions:
+def _averaged(entries: Sequence[TrackPredictions], names: Sequence[str]) -> TrackPredictions:
     """One test track with the mean of the folds' predictions."""
     stacks = {name: np.stack([entry.predictions[name] for entry in entries]) for name in names}
     return replace(entries[0], predictions={name: stack.mean(axis=0) for name, stack in stacks.items()})
-
-
-def _summary(
-    scored: Sequence[Sequence[TrackPredictions]], test: Sequence[TrackPredictions], name: str, draws: dict[str, int]
-) -> dict[str, Any]:
-    def score(tracks: Sequence[TrackPredictions], windows: tuple[int, int] | None = None) -> dict[str, Any]:
-        return pooled_scores(tracks, name, resamples=draws["resamples"], seed=draws["seed"], windows=windows)
-
-    means = [score(tracks)["ccc_mean"] for tracks in scored]
-    windows = choose_windows([track for fold in scored[1:] for track in fold], name)
-    return {
-        "folds": means,
-        "mean": float(np.mean(means)),
-        "sd": float(np.std(means, ddof=1)),
-        "out_of_fold": score([track for fold in scored for track in fold]),
-        "windows": list(windows),
-        "val": score(scored[0]) | {"smoothed": score(scored[0], windows)},
-        "test": score(test) | {"smoothed": score(test, windows)},
-    }
-
-
-def main() -> None:
-    """Print the result as JSON, or write it."""
-    parser = argparse.ArgumentParser(description="Grouped cross-validation of the fusion models.")
-    parser.add_argument("--folds", type=int, default=6)
-    parser.add_argument("--models", nargs="+", default=None, help="default: train.model and train.baselines")
-    parser.add_argument("--json", type=Path, default=None, help="file for the numbers")
-    arguments = parser.parse_args()
-    try:
-        root = project_root()
-        params = load_params(root / "params.yaml", SECTIONS)
-        result = cross_validate(root, params, folds=arguments.folds, models=arguments.models)
-    except AVFusionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    if arguments.json:
-        write_report(arguments.json, result)
-    print(json.dumps(rounded(result), indent=2))
-
-
-if __name__ == "__main__":
-    main()

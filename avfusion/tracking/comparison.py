@@ -1,11 +1,10 @@
 """A comparison of fusion models as runs: a parent, and below it one per model and seed, with metrics only."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from avfusion.atomic import exclusive_lock, write_json
+from avfusion.atomic import exclusive_lock
 from avfusion.config import load_params
 from avfusion.errors import BadInputError
 from avfusion.evaluation.compare import Comparison
@@ -13,47 +12,15 @@ from avfusion.evaluation.comparison_table import write_comparison
 from avfusion.evaluation.evaluate import load_evaluated
 from avfusion.evaluation.oracle import truth_folder
 from avfusion.evaluation.plots.comparison import plot_comparison
+from avfusion.evaluation.seeds import entry_name
 from avfusion.fingerprints import fingerprint
 from avfusion.model_names import FUSION_OPTIONS
 from avfusion.tracking.params import every_param
-from avfusion.tracking.runs import TrackedRun, tracked_run
+from avfusion.tracking.run_book import RunBook
+from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs
 from avfusion.training.start import refuse_start
-
-
-class ComparisonRuns:
-    """Opens the runs whose ids are kept in `book`, so that an interrupted comparison continues them.
-
-    Args:
-        params, tags: of every run.
-    """
-
-    def __init__(self, root: Path, book: Path, params: Mapping[str, object], tags: Mapping[str, str]) -> None:
-        self.root, self.book, self.params, self.tags = root, book, params, tags
-        self.ids: dict[str, str] = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
-
-    @contextmanager
-    def parent(self) -> Iterator[TrackedRun]:
-        """The run that the others are shown under."""
-        with self._open("comparison", None, {}) as run:
-            yield run
-
-    @contextmanager
-    def training(self, name: str, seed: int) -> Iterator[TrackedRun]:
-        """The run of a model trained with a seed."""
-        with self._open(f"{name}, seed {seed}", self.ids["comparison"], {"model": name, "seed": seed}) as run:
-            yield run
-
-    @contextmanager
-    def _open(self, title: str, parent: str | None, own: Mapping[str, object]) -> Iterator[TrackedRun]:
-        known = self.ids.get(title)
-        params = {**self.params, **own}
-        with tracked_run(title, run_id=known, parent=parent, params=params, tags=self.tags, root=self.root) as run:
-            if run.run_id != known:
-                self.ids[title] = run.run_id
-                write_json(self.book, self.ids)
-            yield run
 
 
 def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], split: str) -> str:
@@ -76,9 +43,13 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
         same = fingerprint(inputs=inputs.digests, params=params.model_dump(mode="json"), split=split)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
         recorded = every_param(root / "params.yaml", params)
-        runs = ComparisonRuns(root, work / f"runs-{same[:16]}.json", recorded, tags)
-        with runs.parent() as parent:
-            rows = comparison.run(models, seeds, runs.training)
+        book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags)
+        with book.open("comparison") as parent:
+
+            def training(name: str, seed: int) -> AbstractContextManager[TrackedRun]:
+                return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
+
+            rows = comparison.run(models, seeds, training)
             text = write_comparison(folder, rows, split, params.corpus.name)
             plot_comparison(folder / "comparison.png", rows)
             for name in ("comparison.csv", "comparison.md", "comparison.png"):

@@ -138,6 +138,16 @@ def model_names(config: Train) -> list[str]:
     return names
 
 
+def config_of(config: Train, name: str, **values: Any) -> Train:
+    """The section as it stands for one model alone: options belong to `model`, and there are no baselines.
+
+    Args:
+        values: keys that are to have other values.
+    """
+    options = config.options if name == config.model else {}
+    return Train.model_validate(config.model_dump() | {"model": name, "options": options, "baselines": ()} | values)
+
+
 def train_models(
     inputs: TrainingInputs,
     config: Train,

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,15 +125,8 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
         assert [row["model"] for row in csv.DictReader(file)] == ["jca", "late"]
 
 
-def test_the_command_logs_nested_runs_once(
-    plant: Callable[..., Path], migrated_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = plant(**SIZES)
-    (root / "mlruns").mkdir()
-    shutil.copyfile(migrated_store, root / "mlruns" / "mlflow.db")
-    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    (root / "dvc.yaml").write_text("stages: {}\n")
-    monkeypatch.chdir(root)
+def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -> None:
+    root = plant_project(PARAMS, **SIZES)
     for _ in range(2):
         text = run_comparison(root, ["late", "jca"], [0], "val")
     assert text == (root / "reports" / "compare" / "comparison.md").read_text(encoding="utf-8")

@@ -1,66 +1,112 @@
-"""Folds over base videos, the windows chosen on them, and scores of what was not trained on."""
+"""Cross-validation: scores of what was not trained on, windows, averaging, resumption, runs and files."""
 
-import dataclasses
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from mlflow import MlflowClient
+from typer.testing import CliRunner
 
-from avfusion.config import Geometry, check_params
-from avfusion.corpora.table import read_tracks
-from avfusion.data.track_data import TrackData, load_split
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.crossval import choose_windows, cross_validate, grouped_folds
-from avfusion.evaluation.track_predictions import TrackPredictions
+from avfusion.cli import app
+from avfusion.config import check_params
+from avfusion.errors import BadInputError
+from avfusion.evaluation.ccc import ccc
+from avfusion.evaluation.crossval import CrossValidated, CrossValidation, choose_windows
+from avfusion.evaluation.crossval_table import markdown, write_cross_validation
+from avfusion.evaluation.evaluate import load_evaluated
+from avfusion.evaluation.folds import grouped_folds
+from avfusion.evaluation.predictions import predict_track
+from avfusion.evaluation.smoothing import smooth
+from avfusion.evaluation.track_predictions import TrackPredictions, read_predictions
+from avfusion.training.experiment import read_inputs
+from avfusion.training.logger import NullLogger
+from avfusion.training.loop import FusionTraining
+from avfusion.training.sequences import sequence_data
 
-SECTIONS = {
-    "common": {"threads": 1},
-    "corpus": {},
-    "evaluate": {"bootstrap": 100},
-    "features": {"stride": 8},
-    "geometry": {"fps": 25},
-    "train": {"model": "concat", "baselines": [], "epochs": 3, "batch_size": 8, "lr": 3e-3, "dropout": 0.1},
-}
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
+PARAMS["train"] |= {"model": "concat", "epochs": 3, "batch_size": 8, "lr": 1e-2, "dropout": 0.1, "baselines": []}
+PARAMS["train"]["options"] = {"head_hidden": 16}
+PARAMS["evaluate"] |= {"bootstrap": 100}
+SIZES = {"tracks": {"train": 5, "val": 2, "test": 2}, "seconds": 8}
+
+
+@contextmanager
+def unlogged(name: str, fold: int) -> Iterator[NullLogger]:
+    yield NullLogger()
 
 
 @pytest.fixture
-def root(plant: Callable[..., Path]) -> Path:
-    return plant(tracks={"train": 7, "val": 3, "test": 2}, seconds=12)
+def crossval(plant: Callable[..., Path], tmp_path: Path) -> CrossValidation:
+    root = plant(**SIZES)
+    params = check_params(PARAMS, ("common", "evaluate", "geometry", "train"))
+    inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["test"]
+    return CrossValidation(params, inputs, tracks, root, root / "data" / "raw" / "demo" / "truth", tmp_path / "work")
 
 
-def load(root: Path, split: str) -> list[TrackData]:
-    return load_split(root, read_tracks(root / "data" / "corpus" / "tracks.parquet"), split, Geometry(fps=25))
+def pooled(tracks: list[TrackPredictions], model: str, windows: tuple[int, int] = (1, 1)) -> float:
+    values = np.concatenate([smooth(track.predictions[model], windows)[track.valid] for track in tracks])
+    labels = np.concatenate([track.labels[track.valid] for track in tracks])
+    return float(np.mean([ccc(values[:, c], labels[:, c]) for c in range(2)]))
 
 
-def test_the_official_split_comes_first_and_every_training_track_is_scored_once(root: Path) -> None:
-    train, val = load(root, "train"), load(root, "val")
-    # Two people in a video.
-    train[1] = dataclasses.replace(train[1], video=train[0].video)
-    folds = grouped_folds(train, val, 6)
-    assert len(folds) == 6
-    assert [track.track for track in folds[0].train] == [track.track for track in train]
-    assert [track.track for track in folds[0].validation] == [track.track for track in val]
-    held = [track.track for fold in folds[1:] for track in fold.validation]
-    assert sorted(held) == sorted(track.track for track in train)
-    for fold in folds:
-        videos = [{track.video for track in side} for side in (fold.train, fold.validation)]
-        assert not videos[0] & videos[1]
-        assert len(fold.train) + len(fold.validation) == 10
-    together = [fold for fold in folds[1:] if train[0].track in {track.track for track in fold.validation}]
-    assert train[1].track in {track.track for track in together[0].validation}
+def test_folds_are_scored_by_models_that_saw_the_others_and_the_test_by_their_mean(
+    crossval: CrossValidation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = crossval.run(["concat", "late"], 3, unlogged)
+    lines = capsys.readouterr().out.splitlines()
+    order = [f"{name}, fold {fold}" for fold in range(3) for name in ("concat", "late")]
+    assert [line.split(":")[0] for line in lines] == order
+    assert "on 2 videos (1 of 6, " in lines[0]
+    assert [f"{row['model']}, fold {row['fold']}" for row in found.folds] == order
+    assert [(row["train_videos"], row["scored_videos"]) for row in found.folds[::2]] == [(5, 2), (4, 3), (5, 2)]
+    # The same by hand.
+    params, inputs, stride = crossval.params, crossval.inputs, crossval.inputs.feature_spec.stride
+    tests, scores = [], []
+    for fold in grouped_folds(inputs.train, inputs.validation, 3):
+        data = sequence_data(fold.train, stride=stride, length=16)
+        model = FusionTraining(
+            "concat", data, fold.validation, params.train, params.geometry, stride,
+            options={"head_hidden": 16}, quiet=True,
+        ).fit().model  # fmt: skip
+        values = [predict_track(model, t, params.geometry, stride, "overlap")[t.valid] for t in fold.validation]
+        labels = np.concatenate([track.labels[track.valid] for track in fold.validation])
+        scores.append(ccc(np.concatenate(values)[:, 0], labels[:, 0]))
+        tests.append([predict_track(model, track, params.geometry, stride, "overlap") for track in crossval.test])
+    assert [row["ccc_valence"] for row in found.folds if row["model"] == "concat"] == pytest.approx(scores, abs=1e-6)
+    for number, track in enumerate(found.test):
+        expected = np.mean([fold[number] for fold in tests], axis=0)
+        np.testing.assert_allclose(track.predictions["concat"], expected, atol=1e-6)
+    row = found.models[0]
+    means = [entry["ccc_mean"] for entry in found.folds if entry["model"] == "concat"]
+    assert (row["mean"], row["sd"]) == pytest.approx((np.mean(means), np.std(means, ddof=1)))
+    assert row["val_ccc_mean"] == means[0]
+    assert row["test_ccc_mean"] == pytest.approx(pooled(found.test, "concat"), abs=1e-6)
+    assert row["test_ccc_mean"] > 0.3  # planted: three epochs see it
+    windows = row["window_valence"], row["window_arousal"]
+    assert row["test_smoothed_ccc_mean"] == pytest.approx(pooled(found.test, "concat", windows), abs=1e-6)
+    assert row["test_low_mean"] < row["test_ccc_mean"] < row["test_high_mean"]
 
 
-def test_leaks_and_too_many_folds_are_refused(root: Path) -> None:
-    train, val = load(root, "train"), load(root, "val")
-    leaking = [*val[1:], dataclasses.replace(val[0], video="train-3")]
-    with pytest.raises(AVFusionError, match="fold 0: trained and scored on the same videos: train-3"):
-        grouped_folds(train, leaking, 3)
-    for folds in (1, 9):
-        with pytest.raises(BadInputError, match=f"folds is {folds}: allowed are 2 to 8"):
-            grouped_folds(train, val, folds)
-    both_ways = grouped_folds(train, val, 2)
-    assert [track.track for track in both_ways[1].train] == [track.track for track in val]
+def test_what_was_trained_is_not_trained_again(crossval: CrossValidation, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = crossval.run(["late"], 2, unlogged)
+    trained: list[str] = []
+    step = FusionTraining._train_epoch
+
+    def spy(self: FusionTraining, *arguments: object) -> object:
+        trained.append(self.name)
+        return step(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FusionTraining, "_train_epoch", spy)
+    again = crossval.run(["late"], 2, unlogged)
+    assert trained == []
+    assert again.models == first.models
+    # Other folds are other trainings, but for the official split.
+    crossval.run(["late"], 3, unlogged)
+    assert len(trained) == 2 * 3
 
 
 def test_windows_are_those_with_the_best_score() -> None:
@@ -76,17 +122,67 @@ def test_windows_are_those_with_the_best_score() -> None:
     assert fast == 1  # fast and clean: not at all
 
 
-def test_models_are_scored_on_what_they_were_not_trained_on(root: Path) -> None:
-    result = cross_validate(root, check_params(SECTIONS, SECTIONS), folds=3)
-    assert result["videos"] == [
-        {"train": 7, "validation": 3},
-        {"train": 6, "validation": 4},
-        {"train": 7, "validation": 3},
-    ]
-    found = result["models"]["concat"]
-    assert len(found["folds"]) == 3
-    assert found["mean"] == pytest.approx(np.mean(found["folds"]))
-    assert found["folds"][0] == found["val"]["ccc_mean"]
-    assert (found["out_of_fold"]["tracks"], found["val"]["tracks"], found["test"]["tracks"]) == (10, 3, 2)
-    assert found["test"]["ccc_mean"] > 0.3  # planted: three epochs see it
-    assert found["test"]["smoothed"]["ccc_mean"] != found["test"]["ccc_mean"] or found["windows"] == [1, 1]
+def test_windows_are_chosen_on_the_training_folds_alone(
+    crossval: CrossValidation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[set[str]] = []
+
+    def spy(tracks: list[TrackPredictions], model: str) -> tuple[int, int]:
+        shown.append({track.split for track in tracks})
+        return 5, 10
+
+    monkeypatch.setattr("avfusion.evaluation.crossval.choose_windows", spy)
+    row = crossval.run(["late"], 3, unlogged).models[0]
+    assert shown == [{"train"}]
+    assert (row["window_valence"], row["window_arousal"]) == (5, 10)
+
+
+def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_path: Path) -> None:
+    found = crossval.run(["late"], 2, unlogged)
+    folder = tmp_path / "reports"
+    text = write_cross_validation(folder, found, out_of_fold=False)
+    assert "what the folds from 1 on score, they have seen." in text
+    assert "come from backbones that never saw the video" in write_cross_validation(folder, found, out_of_fold=True)
+    assert "too narrow" in text
+    score = found.folds[1]
+    assert f"| late | 1 | 2 / 5 | {score['best_epoch']} | {score['ccc_valence']:.3f} [" in text
+    assert "averaged over 2 models (2 videos with labels)" in text
+    for name, rows in (("folds", found.folds), ("models", found.models)):
+        with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            written = list(csv.DictReader(file))
+        assert len(written) == len(rows)
+        assert written[0].keys() == rows[0].keys()
+    values, features = read_predictions(folder / "predictions" / "test-1.parquet")
+    np.testing.assert_array_equal(values, found.test[1].predictions["late"])
+    assert features == "features of test-1"
+    # Without labels there is nothing to say of the test tracks.
+    blind = [{key: None if key.startswith("test_") else value for key, value in row.items()} for row in found.models]
+    assert markdown(CrossValidated(found.folds, blind, []), 0, "").splitlines()[-1].endswith("| – | – | – | – |")
+
+
+def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -> None:
+    root = plant_project(PARAMS, **SIZES)
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["crossval", "--model", "late", "--folds", "2"])
+        assert done.exit_code == 0
+    text = (root / "reports" / "crossval" / "crossval.md").read_text(encoding="utf-8")
+    assert done.stdout.endswith(text + "\n")
+    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("avfusion").experiment_id])
+    names = {run.info.run_name: run for run in runs}
+    assert names.keys() == {"cross-validation", "late, fold 0", "late, fold 1"}
+    assert len(runs) == 3
+    child = names["late, fold 1"]
+    assert child.data.tags["mlflow.parentRunId"] == names["cross-validation"].info.run_id
+    assert (child.data.params["model"], child.data.params["fold"]) == ("late", "1")
+    assert {"loss", "val_ccc_mean", "fold/ccc_mean"} <= child.data.metrics.keys()
+    assert client.list_artifacts(child.info.run_id) == []
+    parts = [file.path for file in client.list_artifacts(names["cross-validation"].info.run_id)]
+    assert parts == ["crossval.md", "folds.csv", "models.csv"]
+    for arguments, message in (
+        (["--models", "late,nonsense"], "--models: nonsense is unknown: allowed are audio_only, "),
+        (["--folds", "9"], "folds is 9: allowed are 2 to 6"),
+    ):
+        error = CliRunner().invoke(app, ["crossval", *arguments]).exception
+        assert isinstance(error, BadInputError)
+        assert str(error).startswith(message)

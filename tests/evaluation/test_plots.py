@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from avfusion.evaluation.plots import bars, plane
+from avfusion.evaluation.plots import bars, comparison, plane
 from avfusion.evaluation.report import bootstrap_facts, metrics_table
 from avfusion.evaluation.track_predictions import TrackPredictions
 
@@ -34,7 +34,7 @@ def _track(split: str, number: int, labelled: bool = True) -> TrackPredictions:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     figures: list[Figure] = []
-    for module in (bars, plane):
+    for module in (bars, comparison, plane):
         monkeypatch.setattr(module, "save_png", lambda figure, path: figures.append(figure))
     return figures
 
@@ -66,3 +66,10 @@ def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words:
 def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
     plane.plot_plane(Path("plane.png"), [_track("val", 0), _track("val", 1), _track("val", 2, False)], "jca", "val")
     assert drawn[0].get_suptitle() == "val split, 100 labelled frames of 2 tracks"
+
+
+@pytest.mark.parametrize(("videos", "words"), [(19, "19 videos (few videos: too narrow)"), (20, "20 videos")])
+def test_a_comparison_of_few_videos_says_so(drawn: list[Figure], videos: int, words: str) -> None:
+    scores = {f"{kind}_{name}": 0.5 for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
+    comparison.plot_comparison(Path("comparison.png"), [{"model": "jca", "videos": videos} | scores])
+    assert drawn[0].get_suptitle() == f"95 % intervals over {words}"

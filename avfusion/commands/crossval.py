@@ -1,0 +1,27 @@
+"""`avfusion crossval`."""
+
+from typing import Annotated
+
+import typer
+
+
+def crossval(
+    models: Annotated[
+        str,
+        typer.Option(
+            "--models", "--model", metavar="A,B,…", help="Fusion models. Default: train.model and train.baselines."
+        ),
+    ] = "",
+    folds: Annotated[int, typer.Option(metavar="N", help="Folds; fold 0 is the official split.")] = 6,
+) -> None:
+    """Cross-validate fusion models on grouped folds of base videos and write reports/crossval/.
+
+    Fold 0 is the official split, the others part the training videos. Test predictions are averaged over the folds'
+    models. The backbones are not trained anew. Interrupted, the same command goes on. Exit status: 0 done; 2 a model,
+    the number of folds, params.yaml or the features cannot be used; 1 something failed.
+    """
+    from avfusion.project import project_root
+    from avfusion.tracking.crossval import run_cross_validation
+
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    print(run_cross_validation(project_root(), list(dict.fromkeys(names)), folds))
