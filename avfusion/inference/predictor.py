@@ -26,6 +26,7 @@ from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.model_folder import CONFIG, ModelFolder
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
+from avfusion.inference.tables import SPREADS
 from avfusion.training.fusion_files import load_fusion
 
 Stream = Literal["both", "audio", "visual"]
@@ -88,21 +89,24 @@ class Predictor:
         notice: Callable[[str], None] | None = None,
         *,
         mode: Mode | None = None,
+        uncertainty: bool = False,
     ) -> pd.DataFrame:
         """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path, stream, stride, mode, progress, notice: as for `analyse`.
+            path, stream, stride, progress, notice, mode, uncertainty: as for `analyse`.
 
         Returns:
             One row per video frame: `frame` (int32, from 1), `time_s` (float64, from frame 1), `valence` and `arousal`
             (float32 in [-1, 1]), `face_confidence` (float32 of that frame, 0: no face), `audio_present` and
-            `visual_present` (bool, of the clip that ends at that frame).
+            `visual_present` (bool, of the clip that ends at that frame); with `uncertainty` also `valence_sd` and
+            `arousal_sd` (float32).
 
         Raises:
             BadInputError, AVFusionError: as `analyse`.
         """
-        analysis = self.analyse(path, stream=stream, stride=stride, mode=mode, progress=progress, notice=notice)
+        options = {"stream": stream, "stride": stride, "mode": mode, "uncertainty": uncertainty}
+        analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
         return analysis.persons[0].predictions
 
     def analyse(
@@ -113,6 +117,7 @@ class Predictor:
         stream: Stream = "both",
         stride: int | None = None,
         mode: Mode | None = None,
+        uncertainty: bool = False,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> Analysis:
@@ -125,6 +130,9 @@ class Predictor:
             stream: `audio` or `visual`: the other one is treated as absent.
             stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
             mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's.
+            uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
+                that `overlap` averages. It tells how much a value depends on the clips around it; it is not the error
+                to be expected. NaN in the first 32 ticks, which have one position only.
             progress: called with what is being done, how much of it is done, and of how much.
             notice: called with what the user should know (no face found, no audio stream, …) as soon as it is known;
                 the analysis holds it, too.
@@ -135,7 +143,10 @@ class Predictor:
         """
         _check_choice("people", people, PEOPLE)
         _check_choice("stream", stream, STREAMS)
-        _check_choice("mode", mode or self.mode, MODES)
+        mode = mode or self.mode
+        _check_choice("mode", mode, MODES)
+        if uncertainty and mode != "overlap":
+            raise BadInputError(f"uncertainty is the spread over the positions of mode overlap: mode {mode} has one")
         self._check_stride(stride)
         with TemporaryDirectory(prefix="avfusion-") as folder:
             streams = self._reader.read(
@@ -153,7 +164,7 @@ class Predictor:
                     raise BadInputError(
                         f"{path}: no clip of it has a face or sound, so there is nothing to predict from"
                     )
-                tables.append(self._table(streams, streams.persons[number], features, mode or self.mode))
+                tables.append(self._table(streams, streams.persons[number], features, mode, uncertainty))
         if progress:
             progress("features", len(tables), len(tables))
         named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
@@ -176,7 +187,9 @@ class Predictor:
                 visual, present = self._extractor.visual_clips(crops, ends, clock, kind=np.float16)
             yield replace(first, visual=visual, visual_present=present)
 
-    def _table(self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode) -> pd.DataFrame:
+    def _table(
+        self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode, uncertainty: bool
+    ) -> pd.DataFrame:
         spec = features.feature_spec
         fps = spec.geometry.fps
         frames = predict_frames(
@@ -191,9 +204,10 @@ class Predictor:
             clip_frames=spec.geometry.clip_frames,
             mode=mode,
             target_offset=self.target_offset,
+            spread=uncertainty,
         )
         presence = frame_presence(streams.time_s, person.present, streams.samples, spec)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "frame": np.arange(1, len(streams.time_s) + 1, dtype=np.int32),
                 "time_s": streams.time_s.astype(np.float64),
@@ -204,6 +218,9 @@ class Predictor:
                 "visual_present": presence[:, 1],
             }
         )
+        for column, name in enumerate(SPREADS if uncertainty else (), 2):
+            table[name] = frames[:, column].astype(np.float32)
+        return table
 
     def _check_stride(self, stride: int | None) -> None:
         clip_frames = self.spec.geometry.clip_frames
