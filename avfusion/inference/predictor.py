@@ -77,7 +77,8 @@ class Predictor:
         from avfusion.inference.default_model import default_model
 
         chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-        with _folder(chosen) as folder:
+        with _folder(chosen) as (folder, remark):
+            source = f"{source} ({remark})" if remark else source
             return cls(ModelFolder.open(folder), source=source, device=device)
 
     def predict(
@@ -238,17 +239,17 @@ def _frames_settings(folder: ModelFolder) -> Frames:
 
 
 @contextmanager
-def _folder(uri_or_dir: str) -> Iterator[Path]:
+def _folder(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
     if uri_or_dir.startswith(("models:/", "runs:/")):
         from avfusion.inference.default_model import store_root
         from avfusion.tracking.download import downloaded_model
 
-        with downloaded_model(uri_or_dir, store_root()) as folder:
-            yield folder
+        with downloaded_model(uri_or_dir, store_root()) as found:
+            yield found
     else:
         if not Path(uri_or_dir).is_dir():
             raise BadInputError(f"there is no model folder {uri_or_dir}: a folder, models:/… or runs:/… is needed")
-        yield Path(uri_or_dir)
+        yield Path(uri_or_dir), ""
 
 
 def _device(name: str) -> torch.device:
