@@ -7,6 +7,7 @@ import typer
 from avfusion.commands.compare import compare
 from avfusion.commands.doctor import doctor
 from avfusion.commands.import_weights import import_weights
+from avfusion.commands.live import live
 from avfusion.commands.predict import predict
 from avfusion.commands.preset import preset
 from avfusion.commands.register import register
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(live)
 app.command()(submit)
 app.command()(doctor)
 app.command("import-weights")(import_weights)

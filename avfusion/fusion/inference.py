@@ -131,6 +131,31 @@ def predict_clips(
     return tuple(hold(array.float().cpu().numpy(), present) for array in (mean, spread))  # type: ignore[return-value]
 
 
+@torch.inference_mode()
+def predict_latest(
+    model: FusionModel,
+    audio: torch.Tensor,
+    visual: torch.Tensor,
+    audio_present: torch.Tensor,
+    visual_present: torch.Tensor,
+    *,
+    stride: int,
+    clip_frames: int = 32,
+) -> np.ndarray:
+    """Valence and arousal (2,) float32 of the last one of T clips, as `predict_clips` gives it in mode `causal`.
+
+    Args:
+        model: the fusion model, in eval mode.
+        audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips that are too
+            far back for the last one's sequence may be left out.
+    """
+    sequence = causal_sequences(len(audio), stride, model.length, clip_frames)[-1:]
+    index = torch.from_numpy(sequence).to(audio.device)
+    gather = index.clamp_min(0)
+    inputs = (values[gather] for values in (audio, visual, audio_present, visual_present))
+    return model(*inputs, index == PADDING).predictions[0, -1].float().cpu().numpy()
+
+
 def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     if not present.any():
         return np.full_like(values, np.nan)

@@ -1,7 +1,7 @@
 """Video in, valence and arousal for every frame out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
+from avfusion.agreement import divisors
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import load_backbone
 from avfusion.config import Frames
@@ -24,6 +25,7 @@ from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
 from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.inference.analysis import Analysis, Person, person_names
+from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.model_folder import CONFIG, ModelFolder
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.inference.tables import SPREADS
@@ -74,10 +76,10 @@ class Predictor:
         Raises:
             BadInputError: there is no such model, or its files do not fit together.
         """
-        from avfusion.inference.default_model import default_model
+        from avfusion.inference.default_model import default_model, model_at
 
         chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-        with _folder(chosen) as (folder, remark):
+        with model_at(chosen) as (folder, remark):
             source = f"{source} ({remark})" if remark else source
             return cls(ModelFolder.open(folder), source=source, device=device)
 
@@ -130,7 +132,8 @@ class Predictor:
                 sound for all of them.
             stream: `audio` or `visual`: the other one is treated as absent.
             stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
-            mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's.
+            mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's. With
+                `causal`, faces are followed from the past alone, too (`avfusion.media.causal_faces`).
             uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
                 that `overlap` averages. It tells how much a value depends on the clips around it; it is not the error
                 to be expected. NaN in the first 32 ticks, which have one position only.
@@ -148,16 +151,26 @@ class Predictor:
         _check_choice("mode", mode, MODES)
         if uncertainty and mode != "overlap":
             raise BadInputError(f"uncertainty is the spread over the positions of mode overlap: mode {mode} has one")
-        self._check_stride(stride)
+        if people == "all" and mode == "causal":
+            raise BadInputError("mode causal follows one face, since it knows nobody beforehand: people main is needed")
+        spec = self.spec_at(stride)
         with TemporaryDirectory(prefix="avfusion-") as folder:
             streams = self._reader.read(
-                path, Path(folder), stream=stream, people=people, settings=self.frames, progress=progress
+                path,
+                Path(folder),
+                stream=stream,
+                people=people,
+                causal=mode == "causal",
+                settings=self.frames,
+                progress=progress,
             )
             warnings = _check_usable(streams, stream, Path(path))
             for warning in warnings if notice else ():
                 notice(f"{path}: {warning}")  # type: ignore[misc]
             tables = []
-            for number, features in enumerate(self._features(streams, stride)):
+            # One by one as `avfusion live`: a filled batch sums in another order, which moves float16 features.
+            extractor = self._extractor.one_by_one() if mode == "causal" else self._extractor
+            for number, features in enumerate(_features(extractor, streams, spec.stride)):
                 if progress:
                     progress("features", number, len(streams.persons))
                 refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
@@ -171,22 +184,6 @@ class Predictor:
         named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
         persons = tuple(Person(name, table, faces.boxes) for name, table, faces in named)
         return Analysis(Path(path), persons, *streams.size, streams.fps, warnings)
-
-    def _features(self, streams: VideoStreams, stride: int | None) -> Iterator[FeatureTable]:
-        """Features of each person in turn; the sound, which is everybody's, is heard once."""
-        main, *others = streams.persons
-        with (
-            nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound,
-            CropFile(main.crops) as crops,
-        ):
-            first = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
-        yield first
-        clock = clock_frames(streams.time_s, self.spec.geometry.fps)
-        ends = clip_end_ticks(len(clock), first.feature_spec.stride)
-        for person in others:
-            with CropFile(person.crops) as crops:
-                visual, present = self._extractor.visual_clips(crops, ends, clock, kind=np.float16)
-            yield replace(first, visual=visual, visual_present=present)
 
     def _table(
         self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode, uncertainty: bool
@@ -223,11 +220,21 @@ class Predictor:
             table[name] = frames[:, column].astype(np.float32)
         return table
 
-    def _check_stride(self, stride: int | None) -> None:
+    def spec_at(self, stride: int | None) -> FeatureSpec:
+        """How features are made with clips `stride` ticks apart; None: as for training.
+
+        Raises:
+            BadInputError: it does not divide the clip's length.
+        """
         clip_frames = self.spec.geometry.clip_frames
         if stride is not None and (stride < 1 or clip_frames % stride):
-            allowed = ", ".join(str(s) for s in range(1, clip_frames + 1) if clip_frames % s == 0)
+            allowed = ", ".join(map(str, divisors(clip_frames)))
             raise BadInputError(f"stride is {stride}: allowed are the divisors of {clip_frames} ({allowed})")
+        return self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
+
+    def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
+        """What predicts the clips of one video while they come, by a spec of `spec_at`."""
+        return ClipPredictor(self._extractor, self._model, spec)
 
 
 def _frames_settings(folder: ModelFolder) -> Frames:
@@ -236,20 +243,6 @@ def _frames_settings(folder: ModelFolder) -> Frames:
     except ValidationError as error:
         faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
         raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None
-
-
-@contextmanager
-def _folder(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
-    if uri_or_dir.startswith(("models:/", "runs:/")):
-        from avfusion.inference.default_model import store_root
-        from avfusion.tracking.download import downloaded_model
-
-        with downloaded_model(uri_or_dir, store_root()) as found:
-            yield found
-    else:
-        if not Path(uri_or_dir).is_dir():
-            raise BadInputError(f"there is no model folder {uri_or_dir}: a folder, models:/… or runs:/… is needed")
-        yield Path(uri_or_dir), ""
 
 
 def _device(name: str) -> torch.device:
@@ -262,6 +255,20 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadInputError(f"device is {name!r}, but this machine or this torch has no CUDA: use cpu or auto")
     return device
+
+
+def _features(extractor: FeatureExtractor, streams: VideoStreams, stride: int) -> Iterator[FeatureTable]:
+    """Features of each person in turn; the sound, which is everybody's, is heard once."""
+    main, *others = streams.persons
+    with nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound, CropFile(main.crops) as crops:
+        first = extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+    yield first
+    clock = clock_frames(streams.time_s, extractor.spec.geometry.fps)
+    ends = clip_end_ticks(len(clock), stride)
+    for person in others:
+        with CropFile(person.crops) as crops:
+            visual, present = extractor.visual_clips(crops, ends, clock, kind=np.float16)
+        yield replace(first, visual=visual, visual_present=present)
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from avfusion.data.audio import audio_samples, write_audio
 from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.media.audio import aligned_audio
+from avfusion.media.causal_faces import followed_face
 from avfusion.media.face_tracks import FaceCrop, cut_crops, doubts, find_tracks
 from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
@@ -75,6 +76,7 @@ def read_streams(
     *,
     stream: str = "both",
     people: People = "main",
+    causal: bool = False,
     settings: Frames | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
@@ -89,6 +91,7 @@ def read_streams(
         folder: where the files are written.
         stream: `both`, `audio` or `visual`.
         people: `main`: the main person alone; `all`: everybody (`avfusion.media.persons.everybody`).
+        causal: follow one face from the past alone (`avfusion.media.causal_faces`), whatever `people` says.
         settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
         timeline: the video's timeline where it is known already.
         progress: called with what is being done, frames done, and frames in all.
@@ -101,6 +104,8 @@ def read_streams(
     settings = settings or Frames()
     if stream == "audio":
         number, rows = 1, _nobody(timeline)
+    elif causal:
+        number, rows = 1, _followed(path, settings, timeline, warnings, progress or _ignore)
     else:
         number, rows = _looked_for(path, people, settings, timeline, warnings, progress or _ignore)
     persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
@@ -119,6 +124,20 @@ def read_streams(
 def _nobody(timeline: Timeline) -> Iterator[list[FaceCrop]]:
     for index, time_s in enumerate(timeline.times_s.tolist()):
         yield [FaceCrop(index + 1, time_s, None, 0.0)]
+
+
+def _followed(
+    path: str | Path, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
+) -> Iterator[list[FaceCrop]]:
+    for crop in followed_face(
+        path,
+        timeline,
+        detect_every=settings.detect_every,
+        min_confidence=settings.min_confidence,
+        on_warning=warnings.append,
+    ):
+        yield [crop]
+        progress("following the face", crop.frame, timeline.frames)
 
 
 def _looked_for(
@@ -213,6 +232,7 @@ class StreamReader:
         *,
         stream: str,
         people: People = "main",
+        causal: bool = False,
         settings: Frames,
         progress: Progress | None,
     ) -> VideoStreams:
@@ -226,7 +246,8 @@ class StreamReader:
         try:
             timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
-            arguments = (path, folder, stream, people, settings, timeline)
+            options = {"stream": stream, "people": people, "causal": causal, "settings": settings}
+            arguments = (path, folder, options | {"timeline": timeline})
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress or _ignore)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None
@@ -244,18 +265,8 @@ class StreamReader:
                 return worker
 
 
-def _read_streams(
-    path: str | Path,
-    folder: Path,
-    stream: str,
-    people: People,
-    settings: Frames,
-    timeline: Timeline,
-    progress: Progress,
-) -> VideoStreams:
-    return read_streams(
-        path, folder, stream=stream, people=people, settings=settings, timeline=timeline, progress=progress
-    )
+def _read_streams(path: str | Path, folder: Path, options: dict[str, Any], progress: Progress) -> VideoStreams:
+    return read_streams(path, folder, **options, progress=progress)
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

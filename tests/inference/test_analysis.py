@@ -99,3 +99,5 @@ def test_names_and_choices(predictor: Predictor, two: Path) -> None:
     for option, value, allowed in (("people", "some", "main, all"), ("mode", "psychic", "overlap, tile, causal")):
         with pytest.raises(BadInputError, match=f"{option} is .{value}.: allowed are {allowed}"):
             predictor.analyse(two, **{option: value})
+    with pytest.raises(BadInputError, match="mode causal follows one face"):
+        predictor.analyse(two, people="all", mode="causal")
