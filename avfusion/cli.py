@@ -8,6 +8,7 @@ from avfusion.commands.compare import compare
 from avfusion.commands.crossval import crossval
 from avfusion.commands.doctor import doctor
 from avfusion.commands.import_weights import import_weights
+from avfusion.commands.live import live
 from avfusion.commands.predict import predict
 from avfusion.commands.preset import preset
 from avfusion.commands.register import register
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(live)
 app.command()(submit)
 app.command()(doctor)
 app.command("import-weights")(import_weights)

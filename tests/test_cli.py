@@ -31,6 +31,7 @@ def test_help_costs_no_heavy_import() -> None:
     assert done.returncode == 0
     for command in (
         "predict",
+        "live",
         "submit",
         "import-weights",
         "scan",

@@ -8,6 +8,7 @@ backbones.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
 
 import numpy as np
 import torch
@@ -58,6 +59,15 @@ class FeatureExtractor:
         self._shapes = {backbone.stream: _feature_shape(backbone) for backbone in (visual, audio)}
         self._networks = {backbone.stream: freeze(backbone, self.device, self.dtype) for backbone in (visual, audio)}
         self._log_mel = LogMel(spec.audio).to(self.device)
+
+    def one_by_one(self) -> "FeatureExtractor":
+        """The same networks for clips that come one at a time: no batch is filled up to the spec's size.
+
+        A feature differs by the rounding of float32 sums (1e-6 of it) from that of a filled batch.
+        """
+        alone = copy(self)
+        alone.spec = self.spec.model_copy(update={"batch_size": 1})
+        return alone
 
     def extract_track(
         self,

@@ -1,5 +1,7 @@
-"""Which model is meant where none is named."""
+"""Where a model is: the one that is named, or the one that is meant where none is."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from avfusion.errors import AVFusionError, BadInputError
@@ -37,3 +39,21 @@ def store_root() -> Path:
         return project_root()
     except AVFusionError:
         return Path.cwd()
+
+
+@contextmanager
+def model_at(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
+    """A folder that holds a model, given or that of a URI in the store, and a remark on where it came from.
+
+    Raises:
+        BadInputError: there is no such folder, or no such model in the store.
+    """
+    if uri_or_dir.startswith(("models:/", "runs:/")):
+        from avfusion.tracking.download import downloaded_model
+
+        with downloaded_model(uri_or_dir, store_root()) as found:
+            yield found
+    else:
+        if not Path(uri_or_dir).is_dir():
+            raise BadInputError(f"there is no model folder {uri_or_dir}: a folder, models:/… or runs:/… is needed")
+        yield Path(uri_or_dir), ""

@@ -1,32 +1,38 @@
 """Video in, valence and arousal for every frame out."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import ValidationError
 
+from avfusion.agreement import divisors
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import load_backbone
 from avfusion.config import Frames
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.features import refuse_not_finite
+from avfusion.data.features import FeatureTable, refuse_not_finite
 from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
-from avfusion.fusion.inference import predict_frames
+from avfusion.fusion.inference import Mode, predict_frames
+from avfusion.inference.analysis import Analysis, Person, person_names
+from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.model_folder import CONFIG, ModelFolder
-from avfusion.inference.streams import Progress, StreamReader, VideoStreams
+from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
+from avfusion.inference.tables import SPREADS
 from avfusion.training.fusion_files import load_fusion
 
 Stream = Literal["both", "audio", "visual"]
+STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
 
 
 class Predictor:
@@ -70,10 +76,11 @@ class Predictor:
         Raises:
             BadInputError: there is no such model, or its files do not fit together.
         """
-        from avfusion.inference.default_model import default_model
+        from avfusion.inference.default_model import default_model, model_at
 
         chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-        with _folder(chosen) as folder:
+        with model_at(chosen) as (folder, remark):
+            source = f"{source} ({remark})" if remark else source
             return cls(ModelFolder.open(folder), source=source, device=device)
 
     def predict(
@@ -83,43 +90,105 @@ class Predictor:
         stride: int | None = None,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
+        *,
+        mode: Mode | None = None,
+        uncertainty: bool = False,
     ) -> pd.DataFrame:
-        """Predict valence and arousal for every frame of a video, which is decoded in another process.
+        """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path: a local media file.
-            stream: `audio` or `visual`: the other one is treated as absent.
-            stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
-            progress: called with what is being done, how much of it is done, and of how much.
-            notice: called with what the user should know (no face found, no audio stream, …).
+            path, stream, stride, progress, notice, mode, uncertainty: as for `analyse`.
 
         Returns:
             One row per video frame: `frame` (int32, from 1), `time_s` (float64, from frame 1), `valence` and `arousal`
             (float32 in [-1, 1]), `face_confidence` (float32 of that frame, 0: no face), `audio_present` and
-            `visual_present` (bool, of the clip that ends at that frame).
+            `visual_present` (bool, of the clip that ends at that frame); with `uncertainty` also `valence_sd` and
+            `arousal_sd` (float32).
+
+        Raises:
+            BadInputError, AVFusionError: as `analyse`.
+        """
+        options = {"stream": stream, "stride": stride, "mode": mode, "uncertainty": uncertainty}
+        analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
+        return analysis.persons[0].predictions
+
+    def analyse(
+        self,
+        path: str | Path,
+        *,
+        people: People = "main",
+        stream: Stream = "both",
+        stride: int | None = None,
+        mode: Mode | None = None,
+        uncertainty: bool = False,
+        progress: Progress | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> Analysis:
+        """Predict, and tell where the faces are; the video is decoded in another process.
+
+        Args:
+            path: a local media file.
+            people: `main`: the main person alone; `all`: everybody who is seen for a second or longer, with the same
+                sound for all of them.
+            stream: `audio` or `visual`: the other one is treated as absent.
+            stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
+            mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's. With
+                `causal`, faces are followed from the past alone, too (`avfusion.media.causal_faces`).
+            uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
+                that `overlap` averages. It tells how much a value depends on the clips around it; it is not the error
+                to be expected. NaN in the first 32 ticks, which have one position only.
+            progress: called with what is being done, how much of it is done, and of how much.
+            notice: called with what the user should know (no face found, no audio stream, …) as soon as it is known;
+                the analysis holds it, too.
 
         Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
             AVFusionError: the process that decoded it died, or took too long; or features are not finite.
         """
-        if stream not in ("both", "audio", "visual"):
-            raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
-        self._check_stride(stride)
-        notice = notice or (lambda text: None)
+        _check_choice("people", people, PEOPLE)
+        _check_choice("stream", stream, STREAMS)
+        mode = mode or self.mode
+        _check_choice("mode", mode, MODES)
+        if uncertainty and mode != "overlap":
+            raise BadInputError(f"uncertainty is the spread over the positions of mode overlap: mode {mode} has one")
+        if people == "all" and mode == "causal":
+            raise BadInputError("mode causal follows one face, since it knows nobody beforehand: people main is needed")
+        spec = self.spec_at(stride)
         with TemporaryDirectory(prefix="avfusion-") as folder:
-            streams = self._reader.read(path, Path(folder), stream=stream, settings=self.frames, progress=progress)
-            _check_usable(streams, stream, Path(path), notice)
-            if progress:
-                progress("features", 0, 1)
-            with (
-                CropFile(streams.crops) as crops,
-                nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound,
-            ):
-                features = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+            streams = self._reader.read(
+                path,
+                Path(folder),
+                stream=stream,
+                people=people,
+                causal=mode == "causal",
+                settings=self.frames,
+                progress=progress,
+            )
+            warnings = _check_usable(streams, stream, Path(path))
+            for warning in warnings if notice else ():
+                notice(f"{path}: {warning}")  # type: ignore[misc]
+            tables = []
+            # One by one as `avfusion live`: a filled batch sums in another order, which moves float16 features.
+            extractor = self._extractor.one_by_one() if mode == "causal" else self._extractor
+            for number, features in enumerate(_features(extractor, streams, spec.stride)):
+                if progress:
+                    progress("features", number, len(streams.persons))
+                refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
+                if not (features.audio_present.any() or features.visual_present.any()):
+                    raise BadInputError(
+                        f"{path}: no clip of it has a face or sound, so there is nothing to predict from"
+                    )
+                tables.append(self._table(streams, streams.persons[number], features, mode, uncertainty))
+        if progress:
+            progress("features", len(tables), len(tables))
+        named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
+        persons = tuple(Person(name, table, faces.boxes) for name, table, faces in named)
+        return Analysis(Path(path), persons, *streams.size, streams.fps, warnings)
+
+    def _table(
+        self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode, uncertainty: bool
+    ) -> pd.DataFrame:
         spec = features.feature_spec
-        refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
-        if not (features.audio_present.any() or features.visual_present.any()):
-            raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         fps = spec.geometry.fps
         frames = predict_frames(
             self._model,
@@ -131,29 +200,41 @@ class Predictor:
             frame_ticks=frame_positions(streams.time_s, fps),
             stride=spec.stride,
             clip_frames=spec.geometry.clip_frames,
-            mode=self.mode,
+            mode=mode,
             target_offset=self.target_offset,
+            spread=uncertainty,
         )
-        presence = frame_presence(streams.time_s, streams.face_present, streams.samples, spec)
-        if progress:
-            progress("features", 1, 1)
-        return pd.DataFrame(
+        presence = frame_presence(streams.time_s, person.present, streams.samples, spec)
+        table = pd.DataFrame(
             {
                 "frame": np.arange(1, len(streams.time_s) + 1, dtype=np.int32),
                 "time_s": streams.time_s.astype(np.float64),
                 "valence": frames[:, 0].astype(np.float32),
                 "arousal": frames[:, 1].astype(np.float32),
-                "face_confidence": streams.face_confidence.astype(np.float32),
+                "face_confidence": person.confidence.astype(np.float32),
                 "audio_present": presence[:, 0],
                 "visual_present": presence[:, 1],
             }
         )
+        for column, name in enumerate(SPREADS if uncertainty else (), 2):
+            table[name] = frames[:, column].astype(np.float32)
+        return table
 
-    def _check_stride(self, stride: int | None) -> None:
+    def spec_at(self, stride: int | None) -> FeatureSpec:
+        """How features are made with clips `stride` ticks apart; None: as for training.
+
+        Raises:
+            BadInputError: it does not divide the clip's length.
+        """
         clip_frames = self.spec.geometry.clip_frames
         if stride is not None and (stride < 1 or clip_frames % stride):
-            allowed = ", ".join(str(s) for s in range(1, clip_frames + 1) if clip_frames % s == 0)
+            allowed = ", ".join(map(str, divisors(clip_frames)))
             raise BadInputError(f"stride is {stride}: allowed are the divisors of {clip_frames} ({allowed})")
+        return self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
+
+    def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
+        """What predicts the clips of one video while they come, by a spec of `spec_at`."""
+        return ClipPredictor(self._extractor, self._model, spec)
 
 
 def _frames_settings(folder: ModelFolder) -> Frames:
@@ -162,20 +243,6 @@ def _frames_settings(folder: ModelFolder) -> Frames:
     except ValidationError as error:
         faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
         raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None
-
-
-@contextmanager
-def _folder(uri_or_dir: str) -> Iterator[Path]:
-    if uri_or_dir.startswith(("models:/", "runs:/")):
-        from avfusion.inference.default_model import store_root
-        from avfusion.tracking.download import downloaded_model
-
-        with downloaded_model(uri_or_dir, store_root()) as folder:
-            yield folder
-    else:
-        if not Path(uri_or_dir).is_dir():
-            raise BadInputError(f"there is no model folder {uri_or_dir}: a folder, models:/… or runs:/… is needed")
-        yield Path(uri_or_dir)
 
 
 def _device(name: str) -> torch.device:
@@ -190,15 +257,35 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_usable(streams: VideoStreams, stream: Stream, path: Path, notice: Callable[[str], None]) -> None:
-    seen, heard = streams.face_present.any(), streams.samples > 0
+def _features(extractor: FeatureExtractor, streams: VideoStreams, stride: int) -> Iterator[FeatureTable]:
+    """Features of each person in turn; the sound, which is everybody's, is heard once."""
+    main, *others = streams.persons
+    with nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound, CropFile(main.crops) as crops:
+        first = extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+    yield first
+    clock = clock_frames(streams.time_s, extractor.spec.geometry.fps)
+    ends = clip_end_ticks(len(clock), stride)
+    for person in others:
+        with CropFile(person.crops) as crops:
+            visual, present = extractor.visual_clips(crops, ends, clock, kind=np.float16)
+        yield replace(first, visual=visual, visual_present=present)
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BadInputError(f"{name} is {value!r}: allowed are {', '.join(allowed)}")
+
+
+def _check_usable(streams: VideoStreams, stream: Stream, path: Path) -> tuple[str, ...]:
+    """What the user should know of a video that can be used."""
+    seen, heard = any(person.present.any() for person in streams.persons), streams.samples > 0
     if not seen and not heard:
         wanted = {"both": "no face and no audio", "audio": "no audio", "visual": "no face"}[stream]
         reason = f" ({streams.silence})" if streams.silence else ""
         raise BadInputError(f"{path}: {wanted} in it{reason}, so there is nothing to predict from")
-    for warning in streams.warnings:
-        notice(f"{path}: {warning}")
+    found = list(streams.warnings)
     if stream == "both" and not seen:
-        notice(f"{path}: no face found: predicted from the sound alone")
+        found.append("no face found: predicted from the sound alone")
     if stream == "both" and not heard:
-        notice(f"{path}: {streams.silence}: predicted from the face alone")
+        found.append(f"{streams.silence}: predicted from the face alone")
+    return tuple(found)

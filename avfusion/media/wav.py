@@ -18,9 +18,10 @@ def write_wav(path: str | os.PathLike[str], blocks: Iterable[np.ndarray], *, com
         if comment:
             stream.comment = comment
         for block in blocks:
-            stream.write(_pcm16(block))
+            stream.write(pcm16(block))
 
 
-def _pcm16(samples: np.ndarray) -> np.ndarray:
+def pcm16(samples: np.ndarray) -> np.ndarray:
+    """Samples in [-1, 1] as 16-bit integers; louder ones are clipped."""
     scaled = np.asarray(samples, np.float32) * np.float32(32768.0)
     return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype(np.int16)

@@ -1,0 +1,141 @@
+"""Clips predicted one by one as they end, each from the past alone: what mode `causal` gives, while it happens."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.features import refuse_not_finite
+from avfusion.data.geometry import clip_sound_spans, clips_apart
+from avfusion.fusion.base import FusionModel
+from avfusion.fusion.inference import predict_latest
+from avfusion.inference.playback import Moment
+
+_TICK_TOLERANCE = 1e-3  # as of `avfusion.data.geometry.clock_frames`
+_TIE_S = 1e-9
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clip that has ended.
+
+    Attributes:
+        last: the frame that it ends at.
+        crops: of its ticks, at most as many as a clip has.
+        sound: int16 samples from the clip's span on.
+        span: (1, 2) samples of `sound` that are the clip's.
+    """
+
+    last: Moment
+    crops: list[bytes | None]
+    sound: np.ndarray
+    span: np.ndarray
+
+
+class ClipCutter:
+    """Cuts clips from frames as they come, by the clock of a feature spec."""
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self._spec = spec
+        self._ticks: deque[Moment] = deque(maxlen=spec.geometry.clip_frames)
+        self._count = 0
+        self._before: Moment | None = None
+        self._sound = np.zeros(0, np.int16)
+        self._sound_start = 0  # which sample the held sound begins with
+
+    def push(self, moment: Moment) -> list[Window]:
+        """Take in the next frame; gives the clips that have ended with it."""
+        self._sound = np.concatenate([self._sound, moment.sound])
+        ended = [window for frame in self._new_ticks(moment) if (window := self._tick(frame)) is not None]
+        self._before = moment
+        return ended
+
+    def _new_ticks(self, moment: Moment) -> list[Moment]:
+        """The frame nearest to each tick of the clock that is due with this frame."""
+        fps = self._spec.geometry.fps
+        if fps is None:
+            return [moment]
+        found: list[Moment] = []
+        while (self._count + len(found)) / fps <= moment.time_s + _TICK_TOLERANCE / fps:
+            tick_s, before = (self._count + len(found)) / fps, self._before
+            is_before = before is not None and tick_s - before.time_s <= moment.time_s - tick_s + _TIE_S
+            found.append(before if is_before and before is not None else moment)
+        return found
+
+    def _tick(self, frame: Moment) -> Window | None:
+        spec = self._spec
+        self._ticks.append(frame)
+        self._count += 1
+        if (self._count - 1) % spec.stride:
+            return None
+        span = clip_sound_spans(
+            np.array([tick.time_s for tick in self._ticks]),
+            np.array([len(self._ticks) - 1]),
+            clip_frames=spec.geometry.clip_frames,
+            sample_rate=spec.audio.sample_rate,
+            window_s=spec.audio.window_s,
+        )
+        self._forget(int(span[0, 0]))
+        return Window(frame, [tick.jpeg for tick in self._ticks], self._sound, span - self._sound_start)
+
+    def _forget(self, sample: int) -> None:
+        """Drop the sound before a sample; later clips begin later."""
+        gone = min(sample - self._sound_start, len(self._sound))
+        self._sound, self._sound_start = self._sound[gone:], self._sound_start + gone
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """What is predicted at the end of a clip.
+
+    Attributes:
+        values: (2,) float32 valence and arousal in [-1, 1]; None: neither stream has been there so far.
+        audio_present: the clip has sound.
+        visual_present: the clip has a face.
+    """
+
+    values: np.ndarray | None
+    audio_present: bool
+    visual_present: bool
+
+
+class ClipPredictor:
+    """Predicts the clips of one video in turn."""
+
+    def __init__(self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec) -> None:
+        apart = clips_apart(spec.stride, spec.geometry.clip_frames)
+        self._extractor, self._model, self._spec = extractor.one_by_one(), model, spec
+        self._device = next(model.parameters()).device
+        self._past: deque[tuple[np.ndarray, np.ndarray, bool, bool]] = deque(maxlen=(model.length - 1) * apart + 1)
+        self._values: np.ndarray | None = None
+
+    def predict(self, window: Window) -> ClipValue:
+        """Predict the next clip; one with neither stream has the values of the one before.
+
+        Raises:
+            AVFusionError: features are not finite.
+        """
+        end = np.array([len(window.crops) - 1])
+        visual, seen = self._extractor.visual_clips(window.crops, end, kind=np.float16)
+        audio, heard = self._extractor.audio_clips(window.sound, window.span, kind=np.float16)
+        refuse_not_finite(audio, visual, "the model's weights are unusable")
+        self._past.append((audio[0], visual[0], bool(heard[0]), bool(seen[0])))
+        if heard[0] or seen[0]:
+            self._model.eval()
+            latest = predict_latest(
+                self._model, *self._tensors(), stride=self._spec.stride, clip_frames=self._spec.geometry.clip_frames
+            )
+            self._values = np.clip(latest, -1, 1)
+        return ClipValue(self._values, bool(heard[0]), bool(seen[0]))
+
+    def skip(self) -> None:
+        """Leave the next clip out: for those after it, it has neither stream."""
+        if self._past:
+            audio, visual, _, _ = self._past[-1]
+            self._past.append((np.zeros_like(audio), np.zeros_like(visual), False, False))
+
+    def _tensors(self) -> list[torch.Tensor]:
+        return [torch.from_numpy(np.stack(column)).to(self._device) for column in zip(*self._past, strict=True)]

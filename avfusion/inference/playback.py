@@ -1,0 +1,112 @@
+"""A video shown frame by frame with its sound, at the speed of life or as fast as it is looked at.
+
+Runs in a process of its own, as all decoding does; what follows a frame is never needed for it.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avfusion.config import Frames
+from avfusion.data.frames import encode_crop
+from avfusion.media.audio import aligned_audio
+from avfusion.media.causal_faces import followed_face
+from avfusion.media.timeline import Timeline
+from avfusion.media.wav import SAMPLE_RATE, pcm16
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One frame as it is shown.
+
+    Attributes:
+        frame: number from 1.
+        time_s: seconds from frame 1.
+        jpeg: the followed face's crop; None: no face.
+        sound: (n,) int16, 44.1 kHz: what was heard since the frame before, up to this frame's time (and one sample
+            more, so that a clip of one frame has sound); empty where there is none.
+        shown_at: when the frame was due on the monotonic clock, in seconds.
+        sent_at: when its face was found.
+    """
+
+    frame: int
+    time_s: float
+    jpeg: bytes | None
+    sound: np.ndarray
+    shown_at: float
+    sent_at: float
+
+
+def play(
+    path: str | Path, timeline: Timeline, settings: Frames, realtime: bool, report: Callable[[Moment], None]
+) -> tuple[str, ...]:
+    """Report every frame of a video in turn.
+
+    Args:
+        path: a local media file.
+        timeline: of it.
+        settings: how faces are looked for.
+        realtime: show each frame when it is due and not before; one that is late is shown at once.
+        report: called with every frame's moment.
+
+    Returns:
+        What was repaired while reading.
+
+    Raises:
+        BadInputError: not a readable video.
+    """
+    warnings = list(timeline.warnings)
+    clock, tape = _Clock(realtime), _Tape(path, timeline)
+    for crop in followed_face(
+        path,
+        timeline,
+        detect_every=settings.detect_every,
+        min_confidence=settings.min_confidence,
+        before=clock.wait,
+        on_warning=warnings.append,
+    ):
+        jpeg = None if crop.rgb is None else encode_crop(crop.rgb, settings.jpeg_quality)
+        sound = tape.up_to(round(crop.time_s * SAMPLE_RATE) + 1)
+        report(Moment(crop.frame, crop.time_s, jpeg, sound, clock.due(crop.time_s), time.monotonic()))
+    return tuple(warnings)
+
+
+class _Clock:
+    """When frames are due; it starts when the first one is ready to be shown."""
+
+    def __init__(self, realtime: bool) -> None:
+        self._realtime = realtime
+        self._started: float | None = None
+
+    def wait(self, time_s: float) -> None:
+        if self._started is None or not self._realtime:
+            self._started = time.monotonic() - time_s
+        time.sleep(max(0.0, self.due(time_s) - time.monotonic()))
+
+    def due(self, time_s: float) -> float:
+        return (time.monotonic() - time_s if self._started is None else self._started) + time_s
+
+
+class _Tape:
+    """The sound of a video, heard piece by piece."""
+
+    def __init__(self, path: str | Path, timeline: Timeline) -> None:
+        self._blocks = iter(()) if timeline.audio_start_s is None else aligned_audio(path, timeline)
+        self._block: np.ndarray = np.zeros(0, np.float32)
+        self._heard = 0
+
+    def up_to(self, sample: int) -> np.ndarray:
+        """The samples that follow those given so far, as 16-bit integers, up to a number from the first frame on."""
+        pieces = []
+        while self._heard < sample:
+            if not len(self._block):
+                self._block = next(self._blocks, self._block)
+                if not len(self._block):
+                    break
+            piece, self._block = np.split(self._block, [sample - self._heard])
+            pieces.append(pcm16(piece))
+            self._heard += len(piece)
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
