@@ -5,7 +5,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -125,17 +124,49 @@ def write_frames(
         fingerprint: Of what the rows were made from.
         warnings: Asked after the last row; kept in the file.
     """
-    schema = _SCHEMA.with_metadata({_KEY: json.dumps({"fingerprint": fingerprint})})
-    # JPEG does not compress any further, and a dictionary of it only costs time.
-    compression = {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"}
-    source = iter(rows)
-    with pq.ParquetWriter(path, schema, compression=compression, use_dictionary=False) as writer:
-        while group := list(islice(source, _ROWS_PER_GROUP)):
-            columns = [
-                pa.array(values, field.type) for values, field in zip(zip(*group, strict=True), schema, strict=True)
-            ]
-            writer.write_batch(pa.record_batch(columns, schema=schema))
-        writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(list(warnings()))})
+    with FrameWriter(path, fingerprint) as writer:
+        for row in rows:
+            writer.write(row)
+        writer.remark(warnings())
+
+
+class FrameWriter:
+    """Writes rows as they come, a thousand at a time; as a context manager, it closes the file."""
+
+    def __init__(self, path: str | Path, fingerprint: str = "") -> None:
+        self._schema = _SCHEMA.with_metadata({_KEY: json.dumps({"fingerprint": fingerprint})})
+        # JPEG does not compress any further, and a dictionary of it only costs time.
+        compression = {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"}
+        self._writer = pq.ParquetWriter(path, self._schema, compression=compression, use_dictionary=False)
+        self._waiting: list[FrameRow] = []
+
+    def write(self, row: FrameRow) -> None:
+        """Append the next frame."""
+        self._waiting.append(row)
+        if len(self._waiting) == _ROWS_PER_GROUP:
+            self._flush()
+
+    def remark(self, warnings: Sequence[str]) -> None:
+        """Keep warnings in the file, behind its last row."""
+        self._flush()
+        self._writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(list(warnings))})
+
+    def _flush(self) -> None:
+        if self._waiting:
+            columns = zip(zip(*self._waiting, strict=True), self._schema, strict=True)
+            arrays = [pa.array(values, field.type) for values, field in columns]
+            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            self._waiting = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
 
 
 def read_frames(path: str | Path) -> FrameTable:

@@ -1,10 +1,11 @@
 """Video in, valence and arousal for every frame out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,17 +17,19 @@ from avfusion.backbones.weights import load_backbone
 from avfusion.config import Frames
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.features import refuse_not_finite
+from avfusion.data.features import FeatureTable, refuse_not_finite
 from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
 from avfusion.errors import BadInputError
-from avfusion.fusion.inference import predict_frames
+from avfusion.fusion.inference import Mode, predict_frames
+from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.model_folder import CONFIG, ModelFolder
-from avfusion.inference.streams import Progress, StreamReader, VideoStreams
+from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.training.fusion_files import load_fusion
 
 Stream = Literal["both", "audio", "visual"]
+STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
 
 
 class Predictor:
@@ -83,15 +86,13 @@ class Predictor:
         stride: int | None = None,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
+        *,
+        mode: Mode | None = None,
     ) -> pd.DataFrame:
-        """Predict valence and arousal for every frame of a video, which is decoded in another process.
+        """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path: a local media file.
-            stream: `audio` or `visual`: the other one is treated as absent.
-            stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
-            progress: called with what is being done, how much of it is done, and of how much.
-            notice: called with what the user should know (no face found, no audio stream, …).
+            path, stream, stride, mode, progress, notice: as for `analyse`.
 
         Returns:
             One row per video frame: `frame` (int32, from 1), `time_s` (float64, from frame 1), `valence` and `arousal`
@@ -99,27 +100,84 @@ class Predictor:
             `visual_present` (bool, of the clip that ends at that frame).
 
         Raises:
+            BadInputError, AVFusionError: as `analyse`.
+        """
+        analysis = self.analyse(path, stream=stream, stride=stride, mode=mode, progress=progress, notice=notice)
+        return analysis.persons[0].predictions
+
+    def analyse(
+        self,
+        path: str | Path,
+        *,
+        people: People = "main",
+        stream: Stream = "both",
+        stride: int | None = None,
+        mode: Mode | None = None,
+        progress: Progress | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> Analysis:
+        """Predict, and tell where the faces are; the video is decoded in another process.
+
+        Args:
+            path: a local media file.
+            people: `main`: the main person alone; `all`: everybody who is seen for a second or longer, with the same
+                sound for all of them.
+            stream: `audio` or `visual`: the other one is treated as absent.
+            stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
+            mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's.
+            progress: called with what is being done, how much of it is done, and of how much.
+            notice: called with what the user should know (no face found, no audio stream, …) as soon as it is known;
+                the analysis holds it, too.
+
+        Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
             AVFusionError: the process that decoded it died, or took too long; or features are not finite.
         """
-        if stream not in ("both", "audio", "visual"):
-            raise BadInputError(f"stream is {stream!r}: allowed are both, audio, visual")
+        _check_choice("people", people, PEOPLE)
+        _check_choice("stream", stream, STREAMS)
+        _check_choice("mode", mode or self.mode, MODES)
         self._check_stride(stride)
-        notice = notice or (lambda text: None)
         with TemporaryDirectory(prefix="avfusion-") as folder:
-            streams = self._reader.read(path, Path(folder), stream=stream, settings=self.frames, progress=progress)
-            _check_usable(streams, stream, Path(path), notice)
-            if progress:
-                progress("features", 0, 1)
-            with (
-                CropFile(streams.crops) as crops,
-                nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound,
-            ):
-                features = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+            streams = self._reader.read(
+                path, Path(folder), stream=stream, people=people, settings=self.frames, progress=progress
+            )
+            warnings = _check_usable(streams, stream, Path(path))
+            for warning in warnings if notice else ():
+                notice(f"{path}: {warning}")  # type: ignore[misc]
+            tables = []
+            for number, features in enumerate(self._features(streams, stride)):
+                if progress:
+                    progress("features", number, len(streams.persons))
+                refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
+                if not (features.audio_present.any() or features.visual_present.any()):
+                    raise BadInputError(
+                        f"{path}: no clip of it has a face or sound, so there is nothing to predict from"
+                    )
+                tables.append(self._table(streams, streams.persons[number], features, mode or self.mode))
+        if progress:
+            progress("features", len(tables), len(tables))
+        named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
+        persons = tuple(Person(name, table, faces.boxes) for name, table, faces in named)
+        return Analysis(Path(path), persons, *streams.size, streams.fps, warnings)
+
+    def _features(self, streams: VideoStreams, stride: int | None) -> Iterator[FeatureTable]:
+        """Features of each person in turn; the sound, which is everybody's, is heard once."""
+        main, *others = streams.persons
+        with (
+            nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound,
+            CropFile(main.crops) as crops,
+        ):
+            first = self._extractor.extract_track(streams.time_s, crops, sound, stride=stride)
+        yield first
+        clock = clock_frames(streams.time_s, self.spec.geometry.fps)
+        ends = clip_end_ticks(len(clock), first.feature_spec.stride)
+        for person in others:
+            with CropFile(person.crops) as crops:
+                visual, present = self._extractor.visual_clips(crops, ends, clock, kind=np.float16)
+            yield replace(first, visual=visual, visual_present=present)
+
+    def _table(self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode) -> pd.DataFrame:
         spec = features.feature_spec
-        refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
-        if not (features.audio_present.any() or features.visual_present.any()):
-            raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         fps = spec.geometry.fps
         frames = predict_frames(
             self._model,
@@ -131,19 +189,17 @@ class Predictor:
             frame_ticks=frame_positions(streams.time_s, fps),
             stride=spec.stride,
             clip_frames=spec.geometry.clip_frames,
-            mode=self.mode,
+            mode=mode,
             target_offset=self.target_offset,
         )
-        presence = frame_presence(streams.time_s, streams.face_present, streams.samples, spec)
-        if progress:
-            progress("features", 1, 1)
+        presence = frame_presence(streams.time_s, person.present, streams.samples, spec)
         return pd.DataFrame(
             {
                 "frame": np.arange(1, len(streams.time_s) + 1, dtype=np.int32),
                 "time_s": streams.time_s.astype(np.float64),
                 "valence": frames[:, 0].astype(np.float32),
                 "arousal": frames[:, 1].astype(np.float32),
-                "face_confidence": streams.face_confidence.astype(np.float32),
+                "face_confidence": person.confidence.astype(np.float32),
                 "audio_present": presence[:, 0],
                 "visual_present": presence[:, 1],
             }
@@ -190,15 +246,21 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_usable(streams: VideoStreams, stream: Stream, path: Path, notice: Callable[[str], None]) -> None:
-    seen, heard = streams.face_present.any(), streams.samples > 0
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise BadInputError(f"{name} is {value!r}: allowed are {', '.join(allowed)}")
+
+
+def _check_usable(streams: VideoStreams, stream: Stream, path: Path) -> tuple[str, ...]:
+    """What the user should know of a video that can be used."""
+    seen, heard = any(person.present.any() for person in streams.persons), streams.samples > 0
     if not seen and not heard:
         wanted = {"both": "no face and no audio", "audio": "no audio", "visual": "no face"}[stream]
         reason = f" ({streams.silence})" if streams.silence else ""
         raise BadInputError(f"{path}: {wanted} in it{reason}, so there is nothing to predict from")
-    for warning in streams.warnings:
-        notice(f"{path}: {warning}")
+    found = list(streams.warnings)
     if stream == "both" and not seen:
-        notice(f"{path}: no face found: predicted from the sound alone")
+        found.append("no face found: predicted from the sound alone")
     if stream == "both" and not heard:
-        notice(f"{path}: {streams.silence}: predicted from the face alone")
+        found.append(f"{streams.silence}: predicted from the face alone")
+    return tuple(found)

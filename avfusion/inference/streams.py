@@ -1,22 +1,47 @@
 """What a video gives to a model: face crops and sound on one clock, in files that are those of the stores."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from avfusion.config import Frames
 from avfusion.data.audio import audio_samples, write_audio
-from avfusion.data.frames import FrameRow, encode_crop, write_frames
-from avfusion.errors import AVFusionError
+from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
+from avfusion.errors import AVFusionError, BadInputError
 from avfusion.media.audio import aligned_audio
-from avfusion.media.face_tracks import face_crops
+from avfusion.media.face_tracks import FaceCrop, cut_crops, doubts, find_tracks
+from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.video import read_video
 from avfusion.workers import Worker, WorkerError
 
 Progress = Callable[[str, int, int], None]
+
+
+People = Literal["main", "all"]
+
+
+@dataclass(frozen=True)
+class PersonFaces:
+    """One person's face through a video of N frames.
+
+    Attributes:
+        crops: frame table of its face crops.
+        present: (N,) bool, the frame has a crop.
+        confidence: (N,) float32, 0 where there is no face.
+        boxes: (N, 4) float32: x, y of the upper left corner, width, height in pixels of the upright picture, which it
+            may reach beyond; NaN where there is no face.
+    """
+
+    crops: Path
+    present: np.ndarray
+    confidence: np.ndarray
+    boxes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -25,22 +50,22 @@ class VideoStreams:
 
     Attributes:
         time_s: (N,) float64, seconds of every video frame, 0 at the first.
-        crops: frame table of its face crops.
-        face_present: (N,) bool, the frame has a crop.
-        face_confidence: (N,) float32, 0 where there is no face.
+        persons: the main person first, then, where all were asked for, the others.
         sound: WAV of the store, sample 0 at frame 1; None: no audio stream, or not asked for.
         samples: of the sound, 0 where there is none.
         silence: why there is no sound though it was asked for; empty where there is.
+        size: width and height of the upright picture, in pixels.
+        fps: mean frame rate.
         warnings: what was repaired while reading.
     """
 
     time_s: np.ndarray
-    crops: Path
-    face_present: np.ndarray
-    face_confidence: np.ndarray
+    persons: tuple[PersonFaces, ...]
     sound: Path | None
     samples: int
     silence: str
+    size: tuple[int, int]
+    fps: float
     warnings: tuple[str, ...]
 
 
@@ -49,6 +74,7 @@ def read_streams(
     folder: Path,
     *,
     stream: str = "both",
+    people: People = "main",
     settings: Frames | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
@@ -62,6 +88,7 @@ def read_streams(
         path: a local media file.
         folder: where the files are written.
         stream: `both`, `audio` or `visual`.
+        people: `main`: the main person alone; `all`: everybody (`avfusion.media.persons.everybody`).
         settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
         timeline: the video's timeline where it is known already.
         progress: called with what is being done, frames done, and frames in all.
@@ -71,44 +98,89 @@ def read_streams(
     """
     timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
-    face = np.zeros(timeline.frames, bool)
-    confidence = np.zeros(timeline.frames, np.float32)
-
-    def rows() -> Iterator[FrameRow]:
-        if stream == "audio":
-            yield from (FrameRow(number, time_s, None, 0.0) for number, time_s in enumerate(timeline.times_s, 1))
-            return
-        for row in _crop_rows(path, settings or Frames(), timeline, warnings, progress or _ignore):
-            face[row.frame - 1], confidence[row.frame - 1] = row.jpeg is not None, row.face_confidence
-            yield row
-
-    crops = folder / "frames.parquet"
-    write_frames(crops, rows(), "")
+    settings = settings or Frames()
+    if stream == "audio":
+        number, rows = 1, _nobody(timeline)
+    else:
+        number, rows = _looked_for(path, people, settings, timeline, warnings, progress or _ignore)
+    persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"
         write_audio(sound, aligned_audio(path, timeline), "")
     samples = 0 if sound is None else audio_samples(sound)
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
-    return VideoStreams(timeline.times_s, crops, face, confidence, sound, samples, silence, tuple(warnings))
+    size = _upright_size(path, timeline)
+    return VideoStreams(
+        timeline.times_s, persons, sound, samples, silence, size, timeline.fps, tuple(dict.fromkeys(warnings))
+    )
 
 
-def _crop_rows(
-    path: str | Path, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
-) -> Iterator[FrameRow]:
-    for crop in face_crops(
+def _nobody(timeline: Timeline) -> Iterator[list[FaceCrop]]:
+    for index, time_s in enumerate(timeline.times_s.tolist()):
+        yield [FaceCrop(index + 1, time_s, None, 0.0)]
+
+
+def _looked_for(
+    path: str | Path, people: People, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
+) -> tuple[int, Iterator[list[FaceCrop]]]:
+    """How many persons, and the crops of each in every frame."""
+    tracks = find_tracks(
         path,
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
         timeline=timeline,
-        on_warning=warnings.append,
         on_detection=lambda done: progress("looking for faces", done, timeline.frames),
-    ):
-        if crop.rgb is None:
-            yield FrameRow(crop.frame, crop.time_s, None, 0.0)
-        else:
-            yield FrameRow(crop.frame, crop.time_s, encode_crop(crop.rgb, settings.jpeg_quality), crop.confidence)
-        progress("cutting crops", crop.frame, timeline.frames)
+    )
+    persons = everybody(tracks) if people == "all" else [main_person(tracks)]
+    warnings += doubts(persons, tracks)
+
+    def rows() -> Iterator[list[FaceCrop]]:
+        longest_gap = 2 * settings.detect_every
+        for row in cut_crops(path, persons, timeline, longest_gap=longest_gap, on_warning=warnings.append):
+            yield row
+            progress("cutting crops", row[0].frame, timeline.frames)
+
+    return len(persons), rows()
+
+
+def _written(
+    folder: Path, number: int, rows: Iterator[list[FaceCrop]], frames: int, quality: int
+) -> tuple[PersonFaces, ...]:
+    """Write the crops of each person to a file of its own."""
+    persons = tuple(
+        PersonFaces(
+            crops=folder / f"frames-{index}.parquet",
+            present=np.zeros(frames, bool),
+            confidence=np.zeros(frames, np.float32),
+            boxes=np.full((frames, 4), np.nan, np.float32),
+        )
+        for index in range(number)
+    )
+    with ExitStack() as files:
+        writers = [files.enter_context(FrameWriter(person.crops)) for person in persons]
+        for row in rows:
+            for person, writer, crop in zip(persons, writers, row, strict=True):
+                jpeg = None if crop.rgb is None else encode_crop(crop.rgb, quality)
+                writer.write(FrameRow(crop.frame, crop.time_s, jpeg, crop.confidence))
+                _note(person, crop)
+    return persons
+
+
+def _note(person: PersonFaces, crop: FaceCrop) -> None:
+    if crop.rgb is not None and crop.box is not None:
+        index = crop.frame - 1
+        person.present[index], person.confidence[index] = True, crop.confidence
+        person.boxes[index] = (*crop.box[:2], *(crop.box[2:] - crop.box[:2]))
+
+
+def _upright_size(path: str | Path, timeline: Timeline) -> tuple[int, int]:
+    """Width and height of the first picture, as shown; as coded where none can be decoded."""
+    try:
+        first = next(read_video(path, timeline=timeline), None)
+    except BadInputError:  # the sound may do
+        first = None
+    return (timeline.width, timeline.height) if first is None else (first.rgb.shape[1], first.rgb.shape[0])
 
 
 def _silence(sound: Path | None, samples: int, timeline: Timeline) -> str:
@@ -135,7 +207,14 @@ class StreamReader:
         return StreamReader, ()
 
     def read(
-        self, path: str | Path, folder: Path, *, stream: str, settings: Frames, progress: Progress | None
+        self,
+        path: str | Path,
+        folder: Path,
+        *,
+        stream: str,
+        people: People = "main",
+        settings: Frames,
+        progress: Progress | None,
     ) -> VideoStreams:
         """As `read_streams`, elsewhere.
 
@@ -147,7 +226,7 @@ class StreamReader:
         try:
             timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
-            arguments = (path, folder, stream, settings, timeline)
+            arguments = (path, folder, stream, people, settings, timeline)
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress or _ignore)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None
@@ -166,9 +245,17 @@ class StreamReader:
 
 
 def _read_streams(
-    path: str | Path, folder: Path, stream: str, settings: Frames, timeline: Timeline, progress: Progress
+    path: str | Path,
+    folder: Path,
+    stream: str,
+    people: People,
+    settings: Frames,
+    timeline: Timeline,
+    progress: Progress,
 ) -> VideoStreams:
-    return read_streams(path, folder, stream=stream, settings=settings, timeline=timeline, progress=progress)
+    return read_streams(
+        path, folder, stream=stream, people=people, settings=settings, timeline=timeline, progress=progress
+    )
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

@@ -1,7 +1,7 @@
-"""The main person's face through a video: detection, association, aligned crops.
+"""Faces through a video: detection, association, aligned crops of the main person or of everybody.
 
 The video is decoded twice, so that memory stays flat: once to detect on every n-th frame (only boxes, landmarks and
-looks are kept), once to cut the crops of the person chosen after all of it has been seen.
+looks are kept), once to cut the crops of the persons chosen after all of it has been seen.
 """
 
 import os
@@ -15,22 +15,46 @@ from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
 from avfusion.media.cut_warnings import cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import FaceDetector
-from avfusion.media.persons import Side, main_person
+from avfusion.media.persons import Followed, Side, main_person
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
-from avfusion.media.video import read_video
+from avfusion.media.video import VideoFrame, read_video
 
 NOTABLE_SHARE = 0.01  # of the detections; a stray one among hundreds is not worth a warning
 
 
 @dataclass(frozen=True)
 class FaceCrop:
-    """One video frame: number from 1, seconds from frame 1, (size, size, 3) uint8 RGB or None, confidence (0: none)."""
+    """One person in one video frame.
+
+    Attributes:
+        frame: Number from 1.
+        time_s: Seconds from frame 1.
+        rgb: (size, size, 3) uint8; None: no face.
+        confidence: 0: no face.
+        box: (4,) float32: x1, y1, x2, y2 in pixels of the upright picture, as of `Face`; None: no face.
+    """
 
     frame: int
     time_s: float
     rgb: np.ndarray | None
     confidence: float
+    box: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class FaceCourse:
+    """One person's face in every frame of a video.
+
+    Attributes:
+        landmarks: (N, 5, 2) float32, as of `Face`.
+        boxes: (N, 4) float32, as of `Face`.
+        confidence: (N,) float32, 0 where there is no face: the others say nothing there.
+    """
+
+    landmarks: np.ndarray
+    boxes: np.ndarray
+    confidence: np.ndarray
 
 
 def face_crops(
@@ -70,25 +94,66 @@ def face_crops(
     )
     person = main_person(tracks, side)
     if on_warning:
-        for text in cut_warnings(person.stretches):
+        for text in doubts([person], tracks, others_wanted=side is not None):
             on_warning(text)
+    longest_gap = 2 * detect_every
+    for (crop,) in cut_crops(path, [person], timeline, longest_gap=longest_gap, size=size, on_warning=on_warning):
+        yield crop
+
+
+def cut_crops(
+    path: str | os.PathLike[str],
+    persons: Sequence[Followed],
+    timeline: Timeline,
+    *,
+    longest_gap: int,
+    size: int = TEMPLATE_SIZE,
+    on_warning: Callable[[str], None] | None = None,
+) -> Iterator[list[FaceCrop]]:
+    """Aligned crops of some persons in one pass: for every video frame one per person, also where there is no face.
+
+    Args:
+        path: The video.
+        persons: In the order of the crops.
+        timeline: Of the video.
+        longest_gap: Frames between two detections of a stretch over which faces are interpolated.
+        size: Side of the crops.
+        on_warning: Called with what could not be decoded.
+    """
+    courses = [interpolate_faces(p.stretches, timeline.frames, longest_gap=longest_gap) for p in persons]
+    seen = np.zeros(timeline.frames, bool)
+    for course in courses:
+        seen |= course.confidence > 0
+    following = 0
+    for frame in read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning):
+        yield from _without_faces(timeline, len(persons), following, frame.index0)
+        yield [_cut(frame, course, size) for course in courses]
+        following = frame.index0 + 1
+    yield from _without_faces(timeline, len(persons), following, timeline.frames)
+
+
+def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_wanted: bool = False) -> list[str]:
+    """When the followed were cut, where it is unclear who is followed, and how many detections are of nobody followed.
+
+    Args:
+        persons: Who is followed.
+        tracks: Everybody.
+        others_wanted: That there are others is no news.
+    """
+    found: list[str] = []
+    for person in persons:
+        found += cut_warnings(person.stretches)
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
             times = in_words([track.times_s[0] for track in person.doubtful])
-            on_warning(f"looks do not say whether it is the same person who is followed on from {times}")
-        if side is None and (unused := 1 - _share(person.stretches, tracks)) >= NOTABLE_SHARE:
-            on_warning(
-                f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than the "
-                "one followed, and not used"
-            )
-    landmarks, confidence = interpolate_faces(person.stretches, timeline.frames, longest_gap=2 * detect_every)
-    following = 0
-    frames = read_video(path, timeline=timeline, wanted=lambda i: bool(confidence[i] > 0), on_warning=on_warning)
-    for frame in frames:
-        yield from _without_face(timeline, following, frame.index0)
-        crop = align_face(frame.rgb, landmarks[frame.index0], size)
-        yield FaceCrop(frame.index0 + 1, frame.time_s, crop, float(confidence[frame.index0]))
-        following = frame.index0 + 1
-    yield from _without_face(timeline, following, timeline.frames)
+            found.append(f"looks do not say whether it is the same person who is followed on from {times}")
+    unused = 1 - _share([track for person in persons for track in person.stretches], tracks)
+    if not others_wanted and unused >= NOTABLE_SHARE:
+        them = "the one" if len(persons) == 1 else "those"
+        found.append(
+            f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than {them} "
+            "followed, and not used"
+        )
+    return found
 
 
 def find_tracks(
@@ -123,32 +188,39 @@ def _share(some: Sequence[FaceTrack], tracks: Sequence[FaceTrack]) -> float:
     return ours / every if every else 0.0
 
 
-def interpolate_faces(
-    stretches: Sequence[FaceTrack], frames: int, *, longest_gap: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks (N, 5, 2) and confidence (N,) float32 of every frame; confidence 0 where there is no face.
-
-    From one stretch to the next nothing is interpolated: there may be a cut between them.
-    """
-    landmarks = np.zeros((frames, 5, 2), np.float32)
-    confidence = np.zeros(frames, np.float32)
+def interpolate_faces(stretches: Sequence[FaceTrack], frames: int, *, longest_gap: int) -> FaceCourse:
+    """The face of every frame; nothing is interpolated from one stretch to the next: there may be a cut between."""
+    course = FaceCourse(
+        landmarks=np.zeros((frames, 5, 2), np.float32),
+        boxes=np.zeros((frames, 4), np.float32),
+        confidence=np.zeros(frames, np.float32),
+    )
     for stretch in stretches:
-        _interpolate(stretch, landmarks, confidence, longest_gap)
-    return landmarks, confidence
+        _interpolate(stretch, course, longest_gap)
+    return course
 
 
-def _interpolate(track: FaceTrack, landmarks: np.ndarray, confidence: np.ndarray, longest_gap: int) -> None:
+def _interpolate(track: FaceTrack, course: FaceCourse, longest_gap: int) -> None:
     at = np.array(track.indices)
-    points = np.stack([face.landmarks for face in track.faces]).reshape(len(at), 10)
+    points = np.stack([np.append(face.landmarks, face.box) for face in track.faces])
     scores = np.array([face.confidence for face in track.faces])
     every = np.arange(at[0], at[-1] + 1)
     after = np.searchsorted(at, every)
     near = (at[after] == every) | (at[after] - at[np.maximum(after - 1, 0)] <= longest_gap)
     kept = every[near]
-    landmarks[kept] = np.stack([np.interp(kept, at, points[:, k]) for k in range(10)], axis=1).reshape(-1, 5, 2)
-    confidence[kept] = np.interp(kept, at, scores)
+    values = np.stack([np.interp(kept, at, points[:, k]) for k in range(14)], axis=1)
+    course.landmarks[kept], course.boxes[kept] = values[:, :10].reshape(-1, 5, 2), values[:, 10:]
+    course.confidence[kept] = np.interp(kept, at, scores)
 
 
-def _without_face(timeline: Timeline, start: int, stop: int) -> Iterator[FaceCrop]:
+def _cut(frame: VideoFrame, course: FaceCourse, size: int) -> FaceCrop:
+    index, confidence = frame.index0, float(course.confidence[frame.index0])
+    if confidence <= 0:
+        return FaceCrop(index + 1, frame.time_s, None, 0.0)
+    crop = align_face(frame.rgb, course.landmarks[index], size)
+    return FaceCrop(index + 1, frame.time_s, crop, confidence, course.boxes[index])
+
+
+def _without_faces(timeline: Timeline, persons: int, start: int, stop: int) -> Iterator[list[FaceCrop]]:
     for index in range(start, stop):
-        yield FaceCrop(index + 1, float(timeline.times_s[index]), None, 0.0)
+        yield [FaceCrop(index + 1, float(timeline.times_s[index]), None, 0.0)] * persons

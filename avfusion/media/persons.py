@@ -14,6 +14,9 @@ LIKENESS = 0.4  # squared distance of mean looks up to which two stretches may b
 DIFFERENT = 0.15  # squared distance of mean looks from which on they tell two people apart
 TOLD_APART = 0.5  # of `nearer_by`; mean looks waver less than those of single faces
 
+LEAST_S = 1.0  # seconds that somebody has to be seen to be followed beside the main person
+MOST = 20  # persons followed
+
 Side = Literal["left", "right"]
 
 
@@ -66,6 +69,11 @@ class Stretches:
         """Mean horizontal position in pixels."""
         return float(np.mean([face.box[0] + face.box[2] for track in self.tracks for face in track.faces]) / 2)
 
+    @property
+    def seen_s(self) -> float:
+        """Seconds from first to last detection, summed."""
+        return sum(track.times_s[-1] - track.times_s[0] for track in self.tracks)
+
     def during(self, track: FaceTrack) -> np.ndarray:
         """Which have a moment in common with a track, from first to last detection; (n,) bool."""
         return (self.first <= track.indices[-1]) & (track.indices[0] <= self.last)
@@ -106,6 +114,20 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     others = [p for p in persons if p is not wanted and (p is other or p.during_any(wanted).any())]
     on_side = [_is_on_side(track, wanted, other, side, everything) for track in everything.tracks]
     return _filled(wanted, others, everything.take(np.array(on_side)))
+
+
+def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
+    """Everybody who is seen for a second or longer, by descending weight, at most twenty; always the main person.
+
+    The main person comes first. Its gaps are filled as `main_person` says, but not with stretches of anybody else who
+    is followed.
+    """
+    if not tracks:
+        return [Followed()]
+    main, *others = who_is_who(tracks)
+    others = [person for person in others if person.seen_s >= LEAST_S][: MOST - 1]
+    first = _filled(main, others, _ranked(tracks))
+    return [first, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
 
 
 def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:

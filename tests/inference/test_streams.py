@@ -15,7 +15,7 @@ import pytest
 
 from avfusion.config import Frames
 from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.streams import StreamReader, VideoStreams, read_streams
+from avfusion.inference.streams import PersonFaces, StreamReader, VideoStreams, read_streams
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,22 @@ def worker_of(reader: StreamReader) -> int:
     return worker.call(os.getpid)
 
 
+def same_faces(one: PersonFaces, other: PersonFaces) -> bool:
+    arrays = ("present", "confidence", "boxes")
+    return one.crops.read_bytes() == other.crops.read_bytes() and all(
+        np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True) for name in arrays
+    )
+
+
 def same(one: VideoStreams, other: VideoStreams) -> bool:
-    arrays = ("time_s", "face_present", "face_confidence")
     assert one.sound is None or other.sound is None or one.sound.read_bytes() == other.sound.read_bytes()
     return (
-        all(np.array_equal(getattr(one, name), getattr(other, name)) for name in arrays)
-        and one.crops.read_bytes() == other.crops.read_bytes()
+        np.array_equal(one.time_s, other.time_s)
+        and len(one.persons) == len(other.persons)
+        and all(map(same_faces, one.persons, other.persons))
         and (one.sound is None) == (other.sound is None)
-        and (one.samples, one.silence, one.warnings) == (other.samples, other.silence, other.warnings)
+        and (one.samples, one.silence, one.size, one.fps, one.warnings)
+        == (other.samples, other.silence, other.size, other.fps, other.warnings)
     )
 
 

@@ -14,17 +14,18 @@ def _face(x, confidence=1.0):
 
 def test_interpolation_between_detections_but_not_over_gaps():
     track = FaceTrack([2, 4, 10], faces=[_face(0), _face(20, confidence=0.9), _face(50)])
-    landmarks, confidence = interpolate_faces([track], 12, longest_gap=4)
-    np.testing.assert_allclose(confidence, [0, 0, 1, 0.95, 0.9, 0, 0, 0, 0, 0, 1, 0])
-    np.testing.assert_allclose(landmarks[[2, 3, 4, 10], 0, 0], [0, 10, 20, 50])
-    assert interpolate_faces([], 3, longest_gap=4)[1].tolist() == [0, 0, 0]
+    course = interpolate_faces([track], 12, longest_gap=4)
+    np.testing.assert_allclose(course.confidence, [0, 0, 1, 0.95, 0.9, 0, 0, 0, 0, 0, 1, 0])
+    np.testing.assert_allclose(course.landmarks[[2, 3, 4, 10], 0, 0], [0, 10, 20, 50])
+    np.testing.assert_allclose(course.boxes[[2, 3, 10]], [[0, 0, 100, 100], [10, 0, 110, 100], [50, 0, 150, 100]])
+    assert interpolate_faces([], 3, longest_gap=4).confidence.tolist() == [0, 0, 0]
 
 
 def test_nothing_is_interpolated_from_one_stretch_to_the_next():
     stretches = [FaceTrack([0, 2], faces=[_face(0)] * 2), FaceTrack([4, 6], faces=[_face(300)] * 2)]
-    landmarks, confidence = interpolate_faces(stretches, 8, longest_gap=4)
-    np.testing.assert_array_equal(confidence, [1, 1, 1, 0, 1, 1, 1, 0])
-    np.testing.assert_array_equal(landmarks[:, 0, 0], [0, 0, 0, 0, 300, 300, 300, 0])
+    course = interpolate_faces(stretches, 8, longest_gap=4)
+    np.testing.assert_array_equal(course.confidence, [1, 1, 1, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(course.landmarks[:, 0, 0], [0, 0, 0, 0, 300, 300, 300, 0])
 
 
 @pytest.fixture(scope="module")

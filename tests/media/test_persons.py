@@ -3,7 +3,7 @@ import pytest
 
 from avfusion.media.association import FaceTrack
 from avfusion.media.faces import Face
-from avfusion.media.persons import main_person, who_is_who
+from avfusion.media.persons import MOST, everybody, main_person, who_is_who
 
 ANNA, BEN = np.array([0.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)
 LIKE_ANNA, LIKE_BEN = ANNA + 0.1, BEN - 0.1
@@ -127,3 +127,19 @@ def test_the_pair_is_who_is_seen_together():
 def test_somebody_who_is_alone_is_on_both_sides():
     anna = [_track(0, 20), _track(30, 40)]
     assert _followed(anna, "left") == _followed(anna, "right") == (anna, [])
+
+
+def test_everybody_who_is_seen_long_enough_each_with_their_own_stretches():
+    anna, ben = [_track(0, 40), _track(60, 90)], [_track(0, 30, x=300, look=BEN), _track(95, 130, x=300, look=BEN)]
+    passing = _track(10, 30, x=600, look=CARL)
+    followed = everybody([*anna, *ben, passing])
+    assert [person.stretches for person in followed] == [anna, ben], "Carl is seen for less than a second"
+    assert everybody([])[0].stretches == []
+    crowd = [_track(0, 40, x=300 * i, look=np.array([i, 3.0], np.float32)) for i in range(MOST + 5)]
+    assert len(everybody(crowd)) == MOST
+
+
+def test_a_gap_of_the_main_person_is_not_filled_with_somebody_who_is_followed():
+    anna, ben = _track(0, 60), _track(65, 100, x=300, look=BEN)
+    assert main_person([anna, ben]).stretches == [anna, ben]
+    assert [person.stretches for person in everybody([anna, ben])] == [[anna], [ben]]
