@@ -209,7 +209,7 @@ class Panel:
 
 def signed(value: float) -> str:
     """A value with its sign and two decimals, a true minus."""
-    return f"{value:+.2f}".replace("-", "–")
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "–")  # + 0.0: never a minus before zero
 
 
 def clock(time_s: float) -> str:

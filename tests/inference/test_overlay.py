@@ -294,5 +294,5 @@ def test_lamps_say_which_stream_is_there(drawn: Callable[..., np.ndarray]) -> No
 
 
 def test_numbers_and_times_as_they_are_written() -> None:
-    assert [signed(value) for value in (0.316, -0.5, 0.0)] == ["+0.32", "–0.50", "+0.00"]
+    assert [signed(value) for value in (0.316, -0.5, -0.001)] == ["+0.32", "–0.50", "+0.00"]
     assert [clock(s) for s in (0, 9.96, 59.99, 61.25, 3725.3)] == ["0:00.0", "0:09.9", "0:59.9", "1:01.2", "1:02:05.3"]
