@@ -30,11 +30,18 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of downloaded models of all tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def _no_outside_project(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests see neither the MLflow store nor the DVC project of whoever runs them."""
+def _no_outside_project(monkeypatch: pytest.MonkeyPatch, model_cache: Path) -> None:
+    """Tests see neither the MLflow store nor the DVC project nor the cached models of whoever runs them."""
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AVFUSION_CACHE", str(model_cache))
 
 
 def write_model(models: Path, *, seed: int = 0, name: str = "jca", corpus: dict[str, object] | None = None) -> Path:

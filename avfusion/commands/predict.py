@@ -16,8 +16,37 @@ class StreamChoice(StrEnum):
     visual = "visual"
 
 
+class PeopleChoice(StrEnum):
+    """Whom to predict."""
+
+    main = "main"
+    all = "all"
+
+
+class FormatChoice(StrEnum):
+    """How tables are written."""
+
+    csv = "csv"
+    parquet = "parquet"
+    json = "json"
+    abaw = "abaw"
+
+
+class ModeChoice(StrEnum):
+    """How sequences of clips are laid over a video."""
+
+    overlap = "overlap"
+    tile = "tile"
+    causal = "causal"
+
+
 def predict(
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO…", help="Video files.", show_default=False)],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="VIDEO…", help="Video files, folders (with all folders in them), patterns.", show_default=False
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -26,26 +55,57 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="Folder for the CSVs. Default: beside each video.")
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="Folder for the tables. Default: beside each video."),
     ] = None,
+    people: Annotated[
+        PeopleChoice,
+        typer.Option(
+            help="all: everybody seen for a second or longer, each with the same sound: <stem>.person-2.csv, …"
+        ),
+    ] = PeopleChoice.main,
     stream: Annotated[
         StreamChoice, typer.Option(help="Use one stream as if the other were absent.")
     ] = StreamChoice.both,
     stride: Annotated[
         int | None, typer.Option(metavar="N", help="Frames between clips, a divisor of 32. Default: the model's.")
     ] = None,
+    mode: Annotated[
+        ModeChoice | None,
+        typer.Option(
+            help="overlap: mean over all sequences; tile: one; causal: from the past alone. Default: the model's."
+        ),
+    ] = None,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Add valence_sd, arousal_sd: spread over overlapping sequences.")
+    ] = False,
+    form: Annotated[
+        FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
+    ] = FormatChoice.csv,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite another video's CSV.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Predict again what is done, and overwrite other videos' tables.")
+    ] = False,
 ) -> None:
     """Write <stem>.csv (a row per video frame) and <stem>.trace.png for each video.
 
+    A video that is done, by this model with these options, is left as it is, so an interrupted call can be repeated.
+
     Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
     """
-    from avfusion.inference.batch import predict_files
+    from avfusion.inference.batch import Request, predict_files
     from avfusion.inference.predictor import Predictor
 
     predictor = Predictor.load(model, device=device)
     if model is None:
         print(f"model: {predictor.source}", file=sys.stderr)
-    code = predict_files(videos, predictor, folder=out, stream=stream.value, stride=stride, force=force)
+    request = Request(
+        people=people.value,
+        stream=stream.value,
+        stride=stride,
+        mode=None if mode is None else mode.value,
+        uncertainty=uncertainty,
+        form=form.value,
+    )
+    code = predict_files(videos, predictor, folder=out, request=request, force=force)
     raise typer.Exit(code)

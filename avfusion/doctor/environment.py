@@ -11,6 +11,8 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from avfusion.doctor.report import Item
+from avfusion.quantities import byte_size, counted
+from avfusion.tracking.model_cache import VARIABLE, cache_folder
 from avfusion.tracking.store import moved_store
 
 ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
@@ -38,6 +40,7 @@ def look_at_environment(root: Path) -> tuple[dict[str, Any], list[Item]]:
     items.append(Item("environment", "size", "ok", ENVIRONMENT_SIZE))
     items.append(Item("environment", "device", "ok", _device(facts)))
     items.append(_tracking(root))
+    items.append(_model_cache())
     return facts, items
 
 
@@ -99,3 +102,11 @@ def _tracking(root: Path) -> Item:
         return Item("environment", "tracking store", "warn", problem)
     state = "" if (root / "mlruns" / "mlflow.db").is_file() else " (made by the first run)"
     return Item("environment", "tracking store", "ok", f"mlruns/mlflow.db{state}")
+
+
+def _model_cache() -> Item:
+    folder = cache_folder()
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    models = len(list(folder.glob("models/[0-9a-f]*")))
+    held = f"{counted(models, 'downloaded model')}, {byte_size(sum(path.stat().st_size for path in files))}"
+    return Item("environment", "model cache", "ok", f"{folder}: {held} (delete it to empty it; {VARIABLE} moves it)")

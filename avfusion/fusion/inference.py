@@ -8,6 +8,7 @@ import torch
 from avfusion.data.geometry import (
     PADDING,
     causal_sequences,
+    clips_apart,
     interpolate_to_frames,
     overlap_sequences,
     training_sequences,
@@ -33,6 +34,7 @@ def predict_frames(
     clip_frames: int = 32,
     mode: Mode = "overlap",
     target_offset: int = 0,
+    spread: bool = False,
 ) -> np.ndarray:
     """Predict valence and arousal of every video frame of a track, where the model is (CPU or GPU).
 
@@ -41,12 +43,14 @@ def predict_frames(
         clip_ticks: (T,) clock ticks at which the clips end.
         frame_ticks: (N,) position of every video frame on the clock.
         target_offset: ticks from a clip's end to the moment that its prediction describes.
+        spread: give the standard deviations over the sequence positions, too.
 
     Returns:
         (N, 2) float32 in [-1, 1]: linear between clips, held outside; NaN where no clip of the track has a stream.
+        With `spread` (N, 4): behind them the standard deviations, NaN where a clip has but one position.
     """
     device = next(model.parameters()).device
-    clips, _ = predict_clips(
+    clips, deviations = predict_clips(
         model,
         *(torch.from_numpy(array).to(device) for array in (audio, visual, audio_present, visual_present)),
         stride=stride,
@@ -54,8 +58,19 @@ def predict_frames(
         mode=mode,
     )
     if not len(clips):
-        return np.full((len(frame_ticks), 2), np.nan, np.float32)
-    return np.clip(interpolate_to_frames(clips, clip_ticks, frame_ticks, target_offset), -1, 1)
+        return np.full((len(frame_ticks), 4 if spread else 2), np.nan, np.float32)
+    frames = np.clip(interpolate_to_frames(clips, clip_ticks, frame_ticks, target_offset), -1, 1)
+    if not spread:
+        return frames
+    deviations[_positions(len(clips), mode, stride, model.length, clip_frames) < 2] = np.nan
+    return np.concatenate([frames, interpolate_to_frames(deviations, clip_ticks, frame_ticks, target_offset)], axis=1)
+
+
+def _positions(clips: int, mode: Mode, stride: int, length: int, clip_frames: int) -> np.ndarray:
+    """In how many sequence positions each clip is predicted, (clips,)."""
+    if mode == "overlap":
+        return np.minimum(np.arange(clips) // clips_apart(stride, clip_frames) + 1, length)
+    return np.ones(clips, np.int64)
 
 
 @torch.inference_mode()
@@ -86,8 +101,8 @@ def predict_clips(
 
     Returns:
         Predictions (T, 2) float32, and their standard deviation (T, 2) over the sequence positions (0 for `tile` and
-        `causal`). A clip with neither stream takes the values interpolated from its neighbours, held at the ends;
-        where no clip has a stream, all are NaN.
+        `causal`). A clip with neither stream takes the values interpolated from its neighbours, held at the ends, in
+        `causal` those of the last clip before it that has one; where no clip has a stream, all are NaN.
     """
     clips = len(audio)
     if clips == 0:
@@ -112,7 +127,8 @@ def predict_clips(
     mean = total / count
     spread = (square / count - mean**2).clamp_min(0).sqrt()
     present = (audio_present | visual_present).cpu().numpy()
-    return tuple(_hold(array.float().cpu().numpy(), present) for array in (mean, spread))  # type: ignore[return-value]
+    hold = _hold_last if mode == "causal" else _hold
+    return tuple(hold(array.float().cpu().numpy(), present) for array in (mean, spread))  # type: ignore[return-value]
 
 
 def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -121,3 +137,11 @@ def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:
     here = np.flatnonzero(present)
     columns = [np.interp(np.arange(len(values)), here, values[here, c]) for c in range(values.shape[1])]
     return np.stack(columns, axis=1).astype(np.float32)
+
+
+def _hold_last(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """From the past alone; before the first clip that has a stream its values, since nothing else is known."""
+    if not present.any():
+        return np.full_like(values, np.nan)
+    latest = np.maximum.accumulate(np.where(present, np.arange(len(values)), present.argmax()))
+    return values[latest].astype(np.float32)

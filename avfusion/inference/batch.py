@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,25 +12,79 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from avfusion.atomic import atomic_path
 from avfusion.errors import AVFusionError, BadInputError, describe_exception
-from avfusion.inference.output import Target, check_overwrite, plan_targets, provenance, write_csv
+from avfusion.fingerprints import file_digest
+from avfusion.fusion.inference import Mode
+from avfusion.inference.analysis import Person
+from avfusion.inference.find_videos import find_videos
+from avfusion.inference.output import (
+    PERSONS,
+    TABLE_DIGEST,
+    Target,
+    check_overwrite,
+    is_done,
+    picture_metadata,
+    plan_targets,
+    provenance,
+)
 from avfusion.inference.predictor import Predictor, Stream
+from avfusion.inference.streams import People
+from avfusion.inference.tables import SUFFIXES, write_predictions
 from avfusion.inference.trace import plot_trace
 from avfusion.progress import PLAIN_SECONDS
+from avfusion.quantities import counted
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of every video.
+
+    Attributes:
+        people, stream, stride, mode, uncertainty: as for `Predictor.analyse`.
+        form: of the tables, a key of `avfusion.inference.tables.SUFFIXES`.
+    """
+
+    people: People = "main"
+    stream: Stream = "both"
+    stride: int | None = None
+    mode: Mode | None = None
+    uncertainty: bool = False
+    form: str = "csv"
+
+    def facts(self, predictor: Predictor) -> dict[str, str]:
+        """What decides the tables of a video, besides the video."""
+        return {
+            "model_digest": predictor.digest,
+            "people": self.people,
+            "stream": self.stream,
+            "stride": str(self.stride or predictor.spec.stride),
+            "mode": self.mode or predictor.mode,
+            "uncertainty": str(self.uncertainty).lower(),
+            "format": self.form,
+        }
+
+
 def predict_files(
-    videos: Sequence[Path],
+    arguments: Sequence[Path],
     predictor: Predictor,
     *,
     folder: Path | None = None,
-    stream: Stream = "both",
-    stride: int | None = None,
+    request: Request = Request(),
     force: bool = False,
 ) -> int:
-    """Write a CSV and a trace picture per video; faults go to the error stream, one line each.
+    """Write a table and a trace picture per video and person; faults go to the error stream, one line each.
+
+    A video whose tables were made by the same model and options already is left as it is.
+
+    Args:
+        arguments: videos, folders with videos, patterns.
+        predictor: what predicts.
+        folder: for the tables; default: beside each video.
+        request: what is wanted.
+        force: predict what is done again, and overwrite other videos' tables.
 
     Returns:
         0: all done; 2: some input was bad, the others are done; 1: something else failed.
@@ -37,40 +92,94 @@ def predict_files(
     if folder is not None:
         there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
         if not there.is_dir():
-            raise BadInputError(f"{there} is not a folder: -o names the folder for the CSVs")
-    targets = plan_targets(videos, folder)
-    worst = DONE
+            raise BadInputError(f"{there} is not a folder: -o names the folder for the tables")
+    found = find_videos(arguments)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    outcome = _Outcome()
+    for argument, reason in found.faults:
+        outcome.failed(BAD_INPUT, str(argument), f"{argument} {reason}")
+    targets = plan_targets(found.videos, folder, SUFFIXES[request.form])
     for number, target in enumerate(targets, 1):
         try:
-            _predict_one(target, predictor, stream, stride, force, f"{target.video.name} ({number} of {len(targets)})")
+            label = f"{target.video.name} ({number} of {len(targets)})"
+            outcome.count(_predict_one(target, predictor, request, force, label))
         except AVFusionError as error:
-            print(f"error: {error}", file=sys.stderr)
-            worst = FAILED if FAILED in (worst, error.exit_code) else BAD_INPUT
+            outcome.failed(error.exit_code, str(target.video), str(error))
         except Exception as error:  # a fault of ours or of the machine, not of the input: the other videos go on
-            print(f"error: {target.video}: {describe_exception(error)}", file=sys.stderr)
-            worst = FAILED
-    return worst
+            outcome.failed(FAILED, str(target.video), f"{target.video}: {describe_exception(error)}")
+    if len(targets) + len(found.faults) > 1:
+        outcome.tell()
+    return outcome.code
 
 
-def _predict_one(
-    target: Target, predictor: Predictor, stream: Stream, stride: int | None, force: bool, label: str
-) -> None:
+class _Outcome:
+    """What became of the videos so far."""
+
+    def __init__(self) -> None:
+        self.code = DONE
+        self._counts = {"predicted": 0, "done before": 0}
+        self._faults: list[tuple[str, str]] = []
+
+    def count(self, what: str) -> None:
+        self._counts[what] += 1
+
+    def failed(self, code: int, video: str, reason: str) -> None:
+        print(f"error: {reason}", file=sys.stderr)
+        self.code = FAILED if FAILED in (self.code, code) else BAD_INPUT
+        self._faults.append((video, reason.removeprefix(video).lstrip(": ")))
+
+    def tell(self) -> None:
+        """How many became what, and a table of what failed."""
+        told = [f"{number} {what}" for what, number in self._counts.items() if number]
+        told += [f"{len(self._faults)} failed"] if self._faults else []
+        total = sum(self._counts.values()) + len(self._faults)
+        print(f"{counted(total, 'video')}: {', '.join(told)}", file=sys.stderr)
+        width = max((len(video) for video, _ in self._faults), default=0)
+        for video, reason in self._faults:
+            print(f"  {video:<{width}}  {reason}", file=sys.stderr)
+
+
+def _predict_one(target: Target, predictor: Predictor, request: Request, force: bool, label: str) -> str:
     check_overwrite(target, force)
+    facts = request.facts(predictor)
+    if not force and is_done(target, facts):
+        print(f"{target.table}: done before by this model with these options (--force predicts again)")
+        return "done before"
     started = time.perf_counter()
     with _PhaseProgress(label) as progress:
-        table = predictor.predict(
+        analysis = predictor.analyse(
             target.video,
-            stream=stream,
-            stride=stride,
+            people=request.people,
+            stream=request.stream,
+            stride=request.stride,
+            mode=request.mode,
+            uncertainty=request.uncertainty,
             progress=progress.update,
             notice=lambda text: print(f"note: {text}", file=sys.stderr),
         )
-    origin = {"model": predictor.source, "model_digest": predictor.digest, "stream": stream}
-    origin["stride"] = str(stride or predictor.spec.stride)
-    # The picture says whose the CSV is, so it comes first: a CSV without it would count as another video's.
-    plot_trace(target.trace, table, f"{target.video.name}  ·  {predictor.name}", provenance(target, origin))
-    write_csv(target.csv, table)
-    print(f"{target.csv}: {_summary(table, stream)}, {time.perf_counter() - started:.1f} s")
+    facts |= {"model": predictor.source, PERSONS: str(len(analysis.persons))}
+    for person in reversed(analysis.persons):  # the main person's files are last: they say that all are there
+        _write(target.of(person.name), person, predictor.name, facts, force)
+    for person in analysis.persons:
+        print(f"{target.of(person.name).table}: {_summary(person.predictions, request.stream)}")
+    print(f"{label}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
+    return "predicted"
+
+
+def _write(target: Target, person: Person, model: str, facts: Mapping[str, str], force: bool) -> None:
+    """Write table and picture.
+
+    The picture says whose the table is and what is in it, so it comes first: a table without it would count as another
+    video's, and one of another content is made anew.
+    """
+    check_overwrite(target, force)
+    origin = provenance(target, dict(facts) | ({"person": person.name} if person.name else {}))
+    with atomic_path(target.table) as temporary:
+        write_predictions(temporary, person.predictions, facts["format"], origin)
+        metadata = picture_metadata(origin | {TABLE_DIGEST: file_digest(temporary)})
+        shown = "  ·  ".join(filter(None, (target.video.name, person.name, model)))
+        plot_trace(target.trace, person.predictions, shown, metadata)
 
 
 def _summary(table: pd.DataFrame, stream: Stream) -> str:

@@ -1,7 +1,8 @@
-"""Where predictions of a video go, in what form, and whose they are.
+"""Where predictions of a video go, whose they are, and whether they are up to date.
 
-The CSV has no room for where it comes from. The trace picture beside it carries that in its PNG metadata: the video's
-identity, the model and the options. A CSV whose picture names another video, or is missing, belongs to another video.
+A table has no room for where it comes from. The trace picture beside it carries that in its PNG metadata: the video's
+identity, the model, the options, and the digest of the table. A table whose picture names another video, or is missing,
+belongs to another video.
 """
 
 import json
@@ -9,35 +10,39 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from avfusion.atomic import atomic_path
 from avfusion.corpora.sources import video_source
 from avfusion.errors import BadInputError
+from avfusion.fingerprints import file_digest
+from avfusion.inference.analysis import MAIN, person_names
 from avfusion.media.opener import check_media_file
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 METADATA_KEY = "avfusion"
-COLUMNS = ("frame", "time_s", "valence", "arousal", "face_confidence", "audio_present", "visual_present")
+TABLE_DIGEST = "table_sha256"
+PERSONS = "persons"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A video and the files that its predictions go to."""
+    """A video and the table that the predictions of one person in it go to."""
 
     video: Path
-    csv: Path
+    table: Path
 
     @property
     def trace(self) -> Path:
-        """The picture beside the CSV."""
-        return self.csv.with_suffix(".trace.png")
+        """The picture beside the table."""
+        return self.table.with_suffix(".trace.png")
+
+    def of(self, person: str) -> "Target":
+        """The target of another person: `<stem>.<person>.csv` beside the main person's `<stem>.csv`."""
+        if person == MAIN:
+            return self
+        return Target(self.video, self.table.with_name(f"{self.table.stem}.{person}{self.table.suffix}"))
 
 
-def plan_targets(videos: Sequence[Path], folder: Path | None) -> list[Target]:
-    """Give every video its own CSV: `<stem>.csv` in `folder`, or beside the video.
+def plan_targets(videos: Sequence[Path], folder: Path | None, suffix: str = ".csv") -> list[Target]:
+    """Give every video its own table: `<stem>.csv` in `folder`, or beside the video.
 
     Where several videos would share a name, each gets its suffix into it (`clip.mp4.csv`), and where that is not
     enough its folder's name too (`a-clip.mp4.csv`). A video given twice is done once. Names are compared without case,
@@ -53,11 +58,11 @@ def plan_targets(videos: Sequence[Path], folder: Path | None) -> list[Target]:
         count = Counter(keys)
         return {index for index, key in enumerate(keys) if count[key] > 1}
 
-    paths = [place(video, f"{video.stem}.csv") for video in unique]
+    paths = [place(video, f"{video.stem}{suffix}") for video in unique]
     for name in (
-        lambda video: f"{video.name}.csv",
-        lambda video: f"{video.resolve().parent.name}-{video.name}.csv",
-        lambda video: "-".join(video.resolve().parts[1:]) + ".csv",
+        lambda video: f"{video.name}{suffix}",
+        lambda video: f"{video.resolve().parent.name}-{video.name}{suffix}",
+        lambda video: "-".join(video.resolve().parts[1:]) + suffix,
     ):
         for index in clashes(paths):
             paths[index] = place(unique[index], name(unique[index]))
@@ -70,14 +75,14 @@ def video_identity(video: str | Path) -> str:
 
 
 def check_overwrite(target: Target, force: bool) -> None:
-    """Refuse to replace another video's CSV.
+    """Refuse to replace another video's table.
 
     Raises:
-        BadInputError: the CSV is there and is not this video's, or nothing says whose it is; or the video is no file
+        BadInputError: the table is there and is not this video's, or nothing says whose it is; or the video is no file
             that can be read (as `check_media_file`).
     """
     check_media_file(target.video)
-    if force or not target.csv.exists():
+    if force or not target.table.exists():
         return
     owner = read_provenance(target.trace)
     if owner.get("video_identity") == video_identity(target.video):
@@ -88,8 +93,23 @@ def check_overwrite(target: Target, force: bool) -> None:
         else f"is there without {target.trace.name}, which would tell whose it is"
     )
     raise BadInputError(
-        f"{target.video}: {target.csv} {whose}: choose another folder with -o, or overwrite with --force"
+        f"{target.video}: {target.table} {whose}: choose another folder with -o, or overwrite with --force"
     )
+
+
+def is_done(target: Target, facts: Mapping[str, str]) -> bool:
+    """Whether the tables of all persons are there, whole, of this very video, and made by these facts."""
+    number = read_provenance(target.trace).get(PERSONS, "")
+    if not number.isdecimal() or not target.table.is_file():
+        return False
+    wanted = dict(facts) | {"video_identity": video_identity(target.video)}
+    return all(_is_made_by(target.of(name), wanted) for name in person_names(int(number)))
+
+
+def _is_made_by(target: Target, wanted: Mapping[str, str]) -> bool:
+    origin = read_provenance(target.trace)
+    known = target.table.is_file() and wanted.items() <= origin.items()
+    return known and file_digest(target.table) == origin.get(TABLE_DIGEST)
 
 
 def read_provenance(picture: str | Path) -> dict[str, str]:
@@ -105,15 +125,11 @@ def read_provenance(picture: str | Path) -> dict[str, str]:
 
 
 def provenance(target: Target, facts: Mapping[str, object]) -> dict[str, str]:
-    """PNG metadata for a trace picture."""
+    """Where the predictions of a target come from: its video and the given facts, as texts."""
     known = {"video": target.video.name, "video_identity": video_identity(target.video)} | dict(facts)
-    return {METADATA_KEY: json.dumps({key: str(value) for key, value in known.items()}, sort_keys=True)}
+    return {key: str(value) for key, value in known.items()}
 
 
-def write_csv(path: str | Path, predictions: "pd.DataFrame") -> None:
-    """Write predictions, one row per video frame, whole or not at all; numbers with 6 decimals, booleans true/false."""
-    table = predictions.loc[:, list(COLUMNS)].copy()
-    for column in ("audio_present", "visual_present"):
-        table[column] = table[column].map({True: "true", False: "false"})
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+def picture_metadata(origin: Mapping[str, str]) -> dict[str, str]:
+    """PNG metadata for a trace picture."""
+    return {METADATA_KEY: json.dumps(dict(origin), sort_keys=True)}

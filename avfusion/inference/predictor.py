@@ -26,6 +26,7 @@ from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.model_folder import CONFIG, ModelFolder
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
+from avfusion.inference.tables import SPREADS
 from avfusion.training.fusion_files import load_fusion
 
 Stream = Literal["both", "audio", "visual"]
@@ -78,7 +79,8 @@ class Predictor:
         from avfusion.inference.default_model import default_model
 
         chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-        with _folder(chosen) as folder:
+        with _folder(chosen) as (folder, remark):
+            source = f"{source} ({remark})" if remark else source
             return cls(ModelFolder.open(folder), source=source, device=device)
 
     def predict(
@@ -90,21 +92,24 @@ class Predictor:
         notice: Callable[[str], None] | None = None,
         *,
         mode: Mode | None = None,
+        uncertainty: bool = False,
     ) -> pd.DataFrame:
         """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path, stream, stride, mode, progress, notice: as for `analyse`.
+            path, stream, stride, progress, notice, mode, uncertainty: as for `analyse`.
 
         Returns:
             One row per video frame: `frame` (int32, from 1), `time_s` (float64, from frame 1), `valence` and `arousal`
             (float32 in [-1, 1]), `face_confidence` (float32 of that frame, 0: no face), `audio_present` and
-            `visual_present` (bool, of the clip that ends at that frame).
+            `visual_present` (bool, of the clip that ends at that frame); with `uncertainty` also `valence_sd` and
+            `arousal_sd` (float32).
 
         Raises:
             BadInputError, AVFusionError: as `analyse`.
         """
-        analysis = self.analyse(path, stream=stream, stride=stride, mode=mode, progress=progress, notice=notice)
+        options = {"stream": stream, "stride": stride, "mode": mode, "uncertainty": uncertainty}
+        analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
         return analysis.persons[0].predictions
 
     def analyse(
@@ -115,6 +120,7 @@ class Predictor:
         stream: Stream = "both",
         stride: int | None = None,
         mode: Mode | None = None,
+        uncertainty: bool = False,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> Analysis:
@@ -127,6 +133,9 @@ class Predictor:
             stream: `audio` or `visual`: the other one is treated as absent.
             stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
             mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's.
+            uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
+                that `overlap` averages. It tells how much a value depends on the clips around it; it is not the error
+                to be expected. NaN in the first 32 ticks, which have one position only.
             progress: called with what is being done, how much of it is done, and of how much.
             notice: called with what the user should know (no face found, no audio stream, …) as soon as it is known;
                 the analysis holds it, too.
@@ -137,7 +146,10 @@ class Predictor:
         """
         _check_choice("people", people, PEOPLE)
         _check_choice("stream", stream, STREAMS)
-        _check_choice("mode", mode or self.mode, MODES)
+        mode = mode or self.mode
+        _check_choice("mode", mode, MODES)
+        if uncertainty and mode != "overlap":
+            raise BadInputError(f"uncertainty is the spread over the positions of mode overlap: mode {mode} has one")
         self._check_stride(stride)
         with TemporaryDirectory(prefix="avfusion-") as folder:
             streams = self._reader.read(
@@ -155,7 +167,7 @@ class Predictor:
                     raise BadInputError(
                         f"{path}: no clip of it has a face or sound, so there is nothing to predict from"
                     )
-                tables.append(self._table(streams, streams.persons[number], features, mode or self.mode))
+                tables.append(self._table(streams, streams.persons[number], features, mode, uncertainty))
         if progress:
             progress("features", len(tables), len(tables))
         named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
@@ -178,7 +190,9 @@ class Predictor:
                 visual, present = self._extractor.visual_clips(crops, ends, clock, kind=np.float16)
             yield replace(first, visual=visual, visual_present=present)
 
-    def _table(self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode) -> pd.DataFrame:
+    def _table(
+        self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode, uncertainty: bool
+    ) -> pd.DataFrame:
         spec = features.feature_spec
         fps = spec.geometry.fps
         frames = predict_frames(
@@ -193,9 +207,10 @@ class Predictor:
             clip_frames=spec.geometry.clip_frames,
             mode=mode,
             target_offset=self.target_offset,
+            spread=uncertainty,
         )
         presence = frame_presence(streams.time_s, person.present, streams.samples, spec)
-        return pd.DataFrame(
+        table = pd.DataFrame(
             {
                 "frame": np.arange(1, len(streams.time_s) + 1, dtype=np.int32),
                 "time_s": streams.time_s.astype(np.float64),
@@ -206,6 +221,9 @@ class Predictor:
                 "visual_present": presence[:, 1],
             }
         )
+        for column, name in enumerate(SPREADS if uncertainty else (), 2):
+            table[name] = frames[:, column].astype(np.float32)
+        return table
 
     def _check_stride(self, stride: int | None) -> None:
         clip_frames = self.spec.geometry.clip_frames
@@ -223,17 +241,17 @@ def _frames_settings(folder: ModelFolder) -> Frames:
 
 
 @contextmanager
-def _folder(uri_or_dir: str) -> Iterator[Path]:
+def _folder(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
     if uri_or_dir.startswith(("models:/", "runs:/")):
         from avfusion.inference.default_model import store_root
         from avfusion.tracking.download import downloaded_model
 
-        with downloaded_model(uri_or_dir, store_root()) as folder:
-            yield folder
+        with downloaded_model(uri_or_dir, store_root()) as found:
+            yield found
     else:
         if not Path(uri_or_dir).is_dir():
             raise BadInputError(f"there is no model folder {uri_or_dir}: a folder, models:/… or runs:/… is needed")
-        yield Path(uri_or_dir)
+        yield Path(uri_or_dir), ""
 
 
 def _device(name: str) -> torch.device:

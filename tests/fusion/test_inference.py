@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from avfusion.fusion import FusionModel, build_fusion
-from avfusion.fusion.inference import predict_clips
+from avfusion.fusion.inference import predict_clips, predict_frames
 
 STRIDE, L = 8, 4
 
@@ -74,6 +74,29 @@ def test_clips_without_any_stream_are_held_from_their_neighbours(model: FusionMo
     np.testing.assert_allclose(predictions[5], (predictions[4] + predictions[6]) / 2, atol=1e-6)
     np.testing.assert_array_equal(predictions[0], predictions[1])
     np.testing.assert_array_equal(predictions[11], predictions[10])
+
+
+def test_causal_holds_from_the_past(model: FusionModel) -> None:
+    features = track(12)
+    for key in ("audio_present", "visual_present"):
+        features[key][[0, 5, 6, 11]] = False
+    predictions, _ = predict_clips(model, **features, stride=STRIDE, mode="causal")
+    np.testing.assert_array_equal(predictions[[0, 5, 6, 11]], predictions[[1, 4, 4, 10]])
+    assert len(np.unique(predictions[:, 0])) == 8
+
+
+def test_frames_have_the_spread_of_their_clips(model: FusionModel) -> None:
+    features = {key: value.numpy() for key, value in track(12).items()}
+    clip_ticks = np.arange(12) * STRIDE
+    options = {"clip_ticks": clip_ticks, "frame_ticks": np.arange(90), "stride": STRIDE}
+    frames = predict_frames(model, **features, **options, spread=True)
+    _, spread = predict_clips(model, **track(12), stride=STRIDE)
+    np.testing.assert_array_equal(frames[:, :2], predict_frames(model, **features, **options))
+    np.testing.assert_allclose(frames[32:89:8, 2:], spread[4:], atol=1e-7)
+    np.testing.assert_allclose(frames[36, 2:], (spread[4] + spread[5]) / 2, atol=1e-6)
+    assert np.isnan(frames[:32, 2:]).all(), "one position tells of no spread"
+    assert (frames[32:, 2:] > 0).all()
+    assert np.isnan(predict_frames(model, **features, **options, spread=True, mode="tile")[:, 2:]).all()
 
 
 def test_short_and_empty_tracks(model: FusionModel) -> None:

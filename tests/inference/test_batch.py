@@ -3,21 +3,21 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from avfusion.errors import BadInputError
-from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, predict_files
+from avfusion.inference.analysis import Analysis
+from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
 from avfusion.inference.predictor import Predictor
 
 
 class StumblingPredictor(Predictor):
     """Fails on one video as a fault of the program or of a library would."""
 
-    def predict(self, path: str | Path, *arguments: object, **options: object) -> pd.DataFrame:
+    def analyse(self, path: str | Path, **options: object) -> Analysis:
         if Path(path).name == "silent.mp4":
             raise KeyError("a fault\nof ours")
-        return super().predict(path, *arguments, **options)  # type: ignore[arg-type]
+        return super().analyse(path, **options)  # type: ignore[arg-type]
 
 
 def test_a_fault_of_ours_is_named_and_the_next_video_is_done(
@@ -30,7 +30,12 @@ def test_a_fault_of_ours_is_named_and_the_next_video_is_done(
     predictor = StumblingPredictor.load(trained_models / "fusion")
     missing = tmp_path / "none.mp4"
     assert predict_files([silent_video, missing, face_video], predictor, folder=tmp_path / "out") == FAILED
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-3] == "3 videos: 1 predicted, 2 failed"
+    assert lines[-2].split()[:2] == [str(silent_video), "KeyError:"]
+    assert lines[-1].split() == [str(missing), "does", "not", "exist"]
+    assert lines[-2].index("KeyError") == lines[-1].index("does not"), "a table"
+    errors = [line for line in lines if line.startswith("error:")]
     assert len(errors) == 2
     assert errors[0].startswith(f"error: {silent_video}: KeyError: ")
     assert "(at test_batch.py:" in errors[0]
@@ -66,7 +71,7 @@ def test_what_is_no_file_is_called_what_it_is(
     for path, words in (
         (Path("/dev/zero"), "is a device, pipe or socket"),
         (Path("http://host/y.mp4"), "is a URL or FFmpeg protocol (http:)"),
-        (tmp_path / "folder", "is a folder"),
+        (tmp_path / "folder", "holds no video (files that end with .mp4, "),
         (tmp_path / "none.mp4", "does not exist"),
     ):
         (out / f"{path.stem}.csv").write_text("somebody's\n")  # whose it is would be asked of the video's content
@@ -88,5 +93,5 @@ def test_a_stream_that_was_not_asked_for_is_not_counted(
     trained_models: Path, face_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predictor = Predictor.load(trained_models / "fusion")
-    assert predict_files([face_video], predictor, folder=tmp_path, stream="audio") == DONE
+    assert predict_files([face_video], predictor, folder=tmp_path, request=Request(stream="audio")) == DONE
     assert "face not used" in capsys.readouterr().out

@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -9,11 +11,12 @@ from avfusion.errors import BadInputError
 from avfusion.inference.output import (
     Target,
     check_overwrite,
+    picture_metadata,
     plan_targets,
     provenance,
     read_provenance,
-    write_csv,
 )
+from avfusion.inference.tables import SUFFIXES, write_csv, write_predictions
 from avfusion.inference.trace import plot_trace
 
 
@@ -35,7 +38,7 @@ def table() -> pd.DataFrame:
 
 def csvs(videos: list[str], folder: str | None) -> list[str]:
     return [
-        target.csv.as_posix() for target in plan_targets([Path(v) for v in videos], Path(folder) if folder else None)
+        target.table.as_posix() for target in plan_targets([Path(v) for v in videos], Path(folder) if folder else None)
     ]
 
 
@@ -65,14 +68,45 @@ def test_csv_text(table: pd.DataFrame, tmp_path: Path) -> None:
     assert back["valence"].to_numpy() == pytest.approx(table["valence"].to_numpy(), abs=5e-7)
 
 
+def test_the_same_numbers_in_every_format(table: pd.DataFrame, tmp_path: Path) -> None:
+    table = table.assign(valence_sd=np.where(table["frame"] > 1, np.float32(0.25), np.nan), arousal_sd=np.float32(0.5))
+    origin = {"video": "ü <b>.mp4", "person": "person-2"}
+    for form, suffix in SUFFIXES.items():
+        write_predictions(tmp_path / f"t{suffix}", table, form, origin)
+    assert (tmp_path / "t.csv").read_text().splitlines()[1].endswith(",0.000000,true,false,,0.500000")
+    back = pd.read_parquet(tmp_path / "t.parquet")
+    pd.testing.assert_frame_equal(back, table)
+    metadata = pq.read_schema(tmp_path / "t.parquet").metadata
+    assert json.loads(metadata[b"avfusion"]) == origin
+    whole = json.loads((tmp_path / "t.json").read_text())
+    rows = whole.pop("frames")
+    assert whole == origin
+    assert len(rows) == 50
+    assert rows[0]["valence_sd"] is None
+    assert rows[1] == {
+        "frame": 2,
+        "time_s": 0.04,
+        "valence": 0.039989,
+        "arousal": 0.9992,
+        "face_confidence": 0.0,
+        "audio_present": True,
+        "visual_present": False,
+        "valence_sd": 0.25,
+        "arousal_sd": 0.5,
+    }
+    lines = (tmp_path / "t.txt").read_text().splitlines()
+    assert lines[:3] == ["valence,arousal", "0.00000,1.00000", "0.03999,0.99920"]
+    assert len(lines) == 51
+
+
 def test_another_videos_csv_is_not_overwritten(table: pd.DataFrame, tmp_path: Path) -> None:
     mine, other = tmp_path / "mine.mp4", tmp_path / "other.mp4"
     mine.write_bytes(b"mine" * 1000)
     other.write_bytes(b"other" * 1000)
     target = Target(mine, tmp_path / "o.csv")
     check_overwrite(target, force=False)
-    plot_trace(target.trace, table, "mine", provenance(target, {"model_digest": "abc"}))
-    write_csv(target.csv, table)
+    plot_trace(target.trace, table, "mine", picture_metadata(provenance(target, {"model_digest": "abc"})))
+    write_csv(target.table, table)
     assert read_provenance(target.trace)["video"] == "mine.mp4"
     assert read_provenance(target.trace)["model_digest"] == "abc"
     check_overwrite(target, force=False)

@@ -109,6 +109,27 @@ def test_a_finer_stride_moves_only_what_lies_between(predictor: Predictor, face_
         predictor.predict(face_video, stride=5)
 
 
+def test_uncertainty_adds_columns_and_changes_no_value(
+    predictor: Predictor, face_video: Path, both: pd.DataFrame
+) -> None:
+    table = predictor.predict(face_video, uncertainty=True)
+    assert list(table.columns) == [*COLUMNS, "valence_sd", "arousal_sd"]
+    pd.testing.assert_frame_equal(table[list(COLUMNS)], both)
+    spread = table[["valence_sd", "arousal_sd"]].to_numpy()
+    assert spread.dtype == np.float32
+    assert np.isnan(spread[:32]).all()
+    assert (spread[32:] > 0).all()
+    with pytest.raises(BadInputError, match="mode causal has one"):
+        predictor.predict(face_video, uncertainty=True, mode="causal")
+
+
+def test_modes(predictor: Predictor, face_video: Path, both: pd.DataFrame) -> None:
+    tables = {mode: predictor.predict(face_video, mode=mode)["valence"] for mode in ("overlap", "tile", "causal")}
+    assert tables["overlap"].equals(both["valence"])
+    assert not np.allclose(tables["tile"], tables["overlap"], atol=1e-6)
+    assert not np.allclose(tables["causal"], tables["tile"], atol=1e-6)
+
+
 def test_no_face_means_sound_alone_and_is_said(predictor: Predictor, faceless_video: Path) -> None:
     said: list[str] = []
     table = predictor.predict(faceless_video, notice=said.append)

@@ -1,0 +1,90 @@
+"""Downloaded models in the user's cache folder, by digest: fetched once, checked whenever used, at hand offline.
+
+`models/<digest>/` holds a model's `fusion/` and `backbones/`; `known/` which digest a URI of a store stands for. The
+folder may be deleted at any time: what is needed is downloaded again.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from avfusion.atomic import TEMPORARY_PREFIX, write_json
+from avfusion.errors import AVFusionError
+from avfusion.inference.model_folder import ModelFolder
+
+VARIABLE = "AVFUSION_CACHE"
+
+
+def cache_folder() -> Path:
+    """`AVFUSION_CACHE` where it is set, else the platform's folder for caches (Linux: `~/.cache/avfusion`)."""
+    return Path(os.environ.get(VARIABLE) or user_cache_dir("avfusion", appauthor=False))
+
+
+class ModelCache:
+    """The cached models of a folder; the folder is made when the first one is added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.models = folder / "models"
+        self._known = folder / "known"
+
+    def find(self, key: str) -> Path | None:
+        """The model that was added under a key; None where there is none, or its files are not those any more."""
+        try:
+            digest = str(json.loads(self._note(key).read_text(encoding="utf-8"))["model_digest"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        folder = self.models / digest
+        return folder if _is_whole(folder, digest) else None
+
+    def add(self, model: Path, *keys: str) -> Path:
+        """Copy a model into the cache under some keys.
+
+        Raises:
+            OSError: the folder cannot be written, or the disk is full.
+            AVFusionError: it is no model.
+        """
+        found = ModelFolder.open(model)
+        digest = found.digest()
+        folder = self.models / digest
+        if not _is_whole(folder, digest):
+            self.models.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.models))
+            try:
+                found.copy_to(temporary)
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+                with suppress(FileExistsError):  # another process was faster
+                    _move(temporary, folder)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        self.remember(digest, *keys)
+        return folder
+
+    def remember(self, digest: str, *keys: str) -> None:
+        """Let keys stand for a model of the cache."""
+        for key in keys:
+            write_json(self._note(key), {"model_digest": digest})
+
+    def _note(self, key: str) -> Path:
+        return self._known / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _move(temporary: Path, folder: Path) -> None:
+    try:
+        os.rename(temporary, folder)
+    except OSError:
+        if folder.exists():
+            raise FileExistsError(folder) from None
+        raise
+
+
+def _is_whole(folder: Path, digest: str) -> bool:
+    try:
+        return ModelFolder.open(folder).digest() == digest
+    except (AVFusionError, OSError):
+        return False

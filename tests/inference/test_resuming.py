@@ -1,0 +1,87 @@
+"""A repeated call over a folder does what is missing or out of date, and leaves the rest."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avfusion import Predictor
+from avfusion.inference.batch import DONE, Request, predict_files
+from tests.inference.test_analysis import face, other, pictures
+from tests.media.conftest import write_media
+
+Outcome = tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def predictor(trained_models: Path) -> Predictor:
+    return Predictor.load(trained_models / "fusion")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, silent_video: Path, faceless_video: Path) -> Path:
+    root = tmp_path / "videos"
+    (root / "sub").mkdir(parents=True)
+    shutil.copyfile(silent_video, root / "one.mp4")
+    shutil.copyfile(faceless_video, root / "sub" / "two.mp4")
+    return root
+
+
+@pytest.fixture
+def run(predictor: Predictor, folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Predicts the folder; gives the exit status and how many videos became what."""
+
+    def call(request: Request | None = None, force: bool = False) -> Outcome:
+        code = predict_files([folder], predictor, request=request or Request(), force=force)
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("2 videos: ")]
+        return code, told[0].removeprefix("2 videos: ")
+
+    return call
+
+
+def test_only_what_is_not_done_by_this_model_with_these_options(run: Callable[..., Outcome], folder: Path) -> None:
+    assert run() == (DONE, "2 predicted")
+    first = {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
+    assert len(first) == 2
+    assert run() == (DONE, "2 done before"), "and its own files are not taken for videos"
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.csv")} == first
+    (folder / "one.csv").write_text("half of it")
+    assert run() == (DONE, "1 predicted, 1 done before")
+    (folder / "sub" / "two.csv").unlink()
+    assert run() == (DONE, "1 predicted, 1 done before")
+    assert run(Request(stride=16)) == (DONE, "2 predicted")
+    assert run(Request(stride=16)) == (DONE, "2 done before")
+    assert run(Request(stride=16), force=True) == (DONE, "2 predicted")
+
+
+def test_another_model_or_video_is_another_prediction(
+    run: Callable[..., Outcome], folder: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, face_video: Path
+) -> None:
+    assert run() == (DONE, "2 predicted")
+    with monkeypatch.context() as patched:
+        patched.setattr(predictor, "digest", "0" * 64)
+        assert run() == (DONE, "2 predicted")
+    assert run() == (DONE, "2 predicted")
+    shutil.copyfile(face_video, folder / "one.mp4")
+    code, told = run()
+    assert (code, told) == (2, "1 done before, 1 failed"), "its table is another video's"
+    assert run(force=True) == (DONE, "2 predicted")
+
+
+def test_a_table_for_everybody(predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = pictures(face(), other())[:40]
+    video = write_media(tmp_path / "two.mp4", frames, [index / 25 for index in range(40)])
+    request = Request(people="all", form="json")
+    assert predict_files([video], predictor, request=request) == DONE
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["two.json", "two.mp4", "two.person-2.json", "two.person-2.trace.png", "two.trace.png"]
+    second = json.loads((tmp_path / "two.person-2.json").read_text())
+    assert (second["person"], second["video"], len(second["frames"])) == ("person-2", "two.mp4", 40)
+    capsys.readouterr()
+    assert predict_files([video], predictor, request=request) == DONE
+    assert "two.json: done before" in capsys.readouterr().out
+    (tmp_path / "two.person-2.json").unlink()
+    assert predict_files([video], predictor, request=request) == DONE
+    assert (tmp_path / "two.person-2.json").is_file(), "a missing person is missing"

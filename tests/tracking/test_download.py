@@ -1,0 +1,106 @@
+"""Models from the store: fetched once, checked when used, at hand when the store is gone."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from avfusion import Predictor
+from avfusion.errors import BadInputError
+from avfusion.tracking.model_cache import cache_folder
+from avfusion.tracking.registry import ensure_registered
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("AVFUSION_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def registered(project: Path, cache: Path) -> str:
+    """The digest of version 1, champion."""
+    return ensure_registered("models/fusion").digest
+
+
+def artifacts(project: Path) -> Path:
+    (folder,) = project.glob("mlruns/artifacts/models/*/artifacts")
+    return folder
+
+
+def test_a_model_is_fetched_once(project: Path, cache: Path, registered: str) -> None:
+    assert Predictor.load("models:/avfusion@champion").digest == registered
+    assert [path.name for path in (cache / "models").iterdir()] == [registered]
+    shutil.rmtree(artifacts(project))  # a second download would fail
+    for uri in ("models:/avfusion@champion", "models:/avfusion/1", "models:/avfusion/1/"):
+        predictor = Predictor.load(uri)
+        assert (predictor.digest, predictor.source) == (registered, uri)
+
+
+def test_versions_that_were_used_work_without_the_store_and_aliases_do_not(
+    project: Path, cache: Path, registered: str
+) -> None:
+    Predictor.load("models:/avfusion@champion")
+    (project / "mlruns" / "mlflow.db").unlink()
+    predictor = Predictor.load("models:/avfusion/1")
+    assert predictor.digest == registered
+    assert predictor.source == "models:/avfusion/1 (from the cache: the MLflow store cannot be asked)"
+    for uri in ("models:/avfusion@champion", "models:/avfusion/2"):
+        with pytest.raises(BadInputError, match=f"no model at {uri}: .* has no MLflow store"):
+            Predictor.load(uri)
+    assert not (project / "mlruns" / "mlflow.db").exists(), "asking made none"
+
+
+def test_an_id_of_a_run_or_model_needs_no_store(project: Path, registered: str) -> None:
+    from mlflow import MlflowClient
+
+    version = MlflowClient().get_model_version("avfusion", "1")
+    uris = (f"runs:/{version.run_id}/fusion", version.source)
+    assert {Predictor.load(uri).digest for uri in uris} == {registered}
+    shutil.rmtree(project / "mlruns")
+    assert {Predictor.load(uri).digest for uri in uris} == {registered}
+
+
+def test_a_damaged_copy_is_not_used_but_fetched_again(project: Path, cache: Path, registered: str) -> None:
+    Predictor.load("models:/avfusion/1")
+    weights = cache / "models" / registered / "fusion" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert Predictor.load("models:/avfusion/1").digest == registered
+    assert bytes(content) != weights.read_bytes(), "whole again"
+    weights.unlink()
+    (project / "mlruns" / "mlflow.db").unlink()
+    with pytest.raises(BadInputError, match="no model at models:/avfusion/1"):
+        Predictor.load("models:/avfusion/1")
+
+
+def test_the_store_and_not_the_cache_says_what_an_alias_or_a_version_is(
+    project: Path, registered: str, retrain: Callable[..., Path], score: Callable[[float], Path]
+) -> None:
+    first = Predictor.load("models:/avfusion@champion").digest
+    retrain(seed=5)
+    score(0.9)
+    second = ensure_registered("models/fusion")
+    assert second.decision == "champion"
+    assert Predictor.load("models:/avfusion@champion").digest == second.digest != first
+    with pytest.raises(BadInputError, match="no model at models:/avfusion/3 in the MLflow store"):
+        Predictor.load("models:/avfusion/3")
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    project: Path, registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("AVFUSION_CACHE", str(tmp_path / "file" / "cache"))
+    assert Predictor.load("models:/avfusion/1").digest == registered
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AVFUSION_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("AVFUSION_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "xdg" / "avfusion"
