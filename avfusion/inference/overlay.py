@@ -21,6 +21,8 @@ from avfusion.media.video import VideoFrame, read_video
 if TYPE_CHECKING:
     import pandas as pd
 
+Progress = Callable[[str, int, int], None]
+
 BOX, EDGE = (255, 214, 64), (20, 23, 28)
 STEREO = 2
 
@@ -32,8 +34,7 @@ def write_overlay(
     boxes: np.ndarray,
     *,
     provenance: Mapping[str, str] | None = None,
-    timeline: Timeline | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC, whole or not at all.
 
@@ -48,22 +49,15 @@ def write_overlay(
         boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
             upright picture; NaN: no face.
         provenance: Kept in the file, for `overlay_provenance`.
-        timeline: Of the video, where it is known already.
         progress: Called with what is being done, frames done, and frames in all.
 
     Raises:
         BadInputError: the video cannot be read, or is not the one that was predicted.
         AVFusionError: the file cannot be written.
     """
-    timeline = timeline or read_timeline(video)
-    if not len(predictions) == len(boxes) == timeline.frames:
-        raise BadInputError(
-            f"{video} has {timeline.frames} frames, {len(predictions)} were predicted: predict it again"
-        )
-    comment = {"comment": json.dumps(dict(provenance), sort_keys=True)} if provenance else {}
     try:
         with atomic_path(path) as temporary:
-            _write(video, temporary, predictions, boxes, timeline, comment, progress)
+            draw_overlay(video, temporary, predictions, boxes, provenance or {}, progress)
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None
 
@@ -78,15 +72,21 @@ def overlay_provenance(path: str | Path) -> dict[str, str]:
     return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
-def _write(
+def draw_overlay(
     video: str | Path,
-    path: Path,
+    path: str | Path,
     predictions: "pd.DataFrame",
     boxes: np.ndarray,
-    timeline: Timeline,
-    metadata: Mapping[str, str],
-    progress: Callable[[str, int, int], None] | None,
+    provenance: Mapping[str, str],
+    progress: Progress | None,
 ) -> None:
+    """As `write_overlay`, but not atomically (to a temporary path of the caller), and with the system's own errors."""
+    timeline = read_timeline(video)
+    if not len(predictions) == len(boxes) == timeline.frames:
+        raise BadInputError(
+            f"{video} has {timeline.frames} frames, {len(predictions)} were predicted: predict it again"
+        )
+    metadata = {"comment": json.dumps(dict(provenance), sort_keys=True)} if provenance else {}
     ends = np.append(timeline.times_s[1:], timeline.end_s)
     confidence = predictions["face_confidence"].to_numpy(float)
     frames = read_video(video, timeline=timeline)

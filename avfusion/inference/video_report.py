@@ -54,7 +54,6 @@ def write_video_report(
     title: str | None = None,
     warnings: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
-    timeline: Timeline | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -69,13 +68,12 @@ def write_video_report(
         title: Of the page; default: the video's name.
         warnings: What its reader should know.
         provenance: Kept in the file, for `report_provenance`.
-        timeline: Of the video, where it is known already.
 
     Raises:
         BadInputError: the video cannot be read.
         AVFusionError: the file cannot be written.
     """
-    timeline = timeline or read_timeline(video)
+    timeline = read_timeline(video)
     unseen = _why_not_embedded(video)
     media = "" if unseen else base64.b64encode(Path(video).read_bytes()).decode()
     film = _stills(video, timeline) if unseen else []
