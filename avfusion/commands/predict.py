@@ -82,9 +82,15 @@ def predict(
     form: Annotated[
         FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
     ] = FormatChoice.csv,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Add <stem>.overlay.mp4: face box, valence-arousal plane, traces, sound.")
+    ] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Add <stem>.report.html: the video beside its traces, in one file.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
     force: Annotated[
-        bool, typer.Option("--force", help="Predict again what is done, and overwrite other videos' tables.")
+        bool, typer.Option("--force", help="Predict again what is done, and overwrite other videos' files.")
     ] = False,
 ) -> None:
     """Write <stem>.csv (a row per video frame) and <stem>.trace.png for each video.
@@ -94,6 +100,7 @@ def predict(
     Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
     """
     from avfusion.inference.batch import Request, predict_files
+    from avfusion.inference.pictures import Pictures
     from avfusion.inference.predictor import Predictor
 
     predictor = Predictor.load(model, device=device)
@@ -106,6 +113,7 @@ def predict(
         mode=None if mode is None else mode.value,
         uncertainty=uncertainty,
         form=form.value,
+        pictures=Pictures(overlay, report),
     )
     code = predict_files(videos, predictor, folder=out, request=request, force=force)
     raise typer.Exit(code)

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,7 @@ from avfusion.fingerprints import file_digest
 from avfusion.fusion.inference import Mode
 from avfusion.inference.analysis import Person
 from avfusion.inference.find_videos import find_videos
+from avfusion.inference.model_card import model_card
 from avfusion.inference.output import (
     PERSONS,
     TABLE_DIGEST,
@@ -28,6 +29,7 @@ from avfusion.inference.output import (
     plan_targets,
     provenance,
 )
+from avfusion.inference.pictures import Pictures
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.streams import People
 from avfusion.inference.tables import SUFFIXES, write_predictions
@@ -45,6 +47,7 @@ class Request:
     Attributes:
         people, stream, stride, mode, uncertainty: as for `Predictor.analyse`.
         form: of the tables, a key of `avfusion.inference.tables.SUFFIXES`.
+        pictures: what is drawn besides the trace.
     """
 
     people: People = "main"
@@ -53,6 +56,7 @@ class Request:
     mode: Mode | None = None
     uncertainty: bool = False
     form: str = "csv"
+    pictures: Pictures = field(default_factory=Pictures)
 
     def facts(self, predictor: Predictor) -> dict[str, str]:
         """What decides the tables of a video, besides the video."""
@@ -142,8 +146,9 @@ class _Outcome:
 
 def _predict_one(target: Target, predictor: Predictor, request: Request, force: bool, label: str) -> str:
     check_overwrite(target, force)
+    request.pictures.check_overwrite(target, force)
     facts = request.facts(predictor)
-    if not force and is_done(target, facts):
+    if not force and is_done(target, facts, request.pictures.are_done):
         print(f"{target.table}: done before by this model with these options (--force predicts again)")
         return "done before"
     started = time.perf_counter()
@@ -158,19 +163,30 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             progress=progress.update,
             notice=lambda text: print(f"note: {text}", file=sys.stderr),
         )
-    facts |= {"model": predictor.source, PERSONS: str(len(analysis.persons))}
-    for person in reversed(analysis.persons):  # the main person's files are last: they say that all are there
-        _write(target.of(person.name), person, predictor.name, facts, force)
+        facts |= {"model": predictor.source, PERSONS: str(len(analysis.persons))}
+        origins = {}
+        for person in reversed(analysis.persons):  # the main person's table is last: it says that all are there
+            origins[person.name] = _write(target.of(person.name), person, predictor.name, facts, force)
+        for person in analysis.persons:
+            request.pictures.write(
+                target.of(person.name),
+                person,
+                model_card(predictor),
+                warnings=analysis.warnings,
+                origin=origins[person.name],
+                force=force,
+                progress=progress.update,
+            )
     for person in analysis.persons:
         print(f"{target.of(person.name).table}: {_summary(person.predictions, request.stream)}")
     print(f"{label}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return "predicted"
 
 
-def _write(target: Target, person: Person, model: str, facts: Mapping[str, str], force: bool) -> None:
-    """Write table and picture.
+def _write(target: Target, person: Person, model: str, facts: Mapping[str, str], force: bool) -> dict[str, str]:
+    """Write table and trace; give what they say about their origin.
 
-    The picture says whose the table is and what is in it, so it comes first: a table without it would count as another
+    The trace says whose the table is and what is in it, so it comes first: a table without it would count as another
     video's, and one of another content is made anew.
     """
     check_overwrite(target, force)
@@ -180,6 +196,7 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
         metadata = picture_metadata(origin | {TABLE_DIGEST: file_digest(temporary)})
         shown = "  ·  ".join(filter(None, (target.video.name, person.name, model)))
         plot_trace(target.trace, person.predictions, shown, metadata)
+    return origin
 
 
 def _summary(table: pd.DataFrame, stream: Stream) -> str:

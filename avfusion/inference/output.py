@@ -7,7 +7,7 @@ belongs to another video.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,13 +97,24 @@ def check_overwrite(target: Target, force: bool) -> None:
     )
 
 
-def is_done(target: Target, facts: Mapping[str, str]) -> bool:
-    """Whether the tables of all persons are there, whole, of this very video, and made by these facts."""
+def is_done(
+    target: Target,
+    facts: Mapping[str, str],
+    besides: Callable[[Target, Mapping[str, str]], bool] = lambda target, facts: True,
+) -> bool:
+    """Whether the tables of all persons are there, whole, of this very video, and made by these facts.
+
+    Args:
+        target: of the main person.
+        facts: what decides the tables.
+        besides: says it of what is to lie beside the table of each person.
+    """
     number = read_provenance(target.trace).get(PERSONS, "")
     if not number.isdecimal() or not target.table.is_file():
         return False
     wanted = dict(facts) | {"video_identity": video_identity(target.video)}
-    return all(_is_made_by(target.of(name), wanted) for name in person_names(int(number)))
+    targets = [target.of(name) for name in person_names(int(number))]
+    return all(_is_made_by(each, wanted) and besides(each, facts) for each in targets)
 
 
 def _is_made_by(target: Target, wanted: Mapping[str, str]) -> bool:

@@ -41,6 +41,7 @@ class Predictor:
     Attributes:
         source: where the model came from, for people.
         digest: what identifies its weights and config.
+        corpus: name of what it was trained on; empty where its config does not say.
         spec: how features are made; a video's features are made by it and no other way.
         frames: how faces are looked for and crops are kept, likewise.
     """
@@ -49,6 +50,7 @@ class Predictor:
         self.source = source or str(folder.fusion)
         self.digest = folder.digest()
         self.name = str(folder.config["fusion"]["name"])
+        self.corpus = str((folder.config.get("corpus") or {}).get("name", ""))
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
         self.frames = _frames_settings(folder)
         self.mode = folder.config.get("inference", "overlap")

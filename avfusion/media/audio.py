@@ -37,7 +37,7 @@ def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | Non
     return samples[:end]
 
 
-def aligned_audio(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[np.ndarray]:
+def aligned_audio(path: str | os.PathLike[str], timeline: Timeline, *, stereo: bool = False) -> Iterator[np.ndarray]:
     """Decode the audio of a video block by block, float32 in [-1, 1], mono, 44.1 kHz, each following the one before.
 
     The first sample is at the time of frame 1: audio before that is cut, a late start or a gap is filled with zeros.
@@ -45,19 +45,21 @@ def aligned_audio(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[
     and there is none where nothing can be decoded. Where two pieces of audio claim the same time, the one decoded first
     has it, and the other loses its beginning. Channels are averaged. Silence is audio.
 
+    A block is (n,), or with `stereo` (2, n): then two channels stay two, other numbers are averaged into both.
+
     Raises:
         BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
     """
     last = _last_sample(timeline)
     end = 0
-    for start, samples in _pieces(path, timeline):
-        kept = samples[max(0, end - start) : max(0, last - start)]
-        if len(kept):
+    for start, samples in _pieces(path, timeline, 2 if stereo else 1):
+        kept = samples[..., max(0, end - start) : max(0, last - start)]
+        if kept.size:
             while end < start:
-                yield np.zeros(min(start - end, BLOCK_SAMPLES), np.float32)
+                yield np.zeros((*kept.shape[:-1], min(start - end, BLOCK_SAMPLES)), np.float32)
                 end += min(start - end, BLOCK_SAMPLES)
             yield kept
-            end += len(kept)
+            end += kept.shape[-1]
         if end >= last:
             return
 
@@ -73,13 +75,13 @@ class _Run:
         source: Sample format, channel layout and rate of what goes in.
     """
 
-    def __init__(self, source: tuple[str, str, int], channels: int, start_s: float) -> None:
+    def __init__(self, source: tuple[str, str, int], channels: int, start_s: float, wanted: int) -> None:
         self.source = source
         self._start_s = start_s
         self._read = 0
         self._written = round(start_s * SAMPLE_RATE)
         self._waiting = 0
-        self._graph = _mono_graph(source, channels)
+        self._graph = _graph(source, channels, wanted)
 
     @property
     def read_s(self) -> float:
@@ -104,16 +106,17 @@ class _Run:
                 piece = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):  # it wants more, or has given everything
                 return
-            samples = piece.to_ndarray()[0]
+            planes = piece.to_ndarray()
+            samples = planes if len(planes) > 1 else planes[0]
             np.clip(samples, -1.0, 1.0, out=samples)
             if np.isnan(samples.sum()):
                 samples[np.isnan(samples)] = 0.0
             yield self._written, samples
-            self._written += len(samples)
+            self._written += samples.shape[-1]
 
 
-def _mono_graph(source: tuple[str, str, int], channels: int) -> Graph:
-    """Filters from a source to blocks of mono float at 44.1 kHz.
+def _graph(source: tuple[str, str, int], channels: int, wanted: int) -> Graph:
+    """Filters from a source to blocks of one or two channels of float at 44.1 kHz.
 
     The channels are averaged: FFmpeg's own downmix of floats adds 3 dB and clips. Averaged before resampling, one
     channel is resampled instead of all.
@@ -124,8 +127,10 @@ def _mono_graph(source: tuple[str, str, int], channels: int) -> Graph:
         graph.add("abuffer", sample_fmt=sample_format, channel_layout=layout, sample_rate=str(rate)),
         graph.add("aformat", sample_fmts="fltp"),
     ]
-    if channels > 1:
-        nodes.append(graph.add("pan", "mono|c0=" + "+".join(f"{1 / channels!r}*c{index}" for index in range(channels))))
+    if channels != wanted:
+        mean = "+".join(f"{1 / channels!r}*c{index}" for index in range(channels))
+        layout = "mono" if wanted == 1 else "stereo"
+        nodes.append(graph.add("pan", "|".join([layout, *(f"c{index}={mean}" for index in range(wanted))])))
     if rate != SAMPLE_RATE:
         nodes.append(graph.add("aresample", str(SAMPLE_RATE)))
     nodes += [graph.add("asetnsamples", n=str(BLOCK_SAMPLES), p="0"), graph.add("abuffersink")]
@@ -134,8 +139,8 @@ def _mono_graph(source: tuple[str, str, int], channels: int) -> Graph:
     return graph
 
 
-def _pieces(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[tuple[int, np.ndarray]]:
-    """Pieces of mono audio, each with the number of its first sample, counted from the first video frame."""
+def _pieces(path: str | os.PathLike[str], timeline: Timeline, channels: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of audio, 1 or 2 channels, each with the number of its first sample, counted from the first frame."""
     clock = JoinedClock(timeline.clock_shifts_s)
     run: _Run | None = None
     with open_media(path) as container:
@@ -147,10 +152,10 @@ def _pieces(path: str | os.PathLike[str], timeline: Timeline) -> Iterator[tuple[
                 if run is not None:
                     yield from run.pull(end=True)
                 begin_s = start_s if start_s is not None else (run.read_s if run else -timeline.origin_s)
-                channels = frame.layout.nb_channels
-                if channels > MOST_CHANNELS:
-                    raise BadInputError(f"{path} has {channels} channels of audio, allowed are {MOST_CHANNELS}: mix it")
-                run = _Run(source, channels, begin_s)
+                found = frame.layout.nb_channels
+                if found > MOST_CHANNELS:
+                    raise BadInputError(f"{path} has {found} channels of audio, allowed are {MOST_CHANNELS}: mix it")
+                run = _Run(source, found, begin_s, channels)
             if run.push(frame):
                 yield from run.pull()
         if run is not None:

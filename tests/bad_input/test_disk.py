@@ -13,7 +13,13 @@ from safetensors.torch import save_file
 from avfusion.atomic import atomic_path
 from avfusion.data.audio import write_audio
 from avfusion.errors import AVFusionError
+from avfusion.inference.analysis import Person
+from avfusion.inference.model_card import ModelCard
+from avfusion.inference.output import Target
+from avfusion.inference.pictures import Pictures
+from avfusion.media.timeline import read_timeline
 from avfusion.training.checkpoints import CHECKPOINT, save_checkpoint
+from tests.inference.test_overlay import predictions
 
 STORES = {"labels": 4, "frames": 4, "audio": 64}  # stage, and KiB that hold one or two of its three files
 
@@ -92,6 +98,23 @@ def test_every_writer_says_that_the_disk_is_full(disk, tmp_path):
         with pytest.raises(OSError, match="No space left on device") as caught:
             write()
         assert caught.value.filename == str(folder / name)
+        assert list(folder.iterdir()) == []
+
+
+def test_an_overlay_that_does_not_fit_is_named_and_nothing_of_it_stays(disk, tmp_path, silent_video):
+    folder = tmp_path / "disk"
+    disk(folder, 24)
+    times = read_timeline(silent_video).times_s
+    table = predictions(times)
+    person = Person("", table, np.full((len(times), 4), np.nan))
+    target = Target(silent_video, folder / "silent.csv")
+    card = ModelCard("jca", "", "", "", {}, {}, "")
+    for picture, name in (
+        (Pictures(overlay=True), "silent.overlay.mp4"),
+        (Pictures(report=True), "silent.report.html"),
+    ):
+        with pytest.raises(AVFusionError, match=rf"{name}: No space left on device"):
+            picture.write(target, person, card, warnings=(), origin={}, force=False, progress=lambda *step: None)
         assert list(folder.iterdir()) == []
 
 

@@ -142,6 +142,18 @@ def test_sound_that_cannot_be_decoded_is_empty(tmp_path, media, make_tone, make_
     assert read_aligned_audio(path).shape == (0,)
 
 
+def test_two_channels_can_be_kept_and_other_numbers_fill_both(tmp_path, media, make_tone, make_flash):
+    one = make_tone(2.0)
+    for gains, expected in (([1, 0.5], (0.5, 0.25)), ([1], (0.5, 0.5)), ([1, 0, 0, 0], (0.125, 0.125))):
+        sound = np.concatenate([gain * one for gain in gains])
+        path = media(tmp_path / "s.mkv", make_flash(50, 5), TIMES, sound=sound, sound_at_s=0.5, sound_codec="flac")
+        both = np.concatenate(list(aligned_audio(path, read_timeline(path), stereo=True)), axis=1)
+        assert both.shape == (2, 88200)
+        assert np.abs(both[:, :22000]).max() == 0  # it starts later than the video
+        assert np.abs(both).max(axis=1) == pytest.approx(expected, abs=2e-3)
+        assert both.mean(axis=0) == pytest.approx(read_aligned_audio(path), abs=1e-4)
+
+
 def test_a_codec_without_a_decoder_is_empty(tmp_path, media, make_tone, make_flash):
     path = media(tmp_path / "strange.mkv", make_flash(50, 5), TIMES, sound=make_tone(2.0))
     path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XYZ"))

@@ -1,0 +1,58 @@
+"""Predictions of one video in a few numbers."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUADRANTS = {
+    "unpleasant, excited": (False, True),
+    "pleasant, excited": (True, True),
+    "unpleasant, calm": (False, False),
+    "pleasant, calm": (True, False),
+}
+
+
+def frame_lengths(time_s: np.ndarray) -> np.ndarray:
+    """(N,) seconds that each frame is shown; the last one as long as usual."""
+    steps = np.diff(time_s)
+    return np.append(steps, np.median(steps) if len(steps) else 1.0)
+
+
+def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
+    """Summarise the predictions of a video (the CSV's columns).
+
+    Returns:
+        `valence` and `arousal`: `mean`, `sd` (both over time, a frame weighs as long as it is shown), `low`, `high` and
+        when they were (`low_s`, `high_s`); `quadrants`: share of time in each of `QUADRANTS`, 0 counting as pleasant or
+        excited; `frames`; `face_frames`: frames in which a face was found; `face`, `sound`: share of frames whose clip
+        has any.
+    """
+    time_s = predictions["time_s"].to_numpy(float)
+    weights = frame_lengths(time_s)
+    weights = weights / weights.sum()
+    found: dict[str, Any] = {}
+    for name in ("valence", "arousal"):
+        values = predictions[name].to_numpy(float)
+        mean = float(values @ weights)
+        low, high = int(np.argmin(values)), int(np.argmax(values))
+        found[name] = {
+            "mean": mean,
+            "sd": float(np.sqrt((values - mean) ** 2 @ weights)),
+            "low": float(values[low]),
+            "high": float(values[high]),
+            "low_s": float(time_s[low]),
+            "high_s": float(time_s[high]),
+        }
+    pleasant, excited = (predictions[name].to_numpy(float) >= 0 for name in ("valence", "arousal"))
+    found["quadrants"] = {
+        name: float(weights[(pleasant == right) & (excited == above)].sum())
+        for name, (right, above) in QUADRANTS.items()
+    }
+    found["frames"] = len(predictions)
+    found["face_frames"] = int((predictions["face_confidence"] > 0).sum())
+    found["face"] = float(predictions["visual_present"].mean())
+    found["sound"] = float(predictions["audio_present"].mean())
+    return found

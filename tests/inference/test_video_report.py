@@ -1,0 +1,231 @@
+"""The page of a video: what stands in it, that it loads nothing, and that no name can break out of its place."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from avfusion import Predictor
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.inference.model_card import ModelCard, model_card
+from avfusion.inference.video_report import report_provenance, write_video_report
+from avfusion.inference.video_statistics import video_statistics
+from tests.inference.test_overlay import write_source
+
+HOSTILE = "<script>alert(1)</script> & \"'</title>.mp4"
+CARD = ModelCard(
+    fusion="jca",
+    source="models:/avfusion@champion",
+    digest="d" * 64,
+    corpus="own <b>corpus",
+    scores={"valence": 0.5, "arousal": 0.61},
+    backbones={"audio": ("resnet18", "imagenet", "BSD-3-Clause")},
+    timing="overlap",
+)
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, the text, and what stands in scripts by their id."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.scripts, self._script = "", {}, None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._script = dict(attrs).get("id", "") if tag == "script" else None
+
+    def handle_endtag(self, tag: str) -> None:
+        self._script = None
+
+    def handle_data(self, data: str) -> None:
+        if self._script is None:
+            self.text += "".join(f"{word} " for word in data.split())
+        else:
+            self.scripts[self._script] = self.scripts.get(self._script, "") + data
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def predictions(frames: int, rate: float = 25) -> pd.DataFrame:
+    time_s = np.arange(frames) / rate
+    return pd.DataFrame(
+        {
+            "frame": np.arange(1, frames + 1),
+            "time_s": time_s,
+            "valence": np.where(time_s < 1, -0.5, 0.25),
+            "arousal": np.linspace(-0.2, 0.6, frames),
+            "face_confidence": np.where(np.arange(frames) < 13, 0, 0.9),
+            "audio_present": True,
+            "visual_present": np.arange(frames) >= 13,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def page(face_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    path = tmp_path_factory.mktemp("page") / "p.html"
+    write_video_report(face_video, path, predictions(65), CARD, title=HOSTILE, warnings=[HOSTILE])
+    return Page(path)
+
+
+def test_the_video_is_in_the_page_and_its_values_beside_it(page: Page, face_video: Path) -> None:
+    assert base64.b64decode(page.scripts["media"]) == face_video.read_bytes()
+    assert len(page.named("video")) == 1
+    data = json.loads(page.scripts["data"])
+    assert (data["length"], data["lead"], data["film"]) == (2.56, 0.0, [])
+    assert data["time"] == pytest.approx(np.arange(65) / 25, abs=1e-3)
+    assert data["valence"] == [-0.5] * 25 + [0.25] * 40
+    assert (data["arousal"][0], data["arousal"][-1]) == (-0.2, 0.6)
+
+
+def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page) -> None:
+    policy = next(tag["content"] for tag in page.named("meta") if tag.get("http-equiv"))
+    assert policy is not None
+    digest = base64.b64encode(hashlib.sha256(page.scripts[""].encode()).digest()).decode()
+    assert policy.split("; ") == [
+        "default-src 'none'",
+        "img-src data:",
+        "media-src blob:",
+        "style-src 'unsafe-inline'",
+        f"script-src 'sha256-{digest}'",
+    ]
+    assert not page.named("link")
+    for _, attributes in page.tags:
+        for name in ("src", "href", "poster", "srcset", "xlink:href"):
+            assert name not in attributes or str(attributes[name]).startswith("data:")
+        assert not any(name.startswith("on") for name in attributes)
+    rest = page.text + page.scripts[""] + page.scripts["data"] + str(page.tags)
+    assert not re.search(r"https?:|//[a-z]", rest.replace("// ", ""))
+
+
+def test_names_are_text(page: Page) -> None:
+    assert len(page.named("script")) == 3  # media, data, the page's own
+    assert page.text.count(HOSTILE) == 3  # title, heading, warning
+    assert "own <b>corpus" in page.text
+
+
+def test_the_numbers_and_the_card_are_read_by_people(page: Page) -> None:
+    for words in (
+        "65 frames · model jca dddddddddddd",
+        "valence –0.04 0.36 –0.50 0:00.0 +0.25 0:01.0",  # 25 frames of -0.5, 40 of 0.25
+        "52 of 65 (80 %)",
+        "80 %, 100 % of frames",
+        "Digest " + "d" * 64,
+        "Validation CCC valence 0.50, arousal 0.61 (pooled",
+        "Backbone, audio resnet18; weights: imagenet; terms: BSD-3-Clause",
+        "The EU AI Act forbids",
+    ):
+        assert words in page.text
+    strips = [tag for tag in page.named("div") if "strip" in str(tag.get("class"))]
+    assert [tag["class"] for tag in strips] == ["row strip k-visual", "row strip k-audio"]
+    assert [tag["data-at"] for tag in page.named("button")] == ["0.000", "1.000", "0.000", "2.560"]
+
+
+def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:
+    """Five seconds, first dark, then bright: two stills, at 0 s and 2.5 s."""
+    frames = [np.full((48, 64, 3), 30 if index < 50 else 220, np.uint8) for index in range(125)]
+    video = write_source(tmp_path / "s.mkv", frames, [index / 25 for index in range(125)])
+    write_video_report(video, tmp_path / "p.html", predictions(125), CARD)
+    page = Page(tmp_path / "p.html")
+    assert not page.named("video")
+    assert "media" not in page.scripts
+    assert "Not every browser plays the video" in page.text
+    assert json.loads(page.scripts["data"])["film"] == [0.0, 2.52]
+    stills = [tag["src"] for tag in page.named("img") if tag.get("id") != "still"]
+    import cv2
+
+    def brightness(uri: str | None) -> float:
+        content = base64.b64decode(str(uri).removeprefix("data:image/jpeg;base64,"))
+        return float(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).mean())
+
+    assert [brightness(still) for still in stills] == pytest.approx([30, 220], abs=6)
+
+
+def test_a_large_video_is_shown_by_stills(face_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avfusion.inference.video_report.MOST_BYTES", 1000)
+    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+    assert not Page(tmp_path / "p.html").named("video")
+
+
+def test_a_long_video_shows_means(face_video: Path, tmp_path: Path) -> None:
+    frames = 9000
+    table = predictions(frames)
+    table["valence"] = np.where(np.arange(frames) % 3 == 0, 0.9, 0.0)
+    write_video_report(face_video, tmp_path / "p.html", table, CARD)
+    page = Page(tmp_path / "p.html")
+    data = json.loads(page.scripts["data"])
+    assert len(data["time"]) == len(data["valence"]) == 3000
+    assert set(data["valence"]) == {0.3}
+    assert data["time"][1] == 0.12
+    assert "Curves show means of 12 frames" in page.text
+
+
+def test_the_page_says_where_it_comes_from(face_video: Path, tmp_path: Path) -> None:
+    origin = {"video": HOSTILE, "model": "m"}
+    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD, provenance=origin)
+    assert report_provenance(tmp_path / "p.html") == origin
+    assert report_provenance(face_video) == {}
+    assert report_provenance(tmp_path / "none") == {}
+    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+    assert report_provenance(tmp_path / "p.html") == {}
+
+
+def test_what_cannot_be_read_or_written_is_named_and_an_older_page_stays(face_video: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.html").mkdir()
+    with pytest.raises(AVFusionError, match=r"p\.html: Is a directory"):
+        write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+    (tmp_path / "older.html").write_text("older")
+    (tmp_path / "text.mp4").write_text("no video\n" * 100)
+    with pytest.raises(BadInputError, match=r"text\.mp4 cannot be read"):
+        write_video_report(tmp_path / "text.mp4", tmp_path / "older.html", predictions(65), CARD)
+    assert (tmp_path / "older.html").read_text() == "older"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["older.html", "p.html", "text.mp4"]
+
+
+def test_statistics_weigh_a_frame_by_how_long_it_is_shown() -> None:
+    table = predictions(4).assign(
+        time_s=[0.0, 3.0, 4.0, 5.0], valence=[1.0, 0.0, -1.0, -1.0], arousal=[0.5, -0.5, 0.5, -0.5]
+    )
+    found = video_statistics(table)
+    assert found["valence"]["mean"] == pytest.approx((3 * 1 + 0 - 1 - 1) / 6)
+    assert found["valence"]["sd"] == pytest.approx(np.sqrt((3 + 0 + 1 + 1) / 6 - (1 / 6) ** 2))
+    assert (found["valence"]["low_s"], found["valence"]["high_s"]) == (4.0, 0.0)
+    assert found["quadrants"] == pytest.approx(
+        {
+            "unpleasant, excited": 1 / 6,
+            "pleasant, excited": 3 / 6,
+            "unpleasant, calm": 1 / 6,
+            "pleasant, calm": 1 / 6,
+        }
+    )
+    assert video_statistics(predictions(1))["valence"] == {
+        "mean": -0.5, "sd": 0.0, "low": -0.5, "high": -0.5, "low_s": 0.0, "high_s": 0.0,
+    }  # fmt: skip
+
+
+def test_a_card_has_the_scores_of_this_very_model(project: Path) -> None:
+    predictor = Predictor.load(project / "models" / "fusion")
+    card = model_card(predictor)
+    assert (card.fusion, card.corpus, card.rendered) == ("jca", "demo", True)
+    assert card.scores == {}
+    assert card.backbones["visual"] == ("narrow_r2plus1d", predictor.spec.backbones["visual"].source, "not recorded")
+    assert card.timing == "overlap; clips of 32 frames at 25 frames per second"
+    record = {"model_digest": predictor.digest, "metrics": {"ccc_mean": 0.5, "ccc_valence": 0.4, "ccc_arousal": None}}
+    (project / ".avfusion").mkdir()
+    (project / ".avfusion" / "registration.json").write_text(json.dumps(record | {"model_digest": "another"}))
+    path = project / "reports" / "register" / "model_version.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(record))
+    assert model_card(predictor).scores == {"valence": 0.4, "mean": 0.5}
+    path.write_text("no JSON")
+    assert model_card(predictor).scores == {}
