@@ -32,14 +32,18 @@ def main() -> None:
         for file in ("params.yaml", "dvc.yaml"):
             shutil.copy(arguments.project / file, folder)
         options = ["--trials", str(arguments.trials), "--workers", str(arguments.workers)]
-        environment = {key: value for key, value in os.environ.items() if key not in ("DVC_ROOT", "MLFLOW_TRACKING_URI")}
+        elsewhere = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "AVFUSION_SWEEP_STORAGE")
+        environment = {key: value for key, value in os.environ.items() if key not in elsewhere}
         subprocess.run([sys.executable, "-c", COMMAND, "sweep", *options], cwd=folder, env=environment, check=True)
         with (folder / "reports" / "sweep" / "trials.csv").open() as file:
             training = sum(float(row["cpu_s"] or 0) for row in csv.DictReader(file))
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     whole = spent.ru_utime + spent.ru_stime
-    print(f"{arguments.trials} trials, {arguments.workers} workers: {whole:.1f} CPU-s, of which training {training:.1f}: "
-          f"{(whole - training) / whole:.1%} beside it (at most 5 %; load {os.getloadavg()[0]:.1f})")  # fmt: skip
+    beside = (whole - training) / whole
+    print(
+        f"{arguments.trials} trials, {arguments.workers} workers: {whole:.1f} CPU-s, of which training {training:.1f}"
+    )
+    print(f"beside it {beside:.1%} (at most 5 %; load {os.getloadavg()[0]:.1f})")
 
 
 if __name__ == "__main__":
