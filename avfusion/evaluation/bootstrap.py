@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats calls these, and is slow to import
 
 FEW_VIDEOS = 20
 RESAMPLED_VIDEOS = 5  # with fewer, most resamples hold one or two videos and say nothing
@@ -87,7 +86,7 @@ def interval(
     elif form == "bca":
         ends = np.quantile(drawn, _bca_tails(drawn, estimate[0], influence[0], tails))
     elif videos < RESAMPLED_VIDEOS:
-        ends = estimate[0] + student.ppf(tails, videos - 1) * error[0]
+        ends = estimate[0] + stdtrit(videos - 1, tails) * error[0]
     else:
         # A resample of nearly one video only has next to no error of its own and says nothing.
         usable = errors > 0.05 * error[0]
@@ -144,8 +143,8 @@ def _statistic(
 def _bca_tails(drawn: np.ndarray, estimate: float, influence: np.ndarray, tails: np.ndarray) -> np.ndarray:
     """Bias-corrected and accelerated quantile levels."""
     below = np.clip(((drawn < estimate).mean() + (drawn <= estimate).mean()) / 2, 1e-4, 1 - 1e-4)
-    bias = norm.ppf(below)
+    bias = ndtri(below)
     scale = (influence**2).sum() ** 1.5
     acceleration = (influence**3).sum() / (6 * scale) if scale > 0 else 0.0
-    z = bias + norm.ppf(tails)
-    return np.asarray(norm.cdf(bias + z / (1 - acceleration * z)))
+    z = bias + ndtri(tails)
+    return np.asarray(ndtr(bias + z / (1 - acceleration * z)))

@@ -144,10 +144,9 @@ class StreamEncoder(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: torch.Tensor, present: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """(B, L, dim) → (B, L, width)."""
+        """(B, L, dim) → (B, L, width); what is `present` is `valid`, too."""
         encoded = self.linear(features)
-        encoded = torch.where(present[..., None], encoded, self.missing.to(encoded.dtype))
-        return torch.where(valid[..., None], encoded, 0)
+        return torch.where(present[..., None], encoded, self.missing.to(encoded.dtype) * valid[..., None])
 
 
 class TwoStreamModel(FusionModel):

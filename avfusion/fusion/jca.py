@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder
+from avfusion.fusion.correlation import correlate
 
 
 class CrossAttention(nn.Module):
@@ -27,11 +28,17 @@ class CrossAttention(nn.Module):
 
     def forward(self, stream: torch.Tensor, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend (B, L, d_m) to (B, L, d); returns the attended stream (B, L, d_m) and C (B, d_m, d)."""
-        x = stream.transpose(1, 2)  # (B, d_m, L)
         # Scaling W_j, the smallest factor, spares a pass over the (B, d_m, d) correlation.
-        correlation = torch.tanh(x @ (self.joint.weight / math.sqrt(joint.shape[-1])) @ joint)  # (B, d_m, d)
-        attended = torch.relu(self.correlation(correlation) + self.stream(x))  # (B, d_m, k)
-        return (self.output(attended) + x).transpose(1, 2), correlation
+        keys = _times(self.joint.weight.T / math.sqrt(joint.shape[-1]), stream)
+        weight = self.correlation.weight.to(keys.dtype)
+        hidden, correlation = correlate(keys, joint.to(keys.dtype), weight)  # W_c Cᵀ (B, k, d_m)
+        hidden = torch.relu(hidden + _times(self.stream.weight, stream))
+        return _times(self.output.weight, hidden) + stream, correlation
+
+
+def _times(weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """W (n, m) times each matrix (B, m, d): (B, n, d)."""
+    return torch.bmm(weight.expand(rows.shape[0], -1, -1), rows)
 
 
 class JointCrossAttention(FusionModel):

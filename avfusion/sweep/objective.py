@@ -12,7 +12,7 @@ from avfusion.config import Geometry
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, describe_exception
 from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.study import ERROR, INTERRUPTED
+from avfusion.sweep.study import ERROR, INTERRUPTED, PRUNING_EPOCHS
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import SequenceData
@@ -119,7 +119,7 @@ class _Epochs(NullLogger):
             raise InterruptedTrialError("stopped by the user")
         began = time.process_time()
         self._trial.report(metrics["val_ccc_mean"], step)
-        pruned = self._trial.should_prune()
+        pruned = step >= PRUNING_EPOCHS and self._trial.should_prune()  # asking reads the other trials
         self._reporting += time.process_time() - began
         if pruned:
             raise optuna.TrialPruned(f"at epoch {step}")

@@ -61,9 +61,7 @@ class StudyRuns:
                 root=self.project,
             ) as run,
         ):
-            for row in trial.user_attrs.get(HISTORY, ()):
-                metrics = {key: value for key, value in row.items() if key != "epoch"}
-                run.log_metrics(metrics, step=int(row["epoch"]))
+            run.log_history(trial.user_attrs.get(HISTORY, ()))
             final = {"best/epoch": trial.user_attrs.get(BEST_EPOCH), "cpu_s": trial.user_attrs.get(CPU_S)}
             if trial.state == TrialState.COMPLETE:
                 final["best/val_ccc_mean"] = trial.value

@@ -9,7 +9,7 @@ def make_deterministic(threads: int) -> None:
     """Fix the thread count (sums are split by it) and allow only deterministic algorithms, for this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else deterministic matrix products fail on a GPU
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms loads the compiler first: 1 s
     torch.backends.cudnn.benchmark = False
 
 

@@ -14,7 +14,6 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.plots.curves import plot_curves
 from avfusion.evaluation.predictions import predict_track
 from avfusion.evaluation.report import write_csv, write_report
 from avfusion.evaluation.track_predictions import TARGETS
@@ -171,6 +170,8 @@ def train_models(
         open_run: gives the run that a model's training is logged to.
         on_model: called with name, run, folder and final metrics when a model's files are written.
     """
+    from avfusion.evaluation.plots.curves import plot_curves  # matplotlib, which sweep's workers do without
+
     data = inputs.sequences(geometry, device)
     facts = {
         "feature_spec": inputs.feature_spec.to_dict(),

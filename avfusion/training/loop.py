@@ -30,7 +30,7 @@ from avfusion.training.schedule import LearningRate
 from avfusion.training.sequences import Batch, SequenceData
 from avfusion.training.start import Start
 
-VERSION = 1
+VERSION = 2
 HISTORY_COLUMNS = (
     "epoch",
     "loss",
@@ -172,7 +172,8 @@ class FusionTraining:
             model.set_standardisation(**self.data.statistics())
         else:
             load_named(model, self.start.tensors, f"{self.start.facts['weights']} (train.weights)")
-        optimiser = torch.optim.Adam(model.parameters(), lr=self.config.lr, weight_decay=self.config.weight_decay)
+        config = self.config
+        optimiser = torch.optim.Adam(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         state = _State(
             model,
             optimiser,

@@ -1,16 +1,20 @@
 """The search space: what params.yaml may say, what is drawn, and what training makes of it."""
 
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 
-from avfusion.config import Train, check_params
+from avfusion.config import Train, check_params, load_params
 from avfusion.errors import BadInputError
 from avfusion.fusion.registry import FUSION_MODELS, build_fusion, model_options
 from avfusion.model_names import FUSION_OPTIONS
 from avfusion.search_space import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Range, parse_dimension
 from avfusion.sweep.space import SearchSpace, point_of
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize(
@@ -90,6 +94,22 @@ def test_every_registry_entry_can_be_searched_by_its_own_options(model: str) -> 
     drawn = set(options) | {"model"} | ({"dropout"} & set(model_options(model)))
     assert set(point) == drawn
     build_fusion(model, dropout=config.dropout, **config.options)
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
+def test_every_point_of_a_presets_space_is_a_model(preset: str) -> None:
+    params = load_params(CONFIGS / f"{preset}.yaml", ["train", "sweep"])
+    space = SearchSpace.of(params.sweep.space, Train())
+    assert space.paper_point()[1] == []
+    models = space.dimensions["model"]
+    assert isinstance(models, Choice)
+    drawn = {"model"}
+    for model in models.values:
+        options = {name: space.dimensions[name] for name in space.names(str(model)) if name not in SWEPT_TRAIN_KEYS}
+        for values in product(*(dimension.ends for dimension in options.values())):
+            build_fusion(str(model), **dict(zip(options, values, strict=True)))
+        drawn |= set(space.names(str(model)))
+    assert drawn == set(space.dimensions), "a dimension that no model has"
 
 
 def test_options_of_params_yaml_stay_for_its_own_model_alone() -> None:
