@@ -11,6 +11,7 @@ from avfusion.commands.predict import predict
 from avfusion.commands.preset import preset
 from avfusion.commands.register import register
 from avfusion.commands.scan import scan
+from avfusion.commands.serve import serve
 from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(serve)
 app.command()(submit)
 app.command()(doctor)
 app.command("import-weights")(import_weights)
