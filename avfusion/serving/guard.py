@@ -1,5 +1,6 @@
 """What stands before every request: who may ask, and what browsers may do with the answer."""
 
+import asyncio
 import ipaddress
 import json
 from collections.abc import Iterable
@@ -35,15 +36,23 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 message["headers"] = [*message.get("headers", []), *self._headers]
             await send(message)
 
         if refusal := self._refusal(scope):
             await _answer(send_with_headers, *refusal)
-        else:
+            return
+        try:
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server ends and waits no longer for this request
+            if not begun:
+                await _answer(send_with_headers, 503, "the server is stopping")
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         headers: dict[bytes, list[bytes]] = {}
