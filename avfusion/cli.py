@@ -6,6 +6,7 @@ import typer
 
 from avfusion.commands.compare import compare
 from avfusion.commands.doctor import doctor
+from avfusion.commands.export import export
 from avfusion.commands.import_weights import import_weights
 from avfusion.commands.predict import predict
 from avfusion.commands.preset import preset
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(serve)
+app.command()(export)
 app.command()(submit)
 app.command()(doctor)
 app.command("import-weights")(import_weights)

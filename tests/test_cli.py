@@ -31,6 +31,8 @@ def test_help_costs_no_heavy_import() -> None:
     assert done.returncode == 0
     for command in (
         "predict",
+        "serve",
+        "export",
         "submit",
         "import-weights",
         "scan",
