@@ -115,6 +115,7 @@ async def ask(
     pieces: list[bytes] | None = None,
     stalls: bool = False,
     leaves: bool = False,
+    pause_s: float = 0,
 ) -> Answer:
     """Send a request to an application in this process.
 
@@ -122,6 +123,7 @@ async def ask(
         pieces: of its body, as they come in.
         stalls: after them nothing comes any more, and the body is not at its end.
         leaves: after them the client goes away.
+        pause_s: before each of them.
     """
     import asyncio
 
@@ -139,6 +141,7 @@ async def ask(
     async def receive() -> dict[str, object]:
         if not waiting:
             await asyncio.Event().wait()
+        await asyncio.sleep(pause_s)
         return waiting.pop(0)
 
     async def send(message: dict[str, object]) -> None:

@@ -126,6 +126,18 @@ def test_what_is_missing_is_said(server: Server, silent_video: Path, faceless_vi
     assert (answer.status_code, answer.json()["error"]) == (400, state["error"])
 
 
+def test_frames_that_cannot_be_decoded_are_said(server: Server, silent_video: Path) -> None:
+    """Its packets look well, so that only the prediction finds out."""
+    content = bytearray(silent_video.read_bytes())
+    with av.open(str(silent_video)) as container:
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size:
+                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    state = server.finished(server.post("bad.mp4", bytes(content)).json()["id"])
+    assert state["state"] == "failed"
+    assert str(state["error"]).startswith("bad.mp4 is damaged: only 0 of its 65 frames can be decoded")
+
+
 def test_bad_requests_over_http(server: Server) -> None:
     for name, content, status, words in (
         ("large.mp4", bytes(4_000_000), 413, "more than 3.0 MB"),
