@@ -7,12 +7,14 @@ import typer
 from avfusion.commands.compare import compare
 from avfusion.commands.crossval import crossval
 from avfusion.commands.doctor import doctor
+from avfusion.commands.export import export
 from avfusion.commands.import_weights import import_weights
 from avfusion.commands.live import live
 from avfusion.commands.predict import predict
 from avfusion.commands.preset import preset
 from avfusion.commands.register import register
 from avfusion.commands.scan import scan
+from avfusion.commands.serve import serve
 from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
@@ -27,6 +29,8 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(live)
+app.command()(serve)
+app.command()(export)
 app.command()(submit)
 app.command()(doctor)
 app.command("import-weights")(import_weights)

@@ -32,6 +32,8 @@ def test_help_costs_no_heavy_import() -> None:
     for command in (
         "predict",
         "live",
+        "serve",
+        "export",
         "submit",
         "import-weights",
         "scan",

@@ -6,14 +6,13 @@ models/imported/jointcam is a model folder, the imported backbones inside. prove
 
 import json
 import shutil
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from avfusion.atomic import atomic_folder, atomic_path, write_json
+from avfusion.atomic import atomic_path, write_json
 from avfusion.backbones.origins import ORIGINS
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.tsav import TSAVHead, load_tsav
@@ -23,9 +22,11 @@ from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeo
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
 from avfusion.fusion.published import load_jointcam
+from avfusion.inference.own_folder import new_folder, refuse_existing
 from avfusion.training.fusion_files import save_fusion
 
 PROVENANCE = "provenance.json"
+MADE = "imported"
 KINDS = ("tsav", "jointcam")
 STREAMS = ("audio", "visual")
 NAMES = {"audio": "resnet18", "visual": "r2plus1d_18"}
@@ -47,10 +48,10 @@ def import_tsav(file: Path, out: Path, *, force: bool = False) -> dict[str, Any]
     Raises:
         BadInputError: see `load_tsav`; `out` is there already and `force` is not set, or is no imported folder.
     """
-    _refuse_existing(out, force)
+    refuse_existing(out, force, _is_import, MADE)
     audio, visual, head = load_tsav(file)
     provenance = _provenance("tsav", file)
-    with _new_folder(out, force) as folder:
+    with new_folder(out, force, _is_import, MADE) as folder:
         for stream, network in (("audio", audio), ("visual", visual)):
             backbone = build_backbone(NAMES[stream], stream=stream)
             backbone.network.load_state_dict(network.state_dict())
@@ -76,7 +77,7 @@ def import_jointcam(file: Path, out: Path, *, tsav: Path, force: bool = False) -
             set, or is no imported folder.
         AVFusionError: the imported backbones were changed.
     """
-    _refuse_existing(out, force)
+    refuse_existing(out, force, _is_import, MADE)
     model = load_jointcam(file)
     provenance = _provenance("jointcam", file)
     spec = FeatureSpec(
@@ -95,7 +96,7 @@ def import_jointcam(file: Path, out: Path, *, tsav: Path, force: bool = False) -
         "inference": "tile",
         "start": provenance,
     }
-    with _new_folder(out, force) as folder:
+    with new_folder(out, force, _is_import, MADE) as folder:
         save_fusion(folder, model, facts)
         (folder / "backbones").mkdir()
         for stream in STREAMS:
@@ -122,23 +123,6 @@ def _imported_backbone(tsav: Path, stream: str) -> BackboneIdentity:
             "`avfusion import-weights tsav FILE` first, or name their folder with --tsav"
         )
     return load_backbone(tsav, stream)[1].identity
-
-
-def _new_folder(out: Path, force: bool) -> AbstractContextManager[Path]:
-    return atomic_folder(out, lambda new: _refuse_existing(out, force))
-
-
-def _refuse_existing(out: Path, force: bool) -> None:
-    """Whatever is at `out` is kept, but an earlier import where that may be replaced."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise BadInputError(f"{out} is no folder: choose another -o")
-    there = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if not there:
-        return
-    if not _is_import(out):
-        raise BadInputError(f"{out} holds other things ({', '.join(there[:3])} …): choose another -o")
-    if not force:
-        raise BadInputError(f"{out} is imported already: replace it with --force, or choose another -o")
 
 
 def _is_import(folder: Path) -> bool:

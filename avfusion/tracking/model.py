@@ -30,6 +30,7 @@ REQUIREMENTS = (
     "numpy",
     "opencv-python-headless",
     "pandas",
+    "platformdirs",
     "pyarrow",
     "pydantic",
     "pyyaml",

@@ -10,6 +10,8 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
@@ -30,8 +32,18 @@ class VideoModel(PythonModel):
         """Predict all videos of the table; `video` of the input stands before the columns of the CSV.
 
         Raises:
-            BadInputError: no `video` column, a path out of the media root, or a video that cannot be read.
+            MlflowException: no `video` column, a path out of the media root, or a video that cannot be read. Of other
+                exceptions MLflow's server would tell its clients no more than a stack trace.
         """
+        from avfusion.errors import AVFusionError, BadInputError
+
+        try:
+            return self._predict(model_input)
+        except AVFusionError as error:
+            code = INVALID_PARAMETER_VALUE if isinstance(error, BadInputError) else INTERNAL_ERROR
+            raise MlflowException(str(error), error_code=code) from error
+
+    def _predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         from avfusion.errors import BadInputError
 
         if "video" not in model_input.columns:

@@ -1,0 +1,35 @@
+"""`avfusion export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.", show_default=False)],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI|DIR",
+            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+) -> None:
+    """Write a model's networks as .pt2 files (torch.export), which run without avfusion, and export.json about them.
+
+    Each is loaded again and gives equal numbers at batch sizes 1 and 7, or nothing is written. docs/serving.md says
+    what has to be done around them.
+    """
+    from avfusion.inference.export import export_model
+    from avfusion.quantities import byte_size
+
+    index = export_model(model, out, force=force)
+    print(f"model      {index['model']['source']} ({index['model']['name']}, digest {index['model']['digest'][:12]})")
+    for network in index["networks"].values():
+        inputs = ", ".join(f"{i['name']} ({', '.join(map(str, i['shape']))})" for i in network["inputs"])
+        size = byte_size((out / network["file"]).stat().st_size)
+        difference = network["checked"]["largest_difference"]
+        print(f"{out / network['file']}  {size}, differs by {difference:.1g}; takes {inputs}")
+    print(f"{out / 'export.json'}  shapes, feature spec, digests")

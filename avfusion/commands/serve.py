@@ -1,0 +1,40 @@
+"""`avfusion serve`."""
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from avfusion.errors import AVFusionError
+
+EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's own: no password!")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI|DIR",
+            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
+        ),
+    ] = None,
+    max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video that is taken.")] = 500,
+    max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video that is taken.")] = 30,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos at a time, each in its own process.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+) -> None:
+    """Serve an upload page and a JSON API over the predictor, for this machine alone unless told otherwise.
+
+    Ends with Ctrl-C or SIGTERM and leaves no file behind. docs/serving.md says more.
+    """
+    if missing := [package for module, package in EXTRA.items() if find_spec(module) is None]:
+        raise AVFusionError(f"avfusion serve needs {', '.join(missing)}: pip install 'avfusion[app]'")
+    from avfusion.serving.limits import Limits
+    from avfusion.serving.server import run_server
+
+    limits = Limits(upload_bytes=round(max_size * 1e6), video_s=60 * max_minutes)
+    run_server(host=host, port=port, model=model, device=device, jobs=jobs, limits=limits)

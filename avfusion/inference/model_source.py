@@ -1,0 +1,23 @@
+"""The files of the model that a user means: the project's default, a folder, or one in the MLflow store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from avfusion.inference.default_model import default_model, model_at
+from avfusion.inference.model_folder import ModelFolder
+
+
+@contextmanager
+def opened_model(uri_or_dir: str | Path | None) -> Iterator[tuple[ModelFolder, str]]:
+    """Give the files of a model, for as long as the block lasts, and how to call it.
+
+    Args:
+        uri_or_dir: as for `Predictor.load`.
+
+    Raises:
+        BadInputError: there is no such model, or its parts do not fit together.
+    """
+    chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
+    with model_at(chosen) as (folder, _):
+        yield ModelFolder.open(folder), source

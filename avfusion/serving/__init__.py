@@ -1,0 +1,1 @@
+"""`avfusion serve`: the predictor behind HTTP, with an upload page and a JSON API."""

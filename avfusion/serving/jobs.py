@@ -1,0 +1,268 @@
+"""Jobs of a server: videos that wait, are worked on, and their results, all in memory and of bounded number and age."""
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.serving.limits import Limits
+from avfusion.serving.model_process import CSV, JSON, PASSING, VIDEO, Inspection, inspect_upload, predict_upload
+from avfusion.serving.process import AsyncWorker
+from avfusion.serving.refusal import RefusalError
+from avfusion.serving.scratch import remove_folder
+from avfusion.workers import WorkerError
+
+RETRY_AFTER_S = 10
+UNKNOWN = "unknown job: its result has expired, it was deleted, or the server was started again since"
+OURS = "the server failed on it; its log says how"
+DISK_FULL = "the server's disk is full: try again later"
+_FULL = os.strerror(errno.ENOSPC)
+_log = logging.getLogger(__name__)
+
+
+class State(StrEnum):
+    """Of a job."""
+
+    waiting = "waiting"
+    running = "running"
+    done = "done"
+    failed = "failed"
+
+
+@dataclass
+class Job:
+    """A video and what becomes of it.
+
+    Attributes:
+        id: known to its owner alone.
+        name: what its owner calls the video; never a path.
+        folder: its files.
+        frames, duration_s: of the video.
+        state: where it stands.
+        phase, done, total: what is being done, how much of it is done, and of how much.
+        error: what went wrong, for its owner.
+        status: HTTP status that goes with `error`.
+    """
+
+    name: str
+    folder: Path
+    frames: int
+    duration_s: float
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    state: State = State.waiting
+    phase: str = ""
+    done: int = 0
+    total: int = 0
+    error: str = ""
+    status: int = 200
+    task: "asyncio.Task[None] | None" = None
+
+    def report(self, phase: str, done: int, total: int) -> None:
+        """Note where the work stands."""
+        self.phase, self.done, self.total = phase, done, total
+
+    def fail(self, status: int, error: str) -> None:
+        """Note that it went wrong."""
+        self.state, self.status, self.error = State.failed, status, error
+
+
+class Jobs:
+    """Takes videos in, works on as many at a time as it has workers, keeps results for a while.
+
+    Used as an asynchronous context manager; everything happens in its event loop, so nothing needs a lock.
+    """
+
+    def __init__(self, scratch: Path, limits: Limits, workers: Sequence[AsyncWorker], model: Path, device: str) -> None:
+        self.limits = limits
+        self._scratch = scratch
+        self._workers = workers
+        self._model, self._device = model, device
+        self._inspector, self._inspecting = AsyncWorker(), asyncio.Lock()
+        self._jobs: dict[str, Job] = {}  # in the order in which they came
+        self._queue: asyncio.Queue[Job] = asyncio.Queue()
+        self._incoming = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Have the workers ready.
+
+        Raises:
+            AVFusionError: the model cannot be loaded.
+        """
+        try:
+            await asyncio.gather(self._inspector.start(), *(worker.start() for worker in self._workers))
+        except BaseException:
+            self._stop_workers()
+            raise
+        for worker in self._workers:
+            self._spawn(self._work(worker))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop_workers()
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """Give a folder to a video that is on its way in; it is removed where that fails.
+
+        Raises:
+            RefusalError: too many are, or wait.
+        """
+        if self._incoming + self.count(State.waiting) >= self.limits.waiting:
+            raise RefusalError(429, f"{self.limits.waiting} videos wait already: try again later", RETRY_AFTER_S)
+        folder = self._scratch / secrets.token_hex(8)
+        self._incoming += 1
+        try:
+            folder.mkdir()
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            self._incoming -= 1
+
+    async def inspect(self, folder: Path, name: str) -> Inspection:
+        """Look at the video in `folder`.
+
+        Raises:
+            RefusalError: it is none, or beyond the limits.
+        """
+        limit_s = self.limits.inspection_s
+        async with self._inspecting:
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await self._inspector.call(inspect_upload, folder / VIDEO, self.limits.media())
+            except TimeoutError:
+                raise RefusalError(400, f"{name}: reading it takes more than {limit_s:g} s") from None
+            except AVFusionError as error:
+                raise RefusalError(*self._answer(error, folder, name)) from None
+
+    def add(self, folder: Path, name: str, inspection: Inspection) -> Job:
+        """Let the video in `folder` wait for its turn."""
+        job = Job(name, folder, inspection.frames, inspection.duration_s)
+        self._jobs[job.id] = job
+        self._queue.put_nowait(job)
+        return job
+
+    def find(self, job_id: str) -> Job:
+        """The job of that id.
+
+        Raises:
+            RefusalError: there is none (any more).
+        """
+        if job_id not in self._jobs:
+            raise RefusalError(404, UNKNOWN)
+        return self._jobs[job_id]
+
+    def remove(self, job_id: str) -> None:
+        """Forget a job and its files; the work on it ends."""
+        job = self._jobs.pop(job_id, None)
+        if job is None:
+            return
+        if job.task is not None and not job.task.done():
+            job.task.cancel()  # its files go when its process has ended
+        else:
+            self._spawn(asyncio.to_thread(remove_folder, job.folder))
+
+    def count(self, state: State) -> int:
+        """How many jobs are in this state."""
+        return sum(job.state is state for job in self._jobs.values())
+
+    def ahead_of(self, job: Job) -> int:
+        """How many jobs have to be done, or at least begun, before this one begins."""
+        waiting = [other.id for other in self._jobs.values() if other.state is State.waiting]
+        return waiting.index(job.id) if job.id in waiting else 0
+
+    async def read_result(self, job: Job, kind: str) -> bytes:
+        """A finished job's result as `json` or `csv`.
+
+        Raises:
+            RefusalError: it is not finished, failed, or was removed meanwhile.
+        """
+        if job.state is State.failed:
+            raise RefusalError(job.status, job.error)
+        if job.state is not State.done:
+            raise RefusalError(409, f"the job is {job.state}: there is no result yet", 1)
+        try:
+            return await asyncio.to_thread((job.folder / {"json": JSON, "csv": CSV}[kind]).read_bytes)
+        except FileNotFoundError:
+            raise RefusalError(404, UNKNOWN) from None
+
+    async def _work(self, worker: AsyncWorker) -> None:
+        while True:
+            job = await self._queue.get()
+            if job.id not in self._jobs:
+                continue
+            job.state = State.running
+            job.task = asyncio.create_task(self._predict(worker, job))
+            try:
+                await asyncio.wait([job.task])
+            finally:
+                job.task.cancel()
+
+    async def _predict(self, worker: AsyncWorker, job: Job) -> None:
+        limit_s = self.limits.job_s(job.duration_s)
+        call = (predict_upload, self._model, self._device, job.folder, job.name)
+        try:
+            async with asyncio.timeout(limit_s):
+                await worker.call(*call, report=job.report)
+        except TimeoutError:
+            job.fail(500, f"{job.name}: it took more than {limit_s:.0f} s and was given up")
+        except AVFusionError as error:
+            job.fail(*self._answer(error, job.folder, job.name))
+        except asyncio.CancelledError:
+            self._spawn(asyncio.to_thread(remove_folder, job.folder))
+            raise
+        except Exception:  # ours: the job ends, the server goes on
+            _log.exception("%s", job.name)
+            job.fail(500, f"{job.name}: {OURS}")
+        await asyncio.to_thread(_remove_leftovers, job)
+        if job.state is State.running:
+            job.state = State.done
+        asyncio.get_running_loop().call_later(self.limits.kept_s, self.remove, job.id)
+        finished = [other.id for other in self._jobs.values() if other.state in (State.done, State.failed)]
+        for old in finished[: -self.limits.kept]:
+            self.remove(old)
+
+    def _answer(self, error: AVFusionError, folder: Path, name: str) -> tuple[int, str]:
+        """Status and text for the client, without the server's paths."""
+        text = str(error)
+        if _FULL in text:
+            return 507, DISK_FULL
+        if isinstance(error, WorkerError):
+            _log.error("%s: %s", name, text)
+            return 500, f"{name}: {OURS}"
+        text = text.replace(str(folder / VIDEO), name).replace(str(self._scratch), "…")
+        return (400 if isinstance(error, BadInputError) else 500), text
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _stop_workers(self) -> None:
+        for worker in (self._inspector, *self._workers):
+            worker.stop()
+
+
+def _remove_leftovers(job: Job) -> None:
+    if job.state is State.failed:
+        remove_folder(job.folder)
+    else:
+        (job.folder / VIDEO).unlink(missing_ok=True)
+        remove_folder(job.folder / PASSING)

@@ -1,0 +1,126 @@
+"""What a server has done in other processes: files from outside are opened and a model is run in none that serves."""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from avfusion.errors import AVFusionError, describe_os_error
+from avfusion.media.opener import MediaLimits
+from avfusion.media.timeline import read_timeline
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from avfusion.inference.predictor import Predictor
+
+Report = Callable[[str, int, int], None]
+REPORT_S = 0.2
+VIDEO, PASSING, CSV, JSON = "video", "passing", "result.csv", "result.json"  # in a job's folder
+
+
+class ServedModel(NamedTuple):
+    """What a server says of its model: where it came from, the fusion's name, the digest of its files."""
+
+    source: str
+    name: str
+    digest: str
+
+
+class Inspection(NamedTuple):
+    """What a video is, by its packets."""
+
+    frames: int
+    duration_s: float
+
+
+def copy_model(model: str | None, folder: Path) -> ServedModel:
+    """Copy a model into `folder`, so that training and registering beside a server do not change what it serves.
+
+    Raises:
+        BadInputError: as `opened_model`.
+    """
+    from avfusion.inference.model_source import opened_model
+
+    with opened_model(model) as (files, source):
+        files.copy_to(folder)
+        return ServedModel(source, str(files.config["fusion"]["name"]), files.digest())
+
+
+def load_model(model: Path, device: str) -> None:
+    """Make this process ready for `predict_upload`.
+
+    Raises:
+        AVFusionError: as `Predictor.load`.
+    """
+    _predictor(model, device)
+
+
+@lru_cache(maxsize=1)
+def _predictor(model: Path, device: str) -> "Predictor":
+    from avfusion.inference.predictor import Predictor
+
+    return Predictor.load(model, device=device)
+
+
+def inspect_upload(video: Path, limits: MediaLimits) -> Inspection:
+    """Read a video's packets.
+
+    Raises:
+        BadInputError: it is none, or asks for more than the limits allow.
+    """
+    timeline = read_timeline(video, limits)
+    return Inspection(timeline.frames, timeline.end_s)
+
+
+def predict_upload(model: Path, device: str, folder: Path, name: str, report: Report) -> None:
+    """Write the predictions of the video in a job's folder beside it, as CSV and JSON.
+
+    Args:
+        model, device: what to predict with and where; loaded once.
+        folder: of the job; passing files go into it, too, so that whoever ends this process can remove them.
+        name: what its owner calls the video.
+        report: called with what is being done, how much of it is done, and of how much; a few times a second.
+
+    Raises:
+        AVFusionError: as `Predictor.predict`; or the disk is full.
+    """
+    from avfusion.inference.tables import write_csv
+
+    predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
+    try:
+        (folder / PASSING).mkdir()
+        tempfile.tempdir = str(folder / PASSING)
+        table = predictor.predict(video, progress=_seldom(report), notice=notes.append)
+        content = {
+            "video": name,
+            "model": {"name": predictor.name, "digest": predictor.digest},
+            "notes": [note.removeprefix(f"{video}: ") for note in notes],
+            "columns": _columns(table),
+        }
+        write_csv(folder / CSV, table)
+        (folder / JSON).write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
+    except OSError as error:
+        raise AVFusionError(describe_os_error(error)) from None
+
+
+def _columns(table: "pd.DataFrame") -> dict[str, list[float]]:
+    """The CSV's columns, with as many decimals as there."""
+    floats = table.astype({name: "float64" for name in table.columns if table[name].dtype.kind == "f"}).round(6)
+    return {str(name): floats[name].tolist() for name in floats.columns}
+
+
+def _seldom(report: Report) -> Report:
+    last: tuple[str, float] = ("", 0.0)
+
+    def pass_on(phase: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if phase != last[0] or now - last[1] >= REPORT_S or done == total:
+            last = (phase, now)
+            report(phase, done, total)
+
+    return pass_on

@@ -1,0 +1,87 @@
+"""A worker process that an event loop waits for."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from avfusion.workers import Worker
+
+
+class AsyncWorker:
+    """Calls functions in a worker process, one at a time; a call that is cancelled ends the process.
+
+    The process is started when it is needed, and again after it has ended; then `prepare` is called in it first.
+    """
+
+    def __init__(self, prepare: Callable[..., None] | None = None, *arguments: object) -> None:
+        self._prepare = prepare
+        self._arguments = arguments
+        self._worker: Worker | None = None
+
+    async def start(self) -> None:
+        """Have the process there and prepared.
+
+        Raises:
+            AVFusionError: it cannot be started, or what `prepare` raises.
+        """
+        if self._worker is not None and self._worker.usable:
+            return
+        self._worker = Worker()
+        if self._prepare is not None:
+            try:
+                await self._wait(self._worker, None, self._prepare, *self._arguments)
+            except BaseException:
+                self.stop()
+                raise
+
+    async def call(
+        self, function: Callable[..., Any], *arguments: Any, report: Callable[..., None] | None = None
+    ) -> Any:
+        """Call `function(*arguments)` in the process; with `report` it gets one more argument, to report by.
+
+        Raises:
+            WorkerError: it failed unexpectedly, or its process died.
+            AVFusionError: what it raised itself.
+        """
+        await self.start()
+        assert self._worker is not None
+        return await self._wait(self._worker, report, function, *arguments)
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a process."""
+        return self._worker is not None and self._worker.usable
+
+    def stop(self) -> None:
+        """End the process, whatever it does."""
+        if self._worker is not None:
+            self._worker.stop()
+
+    async def _wait(
+        self, worker: Worker, report: Callable[..., None] | None, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        try:
+            worker.give(function, *arguments, reporting=report is not None)
+            while (reply := worker.poll(report)) is None:
+                await _readable(worker.fileno())
+        except BaseException:  # nobody waits for the reply any more
+            worker.stop()
+            raise
+        if reply.error:
+            raise reply.error
+        return reply.value
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def notice() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, notice)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)

@@ -1,0 +1,167 @@
+"""Jobs without HTTP: their limits, and what becomes of their files and processes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from avfusion.errors import AVFusionError, BadInputError
+from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State
+from avfusion.serving.limits import Limits
+from avfusion.serving.model_process import VIDEO, Inspection
+from avfusion.serving.process import AsyncWorker
+from avfusion.serving.refusal import RefusalError
+from avfusion.workers import WorkerError
+
+NO_TIME = Limits(job_base_s=0.05, job_s_per_s=0)
+
+
+def with_jobs(scratch: Path, limits: Limits, body: Callable[[Jobs], Awaitable[None]], workers: int = 1) -> None:
+    """Run `body` on jobs whose model is not there, so that none succeeds."""
+
+    async def run() -> None:
+        scratch.mkdir(exist_ok=True)
+        async with Jobs(scratch, limits, [AsyncWorker() for _ in range(workers)], scratch / "gone", "cpu") as jobs:
+            await body(jobs)
+
+    asyncio.run(run())
+
+
+def submit(jobs: Jobs, content: bytes = b"video") -> Job:
+    with jobs.place() as folder:
+        (folder / VIDEO).write_bytes(content)
+        return jobs.add(folder, "a.mp4", Inspection(25, 1.0))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_a_job_that_takes_too_long_is_given_up_and_the_next_has_its_turn(tmp_path: Path) -> None:
+    async def body(jobs: Jobs) -> None:
+        first, second = submit(jobs), submit(jobs)
+        assert (jobs.ahead_of(first), jobs.ahead_of(second)) == (0, 1)
+        await until(lambda: jobs.count(State.failed) == 2)
+        for job in (first, second):
+            assert (job.status, job.error) == (500, "a.mp4: it took more than 0 s and was given up")
+            with pytest.raises(RefusalError, match="given up"):
+                await jobs.read_result(job, "json")
+        await until(lambda: not list(tmp_path.iterdir()))
+
+    with_jobs(tmp_path, NO_TIME, body)
+
+
+def test_what_is_wrong_is_told_without_paths_and_traces(tmp_path: Path) -> None:
+    async def body(jobs: Jobs) -> None:
+        folder = tmp_path / "job"
+        video = folder / VIDEO
+        for error, expected in (
+            (BadInputError(f"{video} has no video stream"), (400, "a.mp4 has no video stream")),
+            (BadInputError(f"there is no model folder {tmp_path}/model"), (400, "there is no model folder …/model")),
+            (AVFusionError(f"{video}: its worker process died"), (500, "a.mp4: its worker process died")),
+            (WorkerError("KeyError: 'x' (at y.py:1)"), (500, f"a.mp4: {OURS}")),
+            (WorkerError("OSError: [Errno 28] No space left on device"), (507, DISK_FULL)),
+        ):
+            assert jobs._answer(error, folder, "a.mp4") == expected
+
+    with_jobs(tmp_path, Limits(), body, workers=0)
+
+
+def test_results_expire_and_their_number_is_bounded(tmp_path: Path) -> None:
+    async def body(jobs: Jobs) -> None:
+        submitted = [submit(jobs) for _ in range(4)]
+        await until(lambda: jobs.count(State.failed) == 2 and not jobs.count(State.waiting) + jobs.count(State.running))
+        for job in submitted[:2]:
+            with pytest.raises(RefusalError, match="unknown job"):
+                jobs.find(job.id)
+        assert [jobs.find(job.id).state for job in submitted[2:]] == [State.failed] * 2
+
+    with_jobs(tmp_path, replace(NO_TIME, kept=2), body)
+
+    async def brief(jobs: Jobs) -> None:
+        job = submit(jobs)
+        await until(lambda: job.state is State.failed)
+        await until(lambda: jobs.count(State.failed) == 0)
+        with pytest.raises(RefusalError, match="expired"):
+            jobs.find(job.id)
+
+    with_jobs(tmp_path, replace(NO_TIME, kept_s=0.05), brief)
+
+
+def test_a_job_that_waits_can_be_removed(tmp_path: Path) -> None:
+    async def body(jobs: Jobs) -> None:
+        job = submit(jobs)
+        with pytest.raises(RefusalError, match="the job is waiting") as caught:
+            await jobs.read_result(job, "csv")
+        assert (caught.value.status, caught.value.retry_after_s) == (409, 1)
+        jobs.remove(job.id)
+        jobs.remove(job.id)
+        await until(lambda: not list(tmp_path.iterdir()))
+
+    with_jobs(tmp_path, Limits(), body, workers=0)
+
+
+def test_removing_a_job_that_runs_ends_its_process(tmp_path: Path) -> None:
+    async def body(jobs: Jobs) -> None:
+        job = submit(jobs)
+        await until(lambda: job.state is State.running)
+        worker = jobs._workers[0]
+        first = worker._worker
+        jobs.remove(job.id)
+        await until(lambda: not worker.alive)
+        await until(lambda: not list(tmp_path.iterdir()))
+        assert await worker.call(len, "abc") == 3
+        assert worker._worker is not first
+
+    with_jobs(tmp_path, Limits(), body)
+
+
+def test_ids_cannot_be_guessed(tmp_path: Path) -> None:
+    ids = {Job("a", tmp_path, 1, 1.0).id for _ in range(100)}
+    assert len(ids) == 100
+    assert min(map(len, ids)) == 24
+
+
+def die(report: object = None) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def report_twice(text: str, report: Callable[[str], None]) -> str:
+    report(text)
+    report(text.upper())
+    return text * 2
+
+
+def refuse() -> None:
+    raise AVFusionError("not ready")
+
+
+def test_a_worker_reports_dies_and_comes_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        worker, said = AsyncWorker(), []
+        assert await worker.call(report_twice, "a", report=said.append) == "aa"
+        assert said == ["a", "A"]
+        with pytest.raises(WorkerError, match="SIGKILL"):
+            await worker.call(die)
+        assert not worker.alive
+        assert await worker.call(len, "abc") == 3
+        worker.stop()
+        unready = AsyncWorker(refuse)
+        with pytest.raises(AVFusionError, match="not ready"):
+            await unready.start()
+        assert not unready.alive
+
+    asyncio.run(run())
+
+
+def test_the_limits_of_a_job_and_of_media_follow_the_videos(tmp_path: Path) -> None:
+    limits = Limits()
+    assert limits.job_s(10) == 600
+    assert limits.media().duration_s == 1800
+    assert replace(limits, video_s=1e9).media().duration_s == 6 * 3600, "never more than the opener's own"

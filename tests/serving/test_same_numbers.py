@@ -1,0 +1,111 @@
+"""One demo video through every door: the command, Python, MLflow's pyfunc and its server, and `avfusion serve`."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+import requests
+
+from avfusion import Predictor
+from avfusion.config import Execution, Render
+from avfusion.corpora.demo.render import render_demo
+from avfusion.tracking.registry import ensure_registered
+from tests.serving.conftest import start_server
+
+PARAMS = Render(seed=4, train=1, val=1, test=1, min_seconds=3, max_seconds=3.5, size=128)
+BIN = Path(sys.executable).parent
+CHAMPION = "models:/avfusion@champion"
+
+
+@pytest.fixture
+def video(project: Path) -> Path:
+    """A rendered video in the project's folder of media."""
+    root = project / "data" / "raw" / "demo"
+    render_demo(root, PARAMS, Execution(executor="serial", workers=1))
+    return sorted((root / "videos").glob("*.mp4"))[0]
+
+
+@contextmanager
+def mlflow_server(project: Path, media: Path) -> Iterator[str]:
+    """`mlflow models serve` of the champion."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{project / 'mlruns' / 'mlflow.db'}",
+        "AVFUSION_MEDIA_ROOT": str(media),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+    }
+    command = [BIN / "mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local", "--port", str(port)]
+    with (project / "served.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1"],
+            stdout=log,
+            stderr=log,
+            env=environment,
+            cwd=project,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert process.poll() is None, (project / "served.log").read_text()
+            try:
+                requests.get(f"{url}/ping", timeout=5).raise_for_status()
+                break
+            except requests.RequestException:
+                continue
+        yield url
+    finally:
+        os.killpg(process.pid, 15)  # it starts uvicorn as a child
+        process.wait(60)
+
+
+def invoke(url: str, video: str) -> requests.Response:
+    body = {"dataframe_split": {"columns": ["video"], "data": [[video]]}}
+    return requests.post(f"{url}/invocations", json=body, timeout=120)
+
+
+@pytest.mark.slow
+def test_the_numbers_are_the_same_everywhere(
+    project: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_registered("models/fusion")
+    expected = Predictor.load(CHAMPION).predict(video)
+    assert len(expected) > 60
+    found: dict[str, pd.DataFrame] = {}
+
+    command = [sys.executable, "-m", "avfusion.cli", "predict", video, "-o", "out"]
+    subprocess.run([str(part) for part in command], check=True, cwd=project)
+    found["command"] = pd.read_csv(project / "out" / f"{video.stem}.csv")
+
+    monkeypatch.setenv("AVFUSION_MEDIA_ROOT", str(video.parent))
+    before = list(sys.path)
+    model = mlflow.pyfunc.load_model(CHAMPION)
+    sys.path[:] = before
+    found["pyfunc"] = model.predict(pd.DataFrame({"video": [video.name]})).drop(columns="video")
+
+    with mlflow_server(project, video.parent) as url:
+        answer = invoke(url, video.name)
+        assert answer.status_code == 200, answer.text
+        found["mlflow models serve"] = pd.DataFrame(answer.json()["predictions"]).drop(columns="video")
+        for outside in ("../annotations/secret.txt", "/etc/passwd"):
+            refused = invoke(url, outside)
+            assert refused.status_code == 400
+            assert f"{outside} is outside the media root {video.parent}" in refused.json()["message"]
+            assert "stack_trace" not in refused.json()
+
+    server = start_server(project / "models" / "fusion", tmp_path / "temporary")
+    found["avfusion serve"] = pd.DataFrame(server.result(video.name, video.read_bytes())["columns"])
+    assert server.stop() == 0
+
+    assert len(found) == 4
+    for door, table in found.items():
+        assert list(table.columns) == list(expected.columns), door
+        pd.testing.assert_frame_equal(table, expected, check_dtype=False, rtol=0, atol=1e-5, obj=door)
