@@ -1,6 +1,6 @@
 """What a study costs beside its trainings: `avfusion sweep` on a project whose features are there.
 
-In a passing folder beside the project's data, with a storage and an MLflow store of its own: the CPU-seconds of the
+In a passing folder beside the project's data, with a new storage and a copy of its MLflow database: CPU-seconds of the
 command with all its processes, and those of the trainings in it (`cpu_s` of every trial).
 
 python benchmarks/bench_sweep.py [--project .] [--trials 30] [--workers 1]
@@ -29,8 +29,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="avfusion-bench-") as name:
         folder = Path(name)
         (folder / "data").symlink_to(arguments.project.resolve() / "data")
-        for file in ("params.yaml", "dvc.yaml"):
-            shutil.copy(arguments.project / file, folder)
+        (folder / "mlruns").mkdir()
+        for file in ("params.yaml", "dvc.yaml", "mlruns/mlflow.db"):
+            shutil.copy(arguments.project / file, folder / file)
         options = ["--trials", str(arguments.trials), "--workers", str(arguments.workers)]
         elsewhere = ("DVC_ROOT", "MLFLOW_TRACKING_URI", "AVFUSION_SWEEP_STORAGE")
         environment = {key: value for key, value in os.environ.items() if key not in elsewhere}

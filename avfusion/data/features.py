@@ -83,7 +83,7 @@ def refuse_not_finite(audio: np.ndarray, visual: np.ndarray, name: str) -> None:
 
 
 def read_features(path: str | Path) -> FeatureTable:
-    """Read a feature file.
+    """Read a feature file. Visual maps, which can be more than memory holds, are mapped: read where they are looked at.
 
     Raises:
         AVFusionError: no such file, not a feature file, or one of another version.
@@ -93,13 +93,26 @@ def read_features(path: str | Path) -> FeatureTable:
         missing = _ARRAYS.keys() - set(file.keys())
         if missing:
             raise AVFusionError(f"{path} lacks {', '.join(sorted(missing))}: run the features stage again")
-        arrays = {name: file.get_tensor(name) for name in _ARRAYS}
+        maps = ["visual"] if len(file.get_slice("visual").get_shape()) > 2 else []
+        arrays = {name: file.get_tensor(name) for name in _ARRAYS if name not in maps}
+    arrays |= {name: _mapped(Path(path), name) for name in maps}
     return FeatureTable(
         **arrays,
         feature_spec=FeatureSpec.from_dict(metadata["feature_spec"]),
         fingerprint=metadata["fingerprint"],
         out_of_fold=metadata.get("out_of_fold"),
     )
+
+
+def _mapped(path: Path, name: str) -> np.ndarray:
+    """An array that lies in its file; writing to it changes neither the file nor others' view of it."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        entry = json.loads(file.read(length))[name]
+    start, stop = entry["data_offsets"]
+    if stop == start:  # nothing to map
+        return np.zeros(entry["shape"], _ARRAYS[name])
+    return np.memmap(path, _ARRAYS[name], "c", offset=8 + length + start, shape=tuple(entry["shape"]))
 
 
 def feature_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:

@@ -26,7 +26,7 @@ class TrackData:
         split: train, val or test.
         clip_ticks: (T,) clock ticks at which the clips end.
         audio: (T, D_a) features as stored (float16 or float32).
-        visual: (T, D_v) or (T, C, H, W), likewise.
+        visual: (T, D_v) or (T, C, H, W), likewise; maps of a stored track are mapped on its file.
         audio_present: (T,) bool.
         visual_present: (T,) bool.
         time_s: (N,) seconds of every video frame, 0 at the first.
@@ -106,7 +106,8 @@ def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:
 def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geometry) -> list[TrackData]:
     """All tracks of a split that have features, in the order of the table (a track may have been skipped).
 
-    Their features are parts of one array per stream, so that who wants all of them needs no second copy.
+    Their features are parts of one array per stream, so that who wants all of them needs no second copy; maps stay in
+    their files.
     """
     chosen = [track for track in tracks if track.split == split and feature_path(root, track.track).is_file()]
     shapes = [feature_shapes(feature_path(root, track.track)) for track in chosen]
@@ -119,6 +120,9 @@ def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geomet
         parts = {}
         for stream in ("audio", "visual"):
             features: np.ndarray = getattr(one, stream)
+            if features.ndim > 2:
+                parts[stream] = features
+                continue
             if stream not in blocks:
                 blocks[stream] = np.empty((sum(s[stream][0] for s in shapes), *features.shape[1:]), features.dtype)
             parts[stream] = blocks[stream][start:stop]

@@ -15,7 +15,7 @@ from avfusion.data.geometry import (
 )
 from avfusion.fusion.base import FusionModel
 
-BATCH, MAP_BATCH = 256, 32  # sequences; 256 of maps would take gigabytes
+BATCH, MAP_BATCH = 64, 32  # sequences; more of them leave the processor's cache, and maps take a megabyte each
 
 Mode = Literal["overlap", "tile", "causal"]
 _SEQUENCES = {"overlap": overlap_sequences, "tile": training_sequences, "causal": causal_sequences}
@@ -108,6 +108,9 @@ def predict_clips(
     if clips == 0:
         return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
     index = torch.from_numpy(_SEQUENCES[mode](clips, stride, model.length, clip_frames)).to(audio.device)
+    if visual.ndim > 2 and model.visual_width == model.visual_dim:
+        # The model averages maps; done here once for a clip, and not for each of the sequences that hold it.
+        visual = torch.cat([part.float().mean(dim=(2, 3)) for part in visual.split(MAP_BATCH)])
     training = model.training
     model.eval()
     total = torch.zeros(clips, 2, dtype=torch.float64, device=audio.device)

@@ -1,22 +1,25 @@
 """MLflow runs of a study: one for the study, and below it one per trial with its epochs' metrics."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+from mlflow.entities import Metric, Param, RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from optuna.trial import FrozenTrial, TrialState
 
 from avfusion.sweep.objective import BEST_EPOCH, CPU_S, HISTORY, HOST
 from avfusion.sweep.space import point_of
 from avfusion.sweep.study import ERROR, INTERRUPTED
-from avfusion.tracking.runs import TrackedRun, configure, tracked_run
+from avfusion.tracking.runs import TrackedRun, configure, provenance_tags, tracked_run
 from avfusion.tracking.store import ensure_experiment, store_errors
 
 EXPERIMENT = "avfusion-sweep"
 STUDY, TRIAL = "sweep.study_key", "sweep.trial"
+METRICS = 1000  # MLflow's limit of metrics per request
 
 
 class StudyRuns:
@@ -47,28 +50,23 @@ class StudyRuns:
         """Log a finished trial, once: its point, its epochs, and how it ended."""
         if trial.number in self.logged:
             return
-        tags = {TRIAL: str(trial.number), "sweep.state": trial.state.name.lower(), HOST: trial.user_attrs.get(HOST, "")}
-        tags |= {key: trial.user_attrs[key] for key in (ERROR, INTERRUPTED) if key in trial.user_attrs}
+        own = {TRIAL: str(trial.number), "sweep.state": trial.state.name.lower(), HOST: trial.user_attrs.get(HOST, "")}
+        own |= {key: str(trial.user_attrs[key]) for key in (ERROR, INTERRUPTED) if key in trial.user_attrs}
         point = point_of(trial.params)
-        with (
-            store_errors(),
-            tracked_run(
-                f"trial {trial.number}, {_short(point)}",
-                experiment=EXPERIMENT,
-                parent=parent,
-                params=point,
-                tags=tags,
-                root=self.project,
-            ) as run,
-        ):
-            run.log_history(trial.user_attrs.get(HISTORY, ()))
-            final = {"best/epoch": trial.user_attrs.get(BEST_EPOCH), "cpu_s": trial.user_attrs.get(CPU_S)}
-            if trial.state == TrialState.COMPLETE:
-                final["best/val_ccc_mean"] = trial.value
-            run.log_metrics({key: value for key, value in final.items() if value is not None})
-        if trial.state == TrialState.FAIL:
-            with store_errors():
-                run.client.set_terminated(run.run_id, RunStatus.to_string(RunStatus.FAILED))
+        # Three requests and no more: a study has many trials, and each request is a transaction.
+        with store_errors():
+            client, status = parent.client, RunStatus.FAILED if trial.state == TrialState.FAIL else RunStatus.FINISHED
+            run = client.create_run(
+                client.get_run(parent.run_id).info.experiment_id,
+                tags=provenance_tags(self.project) | own | {MLFLOW_PARENT_RUN_ID: parent.run_id},
+                run_name=f"trial {trial.number}, {_short(point)}",
+            ).info.run_id
+            params = [Param(name, str(value)) for name, value in point.items()]
+            metrics = _metrics(trial)
+            client.log_batch(run, metrics[:METRICS], params)
+            for start in range(METRICS, len(metrics), METRICS):
+                client.log_batch(run, metrics[start : start + METRICS])
+            client.set_terminated(run, RunStatus.to_string(status))
         self.logged.add(trial.number)
 
     def _find(self) -> str | None:
@@ -90,6 +88,21 @@ class StudyRuns:
                 token = page.token
                 if not token:
                     return numbers
+
+
+def _metrics(trial: FrozenTrial) -> list[Metric]:
+    """Every epoch's numbers at its step, and how it ended."""
+    now = int(time.time() * 1000)
+    final = {"best/epoch": trial.user_attrs.get(BEST_EPOCH), "cpu_s": trial.user_attrs.get(CPU_S)}
+    if trial.state == TrialState.COMPLETE:
+        final["best/val_ccc_mean"] = trial.value
+    rows = [*trial.user_attrs.get(HISTORY, ()), {"epoch": 0} | final]
+    return [
+        Metric(key, float(value), now, int(row["epoch"]))
+        for row in rows
+        for key, value in row.items()
+        if key != "epoch" and value is not None
+    ]
 
 
 def _short(point: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, is
 __all__ = ["EXPERIMENT", "TrackedRun", "configure", "flatten", "provenance_tags", "run_exists", "tracked_run"]
 
 BATCH = 100  # MLflow's limit of params and tags per request
-METRICS = 1000  # and of metrics
 DIGEST_LENGTH = 36  # MLflow's limit of a data set's digest
 
 
@@ -59,18 +58,6 @@ class TrackedRun:
         ]
         if entries:
             self.client.log_batch(self.run_id, metrics=entries)
-
-    def log_history(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Record the numbers of many epochs at once; a row's `epoch` is its step."""
-        now = int(time.time() * 1000)
-        entries = [
-            Metric(key, float(value), now, int(row["epoch"]))
-            for row in rows
-            for key, value in row.items()
-            if key != "epoch" and value is not None
-        ]
-        for start in range(0, len(entries), METRICS):
-            self.client.log_batch(self.run_id, metrics=entries[start : start + METRICS])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Record words about the run."""

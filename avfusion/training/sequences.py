@@ -1,5 +1,6 @@
 """Training sequences as indices into one table of all clips, so that a batch is one gather."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +10,9 @@ import torch
 from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.training.mapped_features import MappedFeatures
 
-STATISTICS_ROWS = 2048  # in float64 at a time, which is four times what they take as they are stored
+STATISTICS_ROWS = 2048  # vectors in float64 at a time, which is four times what they take as they are stored
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SequenceData:
 
     Attributes:
         audio: (N, D_a) features of the clips of all tracks, one track after the other, as stored.
-        visual: (N, D_v) or (N, C, H, W).
+        visual: (N, D_v), or maps (N, C, H, W), which stay in the tracks' files.
         audio_present: (N,) bool.
         visual_present: (N,) bool.
         targets: (N, 2) float32 labels, 0 where not valid.
@@ -43,7 +45,7 @@ class SequenceData:
     """
 
     audio: torch.Tensor
-    visual: torch.Tensor
+    visual: torch.Tensor | MappedFeatures
     audio_present: torch.Tensor
     visual_present: torch.Tensor
     targets: torch.Tensor
@@ -86,14 +88,14 @@ class SequenceData:
         return found
 
 
-def _moments(features: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation (D,) of the present rows, in float64, part by part; (0, 1) where none is present."""
     rows = present.nonzero().flatten()
     if not len(rows):
         return torch.zeros(features.shape[1]), torch.ones(features.shape[1])
 
     def parts() -> Iterator[torch.Tensor]:
-        for at in rows.split(STATISTICS_ROWS):
+        for at in rows.split(max(1, STATISTICS_ROWS // math.prod(features.shape[2:]))):
             vectors = features[at].double()
             yield vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors
 
@@ -105,7 +107,7 @@ def _moments(features: torch.Tensor, present: torch.Tensor) -> tuple[torch.Tenso
 def sequence_data(
     tracks: Sequence[TrackData], *, stride: int, length: int = 16, clip_frames: int = 32, device: str = "cpu"
 ) -> SequenceData:
-    """Put the clips of all tracks into one table on `device`.
+    """Put the clips of all tracks into one table on `device`; maps stay where they are, and go there batch by batch.
 
     Raises:
         BadInputError: no track, or no clip with a valid label.
@@ -129,7 +131,7 @@ def sequence_data(
 
     return SequenceData(
         audio=torch.from_numpy(joined([track.audio for track in tracks])).to(device),
-        visual=torch.from_numpy(joined([track.visual for track in tracks])).to(device),
+        visual=_visual_table([track.visual for track in tracks], device),
         audio_present=table([track.audio_present for track in tracks]),
         visual_present=table([track.visual_present for track in tracks]),
         targets=table(targets),
@@ -138,6 +140,10 @@ def sequence_data(
         owner=torch.from_numpy(np.concatenate(owner)),
         tracks=tuple(track.track for track in tracks),
     )
+
+
+def _visual_table(arrays: Sequence[np.ndarray], device: str) -> torch.Tensor | MappedFeatures:
+    return MappedFeatures(arrays, device) if arrays[0].ndim > 2 else torch.from_numpy(joined(arrays)).to(device)
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -170,8 +176,10 @@ def check_finite(track: TrackData) -> None:
     """
     for stream in ("audio", "visual"):
         features, present = getattr(track, stream), getattr(track, f"{stream}_present")
-        finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-        if (bad := np.flatnonzero(present & ~finite)).size:
+        rows = max(1, STATISTICS_ROWS // math.prod(features.shape[2:]))
+        parts = [features[start : start + rows] for start in range(0, len(features), rows)]
+        finite = [np.isfinite(part).reshape(len(part), -1).all(axis=1) for part in parts]
+        if (bad := np.flatnonzero(present & ~np.concatenate([np.zeros(0, bool), *finite]))).size:
             raise AVFusionError(
                 f"{stream} features of track {track.track} are not finite, first in clip {bad[0]} of {len(features)} "
                 f"(stage features): delete data/features/{track.track}.safetensors and run that stage again"
