@@ -33,7 +33,6 @@ from avfusion.inference.pictures import Pictures
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.streams import People
 from avfusion.inference.tables import SUFFIXES, write_predictions
-from avfusion.inference.trace import plot_trace
 from avfusion.progress import PLAIN_SECONDS
 from avfusion.quantities import counted
 
@@ -189,6 +188,8 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
     The trace says whose the table is and what is in it, so it comes first: a table without it would count as another
     video's, and one of another content is made anew.
     """
+    from avfusion.inference.trace import plot_trace  # and with it matplotlib, which nobody has to wait for at the start
+
     check_overwrite(target, force)
     origin = provenance(target, dict(facts) | ({"person": person.name} if person.name else {}))
     with atomic_path(target.table) as temporary:

@@ -1,7 +1,6 @@
 """One-to-one assignment of faces to people, as far as it is sure."""
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 IMPOSSIBLE = 1e6
 """Cost of a pair that cannot be."""
@@ -46,5 +45,7 @@ def _cheapest(cost: np.ndarray, sure: float, missing: float, new: float) -> tupl
 
 
 def _solve(whole: np.ndarray) -> tuple[float, np.ndarray]:
+    from scipy.optimize import linear_sum_assignment  # slow to import, and most videos show one face
+
     rows, columns = linear_sum_assignment(whole)
     return float(whole[rows, columns].sum()), columns
