@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ class StudyRuns:
             client, status = parent.client, RunStatus.FAILED if trial.state == TrialState.FAIL else RunStatus.FINISHED
             run = client.create_run(
                 client.get_run(parent.run_id).info.experiment_id,
+                start_time=_milliseconds(trial.datetime_start),
                 tags=provenance_tags(self.project) | own | {MLFLOW_PARENT_RUN_ID: parent.run_id},
                 run_name=f"trial {trial.number}, {_short(point)}",
             ).info.run_id
@@ -66,7 +68,7 @@ class StudyRuns:
             client.log_batch(run, metrics[:METRICS], params)
             for start in range(METRICS, len(metrics), METRICS):
                 client.log_batch(run, metrics[start : start + METRICS])
-            client.set_terminated(run, RunStatus.to_string(status))
+            client.set_terminated(run, RunStatus.to_string(status), end_time=_milliseconds(trial.datetime_complete))
         self.logged.add(trial.number)
 
     def _find(self) -> str | None:
@@ -103,6 +105,10 @@ def _metrics(trial: FrozenTrial) -> list[Metric]:
         for key, value in row.items()
         if key != "epoch" and value is not None
     ]
+
+
+def _milliseconds(when: datetime | None) -> int | None:
+    return None if when is None else int(when.timestamp() * 1000)
 
 
 def _short(point: Mapping[str, Any]) -> str:

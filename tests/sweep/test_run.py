@@ -73,6 +73,8 @@ def test_a_study_is_searched_logged_reported_applied_and_goes_on(
     for trial, run in zip(trials, children, strict=True):
         epochs = client.get_metric_history(run.info.run_id, "val_ccc_mean")
         assert [(point.step, point.value) for point in epochs] == list(trial.intermediate_values.items())
+        assert run.info.start_time == int(trial.datetime_start.timestamp() * 1000)
+        assert run.info.end_time == int(trial.datetime_complete.timestamp() * 1000)
         assert run.data.params["model"] == trial.params["model"]
         assert run.data.metrics["best/val_ccc_mean"] == trial.value
         assert client.list_artifacts(run.info.run_id) == [], "metrics only"
