@@ -96,10 +96,15 @@ def load_jointcam(path: str | Path) -> FusionModel:
         BadInputError: no whole checkpoint; one that names code; names or shapes other than the published ones (they
             are listed); NaN or infinity.
     """
-    model = ReleasedCoAttention()
     # The published file keeps its scores under numpy 1's name of `scalar`.
     scores = [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, type(np.dtype("float64"))]
-    _fill(model, read_checkpoint(path, "net", allowed=scores), _JOINTCAM, str(path))
+    state = read_checkpoint(path, "net", "state_dict", allowed=scores)
+    if any(name.startswith(("audio_model.", "video_model.")) for name in state):
+        raise BadInputError(
+            f"{path} is not the published fusion network: is it TSAV's? `avfusion import-weights tsav FILE` takes that one"
+        )
+    model = ReleasedCoAttention()
+    _fill(model, state, _JOINTCAM, str(path))
     return model.eval()
 
 
