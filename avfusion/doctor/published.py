@@ -28,9 +28,7 @@ def look_at_weights(root: Path, params: Params) -> list[Item]:
         items.append(Item("params", name, "missing", fault + cure))
     start = params.train.weights
     if start is not None and not (root / start / "config.json").is_file():
-        fault = (
-            f"{start} holds no model: run `avfusion import-weights jointcam FILE`, or name a trained model's folder"
-        )
+        fault = f"{start} holds no model: run `avfusion import-weights jointcam FILE`, or name a trained model's folder"
         items.append(Item("params", "train.weights", "missing", fault))
     return items
 

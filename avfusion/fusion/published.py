@@ -101,7 +101,8 @@ def load_jointcam(path: str | Path) -> FusionModel:
     state = read_checkpoint(path, "net", "state_dict", allowed=scores)
     if any(name.startswith(("audio_model.", "video_model.")) for name in state):
         raise BadInputError(
-            f"{path} is not the published fusion network: is it TSAV's? `avfusion import-weights tsav FILE` takes that one"
+            f"{path} is not the published fusion network: is it TSAV's checkpoint? "
+            "`avfusion import-weights tsav FILE` takes that one"
         )
     model = ReleasedCoAttention()
     _fill(model, state, _JOINTCAM, str(path))
