@@ -74,7 +74,22 @@ def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
 def test_a_comparison_of_few_videos_says_so(drawn: list[Figure], videos: int, words: str) -> None:
     scores = {f"{kind}_{name}": 0.5 for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
     comparison.plot_comparison(Path("comparison.png"), [{"model": "jca", "videos": videos} | scores])
-    assert drawn[0].get_suptitle() == f"95 % intervals over {words}"
+    assert drawn[0].get_suptitle() == f"dots: mean over seeds; lines: 95 % intervals over {words}"
+    assert len(drawn[0].axes) == 3
+
+
+def test_a_comparison_shows_the_difference_to_joint_cross_attention(drawn: list[Figure]) -> None:
+    rows: list[dict[str, object]] = []
+    for model, score, difference in (("late", 0.6, (0.1, -0.02, 0.2)), ("jca", 0.5, (None, None, None))):
+        scores = {f"{kind}_{name}": score for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
+        keys = ("minus_jca_mean", "minus_jca_mean_low", "minus_jca_mean_high")
+        rows.append({"model": model, "videos": 30} | scores | dict(zip(keys, difference, strict=True)))
+    comparison.plot_comparison(Path("comparison.png"), rows)
+    *scored, paired = drawn[0].axes
+    assert len({axes.get_xlim() for axes in scored}) == 1
+    line, dot, zero = paired.lines
+    assert (list(line.get_xdata()), list(dot.get_xdata()), list(zero.get_xdata())) == ([-0.02, 0.2], [0.1], [0, 0])
+    assert paired.get_xlabel() == "CCC minus that of joint cross-attention"
 
 
 def test_a_variants_title_says_of_which_model() -> None:
