@@ -30,11 +30,18 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         raise BadInputError(f"{path} is not a whole safetensors file ({error})") from None
 
 
-def read_checkpoint(path: str | Path, key: str, allowed: Sequence[Any] = ()) -> dict[str, Tensor]:
+def refuse_no_file(path: Path, key: str = "") -> None:
+    """Raise BadInputError where there is no file at `path`; `key` is the parameter that names it."""
+    if not path.is_file():
+        fault = "is a folder, a file is needed" if path.is_dir() else "does not exist"
+        raise BadInputError(f"{key}{': ' if key else ''}{path} {fault}")
+
+
+def read_checkpoint(path: str | Path, *keys: str, allowed: Sequence[Any] = ()) -> dict[str, Tensor]:
     """The tensors of a PyTorch checkpoint, zip or legacy, that were saved on any device; or of a safetensors file.
 
     Args:
-        key: entry of the checkpoint that holds the tensors; a bare mapping of tensors is taken as well.
+        keys: entries of a checkpoint that may hold the tensors; a bare mapping of tensors is taken as well.
         allowed: constructors that the file may name, beside those of tensors. Whatever else it names is refused and
             not called. As for `torch.serialization.safe_globals`.
 
@@ -42,19 +49,19 @@ def read_checkpoint(path: str | Path, key: str, allowed: Sequence[Any] = ()) -> 
         Tensors on the CPU; the prefix `module.` of `torch.nn.DataParallel` is taken off.
 
     Raises:
-        BadInputError: no file, a truncated or other one, one that names code, or one without tensors.
+        BadInputError: no file, a folder, a truncated or other one, one that names code, or one without tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BadInputError(f"{path} does not exist")
+    refuse_no_file(path)
     loaded = read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path, allowed)
-    state = loaded.get(key, loaded) if isinstance(loaded, dict) else loaded
+    state = next((loaded[key] for key in keys if key in loaded), loaded) if isinstance(loaded, dict) else loaded
     if (
         not isinstance(state, dict)
         or not state
         or not all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items())
     ):
-        raise BadInputError(f"{path} holds no mapping of names to tensors, neither bare nor under {key!r}")
+        places = f", neither bare nor under {' or '.join(map(repr, keys))}" if keys else ""
+        raise BadInputError(f"{path} holds no mapping of names to tensors{places}")
     parallel = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module.") if parallel else name: value for name, value in state.items()}
 
@@ -79,14 +86,15 @@ def _no_checkpoint(path: Path, error: Exception) -> str:
 
 
 def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Compare names and shapes, and look for NaN and infinity.
+    """Compare names and shapes, and look for numbers that cannot be.
 
     Args:
         expected: tensors of the needed names and shapes.
         source: where `tensors` are from, for messages.
 
     Raises:
-        BadInputError: names missing or unexpected, other shapes, numbers that are not finite; they are named.
+        BadInputError: names missing or unexpected, other shapes, numbers that cannot be (`refuse_unusable`); they are
+            named.
     """
     missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     faults = [
@@ -117,7 +125,7 @@ def load_named(module: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
 
 
 def refuse_unusable(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise BadInputError where a tensor is not of ordinary numbers, or holds NaN or infinity."""
+    """Raise BadInputError where a tensor is not of ordinary numbers, holds NaN, infinity or a negative variance."""
     odd = [name for name, tensor in tensors.items() if not _ordinary(tensor)]
     if odd:
         kinds = ", ".join(sorted({f"{tensors[name].dtype}".removeprefix("torch.") for name in odd}))
@@ -128,6 +136,9 @@ def refuse_unusable(tensors: Mapping[str, Tensor], source: str) -> None:
     bad = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if bad:
         raise BadInputError(f"weights {source} hold NaN or infinity in {listing(bad)}")
+    negative = [name for name, tensor in tensors.items() if name.endswith("running_var") and (tensor < 0).any()]
+    if negative:
+        raise BadInputError(f"weights {source} hold negative variances in {listing(negative)}")
 
 
 def _ordinary(tensor: Tensor) -> bool:

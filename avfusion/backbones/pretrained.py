@@ -14,7 +14,7 @@ from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backb
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fingerprints import file_digest
 from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
-from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors
+from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors, refuse_no_file
 
 
 def load_pretrained(backbone: Backbone, weights: str) -> None:
@@ -46,8 +46,7 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
         names = ", ".join(name for name in ("random", ready, *IMPORTED) if name)
         allowed = f"{names}, or a .safetensors file (pickled checkpoints can run code)"
         raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
-    if not path.is_file():
-        raise BadInputError(f"{key}: {weights} does not exist")
+    refuse_no_file(path, key)
     tensors = read_safetensors(path)
     if any(name.startswith(("network.", "head.")) for name in tensors):
         load_named(backbone, tensors, weights)
@@ -86,7 +85,7 @@ def weights_start(weights: str, stream: str) -> dict[str, Any]:
 def weights_path(weights: str, stream: str) -> Path | None:
     """The file behind `backbones.<stream>.weights`, whether it is there or not; None: there is none (`random`)."""
     if weights in PRETRAINED.values():
-        return Path(torch.hub.get_dir()) / "checkpoints" / Path(_torchvision_enum(weights).url).name
+        return _torchvision_file(weights)
     if weights in IMPORTED:
         return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
     return None if weights == "random" else Path(weights)
@@ -122,9 +121,13 @@ def _torchvision_enum(weights: str) -> Any:
     return R2Plus1D_18_Weights.KINETICS400_V1 if weights == "kinetics400" else ResNet18_Weights.IMAGENET1K_V1
 
 
+def _torchvision_file(weights: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(_torchvision_enum(weights).url).name
+
+
 def _torchvision_weights(weights: str, key: str, *, grey: bool) -> dict[str, Tensor]:
     enum = _torchvision_enum(weights)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(enum.url).name
+    path = _torchvision_file(weights)
     if not path.is_file():
         try:
             enum.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -134,7 +137,7 @@ def _torchvision_weights(weights: str, key: str, *, grey: bool) -> dict[str, Ten
                 f"put that file into {path.parent}, or set {key} to random or to a safetensors file"
             ) from None
     # Read by ourselves: torchvision checks only what it has downloaded, and would run code in a file that was there.
-    tensors = {name: tensor for name, tensor in read_checkpoint(path, "").items() if not name.startswith("fc.")}
+    tensors = {name: tensor for name, tensor in read_checkpoint(path).items() if not name.startswith("fc.")}
     if grey and "conv1.weight" in tensors:
         # A grey picture excites the sum of the three colour filters.
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)

@@ -13,6 +13,7 @@ from avfusion.named_tensors import load_named, read_checkpoint, refuse_unusable
 OUTPUTS = 17
 VISUAL_STEM = "video_model.r2plus1d.stem.0.weight"
 STEM_SHAPE = (45, 4, 1, 7, 7)
+OTHER = "is it the published fusion network? `avfusion import-weights jointcam FILE` takes that one"
 
 
 class TSAVHead(nn.Module):
@@ -54,8 +55,10 @@ def load_tsav(path: str | Path, output: str = "pooled") -> tuple[SpectrogramResN
         state = read_checkpoint(path, "state_dict")
     except BadInputError as error:
         if "scalar" in str(error):  # the numbers beside the tensors of the other published file
-            error = BadInputError(f"{error} (is it the published fusion network? that one is `jointcam`, not `tsav`)")
+            error = BadInputError(f"{error} ({OTHER})")
         raise error from None
+    if any(name.startswith("coattn.") for name in state):
+        raise BadInputError(f"{path} is not TSAV's checkpoint: {OTHER}")
     stem = state.get(VISUAL_STEM)
     if stem is not None:
         if stem.shape != STEM_SHAPE:

@@ -34,6 +34,8 @@ def compare(
     try:
         numbers = list(dict.fromkeys(int(seed) for seed in seeds.split(",")))
     except ValueError:
-        raise BadInputError(f"--seeds is {seeds!r}: whole numbers with commas between them are needed") from None
+        numbers = [-1]
+    if min(numbers) < 0:
+        raise BadInputError(f"--seeds is {seeds!r}: whole numbers from 0 with commas between them are needed")
     every = [name for name in FUSION_OPTIONS if name != "released_coattention"]
     print(run_comparison(project_root(), list(dict.fromkeys(names or every)), numbers, split.value))

@@ -19,7 +19,7 @@ from avfusion.doctor.costs import Costs, estimate
 from avfusion.doctor.environment import look_at_environment
 from avfusion.doctor.last_runs import last_runs, whole_runs
 from avfusion.doctor.printing import print_report
-from avfusion.doctor.published import look_at_batch_norm, look_at_imports, look_at_maps
+from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_weights
 from avfusion.doctor.report import GRAVITY, Item, Report
 from avfusion.doctor.tuning import Tuning, tune
 from avfusion.doctor.workload import Workload, rendered_workload, workload
@@ -68,11 +68,7 @@ def _params(root: Path) -> tuple[Params | None, list[Item]]:
     except BadInputError as error:
         return None, [Item("params", "params.yaml", "missing", str(error))]
     items = [Item("params", "params.yaml", "ok", f"valid; corpus {params.corpus.name} in {params.corpus.root}")]
-    for stream, backbone in (("visual", params.backbones.visual), ("audio", params.backbones.audio)):
-        if backbone.weights.endswith(".safetensors") and not (root / backbone.weights).is_file():
-            fault = f"{backbone.weights} does not exist"
-            items.append(Item("params", f"backbones.{stream}.weights", "missing", fault))
-    return params, items + look_at_imports(root, params) + look_at_batch_norm(params)
+    return params, items + look_at_weights(root, params) + look_at_batch_norm(params)
 
 
 def _corpus(root: Path) -> tuple[CorpusState | None, list[Item], bool]:

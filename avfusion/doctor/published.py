@@ -1,4 +1,4 @@
-"""What weights ask of a project: that they are imported, fit how batch norm is trained, and room for visual maps."""
+"""What weights ask of a project: that they are there, fit how batch norm is trained, and room for visual maps."""
 
 from pathlib import Path
 
@@ -6,27 +6,41 @@ from avfusion.config import Params
 from avfusion.doctor.costs import feature_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import Workload
-from avfusion.model_names import IMPORT_FOLDER, IMPORTED
+from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
 
 LARGE_MAPS_GB = 10.0
 CHEAPER_STRIDE = 8
 
 
-def look_at_imports(root: Path, params: Params) -> list[Item]:
-    """Items on weights that params.yaml names and nobody has imported."""
+def look_at_weights(root: Path, params: Params) -> list[Item]:
+    """Items on weights that params.yaml names and that are not there: files, imports, torchvision's downloads."""
     items = []
     for stream, backbone in (("visual", params.backbones.visual), ("audio", params.backbones.audio)):
-        file = f"{IMPORT_FOLDER}/{backbone.weights}/{stream}.safetensors"
-        if backbone.weights in IMPORTED and not (root / file).is_file():
-            fault = f"{file} does not exist: run `avfusion import-weights {backbone.weights} FILE`"
-            items.append(Item("params", f"backbones.{stream}.weights", "missing", fault))
-    weights = params.train.weights
-    if weights is not None and not (root / weights / "config.json").is_file():
-        fault = (
-            f"{weights} holds no model: run `avfusion import-weights jointcam FILE`, or name a trained model's folder"
-        )
+        name, weights = f"backbones.{stream}.weights", backbone.weights
+        if weights in PRETRAINED.values():
+            items += _look_at_download(name, weights, stream)
+            continue
+        file = f"{IMPORT_FOLDER}/{weights}/{stream}.safetensors" if weights in IMPORTED else weights
+        if weights == "random" or (root / file).is_file():
+            continue
+        fault = f"{file} is a folder, a file is needed" if (root / file).is_dir() else f"{file} does not exist"
+        cure = f": run `avfusion import-weights {weights} FILE`" if weights in IMPORTED else ""
+        items.append(Item("params", name, "missing", fault + cure))
+    start = params.train.weights
+    if start is not None and not (root / start / "config.json").is_file():
+        fault = f"{start} holds no model: run `avfusion import-weights jointcam FILE`, or name a trained model's folder"
         items.append(Item("params", "train.weights", "missing", fault))
     return items
+
+
+def _look_at_download(name: str, weights: str, stream: str) -> list[Item]:
+    from avfusion.backbones.pretrained import weights_path  # torchvision, which no other item needs
+
+    path = weights_path(weights, stream)
+    if path is None or path.is_file():
+        return []
+    text = f"{path.name} is not in {path.parent}: the stage backbones downloads it; without a network, put it there"
+    return [Item("params", name, "warn", f"{weights}: {text}")]
 
 
 def look_at_batch_norm(params: Params) -> list[Item]:

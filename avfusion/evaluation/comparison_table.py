@@ -101,21 +101,35 @@ def _difference(own: SeedScores, other: SeedScores | None, target: str, resample
     return dict(zip(keys, (difference, low, high, p), strict=True))
 
 
-def write_comparison(folder: Path, rows: Sequence[Mapping[str, Any]], split: str, corpus: str) -> str:
-    """Write comparison.csv and comparison.md; returns the latter's text. Published figures stand by Aff-Wild2 alone."""
+def write_comparison(
+    folder: Path, rows: Sequence[Mapping[str, Any]], split: str, corpus: str, remarks: Sequence[str] = ()
+) -> str:
+    """Write comparison.csv and comparison.md; returns the latter's text. Published figures stand by Aff-Wild2 alone.
+
+    Args:
+        remarks: sentences that belong above the table.
+    """
     write_csv(folder / "comparison.csv", rows)
-    text = markdown(rows, split) + (published(split) if corpus == "affwild2" else "")
+    text = markdown(rows, split, remarks) + (published(split) if corpus == "affwild2" else "")
     write_text(folder / "comparison.md", text)
     return text
 
 
-def markdown(rows: Sequence[Mapping[str, Any]], split: str) -> str:
-    """The rows as a Markdown table, with a line on how to read it."""
+def markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
+    """The rows as a Markdown table, with a line on how to read it, and `remarks`."""
     videos, seeds = rows[0]["videos"], rows[0]["seeds"]
-    note = f" {NOTE.capitalize()}." if videos < FEW_VIDEOS else ""
-    lines = [
+    difference = f"Difference to {REFERENCE}: of the mean CCC, paired over videos."
+    if REFERENCE not in [row["model"] for row in rows]:
+        difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
+    words = [
         f"Pooled CCC on {split}, {videos} base videos: mean ± standard deviation over seeds ({seeds}), then the 95 % "
-        f"interval of that mean over videos. Difference to {REFERENCE}: of the mean CCC, paired over videos.{note}",
+        f"interval of that mean over videos.",
+        difference,
+        *([f"{NOTE.capitalize()}."] if videos < FEW_VIDEOS else []),
+        *remarks,
+    ]
+    lines = [
+        " ".join(words),
         "",
         f"| model | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
         "| s / epoch | fusion, ms / min of video |",
@@ -145,5 +159,5 @@ def _shown(row: Mapping[str, Any], target: str) -> str:
 def _shown_difference(row: Mapping[str, Any]) -> str:
     difference, low, high, p = (row[f"minus_{REFERENCE}_mean{end}"] for end in ("", "_low", "_high", "_p"))
     if difference is None:
-        return ""
+        return "–"
     return f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}], p {p:.3f}")

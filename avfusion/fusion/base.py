@@ -31,11 +31,16 @@ torch.export.register_dataclass(FusionOutput)
 class FusionModel(nn.Module):
     """Base of all fusion models: features of both streams in, valence and arousal per clip out.
 
+    Attributes:
+        name: in the registry.
+        options: the model's own, all of them; `build_fusion` sets them.
+
     Features are standardised by statistics of the training split, which live in the model's buffers (identity until
     `set_standardisation`), so that a model is fed with features as they are stored.
     """
 
     name: ClassVar[str]
+    options: dict[str, Any]
     audio_mean: torch.Tensor
     audio_scale: torch.Tensor
     visual_mean: torch.Tensor
@@ -44,7 +49,6 @@ class FusionModel(nn.Module):
     def __init__(self, audio_dim: int, visual_dim: int, length: int) -> None:
         super().__init__()
         self.audio_dim, self.visual_dim, self.length = audio_dim, visual_dim, length
-        self._options: dict[str, Any] = {}
         for stream, width in (("audio", audio_dim), ("visual", visual_dim)):
             self.register_buffer(f"{stream}_mean", torch.zeros(width))
             self.register_buffer(f"{stream}_scale", torch.ones(width))
@@ -52,7 +56,7 @@ class FusionModel(nn.Module):
     def config(self) -> dict[str, Any]:
         """Keyword arguments with which `build_fusion` makes this model again."""
         sizes = {"audio_dim": self.audio_dim, "visual_dim": self.visual_dim, "length": self.length}
-        return {"name": self.name, **sizes, **self._options}
+        return {"name": self.name, **sizes, **self.options}
 
     def set_standardisation(
         self, audio_mean: torch.Tensor, audio_std: torch.Tensor, visual_mean: torch.Tensor, visual_std: torch.Tensor

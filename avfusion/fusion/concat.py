@@ -27,7 +27,6 @@ class Concat(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {"encoder_width": encoder_width, "dropout": dropout, "head_hidden": head_hidden}
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=True)
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:

@@ -32,7 +32,6 @@ class CrossAttentionFusion(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {"encoder_width": encoder_width, "dropout": dropout, "head_hidden": head_hidden}
         self.correlation = nn.Linear(encoder_width, encoder_width, bias=False)  # Wᵀ
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
 

@@ -53,13 +53,6 @@ class DynamicCrossAttention(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {
-            "encoder_width": encoder_width,
-            "k": k,
-            "temperature": temperature,
-            "dropout": dropout,
-            "head_hidden": head_hidden,
-        }
         self.audio_attention = GatedAttention(encoder_width, length, k, temperature)
         self.visual_attention = GatedAttention(encoder_width, length, k, temperature)
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)

@@ -68,13 +68,6 @@ class JointCrossAttention(FusionModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
-        self._options = {
-            "encoder_width": encoder_width,
-            "k": k,
-            "dropout": dropout,
-            "released_concat": released_concat,
-            "head_hidden": head_hidden,
-        }
         self.released_concat = released_concat
         self.audio_encoder = StreamEncoder(audio_dim, encoder_width)
         self.visual_encoder = StreamEncoder(visual_dim, encoder_width)

@@ -28,7 +28,6 @@ class Late(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {"encoder_width": encoder_width, "dropout": dropout, "head_hidden": head_hidden}
         self.audio_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
         self.visual_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
         self.mix = nn.Parameter(torch.zeros(2))  # logit of w: valence, arousal

@@ -36,7 +36,6 @@ class LeaderFollower(TwoStreamModel):
         dropout: float = 0.6,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {"encoder_width": encoder_width, "attention_width": attention_width, "dropout": dropout}
         self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value
         self.visual_projections = nn.Linear(encoder_width, 3 * attention_width)
         self.norm = nn.LayerNorm(attention_width)

@@ -47,12 +47,6 @@ class ModalityGate(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {
-            "encoder_width": encoder_width,
-            "gate_hidden": gate_hidden,
-            "dropout": dropout,
-            "head_hidden": head_hidden,
-        }
         self.audio_scorer = Scorer(encoder_width, gate_hidden)
         self.visual_scorer = Scorer(encoder_width, gate_hidden)
         self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)

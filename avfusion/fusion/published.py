@@ -9,8 +9,7 @@ from numpy._core.multiarray import scalar
 
 from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.jca import JointCrossAttention
-from avfusion.fusion.released_coattention import ReleasedCoAttention
+from avfusion.fusion.registry import build_fusion
 from avfusion.named_tensors import check_fit, read_checkpoint
 
 # The published `cam.py` calls W_h by its transpose's shape, (L, k), as nn.Linear stores it.
@@ -72,7 +71,8 @@ def load_paper_jca(state_dict_or_path: Mapping[str, torch.Tensor] | str | Path) 
         state, source = dict(state_dict_or_path), "of the joint cross-attention"
     width, visual_dim = _shape(state, "encoder2.weight")
     length, k = _shape(state, "W_ha.weight")
-    model = JointCrossAttention(
+    model = build_fusion(
+        "jca",
         audio_dim=_shape(state, "encoder1.weight")[1],
         visual_dim=visual_dim,
         length=length,
@@ -96,10 +96,16 @@ def load_jointcam(path: str | Path) -> FusionModel:
         BadInputError: no whole checkpoint; one that names code; names or shapes other than the published ones (they
             are listed); NaN or infinity.
     """
-    model = ReleasedCoAttention()
     # The published file keeps its scores under numpy 1's name of `scalar`.
     scores = [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, type(np.dtype("float64"))]
-    _fill(model, read_checkpoint(path, "net", allowed=scores), _JOINTCAM, str(path))
+    state = read_checkpoint(path, "net", "state_dict", allowed=scores)
+    if any(name.startswith(("audio_model.", "video_model.")) for name in state):
+        raise BadInputError(
+            f"{path} is not the published fusion network: is it TSAV's checkpoint? "
+            "`avfusion import-weights tsav FILE` takes that one"
+        )
+    model = build_fusion("released_coattention")
+    _fill(model, state, _JOINTCAM, str(path))
     return model.eval()
 
 

@@ -59,14 +59,6 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         if encoder_width % 2:
             raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: allowed are even numbers")
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {
-            "encoder_width": encoder_width,
-            "k": k,
-            "iterations": iterations,
-            "shared": shared,
-            "dropout": dropout,
-            "head_hidden": head_hidden,
-        }
         self.iterations = iterations
         self.audio_lstm = BiLSTM(encoder_width, encoder_width)
         self.visual_lstm = BiLSTM(encoder_width, encoder_width)

@@ -61,10 +61,12 @@ def build_fusion(
     for option, value in options.items():
         if allowed := check_option_value(option, value):
             raise BadInputError(f"{name}: {option} is {value!r}: {allowed}")
-    return model(audio_dim=audio_dim, visual_dim=visual_dim, length=length, **options)
+    built = model(audio_dim=audio_dim, visual_dim=visual_dim, length=length, **options)
+    built.options = known | options
+    return built
 
 
-def model_options(name: str) -> list[str]:
-    """Names of a fusion model's own options."""
+def model_options(name: str) -> dict[str, Any]:
+    """A fusion model's own options with their defaults."""
     parameters = inspect.signature(FUSION_MODELS[name].__init__).parameters
-    return [key for key in parameters if key not in ("self", "audio_dim", "visual_dim", "length")]
+    return {key: p.default for key, p in parameters.items() if key not in ("self", "audio_dim", "visual_dim", "length")}

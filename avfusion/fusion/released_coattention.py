@@ -88,7 +88,9 @@ class SequenceEncoder(nn.Module):
     def forward(self, streams: Tensor) -> Tensor:
         """(B, L, 1024) → (B, L, 512) of length 1."""
         hidden, cell = self.init_hidden[:, None].expand(-1, streams.shape[0], -1).contiguous().chunk(2)
-        encoded, _ = self.lstm(streams, (hidden.contiguous(), cell.contiguous()))
+        # CPUs have no LSTM of two layers in float16, so their mixed precision leaves this one out.
+        with torch.autocast("cpu", enabled=False):
+            encoded, _ = self.lstm(streams.to(hidden.dtype), (hidden.contiguous(), cell.contiguous()))
         return F.normalize(self.linear(torch.cat([streams, encoded], dim=-1)), dim=-1)
 
 
@@ -118,7 +120,6 @@ class ReleasedCoAttention(FusionModel):
                 f"{LENGTH} are needed, not {audio_dim}, {visual_dim} and {length}"
             )
         super().__init__(audio_dim, visual_dim, length)
-        self._options = {"dropout": dropout}
         self.spatial_attention = SpatialAttention()
         self.co_attention = DenseCoAttention(dropout)
         self.sequence = SequenceEncoder()

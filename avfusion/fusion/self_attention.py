@@ -63,13 +63,6 @@ class SelfAttention(TwoStreamModel):
                 f"{self.name}: heads is {heads}: allowed are divisors of encoder_width ({encoder_width})"
             )
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self._options = {
-            "encoder_width": encoder_width,
-            "layers": layers,
-            "heads": heads,
-            "dropout": dropout,
-            "head_hidden": head_hidden,
-        }
         self.place = nn.Parameter(0.02 * torch.randn(length, encoder_width))
         self.stream = nn.Parameter(0.02 * torch.randn(2, 1, encoder_width))
         self.layers = nn.ModuleList(TransformerLayer(encoder_width, heads) for _ in range(layers))

@@ -29,7 +29,6 @@ class _Unimodal(FusionModel):
         head_hidden: int = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
-        self._options = {"encoder_width": encoder_width, "dropout": dropout, "head_hidden": head_hidden}
         self.encoder = StreamEncoder(audio_dim if self.stream == "audio" else visual_dim, encoder_width)
         self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
 

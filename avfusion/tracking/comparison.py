@@ -5,8 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from avfusion.atomic import exclusive_lock
-from avfusion.config import load_params
-from avfusion.errors import BadInputError
+from avfusion.config import Train, load_params
 from avfusion.evaluation.compare import Comparison
 from avfusion.evaluation.comparison_table import write_comparison
 from avfusion.evaluation.evaluate import load_evaluated
@@ -14,13 +13,12 @@ from avfusion.evaluation.oracle import truth_folder
 from avfusion.evaluation.plots.comparison import plot_comparison
 from avfusion.evaluation.seeds import entry_name
 from avfusion.fingerprints import fingerprint
-from avfusion.model_names import FUSION_OPTIONS
 from avfusion.tracking.params import every_param
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs
-from avfusion.training.start import refuse_start
+from avfusion.training.start import refuse_models, refuse_start
 
 
 def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], split: str) -> str:
@@ -29,14 +27,13 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
     Raises:
         BadInputError: no such model, or params.yaml, features or labels are missing.
     """
-    if unknown := [name for name in models if name not in FUSION_OPTIONS]:
-        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     refuse_start(params.train, "a comparison")
     make_deterministic(params.common.threads)
     work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
     with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
         inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
+        refuse_models(models, inputs.feature_spec.output)
         truth = truth_folder(root, params.corpus)
         comparison = Comparison(params, inputs, tracks, root, truth, work, default_device())
         # Runs are continued only where everything that their numbers depend on is the same.
@@ -50,8 +47,16 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
                 return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
 
             rows = comparison.run(models, seeds, training)
-            text = write_comparison(folder, rows, split, params.corpus.name)
+            text = write_comparison(folder, rows, split, params.corpus.name, _remarks(params.train, models))
             plot_comparison(folder / "comparison.png", rows)
             for name in ("comparison.csv", "comparison.md", "comparison.png"):
                 parent.log_artifact(folder / name)
     return text
+
+
+def _remarks(config: Train, models: Sequence[str]) -> list[str]:
+    """What makes the comparison less than fair: options that one model alone has from params.yaml."""
+    if not config.options or config.model not in models:
+        return []
+    options = ", ".join(f"{name}: {value}" for name, value in config.options.items())
+    return [f"{config.model} has train.options ({options}); the others have their defaults."]

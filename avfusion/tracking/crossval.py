@@ -8,19 +8,17 @@ from avfusion.atomic import exclusive_lock
 from avfusion.config import load_params
 from avfusion.data.features import read_features
 from avfusion.data.track_data import feature_path
-from avfusion.errors import BadInputError
 from avfusion.evaluation.crossval import CrossValidation
 from avfusion.evaluation.crossval_table import write_cross_validation
 from avfusion.evaluation.evaluate import load_evaluated
 from avfusion.evaluation.oracle import truth_folder
 from avfusion.fingerprints import fingerprint
-from avfusion.model_names import FUSION_OPTIONS
 from avfusion.tracking.params import every_param
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import model_names, read_inputs
-from avfusion.training.start import refuse_start
+from avfusion.training.start import refuse_models, refuse_start
 
 
 def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
@@ -33,8 +31,6 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         BadInputError: no such model, as many folds cannot be made, or params.yaml, features or labels are missing.
         AVFusionError: a base video is both a training and a validation video.
     """
-    if unknown := [name for name in models if name not in FUSION_OPTIONS]:
-        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     refuse_start(params.train, "cross-validation")
     make_deterministic(params.common.threads)
@@ -42,6 +38,7 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
     work, folder = root / ".avfusion" / "crossval", root / "reports" / "crossval"
     with exclusive_lock(root / ".avfusion" / "locks" / "crossval.lock", "avfusion crossval"):
         inputs, tests = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["test"]
+        refuse_models(names, inputs.feature_spec.output)
         truth = truth_folder(root, params.corpus)
         crossval = CrossValidation(params, inputs, tests, root, truth, work, default_device())
         out_of_fold = read_features(feature_path(root, inputs.train[0].track)).out_of_fold is not None

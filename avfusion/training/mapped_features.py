@@ -1,19 +1,22 @@
-"""Features that stay in their files: a table of many tracks' visual maps, of which only what is asked for is read."""
+"""Features of all tracks as one table: on the device where they fit, else where they are, read row by row."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+SHARE = 0.5  # of a GPU's free memory that a table may take: the other stream, the model and its batches need some, too
+
 
 class MappedFeatures:
-    """The clips of all tracks as one table (N, …), without a copy of them in memory.
+    """The clips of all tracks as one table (N, …) that stays where the tracks' arrays are: in memory or in files.
 
     It is read as a tensor is, by rows: `table[at]`. At stride 1 Aff-Wild2's maps take 105 GB; the operating system
     keeps as many of them in memory as there is room.
 
     Args:
-        tracks: (T, …) arrays of one shape behind T and one dtype, mapped on their files (`read_features`).
+        tracks: (T, …) arrays of one shape behind T and one dtype, maps being mapped on their files (`read_features`).
         device: where rows go.
     """
 
@@ -43,3 +46,39 @@ class MappedFeatures:
             here = owner == number
             found[here] = self._tracks[number][rows[here] - (self._ends[number] - len(self._tracks[number]))]
         return torch.from_numpy(found).to(self._device)
+
+
+def feature_table(
+    tracks: Sequence[np.ndarray], device: str = "cpu", free: float | None = None
+) -> torch.Tensor | MappedFeatures:
+    """The features of all tracks, one after the other: a tensor on `device` where there is room, else `MappedFeatures`.
+
+    Args:
+        tracks: (T, D) vectors, or (T, C, H, W) maps, which stay in their files on every device.
+        device: where rows are needed.
+        free: bytes that are free on `device`; None: ask it (a CPU has the vectors in memory already).
+    """
+    if tracks[0].ndim > 2:
+        return MappedFeatures(tracks, device)
+    whole = joined(tracks)
+    if whole.nbytes > SHARE * (_free_memory(device) if free is None else free):
+        return MappedFeatures([whole], device)
+    return torch.from_numpy(whole).to(device)
+
+
+def _free_memory(device: str) -> float:
+    return torch.cuda.mem_get_info(device)[0] if torch.device(device).type == "cuda" else math.inf
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays one after the other: the one that they are all the parts of (`load_split`), else a copy."""
+    whole = arrays[0].base
+    if whole is None or whole.shape[1:] != arrays[0].shape[1:] or whole.dtype != arrays[0].dtype:
+        return np.concatenate(arrays)
+    address, place = whole.__array_interface__["data"][0], 0
+    for array in arrays:
+        here = array.__array_interface__["data"][0] - address
+        if array.base is not whole or not array.flags.c_contiguous or here != place:
+            return np.concatenate(arrays)
+        place += array.nbytes
+    return whole if place == whole.nbytes else np.concatenate(arrays)

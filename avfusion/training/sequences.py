@@ -10,7 +10,7 @@ import torch
 from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, BadInputError
-from avfusion.training.mapped_features import MappedFeatures
+from avfusion.training.mapped_features import MappedFeatures, feature_table
 
 STATISTICS_ROWS = 2048  # vectors in float64 at a time, which is four times what they take as they are stored
 
@@ -34,7 +34,7 @@ class SequenceData:
 
     Attributes:
         audio: (N, D_a) features of the clips of all tracks, one track after the other, as stored.
-        visual: (N, D_v), or maps (N, C, H, W), which stay in the tracks' files.
+        visual: (N, D_v), or maps (N, C, H, W); see `feature_table` for where both streams are.
         audio_present: (N,) bool.
         visual_present: (N,) bool.
         targets: (N, 2) float32 labels, 0 where not valid.
@@ -44,7 +44,7 @@ class SequenceData:
         tracks: their names.
     """
 
-    audio: torch.Tensor
+    audio: torch.Tensor | MappedFeatures
     visual: torch.Tensor | MappedFeatures
     audio_present: torch.Tensor
     visual_present: torch.Tensor
@@ -107,7 +107,9 @@ def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> 
 def sequence_data(
     tracks: Sequence[TrackData], *, stride: int, length: int = 16, clip_frames: int = 32, device: str = "cpu"
 ) -> SequenceData:
-    """Put the clips of all tracks into one table on `device`; maps stay where they are, and go there batch by batch.
+    """Put the clips of all tracks into one table on `device`.
+
+    Maps, and what `device` has no room for, stay where they are and go there batch by batch.
 
     Raises:
         BadInputError: no track, or no clip with a valid label.
@@ -130,8 +132,8 @@ def sequence_data(
         return torch.from_numpy(np.concatenate(arrays)).to(device)
 
     return SequenceData(
-        audio=torch.from_numpy(joined([track.audio for track in tracks])).to(device),
-        visual=_visual_table([track.visual for track in tracks], device),
+        audio=feature_table([track.audio for track in tracks], device),
+        visual=feature_table([track.visual for track in tracks], device),
         audio_present=table([track.audio_present for track in tracks]),
         visual_present=table([track.visual_present for track in tracks]),
         targets=table(targets),
@@ -140,24 +142,6 @@ def sequence_data(
         owner=torch.from_numpy(np.concatenate(owner)),
         tracks=tuple(track.track for track in tracks),
     )
-
-
-def _visual_table(arrays: Sequence[np.ndarray], device: str) -> torch.Tensor | MappedFeatures:
-    return MappedFeatures(arrays, device) if arrays[0].ndim > 2 else torch.from_numpy(joined(arrays)).to(device)
-
-
-def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The arrays one after the other: the one that they are all the parts of (`load_split`), else a copy."""
-    whole = arrays[0].base
-    if whole is None or whole.shape[1:] != arrays[0].shape[1:] or whole.dtype != arrays[0].dtype:
-        return np.concatenate(arrays)
-    address, place = whole.__array_interface__["data"][0], 0
-    for array in arrays:
-        here = array.__array_interface__["data"][0] - address
-        if array.base is not whole or not array.flags.c_contiguous or here != place:
-            return np.concatenate(arrays)
-        place += array.nbytes
-    return whole if place == whole.nbytes else np.concatenate(arrays)
 
 
 def clip_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """`train.weights`: a fusion model on disk from which training starts, or which is used as it is (`train.epochs: 0`)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from avfusion.config import Train
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.errors import BadInputError
 from avfusion.fingerprints import file_digest
+from avfusion.model_names import FUSION_OPTIONS, MAPS_ONLY
 from avfusion.training.fusion_files import WEIGHTS, load_fusion
 
 
@@ -37,6 +39,24 @@ def refuse_start(config: Train, who: str) -> None:
         raise BadInputError(f"train.weights is {config.weights!r}: {who} trains from random weights; allowed is null")
     if config.epochs == 0:
         raise BadInputError(f"train.epochs is 0: {who} trains models; allowed is 1 or more")
+
+
+def refuse_models(names: Sequence[str], output: str) -> None:
+    """Refuse names from `--models` that are no fusion models, or that take no features of such an `output`.
+
+    Args:
+        output: of the visual features, `pooled` or `map`.
+
+    Raises:
+        BadInputError: names them.
+    """
+    if unknown := [name for name in names if name not in FUSION_OPTIONS]:
+        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
+    if output != "map" and (takers := [name for name in names if name in MAPS_ONLY]):
+        wanted = ", ".join(takers)
+        raise BadInputError(
+            f"--models: {wanted} takes visual maps, and the features are {output}: set backbones.output to map"
+        )
 
 
 def read_start(root: Path, config: Train, spec: FeatureSpec) -> Start | None:

@@ -84,6 +84,14 @@ def test_nan_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
         load_tsav(path)
 
 
+def test_a_negative_variance_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
+    name = "audio_model.resnet.bn1.running_var"
+    below = state[name].clone()
+    below[3] = -1e-3
+    with pytest.raises(BadInputError, match=r"hold negative variances in audio_model\.resnet\.bn1\.running_var"):
+        load_tsav(edited(state, tmp_path / "negative.tar", lambda tensors: tensors.update({name: below})))
+
+
 def test_nan_in_the_channel_that_is_dropped_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
     name = "video_model.r2plus1d.stem.0.weight"
     broken = state[name].clone()
@@ -102,7 +110,7 @@ def test_tensors_of_no_ordinary_numbers_are_refused(
 
 
 def test_the_other_published_file_is_recognised(tmp_path: Path) -> None:
-    with pytest.raises(BadInputError, match=r"is it the published fusion network\? that one is `jointcam`"):
+    with pytest.raises(BadInputError, match=r"is it the published fusion network\? `avfusion import-weights jointcam"):
         load_tsav(write_jointcam(tmp_path / "jointcam.pt", {"linear.weight": torch.zeros(2)}))
 
 

@@ -123,12 +123,15 @@ def test_json_lists_all_that_the_print_shortens(corpus_project):
 
 
 @pytest.mark.parametrize("width", [80, 100])
-def test_every_irregularity_is_shown_once_and_fits(corpus_project, width):
+def test_every_irregularity_is_shown_once_and_fits(corpus_project, width, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     report = diagnose(corpus_project)
     lines = printed(report, width).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
     text = "\n".join(lines)
-    assert lines[0].startswith("look  train            2 tracks of 2 videos; 1 without their video")
+    found = {tuple(line.split()[:2]): " ".join(line.split()[2:]) for line in lines if line.startswith("look")}
+    assert found["look", "train"].startswith("2 tracks of 2 videos; 1 without their video")
+    assert found["look", "backbones.visual.weights"].startswith("kinetics400: r2plus1d_18-91a641e6.pth is not in")
     for once in ("no video 'gone'", "no crops: faces are", "annotations/AU_Set"):
         assert text.count(once) == 1, once
     assert "Warnings, of 2 of 4 tracks (--json lists all):" in text

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from avfusion.config import Params, check_params
-from avfusion.doctor.published import look_at_batch_norm, look_at_imports, look_at_maps
+from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_weights
 from tests.doctor.test_costs import CONFIGS, aff_wild2
 
 
@@ -34,7 +34,7 @@ def test_small_maps_are_no_worry_and_vectors_no_matter() -> None:
 
 
 def test_what_is_not_imported_is_missing(tmp_path) -> None:
-    items = {item.name: item for item in look_at_imports(tmp_path, params_with())}
+    items = {item.name: item for item in look_at_weights(tmp_path, params_with())}
     assert set(items) == {"backbones.visual.weights", "backbones.audio.weights", "train.weights"}
     assert all(item.status == "missing" for item in items.values())
     assert "avfusion import-weights tsav FILE" in items["backbones.audio.weights"].text
@@ -43,7 +43,33 @@ def test_what_is_not_imported_is_missing(tmp_path) -> None:
         path = tmp_path / "models" / "imported" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert look_at_imports(tmp_path, params_with()) == []
+    assert look_at_weights(tmp_path, params_with()) == []
+
+
+def test_a_download_that_is_not_there_is_named_with_its_place(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    params = check_params(yaml.safe_load((CONFIGS / "affwild2.yaml").read_text()))
+    items = {item.name: item for item in look_at_weights(tmp_path, params)}
+    assert set(items) == {"backbones.visual.weights", "backbones.audio.weights"}
+    place = tmp_path / "hub" / "checkpoints"
+    for stream, file in (("visual", "r2plus1d_18-91a641e6.pth"), ("audio", "resnet18-f37072fd.pth")):
+        item = items[f"backbones.{stream}.weights"]
+        assert item.status == "warn"
+        assert f"{file} is not in {place}: the stage backbones downloads it" in item.text
+        place.mkdir(parents=True, exist_ok=True)
+        (place / file).touch()
+    assert look_at_weights(tmp_path, params) == []
+
+
+def test_a_file_of_ones_own_that_is_not_there_is_missing(tmp_path) -> None:
+    values = yaml.safe_load((CONFIGS / "demo.yaml").read_text())
+    for stream in ("visual", "audio"):
+        values["backbones"][stream]["weights"] = f"{stream}.safetensors"
+    (tmp_path / "audio.safetensors").mkdir()
+    items = {item.name: item for item in look_at_weights(tmp_path, check_params(values))}
+    assert {item.status for item in items.values()} == {"missing"}
+    assert items["backbones.visual.weights"].text == "visual.safetensors does not exist"
+    assert items["backbones.audio.weights"].text == "audio.safetensors is a folder, a file is needed"
 
 
 def test_frozen_statistics_of_random_weights_are_warned_of() -> None:

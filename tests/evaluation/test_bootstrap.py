@@ -123,12 +123,3 @@ def test_coverage_over_a_thousand_corpora_is_what_the_page_says(videos: int, lea
     page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     cells = " | ".join(f"{100 * share:.1f} % ({width:.2f})" for share, width in found.values())
     assert f"| {videos} | {cells} |" in page
-
-
-def test_two_thousand_resamples_cost_milliseconds() -> None:
-    import time
-
-    sums = np.stack([video_sums(*corpus(np.random.default_rng(k), 76)) for k in range(2)])
-    started = time.process_time()
-    interval(sums, [0.5, 0.5], resamples=2000)
-    assert time.process_time() - started < 0.5

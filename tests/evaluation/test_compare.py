@@ -142,12 +142,19 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
     assert client.list_artifacts(child.info.run_id) == []
     with pytest.raises(BadInputError, match="--models: nonsense is unknown: allowed are audio_only, "):
         run_comparison(root, ["nonsense"], [0], "val")
+    with pytest.raises(BadInputError, match=r"released_coattention takes visual maps.* features are pooled: set backb"):
+        run_comparison(root, ["late", "released_coattention"], [0], "val")
+    assert "jca has train.options (k: 4); the others have their defaults." in text
+    text = run_comparison(root, ["late"], [0], "val")
+    assert "No difference to jca, which is not among the models: add it with --models." in text
+    assert "train.options" not in text
 
 
-def test_seeds_that_are_no_numbers_are_named() -> None:
-    error = CliRunner().invoke(app, ["compare", "--seeds", "0,one"]).exception
+@pytest.mark.parametrize("seeds", ["0,one", "0,-1", "0,", "1.5"])
+def test_seeds_that_are_no_numbers_are_named(seeds: str) -> None:
+    error = CliRunner().invoke(app, ["compare", "--seeds", seeds]).exception
     assert isinstance(error, BadInputError)
-    assert str(error) == "--seeds is '0,one': whole numbers with commas between them are needed"
+    assert str(error) == f"--seeds is '{seeds}': whole numbers from 0 with commas between them are needed"
 
 
 def test_tracks_without_labels_are_refused_before_anything_is_trained(comparison: Comparison, tmp_path: Path) -> None:

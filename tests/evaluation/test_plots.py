@@ -8,8 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from avfusion.evaluation.plots import bars, comparison, plane
+from avfusion.evaluation.plots import bars, comparison, plane, robustness
+from avfusion.evaluation.plots.style import model_title
 from avfusion.evaluation.report import bootstrap_facts, metrics_table
+from avfusion.evaluation.robustness.conditions import KINDS
 from avfusion.evaluation.track_predictions import TrackPredictions
 
 MODELS = ("audio_only", "jca")
@@ -34,7 +36,7 @@ def _track(split: str, number: int, labelled: bool = True) -> TrackPredictions:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     figures: list[Figure] = []
-    for module in (bars, comparison, plane):
+    for module in (bars, comparison, plane, robustness):
         monkeypatch.setattr(module, "save_png", lambda figure, path: figures.append(figure))
     return figures
 
@@ -72,4 +74,47 @@ def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
 def test_a_comparison_of_few_videos_says_so(drawn: list[Figure], videos: int, words: str) -> None:
     scores = {f"{kind}_{name}": 0.5 for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
     comparison.plot_comparison(Path("comparison.png"), [{"model": "jca", "videos": videos} | scores])
-    assert drawn[0].get_suptitle() == f"95 % intervals over {words}"
+    assert drawn[0].get_suptitle() == f"dots: mean over seeds; lines: 95 % intervals over {words}"
+    assert len(drawn[0].axes) == 3
+
+
+def test_a_comparison_shows_the_difference_to_joint_cross_attention(drawn: list[Figure]) -> None:
+    rows: list[dict[str, object]] = []
+    for model, score, difference in (("late", 0.6, (0.1, -0.02, 0.2)), ("jca", 0.5, (None, None, None))):
+        scores = {f"{kind}_{name}": score for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
+        keys = ("minus_jca_mean", "minus_jca_mean_low", "minus_jca_mean_high")
+        rows.append({"model": model, "videos": 30} | scores | dict(zip(keys, difference, strict=True)))
+    comparison.plot_comparison(Path("comparison.png"), rows)
+    *scored, paired = drawn[0].axes
+    assert len({axes.get_xlim() for axes in scored}) == 1
+    line, dot, zero = paired.lines
+    assert (list(line.get_xdata()), list(dot.get_xdata()), list(zero.get_xdata())) == ([-0.02, 0.2], [0.1], [0, 0])
+    assert paired.get_xlabel() == "CCC minus that of joint cross-attention"
+
+
+def test_a_variants_title_says_of_which_model() -> None:
+    assert model_title("jca, modality dropout 0.3") == "joint cross-attention, modality dropout 0.3"
+    assert model_title("leader_follower") == "leader follower"
+
+
+def test_levels_stand_at_their_numbers_and_what_was_not_disturbed_at_0(drawn: list[Figure]) -> None:
+    variant = "jca, modality dropout 0.3"
+    rows = [
+        {"kind": kind, "level": level, "model": model}
+        | {f"ccc_{target}{end}": 0.5 for target in ("valence", "arousal") for end in ("", "_low", "_high")}
+        for kind, entry in KINDS.items()
+        for level in (None, *entry.levels)
+        for model in ("jca", variant)
+    ]
+    robustness.plot_robustness(Path("robustness.png"), rows, "jca", "test")
+    (figure,) = drawn
+    figure.canvas.draw()
+    panels = dict(zip(KINDS, figure.axes, strict=False))
+    assert list(panels["audio_shift"].lines[1].get_xdata()) == [-4, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 4]
+    assert "0" in [text.get_text() for text in figure.axes[len(KINDS) + 4].get_xticklabels()]
+    assert list(panels["blur"].lines[1].get_xdata()) == [0, 1, 2, 4]
+    assert list(panels["babble"].lines[1].get_xdata()) == [0, 1, 2, 3, 4, 5]
+    names = [text.get_text() for text in figure.axes[len(KINDS) + 3].get_xticklabels()]
+    assert names == ["clean", "20", "10", "5", "0", "-5"]
+    styles = {line.get_label(): line.get_linestyle() for line in panels["blur"].lines[1:]}
+    assert styles == {"joint cross-attention": "-", "joint cross-attention, modality dropout 0.3": "--"}

@@ -136,8 +136,11 @@ def bad_files(folder: Path, published: dict[str, Path], states: dict[str, dict[s
         r"evil\.pt names \S+, which no checkpoint of tensors needs": evil,
         r"short\.pt is not a whole checkpoint": short,
         r"NaN or infinity in fc\.1\.bias": write_tsav(folder / "nan.tar", nan),
-        r"missing audio_model\.\S+, .* unexpected Joint\.": write_tsav(folder / "other.tar", states["jointcam"]),
+        r"other\.tar is not TSAV's checkpoint: .* `avfusion import-weights jointcam FILE` takes": write_tsav(
+            folder / "other.tar", states["jointcam"]
+        ),
         r"none\.pt does not exist": folder / "none.pt",
+        r" is a folder, a file is needed": folder,
     }
 
 
@@ -184,7 +187,9 @@ def test_the_command(command: Callable[..., tuple[int, str]], published: dict[st
     code, out = command("tsav", published["tsav"])
     assert (code, "replace it with --force" in out) == (2, True)
     code, out = command("tsav", published["jointcam"], "--force")
-    assert code == 2
+    assert (code, "`avfusion import-weights jointcam FILE` takes that one" in out) == (2, True)
+    code, out = command("jointcam", published["tsav"])
+    assert (code, "`avfusion import-weights tsav FILE` takes that one" in out) == (2, True)
     assert folder_digest(here) == before, "a failed import leaves the earlier one"
     assert command("tsav", published["tsav"], "--force")[0] == 0
     assert folder_digest(here) == before

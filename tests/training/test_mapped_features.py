@@ -1,4 +1,4 @@
-"""Visual maps of a split stay in their files, and give what they would give in memory."""
+"""Features stay in their files or in memory where a device has no room, and give what they would give on it."""
 
 import dataclasses
 import tracemalloc
@@ -18,7 +18,7 @@ from avfusion.fusion.inference import predict_clips
 from avfusion.fusion.registry import build_fusion
 from avfusion.training import sequences
 from avfusion.training.loop import FusionTraining
-from avfusion.training.mapped_features import MappedFeatures
+from avfusion.training.mapped_features import MappedFeatures, feature_table
 from avfusion.training.sequences import sequence_data
 
 GEOMETRY, SIDE, WIDTH = Geometry(fps=25), 7, 10
@@ -54,6 +54,20 @@ def test_rows_are_those_of_all_tracks_one_after_the_other(mapped: dict[str, list
     np.testing.assert_array_equal(table[at], whole[at.numpy()])
 
 
+@pytest.mark.parametrize(("free", "kind"), [(2.0, torch.Tensor), (1.9, MappedFeatures)])
+def test_vectors_go_to_the_device_where_they_take_half_of_what_is_free(
+    plant: Callable[..., Path], free: float, kind: type
+) -> None:
+    root = plant(tracks={"train": 3, "val": 1}, seconds=12)
+    tracks = load_split(root, read_tracks(root / "data" / "corpus" / "tracks.parquet"), "train", GEOMETRY)
+    whole = np.concatenate([track.audio for track in tracks])
+    table = feature_table([track.audio for track in tracks], free=free * whole.nbytes)
+    assert isinstance(table, kind)
+    at = torch.tensor([[0, len(whole) - 1], [7, 3]])
+    np.testing.assert_array_equal(table[at], whole[at.numpy()])
+    assert table.shape == whole.shape
+
+
 def test_memory_holds_a_part_of_them(mapped: dict[str, list[TrackData]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sequences, "STATISTICS_ROWS", 2 * SIDE**2)
     tracks = mapped["train"]
@@ -82,6 +96,10 @@ def test_training_gives_the_bits_of_maps_in_memory(
     histories = []
     for given in (mapped, {split: in_memory(tracks) for split, tracks in mapped.items()}):
         data = sequence_data(given["train"], stride=8)
+        if given is mapped:  # as on a GPU without room for the audio
+            audio = feature_table([track.audio for track in given["train"]], free=0)
+            data = dataclasses.replace(data, audio=audio)
+            assert isinstance(audio, MappedFeatures)
         result = training("jca", data=data, validation=given["val"], epochs=2).fit()
         histories.append(result.history)
     assert histories[0] == histories[1]

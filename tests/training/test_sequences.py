@@ -12,7 +12,8 @@ from avfusion.data.track_data import TrackData, load_split
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.training import sequences
 from avfusion.training.loop import drop_streams
-from avfusion.training.sequences import check_finite, clip_targets, joined, sequence_data
+from avfusion.training.mapped_features import joined
+from avfusion.training.sequences import check_finite, clip_targets, sequence_data
 
 Plant = Callable[..., Path]
 

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 1000, 200
+MARGIN = 5  # above and below a panel, or half of a line at its edge would be cut off
 MOST_POINTS = 800  # of a curve
 
 
@@ -29,14 +30,14 @@ def curve(x: np.ndarray, y: np.ndarray, shown: np.ndarray | None = None) -> str:
 def panel(x: np.ndarray, curves: Sequence[tuple[str, np.ndarray, np.ndarray | None]], hatched: np.ndarray) -> Markup:
     """A panel of curves over time: `(class, y, shown)` each; the times of `hatched` (N,) are shaded."""
     shades = "".join(
-        f'<rect class="unlabelled" x="{start:.1f}" y="0" width="{width:.1f}" height="{HEIGHT}"/>'
+        f'<rect class="unlabelled" x="{start:.1f}" y="{-MARGIN}" width="{width:.1f}" height="{HEIGHT + 2 * MARGIN}"/>'
         for start, width in runs(x, hatched)
     )
     lines = "".join(
         f'<path class="{name}" d="{curve(x, np.clip(y, -1.05, 1.05), shown)}"/>' for name, y, shown in curves
     )
     zero = f'<path class="zero" d="M0 {HEIGHT / 2:g}L{WIDTH} {HEIGHT / 2:g}"/>'
-    return _svg(HEIGHT, shades + zero + lines)
+    return _svg(HEIGHT, shades + zero + lines, MARGIN)
 
 
 def strip(x: np.ndarray, flags: np.ndarray) -> Markup:
@@ -46,10 +47,10 @@ def strip(x: np.ndarray, flags: np.ndarray) -> Markup:
 
 def heat(x: np.ndarray, values: np.ndarray, low: float, high: float) -> Markup:
     """A strip whose opacity goes from `low` to `high`: a value (T,) from each x (T,) in [0, 1] on."""
-    edges = np.append(x, 1.0)
+    edges = np.round(WIDTH * np.append(x, 1.0), 1)  # cells end where the next ones begin, or there would be gaps
     share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     cells = "".join(
-        f'<rect x="{WIDTH * a:.1f}" y="0" width="{WIDTH * (b - a):.1f}" height="10" fill-opacity="{s:.2f}"/>'
+        f'<rect x="{a:.1f}" y="0" width="{b - a:.1f}" height="10" fill-opacity="{s:.2f}"/>'
         for (a, b), s in zip(pairwise(edges), share, strict=True)
     )
     return _svg(10, f'<g shape-rendering="crispEdges">{cells}</g>')
@@ -64,7 +65,7 @@ def runs(x: np.ndarray, flags: np.ndarray) -> list[tuple[float, float]]:
     return [(float(edges[a]), float(edges[b] - edges[a])) for a, b in zip(change[::2], change[1::2], strict=True)]
 
 
-def _svg(height: int, content: str) -> Markup:
+def _svg(height: int, content: str, margin: int = 0) -> Markup:
     # Numbers and fixed class names only: nothing here comes from a corpus.
-    box = f'viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" aria-hidden="true"'
+    box = f'viewBox="0 {-margin} {WIDTH} {height + 2 * margin}" preserveAspectRatio="none" aria-hidden="true"'
     return Markup(f"<svg {box}>{content}</svg>")

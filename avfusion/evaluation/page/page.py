@@ -13,6 +13,7 @@ from markupsafe import Markup
 from avfusion.atomic import write_text
 from avfusion.config import Evaluate, Report
 from avfusion.errors import BadInputError
+from avfusion.evaluation.bootstrap import NOTE
 from avfusion.evaluation.metrics import scores_by_presence
 from avfusion.evaluation.oracle import ORACLES
 from avfusion.evaluation.page.template import STYLE, TEMPLATE
@@ -72,6 +73,7 @@ def write_page(
     figures = _figures(tracks, worst, main, config, report, sources)
     drawn = {figure["track"]: f"track-{i}" for i, figure in enumerate(f for p in figures for f in p["figures"])}
     notes = protocol["bootstrap"]["notes"]
+    noted = [SPLIT_WORDS[split] for split in scored if split in notes]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
     text = environment.from_string(TEMPLATE).render(
         style=Markup(STYLE),
@@ -82,7 +84,8 @@ def write_page(
         lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
         splits=[_split(split, metrics[split], models, notes) for split in scored],
         differences=[row for split in scored for row in _differences(split, comparisons.get(split, {}))],
-        note="; ".join(f"{SPLIT_WORDS[split]}, {note}" for split, note in notes.items() if split in scored),
+        note=f"{NOTE.capitalize()} ({' and '.join(noted)})." if noted else "",
+        released=_released(metrics, scored, models),
         shown={"words": SPLIT_WORDS[shown]},
         dots=[_dots(target, worst) for target in TARGETS],
         scale=[{"left": _left(value), "text": f"{value:g}"} for value in (-0.25, 0, 0.25, 0.5, 0.75, 1)],
@@ -91,9 +94,7 @@ def write_page(
         figures=figures,
         attended=any(figure["bands"] for part in figures for figure in part["figures"]),
         presence=[{**_row(model, main), "parts": scores_by_presence(tracks, model)} for model in models],
-        conditions=[
-            {**_row(model, main), "parts": parts} for model, parts in conditions.get(shown, {}).items() if parts
-        ],
+        conditions=[{**_row(model, main), "parts": parts} for model in models if (parts := conditions[shown][model])],
         condition_names=[CONDITION_TITLES.get(name, name) for name in next(iter(conditions[shown].values()), {})],
         facts=_facts(protocol, shown),
     )
@@ -140,6 +141,18 @@ def _split(name: str, entries: Mapping[str, Any], models: Sequence[str], notes: 
         rows.append(row)
     counts = {key: entries[main][key] for key in ("frames", "tracks", "videos")}
     return {"words": SPLIT_WORDS[name].capitalize(), "note": notes.get(name, ""), "rows": rows, **counts}
+
+
+def _released(metrics: Mapping[str, Any], scored: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """The published code's scores, smoothed, beside ours, where `evaluate.released_protocol` asks for them."""
+    rows = []
+    for split in scored:
+        for model in models:
+            ours = metrics[split][model]
+            if theirs := ours.get("released_protocol"):
+                words = {"split": SPLIT_WORDS[split], **_row(model, models[0])}
+                rows.append({**words, "ours": ours["smoothed"], "theirs": theirs["smoothed"]})
+    return rows
 
 
 def _row(model: str, main: str) -> dict[str, str]:

@@ -33,13 +33,14 @@ td.bar { width: 18%; min-width: 110px; }
   color: var(--muted); font-size: .75rem; }
 .i-valence { background: var(--valence); } .i-arousal { background: var(--arousal); }
 figure { margin: 22px 0 34px; } figcaption { margin-bottom: 4px; }
-.thumbs { display: flex; gap: 4px; margin-left: 168px; justify-content: space-around; }
+.thumbs { display: flex; gap: 4px; margin-left: 208px; justify-content: space-around; }
 .thumbs img, .thumbs span { width: 56px; height: 56px; border-radius: 4px; background: var(--pale); display: grid;
   place-items: center; font-size: .65rem; color: var(--muted); text-align: center; }
-.row { display: grid; grid-template-columns: 168px 1fr; align-items: center; }
+.row { display: grid; grid-template-columns: 208px 1fr; align-items: center; }
 .row > span { font-size: .78rem; line-height: 1.2; padding-right: 8px; overflow-wrap: anywhere; }
 .row svg { width: 100%; display: block; } .panel svg { height: 132px; background: var(--pale); margin: 4px 0; }
 .strip svg { height: 10px; margin: 3px 0; background: var(--pale); } .band svg { height: 14px; margin: 2px 0; background: #fff; }
+.band { padding-top: 4px; }
 .band small { color: var(--muted); display: block; }
 svg path { fill: none; vector-effect: non-scaling-stroke; } .truth { stroke: #3b3f46; stroke-width: 2.4; }
 .zero { stroke: #d3d7dc; stroke-width: 1; } .raw { stroke-width: .8; opacity: .55; } .smooth { stroke-width: 1.9; }
@@ -47,9 +48,9 @@ svg path { fill: none; vector-effect: non-scaling-stroke; } .truth { stroke: #3b
 .t-valence { color: var(--valence); } .t-arousal { color: var(--arousal); }
 .k-audio rect { fill: var(--audio); } .k-visual rect { fill: var(--visual); } .k-known rect { fill: #9aa0a8; }
 .band rect { fill: #4b2e83; }
-.axis { margin-left: 168px; position: relative; height: 18px; font-size: .75rem; color: var(--muted); }
+.axis { margin-left: 208px; position: relative; height: 18px; font-size: .75rem; color: var(--muted); }
 .axis span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
-.axis span:first-child { transform: none; } .axis span:last-child { transform: translateX(-100%); }
+.axis span:first-child { transform: none; }
 .key { font-size: .85rem; } .key i { display: inline-block; width: 18px; height: 3px; vertical-align: middle; margin: 0 5px 0 12px; }
 dl { display: grid; grid-template-columns: minmax(110px, 200px) 1fr; gap: 4px 16px; font-size: .93rem; }
 dt { color: var(--muted); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -106,7 +107,15 @@ over videos. {{ "Oracles are the best predictions from the rendered cues of both
 {% endfor %}</table></div>
 {% endfor %}
 <p class="muted">PCC: Pearson correlation. RMSE: root mean square error. SAGR: share of frames on the right side of 0. Each the mean
-of valence and arousal, pooled, unsmoothed. Chosen on no split of this page: only early stopping looked at validation.</p>
+of valence and arousal, pooled, unsmoothed. Of these videos, training saw the validation ones alone, and only to choose its epoch.</p>
+{% if released %}<h3>As the published code scores</h3>
+<p>Scored {{ protocol.released_protocol }}. To be set beside figures that were made that way, and beside no others.</p>
+<div class="scroll"><table>
+<tr><th>split, model</th><th>theirs: mean</th><th>valence</th><th>arousal</th><th>ours, smoothed: mean</th></tr>
+{% for row in released %}<tr class="{{ row.kind }}"><td>{{ row.split }}, {{ row.title }}</td>
+{% for name in ("mean", "valence", "arousal") %}<td>{{ number(row.theirs["ccc_" + name]) }} {{ ci(row.theirs["ci95_" + name]) }}</td>
+{% endfor %}<td>{{ number(row.ours.ccc_mean) }} {{ ci(row.ours.ci95_mean) }}</td></tr>
+{% endfor %}</table></div>{% endif %}
 
 <h2 id="differences">Is the difference real?</h2>
 <p>CCC of {{ title }} minus that of each other model, on the same frames. The intervals are paired: both models are scored on
@@ -115,7 +124,7 @@ the same resampled videos. A difference whose interval holds 0 may be luck.{% if
 <tr><th>split, other model</th><th>mean</th><th>valence</th><th>arousal</th><th>in words</th></tr>
 {% for row in differences %}<tr><td>{{ row.split }}, {{ row.title }}</td>
 {% for name in ("mean", "valence", "arousal") %}<td>{{ number(row.entry[name].difference, 3, true) }} \
-{% if row.entry[name].ci95 %}<small>[{{ number(row.entry[name].ci95[0], 2, true) }}, {{ number(row.entry[name].ci95[1], 2, true) }}]</small>{% endif %}</td>
+{% if row.entry[name].ci95 %}<small>[{{ number(row.entry[name].ci95[0], 3, true) }}, {{ number(row.entry[name].ci95[1], 3, true) }}]</small>{% endif %}</td>
 {% endfor %}<td>{{ row.words }}</td></tr>
 {% endfor %}</table></div>{% else %}<p>There is no other model to compare with.</p>{% endif %}
 
@@ -155,16 +164,17 @@ track's end are short, which makes correlations small there. All of it shows whe
 {% for panel in figure.panels %}<div class="row panel"><span class="t-{{ panel.target }}">{{ panel.target }}</span>{{ panel.svg }}</div>
 {% endfor %}{% for strip in figure.strips %}<div class="row strip k-{{ strip.kind }}"><span>{{ strip.title }}</span>{{ strip.svg }}</div>
 {% endfor %}{% for band in figure.bands %}<div class="row band"><span>{{ band.title }} <small>{{ "%.3g"|format(band.low) }}–{{ "%.3g"|format(band.high) }}</small></span>{{ band.svg }}</div>
-{% endfor %}<div class="axis">{% for tick in figure.ticks %}<span style="left:{{ tick.left }}%">{{ "%.0f"|format(tick.seconds) }}{{ " s" if loop.last }}</span>{% endfor %}</div>
+{% endfor %}<div class="axis">{% for tick in figure.ticks %}<span style="left:{{ tick.left }}%">{{ tick.seconds }}{{ " s" if loop.last }}</span>{% endfor %}</div>
 </figure>
 {% endfor %}{% endfor %}
 
 <h2 id="streams">When a stream is missing</h2>
-<p>RMSE over the {{ shown.words }} frames whose clip (the 32 frames that end there) has both streams, one, or none.</p>
+<p>RMSE of valence and of arousal over the {{ shown.words }} frames whose clip (the {{ protocol.geometry.clip_frames }} frames that
+end there) has both streams, one, or none. Columns are of other frames, with other labels: compare models within a column.</p>
 <div class="scroll"><table>
 <tr><th>model</th>{% for name in presence[0].parts %}<th>{{ name }}<br>{{ "{:,}".format(presence[0].parts[name].frames) }} frames</th>{% endfor %}</tr>
 {% for row in presence %}<tr class="{{ row.kind }}"><td>{{ row.title }}</td>
-{% for part in row.parts.values() %}<td>{{ number(part.rmse_valence) }}, {{ number(part.rmse_arousal) }}</td>{% endfor %}</tr>
+{% for part in row.parts.values() %}<td>{% if part.frames %}{{ number(part.rmse_valence) }}, {{ number(part.rmse_arousal) }}{% else %}–{% endif %}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 {% if conditions %}<p>The rendered corpus also knows when a stream that is there tells nothing; RMSE over both targets inside and outside of
 these spans:</p>

@@ -17,7 +17,7 @@ from avfusion.evaluation.smoothing import smooth
 from avfusion.evaluation.track_predictions import TARGETS, TrackPredictions
 
 THUMBNAILS, THUMBNAIL_SIZE, THUMBNAIL_QUALITY = 8, 56, 80
-TICKS = 5
+MOST_TICKS = 6
 
 
 def track_figure(
@@ -61,8 +61,15 @@ def track_figure(
         "strips": [{"title": title, "kind": kind, "svg": charts.strip(x, flags)} for title, kind, flags in strips],
         "bands": bands,
         "thumbnails": thumbnails,
-        "ticks": [{"left": 100 * i / TICKS, "seconds": length * i / TICKS} for i in range(TICKS + 1)],
+        "ticks": [{"left": round(100 * at / length, 2), "seconds": f"{at:g}"} for at in ticks(length)],
     }
+
+
+def ticks(length: float) -> list[float]:
+    """Round times for an axis of `length` seconds, at most `MOST_TICKS` + 1 of them, from 0 on."""
+    steps = (digit * 10.0**power for power in range(-4, 10) for digit in (1, 2, 5))
+    step = next(step for step in steps if length <= MOST_TICKS * step)
+    return [step * i for i in range(int(length / step + 1e-9) + 1)]
 
 
 def crop_thumbnails(frames: Path) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split
     bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=panels, pad=0.01, aspect=30)
     bar.set_label("frames per cell", fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.ax.yaxis.set_major_formatter("{x:,.0f}")
     bar.outline.set_visible(False)
     labelled = sum(bool(track.valid.any()) for track in tracks)
     title = f"{split} split, {len(labels):,} labelled frames of {labelled} {'track' if labelled == 1 else 'tracks'}"

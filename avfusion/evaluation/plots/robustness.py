@@ -12,7 +12,8 @@ from avfusion.evaluation.robustness.conditions import KINDS
 from avfusion.evaluation.track_predictions import TARGETS
 
 # Okabe and Ito; the main model is the first.
-COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#999999", "#f0e442")
+COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#999999", "#f0e442")
+MOST_TICKS = 7
 
 
 def plot_robustness(path: Path, rows: Sequence[Mapping[str, Any]], main: str, subtitle: str) -> None:
@@ -39,7 +40,7 @@ def plot_robustness(path: Path, rows: Sequence[Mapping[str, Any]], main: str, su
 def _panel(
     axes: Axes, rows: Sequence[Mapping[str, Any]], kind: str, target: str, models: Sequence[str], main: str
 ) -> None:
-    levels, names = _levels(kind)
+    levels, places, names = _levels(kind)
     axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
     for number, model in enumerate(models):
         by_level = {row["level"]: row for row in rows if row["model"] == model}
@@ -48,26 +49,38 @@ def _panel(
         colour, first = COLOURS[number % len(COLOURS)], model == main
         if first and all(row[f"ccc_{target}_low"] is not None for row in found):
             low, high = ([row[f"ccc_{target}_{end}"] for row in found] for end in ("low", "high"))
-            axes.fill_between(range(len(y)), low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(places, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.plot(
-            range(len(y)),
+            places,
             y,
             color=colour,
             linewidth=2.2 if first else 1.3,
+            linestyle="--" if _variant(model, models) else "-",
             marker="o",
             markersize=4 if first else 3,
             label=model_title(model),
-            zorder=3 if first else 2,
+            zorder=4 if _variant(model, models) else 3 if first else 2,
         )
-    crowded = len(names) > 7
-    shown = [i for i in range(len(names)) if not crowded or i % 2 == 0 or i == len(names) - 1]
-    axes.set_xticks(shown, [names[i] for i in shown])
+    if len(names) <= MOST_TICKS:  # else matplotlib's own, at whole numbers
+        axes.set_xticks(places, names)
     quiet(axes, grid="y")
 
 
-def _levels(kind: str) -> tuple[list[float | None], list[str]]:
-    """Levels in the order of the axis, None where nothing is done, and what they are called."""
-    levels: list[float | None] = [*KINDS[kind].levels]
-    at = sum(level < 0 for level in KINDS[kind].levels) if kind == "audio_shift" else 0
+def _variant(model: str, models: Sequence[str]) -> bool:
+    """Another one of the models, trained otherwise, whose line it may cover."""
+    return model.partition(",")[0] in models and "," in model
+
+
+def _levels(kind: str) -> tuple[list[float | None], list[float], list[str]]:
+    """Levels in the order of the axis, None where nothing is done; their places on it, and what they are called.
+
+    Numbers stand at their value. Where nothing done is no number (`clean`), levels stand side by side.
+    """
+    entry = KINDS[kind]
+    levels: list[float | None] = [*entry.levels]
+    at = sum(level < 0 for level in entry.levels) if kind == "audio_shift" else 0
     levels.insert(at, None)
-    return levels, [KINDS[kind].clean if level is None else f"{level:g}" for level in levels]
+    names = [entry.clean if level is None else f"{level:g}" for level in levels]
+    numbers = entry.clean == "0"
+    places = [0.0 if level is None else level for level in levels] if numbers else [float(i) for i in range(len(names))]
+    return levels, places, names

@@ -52,8 +52,9 @@ def quiet(axes: Axes, *, grid: str = "") -> None:
 
 
 def model_title(name: str) -> str:
-    """A model's name as a reader would say it."""
-    return MODEL_TITLES.get(name, name.replace("_", " "))
+    """A model's name as a reader would say it; what stands behind a comma (how it was trained) stays."""
+    model, *training = name.split(",", 1)
+    return ",".join([MODEL_TITLES.get(model, model.replace("_", " ")), *training])
 
 
 def spans(flags: np.ndarray, time_s: np.ndarray) -> list[tuple[float, float]]:

@@ -172,5 +172,6 @@ def _subtitle(facts: Mapping[str, Any]) -> str:
     note = f" ({facts['note']})" if facts["note"] else ""
     count = len(facts["tracks"])
     return (
-        f"{facts['split']}, {count} tracks of {facts['videos']} videos; shaded: 95 % interval of the main model{note}"
+        f"{facts['split']}, {count} tracks of {facts['videos']} videos, a clip every {facts['stride']} frames; "
+        f"shaded: 95 % interval of the main model{note}"
     )
