@@ -16,6 +16,7 @@ from avfusion.media.cut_warnings import cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import FaceDetector
 from avfusion.media.persons import Followed, Side, main_person
+from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import VideoFrame, read_video
@@ -125,7 +126,8 @@ def cut_crops(
     for course in courses:
         seen |= course.confidence > 0
     following = 0
-    for frame in read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning):
+    frames = read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning)
+    for frame in read_ahead(frames):
         yield from _without_faces(timeline, len(persons), following, frame.index0)
         yield [_cut(frame, course, size) for course in courses]
         following = frame.index0 + 1
@@ -169,7 +171,8 @@ def find_tracks(
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
     before: np.ndarray | None = None
-    for frame in read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last):
+    frames = read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last)
+    for frame in read_ahead(frames):
         faces = detector.detect(frame.rgb)
         looks = [describe_face(align_face(frame.rgb, face.landmarks, CROP_SIZE)) for face in faces]
         layout = picture_layout(frame.rgb)
