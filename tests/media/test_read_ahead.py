@@ -27,11 +27,10 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 1
         raise ValueError("damaged")
 
-    seen = []
+    ahead = read_ahead(items())
+    assert next(ahead) == 1
     with pytest.raises(ValueError, match="damaged"):
-        for item in read_ahead(items()):
-            seen.append(item)
-    assert seen == [1]
+        next(ahead)
 
 
 def test_whoever_stops_early_leaves_no_thread_and_closes_the_source() -> None:
