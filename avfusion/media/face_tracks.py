@@ -126,8 +126,7 @@ def cut_crops(
     for course in courses:
         seen |= course.confidence > 0
     following = 0
-    frames = read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning)
-    for frame in read_ahead(frames):
+    for frame in read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning):
         yield from _without_faces(timeline, len(persons), following, frame.index0)
         yield [_cut(frame, course, size) for course in courses]
         following = frame.index0 + 1
