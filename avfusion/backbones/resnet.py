@@ -1,10 +1,11 @@
 """ResNets on pictures of any number of channels (arXiv 1512.03385), without a classifier.
 
-Built from torchvision's blocks, with torchvision's parameter names, so that its weights and the published ones load.
+Parameters have torchvision's names, so that its weights and the published ones load.
 """
 
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+
+from avfusion.backbones.blocks import PictureBlock
 
 STRIDE = 32  # of the map relative to the picture
 
@@ -42,5 +43,5 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
         shortcut = nn.Sequential(
             nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
         )
-    first = BasicBlock(inputs, outputs, stride, shortcut)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs) for _ in range(blocks - 1)))
+    first = PictureBlock(inputs, outputs, stride, shortcut)
+    return nn.Sequential(first, *(PictureBlock(outputs, outputs) for _ in range(blocks - 1)))

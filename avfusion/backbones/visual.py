@@ -1,13 +1,13 @@
 """Networks on clips of face crops: R(2+1)D (arXiv 1711.11248; as visual backbone: arXiv 2209.09068), and per frame.
 
-Built from torchvision's blocks, with torchvision's parameter names, so that its weights and the published ones load.
+Parameters have torchvision's names, so that its weights and the published ones load.
 """
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torchvision.models.video.resnet import BasicBlock, Conv2Plus1D
 
+from avfusion.backbones.blocks import ClipBlock, Conv2Plus1D
 from avfusion.backbones.resnet import STRIDE, ResNet
 from avfusion.model_names import FULL_WIDTH
 
@@ -90,5 +90,5 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int, conv: Callable[.
         shortcut = nn.Sequential(
             nn.Conv3d(inputs, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm3d(outputs)
         )
-    first = BasicBlock(inputs, outputs, conv, stride, shortcut)
-    return nn.Sequential(first, *(BasicBlock(outputs, outputs, conv) for _ in range(blocks - 1)))
+    first = ClipBlock(inputs, outputs, conv, stride, shortcut)
+    return nn.Sequential(first, *(ClipBlock(outputs, outputs, conv) for _ in range(blocks - 1)))

@@ -137,7 +137,8 @@ def _followed(
         on_warning=warnings.append,
     ):
         yield [crop]
-        progress("following the face", crop.frame, timeline.frames)
+        if _is_told(crop.frame, settings, timeline):
+            progress("following the face", crop.frame, timeline.frames)
 
 
 def _looked_for(
@@ -158,9 +159,15 @@ def _looked_for(
         longest_gap = 2 * settings.detect_every
         for row in cut_crops(path, persons, timeline, longest_gap=longest_gap, on_warning=warnings.append):
             yield row
-            progress("cutting crops", row[0].frame, timeline.frames)
+            if _is_told(row[0].frame, settings, timeline):
+                progress("cutting crops", row[0].frame, timeline.frames)
 
     return len(persons), rows()
+
+
+def _is_told(frame: int, settings: Frames, timeline: Timeline) -> bool:
+    """As often as when faces are looked for: each time, the process that waits for the video is woken."""
+    return frame % settings.detect_every == 0 or frame == timeline.frames
 
 
 def _written(
@@ -248,7 +255,7 @@ class StreamReader:
             limit_s = decoding_limit_s(timeline.end_s)
             options = {"stream": stream, "people": people, "causal": causal, "settings": settings}
             arguments = (path, folder, options | {"timeline": timeline})
-            return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress or _ignore)
+            return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None
         finally:
@@ -265,7 +272,9 @@ class StreamReader:
                 return worker
 
 
-def _read_streams(path: str | Path, folder: Path, options: dict[str, Any], progress: Progress) -> VideoStreams:
+def _read_streams(
+    path: str | Path, folder: Path, options: dict[str, Any], progress: Progress | None = None
+) -> VideoStreams:
     return read_streams(path, folder, **options, progress=progress)
 
 

@@ -16,6 +16,7 @@ from avfusion.media.cut_warnings import cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import FaceDetector
 from avfusion.media.persons import Followed, Side, main_person
+from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import VideoFrame, read_video
@@ -169,7 +170,8 @@ def find_tracks(
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
     before: np.ndarray | None = None
-    for frame in read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last):
+    frames = read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last)
+    for frame in read_ahead(frames):
         faces = detector.detect(frame.rgb)
         looks = [describe_face(align_face(frame.rgb, face.landmarks, CROP_SIZE)) for face in faces]
         layout = picture_layout(frame.rgb)

@@ -21,6 +21,7 @@ from avfusion.errors import BadInputError
 from avfusion.media.sniffing import describe_content
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
+ALMOST_SQUARE, WIDEST = 0.02, 4.0
 _PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")  # two characters or more: `C:` is a drive
 
 
@@ -101,6 +102,16 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
     raise BadInputError(f"{path} has no video stream (found: {found})")
 
 
+def pixel_aspect(stream: VideoStream) -> float:
+    """A pixel's width by its height; 1 where the file does not say, or says what no camera or disc has.
+
+    Scaling to whole pixels leaves ratios such as 1280:1281, which are not worth scaling again; 16:15 is the nearest one
+    that is meant.
+    """
+    aspect = float(stream.sample_aspect_ratio or 1)
+    return aspect if abs(aspect - 1) > ALMOST_SQUARE and 1 / WIDEST <= aspect <= WIDEST else 1.0
+
+
 def audio_stream(container: InputContainer) -> AudioStream | None:
     """The main audio stream, or None; its `codec_context` is None where there is no decoder for it."""
     best = container.streams.best("audio")
@@ -152,7 +163,10 @@ def _check_limits(container: InputContainer, path: str | os.PathLike[str], limit
     if seconds > limits.duration_s:
         raise BadInputError(f"{path} lasts {seconds / 3600:.1f} h, allowed are {limits.duration_s / 3600:g} h: cut it")
     for stream in container.streams.video:
-        if stream.codec_context is not None and stream.width * stream.height > limits.pixels:
+        if stream.codec_context is None:
+            continue
+        width = round(stream.width * max(1.0, pixel_aspect(stream)))
+        if width * stream.height > limits.pixels:
             raise BadInputError(
-                f"{path} has frames of {stream.width}x{stream.height}, allowed are {limits.pixels} pixels: scale it"
+                f"{path} has frames of {width}x{stream.height}, allowed are {limits.pixels} pixels: scale it"
             )

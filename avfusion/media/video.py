@@ -10,13 +10,17 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
-from avfusion.media.opener import demux, open_media, video_stream
+from avfusion.media.opener import demux, open_media, pixel_aspect, video_stream
 from avfusion.media.timeline import Timeline, read_timeline
 
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """One frame: its 0-based index, its time in seconds from the first frame, and (H, W, 3) uint8 RGB, upright."""
+    """One frame: its 0-based index, its time in seconds from the first frame, and its picture as it is shown.
+
+    The picture is (H, W, 3) uint8 RGB, upright and of square pixels: where the file's are not, it is as high as coded
+    and as wide as that takes.
+    """
 
     index0: int
     time_s: float
@@ -57,13 +61,15 @@ def read_video(
     given = -1
     decoded = 0
     with open_media(path) as container:
-        for order, frame in enumerate(_decode(container, video_stream(container, path))):
+        stream = video_stream(container, path)
+        aspect = pixel_aspect(stream)
+        for order, frame in enumerate(_decode(container, stream)):
             index = order if timeline.stamps is None else _index_of(frame.pts, timeline.stamps, given + 1)
             if index <= given or index >= timeline.frames:  # a copy of a shown frame, or one without a packet
                 continue
             given, decoded = index, decoded + 1
             if wanted is None or wanted(index):
-                yield VideoFrame(index, float(timeline.times_s[index]), _upright(frame))
+                yield VideoFrame(index, float(timeline.times_s[index]), _as_shown(frame, aspect))
     if 2 * decoded < timeline.frames:
         raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
     if decoded < timeline.frames and on_warning:
@@ -86,7 +92,8 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             continue  # the damaged packet's frame is missing from the timeline, and counted there
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    rgb = frame.to_ndarray(format="rgb24")
+def _as_shown(frame: av.VideoFrame, aspect: float) -> np.ndarray:
+    width = None if aspect == 1 else max(1, round(frame.width * aspect))
+    rgb = frame.to_ndarray(format="rgb24", width=width)
     quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
     return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

@@ -30,6 +30,7 @@ def write_media(
     codec_options: dict[str, str] | None = None,
     sound_codec: str = "aac",
     rotation: int | None = None,
+    aspect: Fraction | None = None,
     ticks: int = TICKS,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -42,6 +43,8 @@ def write_media(
         video.height, video.width = frames[0].shape[:2]
         video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         video.codec_context.time_base = video.time_base = Fraction(1, ticks)
+        if aspect is not None:
+            video.codec_context.sample_aspect_ratio = aspect
         if rotation is not None:
             video.set_display_rotation(rotation)
         audio = None

@@ -1,11 +1,14 @@
 import inspect
 import tracemalloc
+from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from avfusion.errors import BadInputError
+from avfusion.media.opener import MediaLimits
 from avfusion.media.probe import probe
 from avfusion.media.timeline import _vp8_shown
 from avfusion.media.video import frame_times, read_video
@@ -45,6 +48,45 @@ def test_rotation_metadata_turns_the_picture(tmp_path, media, rotation, corner):
     marked = rgb[4 if corner[0] == 0 else height - 5, 4 if corner[1] == 0 else width - 5].astype(int)
     assert marked[0] > 200
     assert marked[1:].max() < 60
+
+
+@pytest.mark.parametrize(
+    ("name", "aspect", "rotation", "shape"),
+    [
+        ("wide.mkv", Fraction(64, 45), None, (96, 182, 3)),
+        ("narrow.ts", Fraction(8, 9), None, (96, 114, 3)),
+        ("turned.mp4", Fraction(4, 3), 90, (171, 96, 3)),
+    ],
+)
+def test_pixels_that_are_not_square_become_square(tmp_path, media, name, aspect, rotation, shape):
+    """A disc that is as wide as high where it is shown."""
+    picture = np.zeros((96, 128, 3), np.uint8)
+    cv2.ellipse(picture, (64, 48), (round(36 / aspect), 36), 0, 0, 360, (255, 255, 255), -1)
+    path = media(tmp_path / name, [picture] * 5, np.arange(5) / 25, aspect=aspect, rotation=rotation)
+    rgb = next(read_video(path)).rgb
+    assert rgb.shape == shape
+    rows, columns = np.nonzero(rgb[:, :, 0] > 128)
+    assert np.ptp(rows) == pytest.approx(72, abs=3)
+    assert np.ptp(columns) == pytest.approx(72, abs=3)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(1280, 1281), Fraction(5)])
+def test_almost_square_and_absurd_pixels_are_left_as_they_are(tmp_path, media, aspect):
+    pictures = list(np.random.default_rng(0).integers(0, 255, (3, 48, 64, 3), dtype=np.uint8))
+    square = media(tmp_path / "square.mp4", pictures, np.arange(3) / 25)
+    told = media(tmp_path / "told.mp4", pictures, np.arange(3) / 25, aspect=aspect)
+    with av.open(str(told)) as container:
+        assert container.streams.video[0].sample_aspect_ratio == aspect
+    for one, other in zip(read_video(square), read_video(told), strict=True):
+        np.testing.assert_array_equal(one.rgb, other.rgb)
+
+
+def test_wide_pixels_count_for_the_limit_on_frames(tmp_path, media, plain_video):
+    wide = media(tmp_path / "w.mp4", [np.zeros((48, 64, 3), np.uint8)], [0.0], aspect=Fraction(2))
+    limits = MediaLimits(pixels=64 * 48)
+    assert probe(plain_video, limits).width == 64
+    with pytest.raises(BadInputError, match=r"has frames of 128x48, allowed are 3072 pixels"):
+        probe(wide, limits)
 
 
 def _blank(data, starts, numbers):

@@ -1,0 +1,21 @@
+"""Items made in a thread, one ahead of the one that is used: a video is decoded while its last frame is looked at."""
+
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def read_ahead(items: Iterator[T]) -> Generator[T]:
+    """Give the items of an iterator, in order; while one is used, the next one is made in another thread.
+
+    Raises:
+        Exception: what making an item raised, when its turn comes.
+    """
+    end = object()
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
