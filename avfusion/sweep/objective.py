@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import optuna
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
 
 from avfusion.config import Geometry
 from avfusion.data.track_data import TrackData
 from avfusion.errors import AVFusionError, describe_exception
 from avfusion.sweep.space import SearchSpace
+from avfusion.sweep.storage import STORAGE_ERRORS
 from avfusion.sweep.study import ERROR, INTERRUPTED, PRUNING_EPOCHS
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
@@ -77,7 +76,7 @@ class Objective:
         except optuna.TrialPruned:
             epochs.record()
             raise
-        except (InterruptedTrialError, SQLAlchemyError, StorageInternalError) as error:
+        except (InterruptedTrialError, *STORAGE_ERRORS) as error:
             reason = str(error) if isinstance(error, InterruptedTrialError) else describe_exception(error)
             trial.set_user_attr(INTERRUPTED, reason)
             raise InterruptedTrialError(reason) from error

@@ -4,16 +4,14 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from rich.console import Console
-from sqlalchemy.exc import SQLAlchemyError
 
 from avfusion.config import Params
 from avfusion.errors import AVFusionError
@@ -24,8 +22,8 @@ from avfusion.sweep.plots import plot_study
 from avfusion.sweep.progress import print_table, trial_line
 from avfusion.sweep.results import best_of, train_changes, write_best, write_trials
 from avfusion.sweep.space import SearchSpace, point_of
-from avfusion.sweep.storage import open_storage, shown, storage_errors
-from avfusion.sweep.study import enqueue_paper, open_study, standing
+from avfusion.sweep.storage import STORAGE_ERRORS, open_storage, shown, storage_errors
+from avfusion.sweep.study import KEY, enqueue_paper, fail_stale, open_study, standing
 from avfusion.sweep.tracking import StudyRuns
 from avfusion.sweep.worker import WorkerTask
 from avfusion.tracking.runs import TrackedRun
@@ -34,8 +32,6 @@ from avfusion.training.loop import VERSION
 
 LOOK_S = 5.0
 """How often the storage is asked for trials that ended, here or elsewhere."""
-KEY = "key"
-STORAGE_ERRORS = (SQLAlchemyError, StorageInternalError)
 
 
 @dataclass
@@ -79,6 +75,7 @@ class StudyRun:
             study = open_study(storage, self.params.sweep, space, identity)
             if KEY not in study.user_attrs:
                 study.set_user_attr(KEY, uuid.uuid4().hex)
+            fail_stale(study)
             outside = enqueue_paper(study, space)
             known = standing(study.get_trials(deepcopy=False)).finished
             self._say(f"study {study.study_name} in {shown(self.url)}: {known} of {self.trials} trials are finished")
@@ -112,7 +109,8 @@ class StudyRun:
         before = study.get_trials(deepcopy=False)
         known = standing(before).finished
         told = {trial.number for trial in before if trial.state.is_finished()}
-        crew = [Hand(WorkerTask(self.root, self.params, self.url, self.trials, i)) for i in range(self.workers)]
+        task = WorkerTask(self.root, self.params, self.url, self.trials, study.user_attrs[KEY])
+        crew = [Hand(replace(task, index=index)) for index in range(self.workers)]
         try:
             with TaskProgress(f"sweep {study.study_name}", [1.0] * (self.trials - known), self.console) as progress:
                 busy: list[Any] = crew

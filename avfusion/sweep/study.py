@@ -12,14 +12,15 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from avfusion.config import Sweep
 from avfusion.errors import BadInputError
 from avfusion.sweep.space import SearchSpace
+from avfusion.sweep.storage import PAPER, TryAgain
 
-IDENTITY, ERROR, INTERRUPTED, PAPER = "identity", "error", "interrupted", "paper"
+IDENTITY, KEY, ERROR, INTERRUPTED = "identity", "key", "error", "interrupted"
 PRUNING_TRIALS = 5
 PRUNING_EPOCHS = 5
 """The median of fewer trials, or of the first epochs, says little; nothing is pruned before."""
@@ -179,11 +180,10 @@ def retries(trial: FrozenTrial) -> list[int]:
 
 
 def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue an interrupted trial's parameters anew, without what the interrupted one came to."""
-    trial.user_attrs = {key: value for key, value in trial.user_attrs.items() if key == PAPER}
+    """Queue an interrupted trial anew."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        RetryHeartbeatStaleTrialCallback()(study, trial)
+        TryAgain()(study, trial)
 
 
 def enqueue_paper(study: optuna.Study, space: SearchSpace) -> list[str]:

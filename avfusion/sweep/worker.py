@@ -3,22 +3,20 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
 import torch
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.trial import FrozenTrial
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.trial import FrozenTrial, TrialState
 
 from avfusion.config import Params
+from avfusion.errors import AVFusionError
 from avfusion.sweep.objective import Objective
 from avfusion.sweep.space import SearchSpace
 from avfusion.sweep.storage import open_storage, shown, storage_errors
-from avfusion.sweep.study import INTERRUPTED, fail_stale, open_study, standing, try_again
+from avfusion.sweep.study import INTERRUPTED, KEY, fail_stale, open_study, standing, try_again
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs
 
@@ -36,13 +34,15 @@ class WorkerTask:
         params: sections geometry, train and sweep.
         url: of the storage, with its password.
         trials: finished trials that the study is to have.
+        key: of the study.
         index: which of this machine's workers it is.
     """
 
     root: Path
     params: Params
     url: str = field(repr=False)
-    trials: int = 1
+    trials: int
+    key: str
     index: int = 0
 
 
@@ -73,7 +73,9 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
         stopping=stop.is_set,
     )
     with storage_errors(shown(task.url)):
-        study = open_study(open_storage(task.url, task.params.sweep.heartbeat), task.params.sweep, space)
+        study = open_study(open_storage(task.url, task.params.sweep.heartbeat, stop), task.params.sweep, space)
+        if study.user_attrs.get(KEY) != task.key:
+            raise AVFusionError(f"storage {shown(task.url)} was replaced: study {study.study_name} is another one now")
         work(study, objective, task.trials, stop)
 
 
@@ -95,16 +97,17 @@ def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials
             else:
                 study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[_requeue])
             faults = 0
-        # ValueError: Optuna's word for a trial that others took for dead and failed while it ran here.
-        except (SQLAlchemyError, StorageInternalError, UpdateFinishedTrialError, ValueError):
+        # The objective's own errors do not come here: these are of the storage, and what Optuna makes of them (of
+        # many kinds), or tell of a trial that others took for dead and failed while it ran here.
+        except Exception:
             faults += 1
             if faults > MAX_FAULTS:
                 raise
-            time.sleep(WAIT_S)
+            stop.wait(WAIT_S)
 
 
 def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
-    if INTERRUPTED in trial.user_attrs:
+    if trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs:
         try_again(study, trial)
 
 
