@@ -43,6 +43,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except AVFusionError:
         raise
     except Exception as error:  # soundfile, safetensors and torch have their own words for a write that fails
+        if isinstance(refused := error.__context__, OSError) and refused.errno is not None:
+            raise OSError(refused.errno, refused.strerror, str(path)) from error
         if _is_full(path.parent) or f"os error {errno.ENOSPC}" in str(error):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise

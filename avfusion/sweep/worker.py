@@ -21,7 +21,7 @@ from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.experiment import read_inputs
 
 WAIT_S = 1.0
-MAX_FAULTS = 20
+MAX_FAULTS = 5
 """Faults of the storage in a row, each after the patience of `storage`, after which a worker gives up."""
 
 

@@ -1,5 +1,6 @@
 """Where MLflow keeps runs and files: in the project, or where MLFLOW_TRACKING_URI says."""
 
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ def configure(root: Path | None = None) -> str:
     """
     import mlflow
 
+    logging.getLogger("mlflow.store.db.utils").addFilter(_is_no_error)
     root = project_root() if root is None else Path(root)
     uri = tracking_uri(root)
     if uri.startswith("sqlite:///"):
@@ -54,6 +56,11 @@ def configure(root: Path | None = None) -> str:
     return uri
 
 
+def _is_no_error(record: logging.LogRecord) -> bool:
+    """What MLflow logs with its traceback it also raises, and is told once, by `store_errors`."""
+    return record.exc_info is None
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Turn what MLflow raises inside the block into an AVFusionError of one line."""
@@ -63,8 +70,19 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise AVFusionError(f"the MLflow store cannot be used: {reason}") from error
+        raise AVFusionError(f"the MLflow store cannot be used: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own words, which the libraries above it wrap in theirs; else the first line of MLflow's."""
+    from sqlalchemy.exc import DBAPIError
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, DBAPIError):
+            return str(cause.orig)
+        cause = cause.__cause__ or cause.__context__
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def is_missing(error: "MlflowException") -> bool:

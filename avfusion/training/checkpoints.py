@@ -13,8 +13,9 @@ CHECKPOINT = "checkpoint.pt"
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and mappings to `folder`/checkpoint.pt, with the state of all RNGs."""
-    with atomic_path(folder / CHECKPOINT) as temporary:
-        torch.save(state | {"rng": _rng_state()}, temporary)
+    # Into a file of Python's: torch's own writer does not say why the system refused.
+    with atomic_path(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
+        torch.save(state | {"rng": _rng_state()}, file)
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +20,9 @@ from avfusion.inference.pictures import Pictures
 from avfusion.media.timeline import read_timeline
 from avfusion.training.checkpoints import CHECKPOINT, save_checkpoint
 from tests.inference.test_overlay import predictions
+from tests.small_disk import mount
 
 STORES = {"labels": 4, "frames": 4, "audio": 64}  # stage, and KiB that hold one or two of its three files
-
-
-def mount(*arguments: object) -> bool:
-    return not subprocess.run(["mount", *map(str, arguments)], capture_output=True, check=False).returncode
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[Path, int], Callable[[int], None]]]:
-    """Mounts a disk of a few KiB at a folder; what it gives changes its size."""
-    mounted: list[Path] = []
-
-    def small(folder: Path, kib: int) -> Callable[[int], None]:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            if not mount("-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder):
-                pytest.skip("a disk can only be mounted by root")
-        except FileNotFoundError:
-            pytest.skip("there is no command mount")
-        mounted.append(folder)
-        return lambda larger: pytest.fail("remount") if not mount("-o", f"remount,size={larger}k", folder) else None
-
-    yield small
-    for folder in mounted:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

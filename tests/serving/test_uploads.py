@@ -15,11 +15,11 @@ from avfusion.serving.jobs import Jobs, State
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import ServedModel
 from avfusion.serving.upload import _Form, shown_name
-from tests.bad_input.test_disk import mount
 from tests.fuzz.media_seeds import TEXTS
 from tests.fuzz.opened_files import OpenedFiles
 from tests.media.test_bad_media import POSERS, linux
 from tests.serving.conftest import BOUNDARY, FORM, Answer, ask, form
+from tests.small_disk import mount
 
 SMALL = Limits(upload_bytes=200_000, video_s=2, waiting=2, stall_s=0.3, slowest=1e6)
 
