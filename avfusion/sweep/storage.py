@@ -15,7 +15,7 @@ from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from avfusion.errors import AVFusionError, BadInputError
 
@@ -139,12 +139,14 @@ def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) 
     with storage_errors(name), warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is what a study of many workers rests on
         try:
-            storage = PatientStorage(
-                parsed.render_as_string(hide_password=False),
-                engine_kwargs=options,
-                heartbeat_interval=heartbeat,
-                grace_period=GRACE_BEATS * heartbeat,
-                heartbeat_stale_trial_callback=TryAgain(max_retry=MAX_RETRIES),
+            storage = _made_once(
+                lambda: PatientStorage(
+                    parsed.render_as_string(hide_password=False),
+                    engine_kwargs=options,
+                    heartbeat_interval=heartbeat,
+                    grace_period=GRACE_BEATS * heartbeat,
+                    heartbeat_stale_trial_callback=TryAgain(max_retry=MAX_RETRIES),
+                )
             )
         except ImportError:
             hint = ", it is the extra [postgres]" if parsed.get_backend_name() == "postgresql" else ""
@@ -153,6 +155,18 @@ def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) 
         storage.stop = stop
         event.listen(storage.engine, "do_connect", functools.partial(_connect_patiently, stop))
     return storage
+
+
+def _made_once(make: Callable[[], PatientStorage]) -> PatientStorage:
+    """The storage, its tables made by whoever is first where several machines find an empty database at once."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return make()
+        except SQLAlchemyError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+        time.sleep(PAUSE_S)
+    return make()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Training sequences as indices into one table of all clips, so that a batch is one gather."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,14 +94,18 @@ def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> 
     if not len(rows):
         return torch.zeros(features.shape[1]), torch.ones(features.shape[1])
 
-    def parts() -> Iterator[torch.Tensor]:
-        for at in rows.split(max(1, STATISTICS_ROWS // math.prod(features.shape[2:]))):
-            vectors = features[at].double()
-            yield vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors
+    parts = rows.split(max(1, STATISTICS_ROWS // math.prod(features.shape[2:])))
 
-    mean = torch.stack([part.sum(0) for part in parts()]).sum(0) / len(rows)
-    square = torch.stack([((part - mean) ** 2).sum(0) for part in parts()]).sum(0) / len(rows)
-    return mean, square.sqrt()
+    def total(of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        # In one tensor: a small one kept from every part would leave a hole of a part's size in memory.
+        sums = torch.empty(len(parts), features.shape[1], dtype=torch.float64, device=rows.device)
+        for place, at in zip(sums, parts, strict=True):
+            vectors = features[at].double()
+            place.copy_(of(vectors.mean(dim=(2, 3)) if vectors.ndim == 4 else vectors).sum(0))
+        return sums.sum(0) / len(rows)
+
+    mean = total(lambda vectors: vectors)
+    return mean, total(lambda vectors: (vectors - mean) ** 2).sqrt()
 
 
 def sequence_data(

@@ -20,7 +20,7 @@ from avfusion.config import Sweep, Train
 from avfusion.errors import AVFusionError
 from avfusion.sweep.space import SearchSpace
 from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import Standing, open_study, standing
+from avfusion.sweep.study import Standing, open_study, retried, standing
 from avfusion.sweep.worker import work
 
 pytestmark = pytest.mark.postgres
@@ -89,8 +89,9 @@ def server() -> Iterator[Server]:
         shutil.rmtree(folder)
 
 
-def study_of(server: Server, name: str) -> optuna.Study:
-    return open_study(open_storage(server.url, 1), Sweep(study=name, pruner="none"), SearchSpace.of({}, Train()))
+def study_of(server: Server, name: str, stop: threading.Event | None = None) -> optuna.Study:
+    storage = open_storage(server.url, 1, stop)
+    return open_study(storage, Sweep(study=name, pruner="none"), SearchSpace.of({}, Train()))
 
 
 def score(trial: optuna.Trial) -> float:
@@ -131,7 +132,7 @@ def test_workers_of_many_processes_share_the_trials(server: Server) -> None:
 
 
 def test_a_study_outlives_a_restart_of_the_server(server: Server) -> None:
-    study = study_of(server, "restarted")
+    study = study_of(server, "restarted", threading.Event())
     restarted = threading.Event()
 
     def objective(trial: optuna.Trial) -> float:
@@ -150,3 +151,77 @@ def test_a_study_outlives_a_restart_of_the_server(server: Server) -> None:
     assert standing(study.trials) == Standing(4, 0)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     assert study.trials[1].intermediate_values == {1: study.trials[1].value}
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("request_", ["report", "tell"])
+def test_a_request_that_a_restart_breaks_off_is_made_again(request_: str, server: Server) -> None:
+    """It waits for a lock on its trial when the server goes down: no check of the connection foresees that."""
+    import psycopg2
+
+    stop = threading.Event()
+    study = study_of(server, f"broken off in {request_}", stop)
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number != 1:
+            return 0.0
+        lock = psycopg2.connect(server.url)
+        if request_ == "tell":
+            lock.cursor().execute("SELECT * FROM trials FOR UPDATE")
+        else:
+            lock.cursor().execute("LOCK TABLE trial_intermediate_values")
+
+        def restart() -> None:
+            server.stop()
+            server.start()
+
+        restarts.append(threading.Timer(2, restart))
+        restarts[0].start()
+        if request_ == "report":
+            trial.report(0.5, 1)
+        return 0.5
+
+    restarts: list[threading.Timer] = []
+    work(study, objective, 3, stop)
+    restarts[0].join()
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert study.trials[1].intermediate_values == ({1: 0.5} if request_ == "report" else {})
+
+
+def test_a_worker_that_is_to_stop_waits_for_no_server(server: Server) -> None:
+    stop = threading.Event()
+    study = study_of(server, "stopped", stop)
+
+    def objective(trial: optuna.Trial) -> float:
+        server.stop()
+        threading.Timer(1, stop.set).start()
+        trial.report(0.5, 1)
+        return 0.5
+
+    try:
+        work(study, objective, 3, stop)  # else ten minutes
+    finally:
+        server.start()
+    assert standing(study.trials) == Standing(0, 1)
+    stop.clear()
+    work(study, score, 2, stop)
+    assert standing(study.trials) == Standing(2, 0)
+    assert retried(study.trials) == {0}
+
+
+def test_machines_that_begin_at_once_make_one_study(server: Server) -> None:
+    """On a database without any tables."""
+    import psycopg2
+
+    connection = psycopg2.connect(server.url)
+    connection.autocommit = True
+    connection.cursor().execute("CREATE DATABASE empty")
+    connection.close()
+    url = server.url.removesuffix("/postgres") + "/empty"
+    command = [sys.executable, "-c", WORKER, url, "4", str(SOURCE)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    for worker in workers:
+        errors = worker.communicate()[1]
+        assert worker.returncode == 0, errors
+    names = optuna.get_all_study_names(url.replace("postgresql", "postgresql+psycopg2"))
+    assert names == ["many"]

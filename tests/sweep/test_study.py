@@ -161,3 +161,21 @@ def test_a_worker_outlives_faults_of_the_storage(study: optuna.Study, monkeypatc
     failing = iter([True] * 9)
     with pytest.raises(optuna.exceptions.StorageInternalError):
         work(study, score, 4, STOP)
+
+
+def test_a_trial_whose_worker_died_before_its_first_sign_of_life_is_tried_again(study: optuna.Study) -> None:
+    lost = study.ask()  # what `optimize` does before it begins to give signs of life
+    work(study, score, 2, STOP)
+    assert standing(study.trials) == Standing(2, 0)
+    assert study.trials[lost.number].state == TrialState.FAIL
+    assert retried(study.trials) == {lost.number}
+
+
+def test_a_completed_trial_is_not_tried_again_for_what_it_was_before(study: optuna.Study) -> None:
+    """Its worker died between the note that it was interrupted and its end."""
+    trial = study.ask()
+    trial.set_user_attr(INTERRUPTED, "server closed the connection unexpectedly")
+    work(study, score, 2, STOP)
+    states = [trial.state for trial in study.trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert [trial.user_attrs for trial in study.trials[1:]] == [{}, {}]
