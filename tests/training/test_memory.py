@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOURCE = Path(__file__).parents[2]
 MEASURE = """
 from pathlib import Path
@@ -48,6 +50,7 @@ print(size, more)
 """
 
 
+@pytest.mark.slow
 def test_a_training_takes_little_more_memory_than_its_features() -> None:
     done = subprocess.run(
         [sys.executable, "-c", MEASURE], cwd=SOURCE, capture_output=True, text=True, check=True
