@@ -1,5 +1,6 @@
 """A picture of one video's predictions: valence and arousal over time, and what they rest on."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metada
     above.set_title(title, loc="left", fontsize=11, color=INK)
     below.set_xlabel("time (s)")
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a sign of the title that the font lacks is drawn as a box
         figure.savefig(temporary, dpi=120, format="png", metadata=dict(metadata))
 
 
