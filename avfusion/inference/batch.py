@@ -203,7 +203,9 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
 def _summary(table: pd.DataFrame, stream: Stream) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
-    means = ", ".join(f"mean {name} {float(table[name].mean()):+.2f}" for name in ("valence", "arousal"))
+    means = ", ".join(
+        f"mean {name} {round(float(table[name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
+    )
     seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
     return f"{len(table)} frames ({duration:.1f} s), {means}, {seen}"
 

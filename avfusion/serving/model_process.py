@@ -88,17 +88,19 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
     Raises:
         AVFusionError: as `Predictor.predict`; or the disk is full.
     """
+    from avfusion.inference.model_card import RENDERED, RENDERED_ONLY
     from avfusion.inference.tables import write_csv
 
     predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
     try:
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)
+        of_the_model = [RENDERED_ONLY] * (predictor.corpus == RENDERED)
         table = predictor.predict(video, progress=_seldom(report), notice=notes.append)
         content = {
             "video": name,
             "model": {"name": predictor.name, "digest": predictor.digest},
-            "notes": [note.removeprefix(f"{video}: ") for note in notes],
+            "notes": [note.removeprefix(f"{video}: ") for note in [*of_the_model, *notes]],
             "columns": _columns(table),
         }
         write_csv(folder / CSV, table)
