@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 from avfusion.project import disable_telemetry
 from tests.planted_corpus import write_planted_corpus
+from tests.small_disk import disk  # noqa: F401
 
 CLIP_FPS = 25
 OUTSIDE = (

@@ -42,11 +42,15 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
 
     Raises:
         BadInputError: as `opened_model`.
+        AVFusionError: it cannot be written there.
     """
     from avfusion.inference.model_source import opened_model
 
     with opened_model(model) as (files, source):
-        files.copy_to(folder)
+        try:
+            files.copy_to(folder)
+        except OSError as error:
+            raise AVFusionError(describe_os_error(error)) from None
         return ServedModel(source, str(files.config["fusion"]["name"]), files.digest())
 
 

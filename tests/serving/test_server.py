@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -125,6 +126,28 @@ def test_it_is_killed_in_mid_job_and_comes_back(trained_models: Path, face_video
         assert second.stop() == 0
     assert list(second.temporary.iterdir()) == []
     assert "Traceback" not in second.log.read_text()
+
+
+def test_a_full_disk_is_said_and_frees_itself(
+    trained_models: Path, face_video: Path, tmp_path: Path, disk: Callable[[Path, int], object]
+) -> None:
+    """Too little room for an upload; then for what comes of it, which only the prediction finds out."""
+    size = sum(path.stat().st_size for path in trained_models.rglob("*.*"))
+    content = face_video.read_bytes()
+    room = size // 1024 + len(content) // 1024 + 60
+    disk(tmp_path / "temporary", room)
+    server = start_server(trained_models / "fusion", tmp_path / "temporary")
+    for video, status in ((content + bytes(1 << 20), 507), (content, 202)):
+        answer = server.post("a.mp4", video)
+        assert answer.status_code == status, answer.text
+    state = server.finished(answer.json()["id"])
+    assert (state["state"], state["error"]) == ("failed", "the server's disk is full: try again later")
+    result = requests.get(f"{server.url}/api/jobs/{answer.json()['id']}/result", timeout=10)
+    assert result.status_code == 507
+    while server.files():
+        pass
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 def run_serve(*options: object) -> "subprocess.CompletedProcess[str]":
