@@ -40,5 +40,6 @@ def describe_exception(error: BaseException) -> str:
 def describe_os_error(error: OSError) -> str:
     """What the system refused and where, in one line; a full disk that names no file holds the working directory."""
     reason = error.strerror or str(error) or type(error).__name__
-    place = error.filename or (f"below {Path.cwd()}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # of two files, the second is what is written
+    place = (error.filename2 if full else None) or error.filename or (f"below {Path.cwd()}" if full else "")
     return " ".join(f"{place}: {reason}".removeprefix(": ").split())

@@ -13,3 +13,11 @@ def byte_size(count: float) -> str:
             value = count / scale
             return f"{value:,.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in s, min or h, to four digits: `45 s`, `30.5 min`, `10 h`."""
+    for unit, scale in (("h", 3600), ("min", 60)):
+        if seconds >= scale:
+            return f"{seconds / scale:.4g} {unit}"
+    return f"{seconds:.4g} s"

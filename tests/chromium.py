@@ -31,7 +31,7 @@ class Page:
         self.log: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "DOM", "Runtime", "Log", "Network"):
             self._call(f"{domain}.enable")
 
     def size(self, width: int, height: int, *, phone: bool = False) -> None:
@@ -64,6 +64,12 @@ class Page:
         """Press and release the mouse."""
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def choose(self, selector: str, file: Path) -> None:
+        """Choose a file in an input element."""
+        root = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(file)])
 
     def picture(self, path: Path, *, whole: bool = False) -> None:
         """A PNG of what is to be seen, or of the whole page."""

@@ -1,6 +1,6 @@
 """Counts and sizes in words."""
 
-from avfusion.quantities import byte_size, counted
+from avfusion.quantities import byte_size, counted, duration
 
 
 def test_one_thing_is_singular():
@@ -10,3 +10,9 @@ def test_one_thing_is_singular():
 def test_sizes_have_two_digits_or_so():
     sizes = [byte_size(n) for n in (0, 4_600, 999_400, 999_600, 1.24e6, 9.96e6, 999.4e6, 1.2e9, 15.6e9, 5.53e12)]
     assert sizes == ["0 kB", "5 kB", "999 kB", "1.0 MB", "1.2 MB", "10 MB", "999 MB", "1.2 GB", "16 GB", "5,530 GB"]
+
+
+def test_durations_have_a_unit_that_fits():
+    assert [duration(s) for s in (0.5, 45, 60, 1830, 1801.8, 36000)] == [
+        "0.5 s", "45 s", "1 min", "30.5 min", "30.03 min", "10 h",
+    ]  # fmt: skip

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from avfusion.atomic import atomic_path
-from avfusion.errors import AVFusionError, BadInputError, describe_exception
+from avfusion.errors import AVFusionError, BadInputError, describe_exception, describe_os_error
 from avfusion.fingerprints import file_digest
 from avfusion.fusion.inference import Mode
 from avfusion.inference.analysis import Person
@@ -24,7 +24,9 @@ from avfusion.inference.output import (
     TABLE_DIGEST,
     Target,
     check_overwrite,
+    check_writable,
     is_done,
+    nearest_existing,
     picture_metadata,
     plan_targets,
     provenance,
@@ -93,7 +95,7 @@ def predict_files(
         0: all done; 2: some input was bad, the others are done; 1: something else failed.
     """
     if folder is not None:
-        there = next(part for part in (folder, *folder.absolute().parents) if part.exists())
+        there = nearest_existing(folder)
         if not there.is_dir():
             raise BadInputError(f"{there} is not a folder: -o names the folder for the tables")
     found = find_videos(arguments)
@@ -109,6 +111,8 @@ def predict_files(
             outcome.count(_predict_one(target, predictor, request, force, label))
         except AVFusionError as error:
             outcome.failed(error.exit_code, str(target.video), str(error))
+        except OSError as error:  # disk full, no permission
+            outcome.failed(FAILED, str(target.video), f"{target.video}: {describe_os_error(error)}")
         except Exception as error:  # a fault of ours or of the machine, not of the input: the other videos go on
             outcome.failed(FAILED, str(target.video), f"{target.video}: {describe_exception(error)}")
     if len(targets) + len(found.faults) > 1:
@@ -150,6 +154,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
     if not force and is_done(target, facts, request.pictures.are_done):
         print(f"{target.table}: done before by this model with these options (--force predicts again)")
         return "done before"
+    check_writable(target)
     started = time.perf_counter()
     with _PhaseProgress(label) as progress:
         analysis = predictor.analyse(
@@ -203,7 +208,9 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
 def _summary(table: pd.DataFrame, stream: Stream) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
-    means = ", ".join(f"mean {name} {float(table[name].mean()):+.2f}" for name in ("valence", "arousal"))
+    means = ", ".join(
+        f"mean {name} {round(float(table[name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
+    )
     seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
     return f"{len(table)} frames ({duration:.1f} s), {means}, {seen}"
 

@@ -4,6 +4,7 @@ They are checked before they are written: loaded again, each gives the numbers o
 """
 
 import copy
+import io
 import json
 import warnings
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import avfusion
-from avfusion.atomic import write_json
+from avfusion.atomic import atomic_path, write_json
 from avfusion.backbones.frozen import freeze
 from avfusion.backbones.registry import Backbone
 from avfusion.backbones.transforms import LogMel
@@ -196,11 +197,15 @@ def _export(network: Network, folder: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # of torch to its own developers
             module = network.exportable or network.module
             program = torch.export.export(module, network.example(3), dynamic_shapes=network.varying())
-            torch.export.save(program, path)
-            loaded = torch.export.load(path).module()
+            content = io.BytesIO()
+            torch.export.save(program, content)  # to a full disk it would end the process
+            content.seek(0)
+            loaded = torch.export.load(content).module()
     except Exception as error:  # torch has many
         reason = " ".join(str(error).split())[:300]
         raise AVFusionError(f"{network.name} cannot be exported: {type(error).__name__}: {reason}") from error
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
     turns = max(map(len, network.sizes.values()), default=1)
     worst = 0.0
     for batch in BATCHES:

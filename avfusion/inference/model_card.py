@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 RECORDS = (".avfusion/registration.json", "reports/register/model_version.json")
 RENDERED = "demo"
+RENDERED_ONLY = "The model was trained on drawn faces and made-up voices: it knows nothing about people."
 UNKNOWN_LICENCE = "not recorded"
 
 

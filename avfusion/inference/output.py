@@ -6,6 +6,7 @@ belongs to another video.
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,22 @@ def check_overwrite(target: Target, force: bool) -> None:
     raise BadInputError(
         f"{target.video}: {target.table} {whose}: choose another folder with -o, or overwrite with --force"
     )
+
+
+def nearest_existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(part for part in (folder, *folder.absolute().parents) if part.exists())
+
+
+def check_writable(target: Target) -> None:
+    """Refuse before the work what cannot be written after it.
+
+    Raises:
+        BadInputError: nothing may be written where the table belongs.
+    """
+    folder = nearest_existing(target.table.parent)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BadInputError(f"{target.video}: {folder} may not be written to: name another folder with -o")
 
 
 def is_done(

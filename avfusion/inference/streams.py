@@ -1,5 +1,7 @@
 """What a video gives to a model: face crops and sound on one clock, in files that are those of the stores."""
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ import numpy as np
 from avfusion.config import Frames
 from avfusion.data.audio import audio_samples, write_audio
 from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
 from avfusion.media.face_tracks import FaceCrop, cut_crops, doubts, find_tracks
@@ -275,7 +277,12 @@ class StreamReader:
 def _read_streams(
     path: str | Path, folder: Path, options: dict[str, Any], progress: Progress | None = None
 ) -> VideoStreams:
-    return read_streams(path, folder, **options, progress=progress)
+    try:
+        return read_streams(path, folder, **options, progress=progress)
+    except OSError as error:  # of a library that names no file
+        fault = describe_os_error(OSError(error.errno, os.strerror(error.errno or 0), str(folder)))
+        hint = ": let TMPDIR name a folder with more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise AVFusionError(f"{path}: {fault}{hint}") from None
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

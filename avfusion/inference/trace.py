@@ -1,5 +1,6 @@
 """A picture of one video's predictions: valence and arousal over time, and what they rest on."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,8 @@ def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metada
     above.set_title(title, loc="left", fontsize=11, color=INK)
     below.set_xlabel("time (s)")
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a sign of the title that the font lacks is drawn as a box
         figure.savefig(temporary, dpi=120, format="png", metadata=dict(metadata))
 
 
@@ -44,7 +46,8 @@ def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> Non
     axes.axhline(0, color=FAINT, linewidth=0.8)
     for name, colour in (("valence", VALENCE), ("arousal", AROUSAL)):
         values = predictions[name].to_numpy(float)
-        axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} (mean {np.mean(values):+.2f})")
+        mean = round(float(np.mean(values)), 2) + 0.0  # never a minus before zero
+        axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} (mean {mean:+.2f})")
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("unpleasant / calm   …   pleasant / excited", fontsize=8)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, frameon=False, fontsize=9)

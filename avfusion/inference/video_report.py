@@ -18,7 +18,7 @@ from avfusion.atomic import write_text
 from avfusion.errors import AVFusionError, describe_os_error
 from avfusion.evaluation.page import charts
 from avfusion.evaluation.page.template import STYLE as PAGE_STYLE
-from avfusion.inference.model_card import ModelCard
+from avfusion.inference.model_card import RENDERED_ONLY, ModelCard
 from avfusion.inference.overlay_panel import clock, signed
 from avfusion.inference.video_report_template import SCRIPT, STYLE, TEMPLATE
 from avfusion.inference.video_statistics import video_statistics
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 MOST_BYTES = 20_000_000  # of a video that is put into the page
 MOST_STILLS, STILLS_APART_S, STILL_SIDE, STILL_QUALITY = 48, 2.0, 360, 75
 MOST_POINTS = 4000  # of a curve, in the page's data
-TICKS = 5
+TICK_STEPS_S, MOST_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600), 6
 ENDS = {"valence": "unpleasant … pleasant", "arousal": "calm … excited"}
 STRIPS = {"visual_present": ("face seen", "visual"), "audio_present": ("sound heard", "audio")}
-RENDERED_ONLY = "The model was trained on drawn faces and made-up voices: it knows nothing about people."
 LIMITS = (
     "Valence (unpleasant to pleasant) and arousal (calm to excited) are here what annotators thought that a person on "
     "a video showed, as a model guesses it from face and voice. They are not what the person felt, thought or meant.",
@@ -193,10 +192,11 @@ def _means(values: np.ndarray, step: int) -> np.ndarray:
 
 
 def _ticks(length: float) -> list[dict[str, Any]]:
-    """Times below the traces; to a tenth of a second only where the video is short."""
-    times = [length * i / TICKS for i in range(TICKS + 1)]
-    words = [clock(seconds) if length < 2 * TICKS else clock(seconds)[:-2] for seconds in times]
-    return [{"left": 100 * i / TICKS, "words": text} for i, text in enumerate(words)]
+    """Round times below the traces; to a tenth of a second only where the video is short."""
+    step = next((step for step in TICK_STEPS_S if length <= MOST_TICKS * step), TICK_STEPS_S[-1])
+    times = np.arange(0, 0.97 * length, step)  # none that sticks out at the end
+    words = [clock(seconds) if step < 1 else clock(seconds)[:-2] for seconds in times.tolist()]
+    return [{"left": round(100 * at / length, 3), "words": text} for at, text in zip(times, words, strict=True)]
 
 
 def _way(valence: np.ndarray, arousal: np.ndarray) -> str:

@@ -22,7 +22,8 @@ STYLE = """
 .figures { display: grid; grid-template-columns: minmax(0, 1.4fr) minmax(0, 1fr); gap: 28px; align-items: start; }
 button.jump { border: 0; background: none; padding: 0; font: inherit; color: #0b5cad; cursor: pointer; }
 #time .axis { font-variant-numeric: tabular-nums; }
-@media (max-width: 700px) { .top, .figures { grid-template-columns: minmax(0, 1fr); } .plane svg { max-width: 240px; } }
+#time .axis span:last-child { transform: translateX(-50%); }
+@media (max-width: 700px) { .figures table { font-size: .8rem; } .figures td, .figures th { padding: 6px 3px; } .figures td:first-child { min-width: 0; white-space: nowrap; } .figures th:first-child { min-width: 0; } .top, .figures { grid-template-columns: minmax(0, 1fr); } .plane svg { max-width: 240px; } }
 """
 
 SCRIPT = """

@@ -147,8 +147,9 @@ def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_w
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
             times = in_words([track.times_s[0] for track in person.doubtful])
             found.append(f"looks do not say whether it is the same person who is followed on from {times}")
-    unused = 1 - _share([track for person in persons for track in person.stretches], tracks)
-    if not others_wanted and unused >= NOTABLE_SHARE:
+    followed = [track for person in persons for track in person.stretches]
+    unused = 1 - _share(followed, tracks)
+    if followed and not others_wanted and unused >= NOTABLE_SHARE:
         them = "the one" if len(persons) == 1 else "those"
         found.append(
             f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than {them} "

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from avfusion.errors import BadInputError
 from avfusion.media.sniffing import describe_content
+from avfusion.quantities import duration
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
 ALMOST_SQUARE, WIDEST = 0.02, 4.0
@@ -161,7 +162,7 @@ def _check_limits(container: InputContainer, path: str | os.PathLike[str], limit
         raise BadInputError(f"{path} has {len(container.streams)} streams, allowed are {limits.streams}")
     seconds = (container.duration or 0) / av.time_base
     if seconds > limits.duration_s:
-        raise BadInputError(f"{path} lasts {seconds / 3600:.1f} h, allowed are {limits.duration_s / 3600:g} h: cut it")
+        raise BadInputError(f"{path} lasts {duration(seconds)}, allowed are {duration(limits.duration_s)}: cut it")
     for stream in container.streams.video:
         if stream.codec_context is None:
             continue

@@ -42,11 +42,15 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
 
     Raises:
         BadInputError: as `opened_model`.
+        AVFusionError: it cannot be written there.
     """
     from avfusion.inference.model_source import opened_model
 
     with opened_model(model) as (files, source):
-        files.copy_to(folder)
+        try:
+            files.copy_to(folder)
+        except OSError as error:
+            raise AVFusionError(describe_os_error(error)) from None
         return ServedModel(source, str(files.config["fusion"]["name"]), files.digest())
 
 
@@ -88,17 +92,19 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
     Raises:
         AVFusionError: as `Predictor.predict`; or the disk is full.
     """
+    from avfusion.inference.model_card import RENDERED, RENDERED_ONLY
     from avfusion.inference.tables import write_csv
 
     predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
     try:
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)
+        of_the_model = [RENDERED_ONLY] * (predictor.corpus == RENDERED)
         table = predictor.predict(video, progress=_seldom(report), notice=notes.append)
         content = {
             "video": name,
             "model": {"name": predictor.name, "digest": predictor.digest},
-            "notes": [note.removeprefix(f"{video}: ") for note in notes],
+            "notes": [note.removeprefix(f"{video}: ") for note in [*of_the_model, *notes]],
             "columns": _columns(table),
         }
         write_csv(folder / CSV, table)

@@ -95,6 +95,53 @@ def test_an_overlay_that_does_not_fit_is_named_and_nothing_of_it_stays(disk, tmp
         assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("kib", "temporary", "words"),
+    [
+        (24, False, "disk/silent.trace.png: No space left on device"),
+        (64, True, "No space left on device: let TMPDIR name a folder with more room"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_named_and_nothing_of_them_stays(
+    project, disk, trained_models, silent_video, monkeypatch, kib, temporary, words
+):
+    folder = project.root / "disk"
+    disk(folder, kib)
+    if temporary:
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+    out = project.root / "out" if temporary else folder
+    done = project.avfusion("predict", silent_video, "--model", trained_models / "fusion", "-o", out)
+    assert done.code == 1
+    assert f"error: {silent_video}: " in done.error
+    assert words in done.error
+    assert list(folder.iterdir()) == []
+    assert not (project.root / "out").exists()
+
+
+def test_an_export_that_does_not_fit_is_named_and_nothing_of_it_stays(project, disk, trained_models):
+    disk(project.root / "disk", 24)
+    done = project.avfusion("export", "--model", trained_models / "fusion", "-o", project.root / "disk" / "exported")
+    assert done.code == 1
+    assert "log_mel.pt2: No space left on device" in done.error
+    assert done.error.count("\n") == 1
+    assert list((project.root / "disk").iterdir()) == []
+
+
+def test_where_nothing_may_be_written_is_said_before_the_work(project, trained_models, silent_video):
+    folder = project.root / "read-only"
+    folder.mkdir()
+    if not mount("--bind", folder, folder):
+        pytest.skip("a folder can only be made read-only for root by a mount")
+    try:
+        assert mount("-o", "remount,bind,ro", folder)
+        options = ("--model", trained_models / "fusion", "--overlay", "--report", "-o", folder / "new")
+        done = project.avfusion("predict", silent_video, *options)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert done.code == 2
+    assert done.error == f"error: {silent_video}: {folder} may not be written to: name another folder with -o\n"
+
+
 def test_a_refusal_is_not_blamed_on_a_disk_that_is_nearly_full(disk, tmp_path):
     folder = tmp_path / "disk"
     disk(folder, 60)

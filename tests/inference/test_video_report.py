@@ -14,7 +14,7 @@ import pytest
 from avfusion import Predictor
 from avfusion.errors import AVFusionError, BadInputError
 from avfusion.inference.model_card import ModelCard, model_card
-from avfusion.inference.video_report import report_provenance, write_video_report
+from avfusion.inference.video_report import _ticks, report_provenance, write_video_report
 from avfusion.inference.video_statistics import video_statistics
 from tests.inference.test_overlay import write_source
 
@@ -106,6 +106,21 @@ def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page) -> Non
         assert not any(name.startswith("on") for name in attributes)
     rest = page.text + page.scripts[""] + page.scripts["data"] + str(page.tags)
     assert not re.search(r"https?:|//[a-z]", rest.replace("// ", ""))
+
+
+@pytest.mark.parametrize(
+    ("length", "words", "first"),
+    [
+        (0.04, ["0:00.0"], 0),
+        (0.9, ["0:00.0", "0:00.2", "0:00.4", "0:00.6", "0:00.8"], 0.2),
+        (29.3, ["0:00", "0:05", "0:10", "0:15", "0:20", "0:25"], 5),
+        (7200, ["0:00", "20:00", "40:00", "1:00:00", "1:20:00", "1:40:00"], 1200),
+    ],
+)
+def test_times_below_the_traces_are_round_and_where_they_say(length: float, words: list[str], first: float) -> None:
+    ticks = _ticks(length)
+    assert [tick["words"] for tick in ticks] == words
+    assert [tick["left"] for tick in ticks[:2]] == pytest.approx([0, 100 * first / length][: len(words)], abs=1e-3)
 
 
 def test_names_are_text(page: Page) -> None:

@@ -226,14 +226,14 @@ def test_hours_that_are_declared_or_stamped(tmp_path, media, make_flash):
     path = media(tmp_path / "long.mkv", make_flash(50, 5), TIMES)
     content = path.read_bytes()
     path.write_bytes(_with_duration(content, 10 * 3600e3))
-    with pytest.raises(BadInputError, match=r"lasts 10\.0 h, allowed are 6 h"):
+    with pytest.raises(BadInputError, match=r"lasts 10 h, allowed are 6 h"):
         probe(path)
     path.write_bytes(_with_duration(content, 3600e3))
     with pytest.raises(BadInputError, match=r"is truncated: its header promises 3600\.00 s, it holds 2\.00 s"):
         probe(path)
     late = np.append(TIMES[:-1], 10 * 3600)
     path = media(tmp_path / "stamped.mkv", make_flash(50, 5), late, ticks=1000, options={"live": "1"})
-    with pytest.raises(BadInputError, match=r"lasts 10\.0 h, allowed are 6 h"):
+    with pytest.raises(BadInputError, match=r"lasts 10 h, allowed are 6 h"):
         probe(path)
 
 

@@ -1,47 +1,80 @@
 """The upload page in a browser."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.serving.browser import CHROMIUM, browser
-from tests.serving.conftest import Server
+from tests.chromium import Page, chromium, open_browser
+from tests.serving.conftest import Server, start_server
 
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")]
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(chromium() is None, reason="there is no Chromium")]
+ERROR = "document.getElementById('error-text').textContent"
+RESULT, FAULT = (f"!document.getElementById('{name}').hidden" for name in ("result", "error"))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """A phone."""
+    command = chromium()
+    assert command is not None
+    with open_browser(command, tmp_path / "profile") as opened:
+        opened.size(390, 844, phone=True)
+        yield opened
 
 
 def test_a_video_with_an_evil_name_and_a_bad_one_and_an_old_job(
-    server: Server, face_video: Path, tmp_path: Path
+    page: Page, server: Server, face_video: Path, tmp_path: Path
 ) -> None:
     name = "<img src=x onerror=document.title='owned'> ü.mp4"
     evil, text = tmp_path / name, tmp_path / "<b>letter.mp4"
     evil.write_bytes(face_video.read_bytes())
     text.write_text("no video " * 100)
-    with browser((390, 844)) as page:
-        page.open(server.url)
-        page.wait("document.getElementById('model').textContent.startsWith('Model jca')")
-        page.choose_file("#file", evil)
-        page.wait("!document.getElementById('result').hidden")
-        assert page.evaluate("document.getElementById('name').textContent") == name
-        assert page.evaluate("document.querySelectorAll('#chart path').length") == 2
-        assert page.evaluate("document.querySelector('#chart path.valence').getTotalLength() > 200")
-        assert page.evaluate("document.getElementById('facts').textContent").startswith("length0:02.6frames65")
-        assert page.evaluate("document.documentElement.scrollWidth") == 390, "nothing sticks out on a phone"
-        kept = page.evaluate("location.href")
-        page.open("about:blank")
-        page.open(kept)
-        page.wait("!document.getElementById('result').hidden")
-        assert page.evaluate("document.getElementById('name').textContent") == name, "reloading keeps the result"
-        page.evaluate("document.getElementById('delete').click()")
-        page.choose_file("#file", text)  # at once: what deletes the old result must not end the new upload
-        page.wait("!document.getElementById('error').hidden")
-        words = "<b>letter.mp4 cannot be read as media: it is a text file, not a video"
-        assert page.evaluate("document.getElementById('error-text').textContent") == words
-        page.open("about:blank")
-        page.open(kept)
-        page.wait("!document.getElementById('error').hidden")
-        assert page.evaluate("document.getElementById('error-text').textContent").startswith("unknown job")
-        assert page.evaluate("document.title") == "avfusion: valence and arousal of a video"
-        assert {url.split("/")[2] for url in page.requested() if url.startswith("http")} == {server.url.split("/")[2]}
-        faults = [text for text in page.complaints() if "Failed to load resource" not in text]
-        assert faults == [], "nothing broke the policy"
+    page.open(server.url)
+    page.until("document.getElementById('model').textContent.startsWith('Model jca')")
+    page.choose("#file", evil)
+    page.until(RESULT)
+    assert page.run("document.getElementById('name').textContent") == name
+    assert page.run("document.querySelectorAll('#chart path').length") == 2
+    assert page.run("document.querySelector('#chart path.valence').getTotalLength() > 200")
+    assert page.run("document.getElementById('facts').textContent").startswith("length0:02.6frames65")
+    assert page.run("document.documentElement.scrollWidth") == 390, "nothing sticks out on a phone"
+    kept = page.run("location.href")
+    page.open(kept)
+    page.until(RESULT)
+    assert page.run("document.getElementById('name').textContent") == name, "reloading keeps the result"
+    page.run("document.getElementById('delete').click()")
+    page.choose("#file", text)  # at once: what deletes the old result must not end the new upload
+    page.until(FAULT)
+    assert page.run(ERROR) == "<b>letter.mp4 cannot be read as media: it is a text file, not a video"
+    page.open(kept)
+    page.until(FAULT)
+    assert page.run(ERROR).startswith("unknown job")
+    assert page.run("document.title") == "avfusion: valence and arousal of a video"
+    addresses = [line.split('"url": "')[1].split('"')[0] for line in page.log if '"documentURL"' in line]
+    assert {urlsplit(url).netloc for url in addresses if url.startswith("http")} == {urlsplit(server.url).netloc}
+    faults = [line for line in page.log if '"documentURL"' not in line and "Failed to load resource" not in line]
+    assert faults == [], "nothing broke the policy"
+
+
+def test_a_server_that_is_killed_in_mid_job_and_comes_back(
+    page: Page, trained_models: Path, face_video: Path, tmp_path: Path
+) -> None:
+    first = start_server(trained_models / "fusion", tmp_path / "temporary")
+    page.open(first.url)
+    page.choose("#file", face_video)
+    page.until("location.hash.startsWith('#job=')")
+    assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    page.until("document.getElementById('phase').textContent === 'The server does not answer; trying again'")
+    second = start_server(trained_models / "fusion", tmp_path / "temporary", "--port", urlsplit(first.url).port)
+    page.until(FAULT)
+    assert page.run(ERROR).startswith("unknown job: ")
+    assert "the server was started again since" in page.run(ERROR)
+    page.choose("#file", face_video)
+    page.until(RESULT)
+    assert second.stop() == 0
+    page.choose("#file", face_video)
+    page.until(FAULT)
+    assert page.run(ERROR) == "The connection was lost while uploading: is the server still running?"

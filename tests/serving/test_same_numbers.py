@@ -1,5 +1,6 @@
-"""One demo video through every door: the command, Python, MLflow's pyfunc and its server, and `avfusion serve`."""
+"""One demo video through every door: command, Python, MLflow's pyfunc and its server, `avfusion serve`, notebook."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,9 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import requests
+from nbclient import NotebookClient
 
 from avfusion import Predictor
 from avfusion.config import Execution, Render
@@ -22,6 +26,7 @@ from tests.serving.conftest import start_server
 PARAMS = Render(seed=4, train=1, val=1, test=1, min_seconds=3, max_seconds=3.5, size=128)
 BIN = Path(sys.executable).parent
 CHAMPION = "models:/avfusion@champion"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-own-video.ipynb"
 
 
 @pytest.fixture
@@ -67,6 +72,24 @@ def mlflow_server(project: Path, media: Path) -> Iterator[str]:
         process.wait(60)
 
 
+def notebook_table(project: Path, video: Path) -> pd.DataFrame:
+    """What notebook 04 makes of a video, as somebody who sets `VIDEO` in its first cell finds it."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook.cells[1].source = notebook.cells[1].source.replace("VIDEO = None", f"VIDEO = {str(video)!r}")
+    notebook.cells.append(nbformat.v4.new_code_cell('table.to_parquet("from-notebook.parquet")'))
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(project)}}).execute()
+    return pd.read_parquet(project / "from-notebook.parquet")
+
+
+def live_values(project: Path, video: Path) -> pd.DataFrame:
+    """What `avfusion live` prints: a row per clip."""
+    command = [sys.executable, "-m", "avfusion.cli", "live", "--source", str(video), "--no-realtime", "--json"]
+    done = subprocess.run(command, check=True, cwd=project, capture_output=True, text=True)
+    *values, summary = map(json.loads, done.stdout.splitlines())
+    assert summary["summary"]["clips"] == len(values)
+    return pd.DataFrame(values)
+
+
 def invoke(url: str, video: str) -> requests.Response:
     body = {"dataframe_split": {"columns": ["video"], "data": [[video]]}}
     return requests.post(f"{url}/invocations", json=body, timeout=120)
@@ -105,7 +128,21 @@ def test_the_numbers_are_the_same_everywhere(
     found["avfusion serve"] = pd.DataFrame(server.result(video.name, video.read_bytes())["columns"])
     assert server.stop() == 0
 
-    assert len(found) == 4
+    found["notebook"] = notebook_table(project, video)
+
+    assert len(found) == 5
     for door, table in found.items():
         assert list(table.columns) == list(expected.columns), door
         pd.testing.assert_frame_equal(table, expected, check_dtype=False, rtol=0, atol=1e-5, obj=door)
+
+    # Live knows the past alone, and so does predict in that mode: at the clips' ends both say the same.
+    causal = Predictor.load(CHAMPION).predict(video, mode="causal")
+    live = live_values(project, video)
+    rows = live["frame"].to_numpy() - 1
+    assert len(rows) > 8
+    at_ends = causal.iloc[rows].reset_index(drop=True)
+    for column in ("frame", "audio_present", "visual_present"):
+        assert live[column].tolist() == at_ends[column].tolist()
+    for column in ("time_s", "valence", "arousal"):
+        np.testing.assert_allclose(live[column], at_ends[column], rtol=0, atol=1e-5)
+    assert not np.allclose(causal["valence"], expected["valence"], atol=1e-4), "another mode, other numbers"
