@@ -19,18 +19,25 @@ def default_model() -> tuple[str, str]:
     except AVFusionError as error:
         raise BadInputError(f"{error}: name a model with --model") from None
     from avfusion.config import load_params
-    from avfusion.tracking.download import champion_uri
+    from avfusion.tracking.model_cache import last_answer
     from avfusion.tracking.store import moved_store
 
     moved = moved_store(root)
     name = load_params(root / "params.yaml", ["register"]).register_.name
-    if moved is None and (uri := champion_uri(root, name)):
+    uri = f"models:/{name}@champion"
+    if moved is None and (last_answer(uri, root) or _has_champion(root, name)):
         return uri, uri
     fusion = root / "models" / "fusion"
     if (fusion / "config.json").is_file():
         reason = "the MLflow store was made at another path" if moved else "the registry has no champion"
         return str(fusion), f"{fusion} ({reason})"
     raise BadInputError(f"{root} has no champion and no models/fusion: run `make demo`, or name a model with --model")
+
+
+def _has_champion(root: Path, name: str) -> bool:
+    from avfusion.tracking.download import champion_uri
+
+    return champion_uri(root, name) is not None
 
 
 def store_root() -> Path:
@@ -49,9 +56,15 @@ def model_at(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
         BadInputError: there is no such folder, or no such model in the store.
     """
     if uri_or_dir.startswith(("models:/", "runs:/")):
+        from avfusion.tracking.model_cache import last_answer
+
+        root = store_root()
+        if (folder := last_answer(uri_or_dir, root)) is not None:
+            yield folder, ""
+            return
         from avfusion.tracking.download import downloaded_model
 
-        with downloaded_model(uri_or_dir, store_root()) as found:
+        with downloaded_model(uri_or_dir, root) as found:
             yield found
     else:
         if not Path(uri_or_dir).is_dir():

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from avfusion.errors import AVFusionError, BadInputError
-from avfusion.tracking.model_cache import ModelCache, cache_folder
+from avfusion.tracking.model_cache import ModelCache, answer_key, cache_folder, store_state
 from avfusion.tracking.registry import CHAMPION, REGISTERED_MODEL, champion_version
 from avfusion.tracking.store import configure, is_missing, store_errors, tracking_uri
 
@@ -41,7 +41,7 @@ def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
         BadInputError: there is no such model in the store, or the store cannot be asked and the cache does not know.
     """
     uri = uri.rstrip("/")
-    cache, store = ModelCache(cache_folder()), tracking_uri(root)
+    cache, store, state = ModelCache(cache_folder()), tracking_uri(root), store_state(root)
     try:
         unique, version = _resolve(uri, root)
     except _StoreAwayError as error:
@@ -53,12 +53,14 @@ def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
     if unique and (folder := cache.find(unique)) is not None:
         with suppress(OSError):
             cache.remember(folder.name, *keys)
+            cache.remember(folder.name, answer_key(uri, root), state=state)
         yield folder, ""
         return
     with tempfile.TemporaryDirectory(prefix="avfusion-model-") as scratch:
         folder = _download(uri, root, scratch)
         with suppress(OSError):  # a home that may not be written, a full disk: it goes without a cache
             folder = cache.add(folder, *keys)
+            cache.remember(folder.name, answer_key(uri, root), state=state)
         yield folder, ""
 
 

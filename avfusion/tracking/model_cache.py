@@ -1,7 +1,8 @@
 """Downloaded models in the user's cache folder, by digest: fetched once, checked whenever used, at hand offline.
 
-`models/<digest>/` holds a model's `fusion/` and `backbones/`; `known/` which digest a URI of a store stands for. The
-folder may be deleted at any time: what is needed is downloaded again.
+`models/<digest>/` holds a model's `fusion/` and `backbones/`; `known/` which digest a URI of a store stands for, for
+good or as long as the store's file does not change. The folder may be deleted at any time: what is needed is downloaded
+again.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from platformdirs import user_cache_dir
 from avfusion.atomic import TEMPORARY_PREFIX, write_json
 from avfusion.errors import AVFusionError
 from avfusion.inference.model_folder import ModelFolder
+from avfusion.tracking.store import tracking_uri
 
 VARIABLE = "AVFUSION_CACHE"
 
@@ -33,11 +35,19 @@ class ModelCache:
         self.models = folder / "models"
         self._known = folder / "known"
 
-    def find(self, key: str) -> Path | None:
-        """The model that was added under a key; None where there is none, or its files are not those any more."""
+    def find(self, key: str, state: str = "") -> Path | None:
+        """The model that was added under a key; None where there is none, or its files are not those any more.
+
+        Args:
+            key: what stands for the model.
+            state: of the store; another one than was remembered with the key finds nothing.
+        """
         try:
-            digest = str(json.loads(self._note(key).read_text(encoding="utf-8"))["model_digest"])
+            note = json.loads(self._note(key).read_text(encoding="utf-8"))
+            digest = str(note["model_digest"])
         except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if note.get("store_state", "") != state:
             return None
         folder = self.models / digest
         return folder if _is_whole(folder, digest) else None
@@ -65,13 +75,44 @@ class ModelCache:
         self.remember(digest, *keys)
         return folder
 
-    def remember(self, digest: str, *keys: str) -> None:
-        """Let keys stand for a model of the cache."""
+    def remember(self, digest: str, *keys: str, state: str = "") -> None:
+        """Let keys stand for a model of the cache, in this state of the store."""
         for key in keys:
-            write_json(self._note(key), {"model_digest": digest})
+            write_json(self._note(key), {"model_digest": digest} | ({"store_state": state} if state else {}))
 
     def _note(self, key: str) -> Path:
         return self._known / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def store_state(root: Path) -> str:
+    """What changes whenever the store's SQLite file does; empty where the store is no such file."""
+    uri = tracking_uri(root)
+    if not uri.startswith("sqlite:///"):
+        return ""
+    database = Path(uri.removeprefix("sqlite:///"))
+    try:
+        times = [(file.stat().st_size, file.stat().st_mtime_ns) for file in _files(database) if file.exists()]
+    except OSError:
+        return ""
+    return json.dumps(times) if times else ""
+
+
+def last_answer(uri: str, root: Path) -> Path | None:
+    """The cached model that the store named for `uri` when it was asked last, if its file has not changed since.
+
+    Importing MLflow and asking it takes seconds, which every `avfusion predict` would wait for.
+    """
+    state = store_state(root)
+    return ModelCache(cache_folder()).find(answer_key(uri, root), state) if state else None
+
+
+def answer_key(uri: str, root: Path) -> str:
+    """The key of what the store answered last for `uri`."""
+    return f"{tracking_uri(root)} answered {uri}"
+
+
+def _files(database: Path) -> tuple[Path, Path]:
+    return database, database.with_name(database.name + "-wal")
 
 
 def _move(temporary: Path, folder: Path) -> None:

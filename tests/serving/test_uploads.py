@@ -18,7 +18,6 @@ from tests.fuzz.media_seeds import TEXTS
 from tests.fuzz.opened_files import OpenedFiles
 from tests.media.test_bad_media import POSERS, linux
 from tests.serving.conftest import BOUNDARY, FORM, Answer, ask, form
-from tests.small_disk import mount
 
 SMALL = Limits(upload_bytes=200_000, video_s=2, waiting=2, stall_s=0.3, slowest=1e6)
 

@@ -1,6 +1,9 @@
 """Models from the store: fetched once, checked when used, at hand when the store is gone."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,6 +64,18 @@ def test_an_id_of_a_run_or_model_needs_no_store(project: Path, registered: str) 
     assert {Predictor.load(uri).digest for uri in uris} == {registered}
     shutil.rmtree(project / "mlruns")
     assert {Predictor.load(uri).digest for uri in uris} == {registered}
+
+
+def test_a_store_that_has_not_changed_is_not_asked_again(project: Path, registered: str) -> None:
+    script = "import sys; from avfusion import Predictor; print(Predictor.load().digest, 'mlflow' in sys.modules)"
+
+    def load_champion() -> list[str]:
+        return subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+
+    assert load_champion() == [registered, "True"]
+    assert load_champion() == [registered, "False"]
+    os.utime(project / "mlruns" / "mlflow.db")
+    assert load_champion() == [registered, "True"]
 
 
 def test_a_damaged_copy_is_not_used_but_fetched_again(project: Path, cache: Path, registered: str) -> None:
