@@ -1,9 +1,18 @@
-"""Which streams were there for a video frame's prediction: one meaning for `evaluate` and for `predict`."""
+"""Which streams were there for a video frame's prediction, and which frames are shown to a network for it.
+
+One meaning for `evaluate` and for `predict`.
+"""
 
 import numpy as np
 
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.geometry import clip_sound_spans, clock_frames, frame_positions, select_clip_frames
+from avfusion.data.geometry import (
+    clip_end_ticks,
+    clip_sound_spans,
+    clock_frames,
+    frame_positions,
+    select_clip_frames,
+)
 
 
 def frame_presence(time_s: np.ndarray, face_present: np.ndarray, samples: int, spec: FeatureSpec) -> np.ndarray:
@@ -35,3 +44,21 @@ def frame_presence(time_s: np.ndarray, face_present: np.ndarray, samples: int, s
     heard = spans[:, 0] < samples
     nearest = np.clip(np.round(frame_positions(time_s, geometry.fps)).astype(int), 0, len(clock) - 1)
     return np.stack([heard[nearest], seen[nearest]], axis=1)
+
+
+def shown_frames(time_s: np.ndarray, face_present: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Video frames (N,) bool whose crops are in a clip: extraction looks at no other.
+
+    Args:
+        time_s: (N,) seconds of every video frame, 0 at the first.
+        face_present: (N,) bool, the frame has a face crop.
+        spec: how clips are cut, and how far apart.
+    """
+    geometry = spec.geometry
+    clock = clock_frames(np.asarray(time_s, dtype=np.float64), geometry.fps)
+    shown = np.zeros(len(time_s), dtype=bool)
+    if len(clock):
+        face, ends = np.asarray(face_present, dtype=bool)[clock], clip_end_ticks(len(clock), spec.stride)
+        ticks, present = select_clip_frames(face, ends, geometry.clip_frames, geometry.kept_frames)
+        shown[clock[ticks[present]]] = True
+    return shown

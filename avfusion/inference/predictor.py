@@ -164,6 +164,7 @@ class Predictor:
                 people=people,
                 causal=mode == "causal",
                 settings=self.frames,
+                spec=spec,
                 progress=progress,
             )
             warnings = _check_usable(streams, stream, Path(path))

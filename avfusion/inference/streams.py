@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from avfusion.config import Frames
 from avfusion.data.audio import audio_samples, write_audio
+from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
+from avfusion.data.presence import shown_frames
 from avfusion.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
@@ -80,6 +83,7 @@ def read_streams(
     people: People = "main",
     causal: bool = False,
     settings: Frames | None = None,
+    spec: FeatureSpec | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
 ) -> VideoStreams:
@@ -95,6 +99,7 @@ def read_streams(
         people: `main`: the main person alone; `all`: everybody (`avfusion.media.persons.everybody`).
         causal: follow one face from the past alone (`avfusion.media.causal_faces`), whatever `people` says.
         settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
+        spec: of the features; crops that no clip shows are then left empty where all frames can be decoded.
         timeline: the video's timeline where it is known already.
         progress: called with what is being done, frames done, and frames in all.
 
@@ -109,7 +114,7 @@ def read_streams(
     elif causal:
         number, rows = 1, _followed(path, settings, timeline, warnings, progress or _ignore)
     else:
-        number, rows = _looked_for(path, people, settings, timeline, warnings, progress or _ignore)
+        number, rows = _looked_for(path, people, settings, spec, timeline, warnings, progress or _ignore)
     persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
@@ -144,22 +149,33 @@ def _followed(
 
 
 def _looked_for(
-    path: str | Path, people: People, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
+    path: str | Path,
+    people: People,
+    settings: Frames,
+    spec: FeatureSpec | None,
+    timeline: Timeline,
+    warnings: list[str],
+    progress: Progress,
 ) -> tuple[int, Iterator[list[FaceCrop]]]:
     """How many persons, and the crops of each in every frame."""
+    damage: list[str] = []
     tracks = find_tracks(
         path,
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
         timeline=timeline,
         on_detection=lambda done: progress("looking for faces", done, timeline.frames),
+        on_warning=damage.append,
     )
     persons = everybody(tracks) if people == "all" else [main_person(tracks)]
     warnings += doubts(persons, tracks)
 
+    # Which frames clips show depends on which have a face; one that cannot be decoded turns out to have none.
+    wanted = None if spec is None or damage else partial(shown_frames, timeline.times_s, spec=spec)
+
     def rows() -> Iterator[list[FaceCrop]]:
-        longest_gap = 2 * settings.detect_every
-        for row in cut_crops(path, persons, timeline, longest_gap=longest_gap, on_warning=warnings.append):
+        gap = 2 * settings.detect_every
+        for row in cut_crops(path, persons, timeline, longest_gap=gap, wanted=wanted, on_warning=warnings.append):
             yield row
             if _is_told(row[0].frame, settings, timeline):
                 progress("cutting crops", row[0].frame, timeline.frames)
@@ -189,14 +205,20 @@ def _written(
         writers = [files.enter_context(FrameWriter(person.crops)) for person in persons]
         for row in rows:
             for person, writer, crop in zip(persons, writers, row, strict=True):
-                jpeg = None if crop.rgb is None else encode_crop(crop.rgb, quality)
-                writer.write(FrameRow(crop.frame, crop.time_s, jpeg, crop.confidence))
+                writer.write(FrameRow(crop.frame, crop.time_s, _jpeg(crop, quality), crop.confidence))
                 _note(person, crop)
     return persons
 
 
+def _jpeg(crop: FaceCrop, quality: int) -> bytes | None:
+    """None without a face; empty where the face is in no clip."""
+    if crop.rgb is not None:
+        return encode_crop(crop.rgb, quality)
+    return b"" if crop.confidence > 0 else None
+
+
 def _note(person: PersonFaces, crop: FaceCrop) -> None:
-    if crop.rgb is not None and crop.box is not None:
+    if crop.box is not None:
         index = crop.frame - 1
         person.present[index], person.confidence[index] = True, crop.confidence
         person.boxes[index] = (*crop.box[:2], *(crop.box[2:] - crop.box[:2]))
@@ -243,6 +265,7 @@ class StreamReader:
         people: People = "main",
         causal: bool = False,
         settings: Frames,
+        spec: FeatureSpec | None = None,
         progress: Progress | None,
     ) -> VideoStreams:
         """As `read_streams`, elsewhere.
@@ -255,7 +278,7 @@ class StreamReader:
         try:
             timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
-            options = {"stream": stream, "people": people, "causal": causal, "settings": settings}
+            options = {"stream": stream, "people": people, "causal": causal, "settings": settings, "spec": spec}
             arguments = (path, folder, options | {"timeline": timeline})
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:

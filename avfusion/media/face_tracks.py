@@ -19,7 +19,7 @@ from avfusion.media.persons import Followed, Side, main_person
 from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
-from avfusion.media.video import VideoFrame, read_video
+from avfusion.media.video import read_video
 
 NOTABLE_SHARE = 0.01  # of the detections; a stray one among hundreds is not worth a warning
 
@@ -31,7 +31,7 @@ class FaceCrop:
     Attributes:
         frame: Number from 1.
         time_s: Seconds from frame 1.
-        rgb: (size, size, 3) uint8; None: no face.
+        rgb: (size, size, 3) uint8; None: no face, or its crop was not wanted.
         confidence: 0: no face.
         box: (4,) float32: x1, y1, x2, y2 in pixels of the upright picture, as of `Face`; None: no face.
     """
@@ -109,6 +109,7 @@ def cut_crops(
     *,
     longest_gap: int,
     size: int = TEMPLATE_SIZE,
+    wanted: Callable[[np.ndarray], np.ndarray] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[list[FaceCrop]]:
     """Aligned crops of some persons in one pass: for every video frame one per person, also where there is no face.
@@ -119,18 +120,31 @@ def cut_crops(
         timeline: Of the video.
         longest_gap: Frames between two detections of a stretch over which faces are interpolated.
         size: Side of the crops.
+        wanted: Says of the frames in which a person has a face, (N,) bool, whose crops are needed, (N,) bool; the
+            others are not cut. Only for a video of which every frame can be decoded. Default: all.
         on_warning: Called with what could not be decoded.
     """
     courses = [interpolate_faces(p.stretches, timeline.frames, longest_gap=longest_gap) for p in persons]
-    seen = np.zeros(timeline.frames, bool)
-    for course in courses:
-        seen |= course.confidence > 0
+    faces = [course.confidence > 0 for course in courses]
+    cut = [face & wanted(face) if wanted else face for face in faces]
+    read = np.logical_or.reduce(cut) if cut else np.zeros(timeline.frames, bool)
+
+    def crops(index: int, rgb: np.ndarray | None) -> list[FaceCrop]:
+        """Of one frame; one that was to be read and was not cannot be decoded, and shows no face."""
+        row = []
+        for course, face, wants in zip(courses, faces, cut, strict=True):
+            if face[index] and (rgb is not None or not wants[index]):
+                row.append(_crop(index, timeline, rgb if wants[index] else None, course, size))
+            else:
+                row.append(FaceCrop(index + 1, float(timeline.times_s[index]), None, 0.0))
+        return row
+
     following = 0
-    for frame in read_video(path, timeline=timeline, wanted=lambda i: bool(seen[i]), on_warning=on_warning):
-        yield from _without_faces(timeline, len(persons), following, frame.index0)
-        yield [_cut(frame, course, size) for course in courses]
+    for frame in read_ahead(read_video(path, timeline=timeline, wanted=lambda i: bool(read[i]), on_warning=on_warning)):
+        yield from (crops(index, None) for index in range(following, frame.index0))
+        yield crops(frame.index0, frame.rgb)
         following = frame.index0 + 1
-    yield from _without_faces(timeline, len(persons), following, timeline.frames)
+    yield from (crops(index, None) for index in range(following, timeline.frames))
 
 
 def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_wanted: bool = False) -> list[str]:
@@ -165,13 +179,16 @@ def find_tracks(
     min_confidence: float,
     timeline: Timeline,
     on_detection: Callable[[int], None] | None = None,
+    on_warning: Callable[[str], None] | None = None,
 ) -> list[FaceTrack]:
     """Detect faces on every n-th frame and on the last, and join them to persons."""
     detector = FaceDetector(thresholds=(0.6, 0.7, min_confidence))
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
     before: np.ndarray | None = None
-    frames = read_video(path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last)
+    frames = read_video(
+        path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last, on_warning=on_warning
+    )
     for frame in read_ahead(frames):
         faces = detector.detect(frame.rgb)
         looks = [describe_face(align_face(frame.rgb, face.landmarks, CROP_SIZE)) for face in faces]
@@ -216,14 +233,8 @@ def _interpolate(track: FaceTrack, course: FaceCourse, longest_gap: int) -> None
     course.confidence[kept] = np.interp(kept, at, scores)
 
 
-def _cut(frame: VideoFrame, course: FaceCourse, size: int) -> FaceCrop:
-    index, confidence = frame.index0, float(course.confidence[frame.index0])
-    if confidence <= 0:
-        return FaceCrop(index + 1, frame.time_s, None, 0.0)
-    crop = align_face(frame.rgb, course.landmarks[index], size)
-    return FaceCrop(index + 1, frame.time_s, crop, confidence, course.boxes[index])
-
-
-def _without_faces(timeline: Timeline, persons: int, start: int, stop: int) -> Iterator[list[FaceCrop]]:
-    for index in range(start, stop):
-        yield [FaceCrop(index + 1, float(timeline.times_s[index]), None, 0.0)] * persons
+def _crop(index: int, timeline: Timeline, rgb: np.ndarray | None, course: FaceCourse, size: int) -> FaceCrop:
+    crop = None if rgb is None else align_face(rgb, course.landmarks[index], size)
+    return FaceCrop(
+        index + 1, float(timeline.times_s[index]), crop, float(course.confidence[index]), course.boxes[index]
+    )

@@ -10,11 +10,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from avfusion.config import Frames
+from avfusion.data.frames import CropFile
 from avfusion.errors import AVFusionError, BadInputError
+from avfusion.inference.predictor import Predictor
 from avfusion.inference.streams import PersonFaces, StreamReader, VideoStreams, read_streams
 
 
@@ -72,6 +75,44 @@ def test_what_is_read_elsewhere_is_what_is_read_here(
     with pytest.raises(BadInputError, match=r"^none\.mp4 does not exist$"):
         read(Path("none.mp4"))
     assert worker_of(reader) == first, "one worker for all of it"
+
+
+def damaged(video: Path, path: Path) -> Path:
+    """The video with the bytes of some pictures overwritten."""
+    content = bytearray(video.read_bytes())
+    with av.open(str(video)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pos and packet.size]
+        for packet in packets[20:24]:
+            content[packet.pos : packet.pos + packet.size] = b"\xff" * packet.size
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("stride", [1, 8, 32])
+@pytest.mark.parametrize("whole", [True, False])
+def test_only_crops_that_clips_show_are_cut_and_features_are_the_same(
+    face_video: Path, tmp_path: Path, trained_models: Path, stride: int, whole: bool
+) -> None:
+    predictor = Predictor.load(trained_models / "fusion")
+    video = face_video if whole else damaged(face_video, tmp_path / "damaged.mp4")
+    spec = predictor.spec_at(stride)
+    found, cut = [], []
+    for name, wanted in (("all", None), ("shown", spec)):
+        folder = tmp_path / name
+        folder.mkdir()
+        streams = read_streams(video, folder, spec=wanted)
+        (faces,) = streams.persons
+        with CropFile(faces.crops) as crops:
+            jpegs = [crops[row] for row in range(len(crops))]
+            features = predictor._extractor.extract_track(streams.time_s, crops, None, stride=stride)
+        assert [jpeg is not None for jpeg in jpegs] == faces.present.tolist()
+        cut.append({row for row, jpeg in enumerate(jpegs) if jpeg})
+        found.append((features.visual, features.visual_present, faces.present, faces.confidence, faces.boxes))
+    for one, other in zip(*found, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
+    everything, shown = cut
+    assert everything == set(np.flatnonzero(found[0][2]))
+    assert shown == everything if stride == 1 or not whole else shown < everything
 
 
 def test_a_crash_costs_one_video(reader: StreamReader, read: Read, silent_video: Path) -> None:
