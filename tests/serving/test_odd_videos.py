@@ -103,6 +103,7 @@ def test_through_the_api(server: Server, folder: Path, predicted: tuple[Path, li
     pd.testing.assert_frame_equal(pd.DataFrame(result["columns"]), expected, check_dtype=False, rtol=0, atol=1e-6)
     csv = requests.get(f"{job}/result?format=csv", timeout=60).content
     pd.testing.assert_frame_equal(pd.read_csv(io.BytesIO(csv)), expected)
+    assert requests.delete(job, timeout=60).status_code == 204
 
 
 @pytest.mark.browser
@@ -126,3 +127,5 @@ def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -
     assert seen == [f"{100 * odd.face} %", f"{100 * odd.sound} %"]
     assert page.run("document.title") == "avfusion: valence and arousal of a video"
     page.run("document.getElementById('delete').click()")
+    while server.files():
+        pass
