@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -118,7 +118,7 @@ def tracked_run(
             active = mlflow.start_run(
                 experiment_id=experiment_id, run_name=name, nested=nested, parent_run_id=parent_id
             )
-    with active:
+    try:
         run = TrackedRun(client, active.info.run_id, root)
         origin = provenance_tags(root)
         if resumed:
@@ -126,6 +126,12 @@ def tracked_run(
         run.set_tags(origin | dict(tags or {}))
         run.log_params(params or {})
         yield run
+    except BaseException:
+        with suppress(MlflowException):  # a store that is out of reach or full; what the block raised says why
+            mlflow.end_run("FAILED")
+        raise
+    with store_errors():
+        mlflow.end_run("FINISHED")
 
 
 def run_exists(client: MlflowClient, run_id: str) -> bool:
