@@ -42,6 +42,7 @@ def start(folder: Path, *command: str, processes: int = 1) -> subprocess.Complet
     )
 
 
+@pytest.mark.slow
 def test_gradients_of_a_shared_step_are_those_of_one_process(tmp_path):
     done = start(ROOT, str(Path(__file__).with_name("shared_step.py")), str(tmp_path), processes=2)
     assert done.returncode == 0, done.stdout

@@ -107,6 +107,7 @@ def test_through_the_api(server: Server, folder: Path, predicted: tuple[Path, li
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 @every
 def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -> None:
     odd = ODD[name]
