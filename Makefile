@@ -47,7 +47,7 @@ sweep: setup
 	@$(BIN)/avfusion sweep --workers $(or $(WORKERS),1)
 
 test: setup
-	$(PYTEST) -m "not slow" -q --durations=15
+	$(PYTEST) -m "not slow" -q --durations=15 -n 2 --dist loadfile
 
 test-slow: setup
 	$(PYTEST) -m slow -q --durations=15
