@@ -34,7 +34,7 @@ setup: .venv/.installed
 
 demo: setup
 	@grep -q '^  name: demo' params.yaml || { echo "params.yaml is set to another corpus: \`make repro\` runs it, \`.venv/bin/avfusion preset demo\` goes back to the demo" >&2; exit 2; }
-	@if [ -d data/raw/demo ]; then $(BIN)/avfusion scan; fi
+	@$(BIN)/avfusion scan --if-there
 	@$(BIN)/dvc repro
 	@$(BIN)/avfusion register
 	@$(BIN)/avfusion summary

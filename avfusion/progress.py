@@ -24,7 +24,7 @@ class TaskProgress:
         self.done = self.failed = 0
         self._weight, self._weight_done = sum(weights), 0.0
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._started = self._printed = time.monotonic()
+        self._started = self._printed = self._advanced = time.monotonic()
         self._bar: Progress | None = None
         self._task = TaskID(0)
 
@@ -46,8 +46,9 @@ class TaskProgress:
         self.done += 1
         self.failed += failed
         self._weight_done += weight
+        self._advanced = time.monotonic()
         if self._bar:
-            count = f"{self.done}/{self.total} {self._rate():.2f}/s"
+            count = f"{self.done}/{self.total} {self._speed()}"
             self._bar.update(self._task, completed=self._weight_done, count=count)
         self.tick()
 
@@ -56,7 +57,7 @@ class TaskProgress:
         now = time.monotonic()
         if self._bar is None and now - self._printed >= PLAIN_SECONDS and self.done < self.total:
             self._printed = now
-            speed = f"{self._rate():.2f}/s" if self.done else f"for {now - self._started:.0f} s"
+            speed = self._speed() if self.done else f"for {now - self._started:.0f} s"
             self._print(f"{self.label}: {self.done}/{self.total}, {speed}{self._left(now)}")
 
     def __exit__(
@@ -68,21 +69,24 @@ class TaskProgress:
             seconds = time.monotonic() - self._started
             failed = f", {self.failed} failed" if self.failed else ""
             word = "done" if kind is None else "when interrupted"
-            self._print(
-                f"{self.label}: {self.done}/{self.total} {word} in {seconds:.1f} s ({self._rate():.2f}/s){failed}"
-            )
+            speed = f" ({self._speed()})" if self.done else ""
+            self._print(f"{self.label}: {self.done}/{self.total} {word} in {seconds:.1f} s{speed}{failed}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False)
         self._console.file.flush()
 
     def _left(self, now: float) -> str:
+        """By how things went until the last task ended; "" before the first has and where that is overdue."""
         if not self._weight_done:
             return ""
-        return f", {_clock((self._weight - self._weight_done) * (now - self._started) / self._weight_done)} left"
+        whole = (self._advanced - self._started) * self._weight / self._weight_done
+        left = self._started + whole - now
+        return f", {_clock(left)} left" if left > 0 else ""
 
-    def _rate(self) -> float:
-        return self.done / max(time.monotonic() - self._started, 1e-9)
+    def _speed(self) -> str:
+        rate = self.done / max(time.monotonic() - self._started, 1e-9)
+        return f"{rate:.2f}/s" if rate >= 0.1 else f"{60 * rate:.1f}/min"
 
 
 class TrainingLines:

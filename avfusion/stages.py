@@ -54,8 +54,8 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
 
     Takes the stage's lock (a killed DVC leaves its command running, and two must not write side by side), records
     wall and CPU seconds in `.avfusion/times/<name>.json`, remembers which tracks it failed for, and turns an
-    AVFusionError or OSError into one line and an exit code. Where several processes run one stage together, the first
-    (`rank` 0) does so for all; the others only name themselves in their errors.
+    AVFusionError, OSError or Ctrl-C into one line and an exit code. Where several processes run one stage together, the
+    first (`rank` 0) does so for all; the others only name themselves in their errors.
     """
     disable_telemetry()
     who = f"stage {name} (process {rank + 1})" if rank else f"stage {name}"
@@ -82,6 +82,9 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
     except AVFusionError as error:
         print(f"error: {who}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print(f"{who} was interrupted; `dvc repro` goes on from what it finished", file=sys.stderr)
+        raise SystemExit(130) from None
     except OSError as error:  # disk full, no permission, no connection
         print(f"error: {who}: {describe_os_error(error)}", file=sys.stderr)
         raise SystemExit(1) from None

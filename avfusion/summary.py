@@ -43,7 +43,8 @@ def print_summary(root: Path, console: Console | None = None) -> None:
         if released := _scored(_released(metrics.get(split, {}))):
             console.print(score_table(released, f"{split}, released protocol ({RELEASED})"))
     explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos."
-    if "oracle" in _scored(metrics.get("val", {})):
+    demo = "oracle" in _scored(metrics.get("val", {}))
+    if demo:
         explained += " Oracles: the best predictions from the known cues of both streams, or of one."
     console.print(explained, style="dim")
     if times := stage_times(root):
@@ -51,6 +52,8 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     _print_model(root, console)
     console.print("report       reports/evaluate/report.html, in a browser", markup=False)
     console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
+    if demo:
+        console.print("three seeds  .venv/bin/python -m avfusion.evaluation.seeds (above is one)", markup=False)
     console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
     if video := example_video(root):
         command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"

@@ -1,5 +1,6 @@
 """DVC stage `render`: the demo corpus, and the list of sources that every corpus starts from."""
 
+from avfusion.config import DEMO_ROOT
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.demo.render import leave_unrendered, render_demo
 from avfusion.corpora.sources import scan
@@ -9,7 +10,7 @@ from avfusion.stages import stage
 def main() -> None:
     """Render what is missing of the demo corpus (nothing for other corpora) and write data/sources.txt."""
     with stage("render", "corpus", "render") as s:
-        out = s.root / "data" / "raw" / "demo"
+        out = s.root / DEMO_ROOT
         if s.params.corpus.name == "demo":
             render_demo(out, s.params.render, s.params.execution)
         else:

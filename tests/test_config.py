@@ -105,6 +105,14 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("backbones", "folds", 1, r"backbones\.folds is 1: allowed are 0 \(none\) and 2 or more"),
         ("backbones", "folds", -2, r"backbones\.folds is -2: "),
         ("corpus", "name", "affwild", r"corpus\.name is 'affwild': input should be 'demo', 'affwild2' or 'manifest'"),
+        (
+            "corpus",
+            "root",
+            "nowhere/x",
+            r"corpus\.root is 'nowhere/x': the demo corpus is rendered into data/raw/demo; ",
+        ),
+        ("register", "name", "", r"register\.name is '': a name without '/' and ':' is needed"),
+        ("register", "name", "a/b:c", r"register\.name is 'a/b:c': a name without '/' and ':' is needed"),
         ("surprise", "key", 1, r"surprise is unknown: allowed are common, "),
     ],
 )
@@ -280,6 +288,9 @@ def test_missing_file_section_and_not_yaml(tmp_path: Path, values: dict[str, Any
         with pytest.raises(BadInputError, match=r"params\.yaml is not YAML: .") as caught:
             load_params(tmp_path / "params.yaml")
         assert "\n" not in str(caught.value)
+    (tmp_path / "params.yaml").write_text("train:\n  epochs: 5\n  lr: 0.1\n  epochs: 9\n")
+    with pytest.raises(BadInputError, match=r"is not YAML: epochs is there twice in .*, line 4, column 3"):
+        load_params(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"train: \xff")
     with pytest.raises(BadInputError, match="is not YAML"):
         load_params(tmp_path / "params.yaml")

@@ -221,8 +221,8 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
             progress.tick()
     assert stream.getvalue().splitlines()[:3] == [
         "frames: 0/10, for 10 s",
-        "frames: 1/10, 0.05/s, 3:00 left",
-        "frames: 2/10, 0.07/s, 2:00 left",
+        "frames: 1/10, 3.0/min, 2:10 left",
+        "frames: 2/10, 4.0/min, 1:35 left",
     ]
 
 
@@ -240,7 +240,25 @@ def test_the_time_left_goes_by_the_tasks_weights(monkeypatch):
     assert stream.getvalue().splitlines() == [
         "frames: 1/3, 0.10/s, 16:30 left",
         "frames: 2/3, 0.10/s, 16:20 left",
-        "frames: 3/3 done in 1000.0 s (0.00/s)",
+        "frames: 3/3 done in 1000.0 s (0.2/min)",
+    ]
+
+
+def test_the_time_left_counts_down_while_nothing_ends(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    stream = StringIO()
+    with TaskProgress("backbones", [1.0, 1.0], Console(file=stream, width=200)) as progress:
+        now[0] = 100.0
+        progress.advance(1.0)
+        for second in (130.0, 190.0, 220.0):
+            now[0] = second
+            progress.tick()
+    assert stream.getvalue().splitlines()[:4] == [
+        "backbones: 1/2, 0.6/min, 1:40 left",
+        "backbones: 1/2, 0.5/min, 1:10 left",
+        "backbones: 1/2, 0.3/min, 0:10 left",
+        "backbones: 1/2, 0.3/min",
     ]
 
 

@@ -24,7 +24,13 @@ def test_without_a_root_it_is_the_preset_byte_for_byte(bare_project):
     assert target.read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["demo", "affwild2", "affwild2-tsav", "manifest"])
+def test_the_demo_has_its_own_root(bare_project, tmp_path_factory):
+    with pytest.raises(BadInputError, match=r"demo\.yaml: corpus\.root is '.*': the demo corpus is rendered "):
+        write_preset(bare_project, "demo", tmp_path_factory.mktemp("elsewhere"))
+    assert not (bare_project / "params.yaml").exists()
+
+
+@pytest.mark.parametrize("name", ["affwild2", "affwild2-tsav", "manifest"])
 def test_only_the_line_of_the_root_changes(bare_project, name, tmp_path_factory):
     data = tmp_path_factory.mktemp("my data")
     before = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()

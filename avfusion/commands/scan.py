@@ -29,12 +29,13 @@ def scan_project(project: Path, *, if_there: bool = False) -> None:
     from avfusion.corpora.sources import scan as scan_corpus
     from avfusion.corpora.switching import removed_files
 
-    params = load_params(project / "params.yaml", ["corpus"]).corpus
+    every = load_params(project / "params.yaml")  # a fault in the last stage's section is better known before the first
+    params = every.corpus
     folder = corpus_root(project, params)
     if params.name == "demo":
         from avfusion.corpora.demo.render import is_rendered
 
-        if not is_rendered(folder, load_params(project / "params.yaml", ["render"]).render):
+        if not is_rendered(folder, every.render):
             print("the demo corpus is not rendered yet: `dvc repro` does it")
             _note(removed_files(project, params, ()))
             return

@@ -134,5 +134,6 @@ def _fingerprint_or_none(path: Path, read_fingerprint: Callable[[Path], str | No
 
 
 def _remove_temporaries(folder: Path) -> None:
-    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        path.unlink(missing_ok=True)
+    for pattern in (f"{TEMPORARY_PREFIX}*", ".tmp*"):  # the second are safetensors' own
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)

@@ -216,8 +216,8 @@ def test_a_link_in_a_circle_ends(tree):
 
 
 def test_root_is_absolute_or_from_the_project(tmp_path):
-    assert corpus_root(tmp_path, Corpus(root="data/raw")) == tmp_path / "data/raw"
-    assert corpus_root(tmp_path, Corpus(root="/elsewhere")) == Path("/elsewhere")
+    assert corpus_root(tmp_path, Corpus(name="affwild2", root="data/raw")) == tmp_path / "data/raw"
+    assert corpus_root(tmp_path, Corpus(name="affwild2", root="/elsewhere")) == Path("/elsewhere")
 
 
 def test_a_demo_that_is_not_rendered_says_how(tmp_path):

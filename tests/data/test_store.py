@@ -123,5 +123,6 @@ def test_a_kill_in_the_middle_leaves_no_final_file_and_a_rerun_finishes(tmp_path
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert all(path.name.startswith(TEMPORARY_PREFIX) for path in folder.iterdir())
+    (folder / ".tmpKUfeZ2").write_text("hal")  # safetensors names the files so that it has not finished
     update(folder, {"a": "1", "b": "1"}, {"a": "A", "b": "B"})
     assert contents(folder) == {"a.txt": "1\nA", "b.txt": "1\nB"}

@@ -112,13 +112,16 @@ class SmallProject:
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
 
     def identities(self, *folders: str) -> dict[str, tuple[int, int]]:
-        """Path to inode and time of last change of every finished file in the stages' outs."""
-        return {
-            path.relative_to(self.root).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
-            for folder in folders or OUTS
-            for path in (self.root / folder).rglob("*")
-            if path.is_file() and not path.name.startswith(TEMPORARY_PREFIX)
-        }
+        """Path to inode and time of last change of every finished file in the stages' outs, while one runs too."""
+        found = {}
+        for folder in folders or OUTS:
+            for parent, _, names in os.walk(self.root / folder):  # passes over what is gone meanwhile
+                for name in names:
+                    if not name.startswith(TEMPORARY_PREFIX):
+                        path = Path(parent, name)
+                        state = path.stat()
+                        found[path.relative_to(self.root).as_posix()] = (state.st_ino, state.st_mtime_ns)
+        return found
 
 
 @pytest.fixture(scope="session")
