@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from avfusion.agreement import disagreements, divisors
 from avfusion.errors import BadInputError
 from avfusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_backbone, check_option_value
-from avfusion.param_types import Count, Folds, Fraction, FusionName, Number, Positive, Section, Seed, section_fault
+from avfusion.param_types import (
+    Count,
+    Folds,
+    Fraction,
+    FusionName,
+    Number,
+    Positive,
+    RegisteredName,
+    Section,
+    Seed,
+    UniqueKeys,
+    section_fault,
+)
 from avfusion.search_space import space_fault
 
 DEMO_ROOT = "data/raw/demo"  # what the stage `render` makes, as dvc.yaml says
@@ -231,16 +243,10 @@ class Robustness(Section):
     seed: Seed = 0
 
 
-def _model_name(name: str) -> str:
-    if not name or any(sign in name for sign in "/:"):
-        raise ValueError("a name without '/' and ':' is needed, as MLflow's registry has them")
-    return name
-
-
 class Register(Section):
     """The MLflow model registry."""
 
-    name: Annotated[str, AfterValidator(_model_name)] = "avfusion"
+    name: RegisteredName = "avfusion"
 
 
 class Execution(Section):
@@ -275,19 +281,6 @@ _YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, Recurs
 SECTIONS = tuple(field.alias or name for name, field in Params.model_fields.items())
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which PyYAML takes the last in silence, and DVC none."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Params:
     """Read and check params.yaml; keep the named sections (default: all) and `execution`.
 
@@ -297,7 +290,7 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
     """
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        values = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: `avfusion preset demo` writes one") from None
     except OSError as error:

@@ -1,10 +1,11 @@
-"""What the sections of params.yaml are made of: kinds of values, the base of a section, and a fault in one.
+"""What the sections of params.yaml are made of: kinds of values, the base of a section, a fault in one, and its YAML.
 
 YAML 1.1 reads `1e-4` as a string; numbers accept it.
 """
 
 from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
@@ -28,6 +29,12 @@ def _folds(value: Any) -> Any:
     return 0 if value is None else value
 
 
+def _registered_name(name: str) -> str:
+    if not name or any(sign in name for sign in "/:"):
+        raise ValueError("a name without '/' and ':' is needed, as MLflow's registry has them")
+    return name
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, Field(gt=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
@@ -35,6 +42,7 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Folds = Annotated[int, BeforeValidator(_folds), Field(ge=0, strict=True)]
 FusionName = Annotated[str, AfterValidator(check_fusion_name)]
+RegisteredName = Annotated[str, AfterValidator(_registered_name)]
 
 
 def section_fault(key: str, value: object, message: str) -> PydanticCustomError:
@@ -48,3 +56,17 @@ class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is there twice, of which PyYAML takes the last in silence, and DVC none."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As PyYAML's, after a look at the keys."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
