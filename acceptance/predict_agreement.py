@@ -12,7 +12,7 @@ import pandas as pd
 
 from avfusion import Predictor, ccc
 from avfusion.corpora.table import read_tracks
-from avfusion.inference.tables import write_csv
+from avfusion.presentation.tables import write_csv
 
 TOLERANCE = 0.05
 

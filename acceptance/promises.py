@@ -62,7 +62,7 @@ def other_corpus(first: Clone, workspace: Path) -> str:
 def _seeds(clone: Clone) -> dict[str, Any]:
     out = clone.folder / ".avfusion" / "seeds.json"
     if not out.exists():
-        clone.must("python", "-m", "avfusion.evaluation.seeds", "--seeds", "0", "1", "2", "--json", str(out))
+        clone.must("python", "-m", "avfusion.experiments.seeds", "--seeds", "0", "1", "2", "--json", str(out))
     return json.loads(out.read_text())
 
 

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 __all__ = ["Predictor", "build_fusion", "ccc"]
 
 _HOMES = {
-    "ccc": "avfusion.evaluation.ccc",
+    "ccc": "avfusion.scoring.ccc",
     "Predictor": "avfusion.inference.predictor",
     "build_fusion": "avfusion.fusion",
 }

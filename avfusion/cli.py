@@ -18,7 +18,7 @@ from avfusion.commands.serve import serve
 from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
-from avfusion.errors import AVFusionError, describe_os_error
+from avfusion.runtime.errors import AVFusionError, describe_os_error
 
 app = typer.Typer(
     help="Valence and arousal for every frame of a video, by joint cross-attention of face and voice.",

@@ -24,21 +24,23 @@ import numpy as np
 from attention_table import WINDOWS, save_cell, write_table
 
 from avfusion.backbones.folds import split_videos, without_videos
-from avfusion.config import Geometry, Train, load_params
 from avfusion.corpora.demo import latents
 from avfusion.corpora.demo.render import render_demo
 from avfusion.corpora.table import read_tracks, write_tracks
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.evaluation.evaluate import load_evaluated, predict_tracks
-from avfusion.evaluation.metrics import target_sums, valid_pairs
-from avfusion.evaluation.oracle import truth_folder
-from avfusion.evaluation.predictions import predict_track
-from avfusion.evaluation.robustness.features import track_random
-from avfusion.model_names import FUSION_OPTIONS
-from avfusion.params_text import with_values
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.robustness.features import track_random
+from avfusion.experiments.training import read_inputs
+from avfusion.experiments.truth import truth_folder
+from avfusion.fusion.model_names import FUSION_OPTIONS
+from avfusion.fusion.track_inference import predict_track
+from avfusion.params.params import load_params
+from avfusion.params.yaml_text import with_values
+from avfusion.scoring.metrics import target_sums, valid_pairs
 from avfusion.training.determinism import make_deterministic
-from avfusion.training.experiment import read_inputs
 from avfusion.training.loop import FusionTraining
+from avfusion.training.settings import TrainSettings
 
 MODELS = ("audio_only", "visual_only", "late", "concat", "jca")
 SEEDS = (0, 1, 2)
@@ -160,7 +162,7 @@ def run_cell(cell: Cell, root: Path, seeds: Sequence[int]) -> dict[str, np.ndarr
     """Train and score all models; sums (2 S, V, 6) per base video by "<split>/<raw|smoothed>/<model>"."""
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     make_deterministic(params.common.threads)
-    geometry = Geometry.model_validate(params.geometry.model_dump() | dict(cell.geometry))
+    geometry = GeometrySettings.model_validate(params.geometry.model_dump() | dict(cell.geometry))
     inputs, evaluated = read_inputs(root, geometry), load_evaluated(root, geometry)
     stride, truth = inputs.feature_spec.stride, truth_folder(root, params.corpus)
     if cell.change:
@@ -184,7 +186,7 @@ def run_cell(cell: Cell, root: Path, seeds: Sequence[int]) -> dict[str, np.ndarr
         data = known.sequences(geometry)
         for name in MODELS:
             options = {key: value for key, value in cell.options.items() if key in FUSION_OPTIONS[name]}
-            config = Train.model_validate(
+            config = TrainSettings.model_validate(
                 params.train.model_dump() | {"model": name, "options": options, "seed": seed, **cell.train}
             )
             training = FusionTraining(

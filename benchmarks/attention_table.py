@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.atomic import atomic_path, write_text
-from avfusion.evaluation.bootstrap import FEW_VIDEOS, NOTE, ccc_of_sums, interval
-from avfusion.evaluation.metrics import NAMES, WEIGHTS
-from avfusion.evaluation.plots.style import FAINT, INK, MUTED, TARGET_COLOURS, new_figure, quiet, save_png
-from avfusion.evaluation.report import write_csv
+from avfusion.reports.plots.style import FAINT, INK, MUTED, TARGET_COLOURS, new_figure, quiet, save_png
+from avfusion.reports.report import write_csv
+from avfusion.runtime.atomic import atomic_path, write_text
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, ccc_of_sums, interval
+from avfusion.scoring.metrics import NAMES, WEIGHTS
 
 WINDOWS: dict[str, tuple[int, int] | None] = {"raw": None, "smoothed": (20, 50)}
 STREAMS_ALONE = ("audio_only", "visual_only")

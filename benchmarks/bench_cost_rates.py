@@ -16,7 +16,6 @@ import torch
 from skimage.data import astronaut
 
 from avfusion.backbones.registry import Backbone
-from avfusion.config import Params, load_params
 from avfusion.corpora.crops import list_crops
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import encode_crop, write_frames
@@ -29,6 +28,7 @@ from avfusion.fusion.inference import predict_clips
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
 from avfusion.media.faces import FaceDetector
+from avfusion.params.params import Params, load_params
 from avfusion.training.losses import ccc_loss
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -115,7 +115,7 @@ def other_backbones(params: Params, visual: str, audio: str) -> Params:
     streams = {
         stream: getattr(params.backbones, stream).model_copy(update={"name": name}) for stream, name in names.items()
     }
-    return params.model_copy(update={"backbones": params.backbones.model_copy(update=streams)})
+    return params.replaced(backbones=params.backbones.model_copy(update=streams))
 
 
 def backbone_rates(params: Params, clips: int) -> None:
@@ -181,7 +181,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="avfusion-rates-") as folder:
         media_rates(Path(folder))
     for preset, clips in CLIPS.items():
-        params = load_params(PROJECT / "configs" / f"{preset}.yaml")
+        params = load_params(PROJECT / "avfusion" / "params" / "presets" / f"{preset}.yaml")
         backbone_rates(params, clips)
         backbone_rates(other_backbones(params, OTHERS[preset], "log_mel_statistics"), clips)
     fusion_rates()

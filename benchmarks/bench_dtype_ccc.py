@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from avfusion.backbones.feature_files import update_features
-from avfusion.config import Params, load_params
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.track_data import load_split
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.predictions import predict_track
-from avfusion.project import project_root
-from avfusion.training.fusion_files import load_fusion
+from avfusion.fusion.files import load_fusion
+from avfusion.fusion.track_inference import predict_track
+from avfusion.params.params import Params, load_params
+from avfusion.runtime.project import project_root
+from avfusion.scoring.ccc import ccc
 
 LIMIT = 0.002
 SPLITS = ("val", "test")
@@ -28,7 +28,7 @@ def scores(root: Path, params: Params, tracks: list[Track], dtype: str) -> dict[
     """Pooled CCC of valence and arousal by split, from features in this arithmetic."""
     model, config = load_fusion(root / "models" / "fusion")
     features = params.features.model_copy(update={"dtype": dtype})
-    params = params.model_copy(update={"features": features})
+    params = params.replaced(features=features)
     with tempfile.TemporaryDirectory(prefix="avfusion-bench-") as folder:
         copy = Path(folder)
         (copy / "data").mkdir()

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from avfusion.project import disable_telemetry
+from avfusion.runtime.project import disable_telemetry
 
 STORES, FILES, ROUNDS, BUDGET_S = ("labels", "frames", "audio", "features"), 600, 5, 10
 DVC = Path(sys.executable).with_name("dvc")

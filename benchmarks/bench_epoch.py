@@ -19,19 +19,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from avfusion.config import Geometry, Train
 from avfusion.corpora.table import Track, write_tracks
 from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
 from avfusion.data.features import FeatureTable, write_features
 from avfusion.data.frames import FrameRow, write_frames
 from avfusion.data.geometry import PADDING, overlap_sequences
 from avfusion.data.labels import LabelTable, write_labels
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments.training import read_inputs
 from avfusion.training.determinism import make_deterministic
-from avfusion.training.experiment import read_inputs
 from avfusion.training.loop import FusionTraining
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import resolve_precision
 from avfusion.training.sequences import Batch
+from avfusion.training.settings import TrainSettings
 
 TRACKS, FRAMES, WIDTH = {"train": 356, "val": 76}, 2_100_000, 512
 WARM_UP = 0.003
@@ -88,7 +89,9 @@ def in_turn(sides: dict[str, Callable[[], None]], rounds: int, device: str) -> d
     return best
 
 
-def prepared(scale: float, geometry: Geometry, config: Train, device: str) -> tuple[FusionTraining, int, int]:
+def prepared(
+    scale: float, geometry: GeometrySettings, config: TrainSettings, device: str
+) -> tuple[FusionTraining, int, int]:
     """A training that has read its features and made its model, their bytes, and the memory that was taken before."""
     with tempfile.TemporaryDirectory(prefix="avfusion-bench-") as folder:
         size = write_corpus(Path(folder), scale)
@@ -109,7 +112,7 @@ def main() -> None:
     arguments = parser.parse_args()
     device = arguments.device
     make_deterministic(threads=1)
-    geometry, config = Geometry(), Train(epochs=1)
+    geometry, config = GeometrySettings(), TrainSettings(epochs=1)
     prepared(WARM_UP, geometry, config, device)  # libraries that are loaded on first use are no features
     training, size, before = prepared(arguments.scale, geometry, config, device)
     data, validation = training.data, training.validation

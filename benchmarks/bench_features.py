@@ -34,10 +34,10 @@ from avfusion.backbones.feature_files import STREAMS, FeatureTask, feature_spec,
 from avfusion.backbones.frozen import arithmetic, freeze, memory_format
 from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.backbones.weights import load_backbone, read_backbone_record, save_backbone
-from avfusion.config import Params, load_params
 from avfusion.corpora.table import Track
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import CROP_SIZE, FrameRow, encode_crop, write_frames
+from avfusion.params.params import Params, load_params
 
 PROJECT = Path(__file__).resolve().parents[1]
 ROUNDS, FPS, RATE = 5, 25, 44100
@@ -71,9 +71,9 @@ def cases(device: str) -> list[Case]:
 
 def case_params(case: Case) -> Params:
     """The preset's parameters with the case's settings."""
-    params = load_params(PROJECT / "configs" / f"{case.preset}.yaml")
+    params = load_params(PROJECT / "avfusion" / "params" / "presets" / f"{case.preset}.yaml")
     settings = {"dtype": case.dtype, "threads": case.threads, "batch_size": case.batch, "stride": case.stride}
-    return params.model_copy(update={"features": params.features.model_copy(update=settings)})
+    return params.replaced(features=params.features.model_copy(update=settings))
 
 
 def make_project(root: Path, params: Params, tracks: int, frames: int) -> list[Track]:
@@ -217,7 +217,7 @@ def corpus_peak_mb(tracks: int) -> float:
     serial = params.execution.model_copy(update={"executor": "serial"})
     with tempfile.TemporaryDirectory(prefix="avfusion-bench-") as folder:
         made = make_project(Path(folder), params, tracks, 1500)
-        update_features(Path(folder), made, params.model_copy(update={"execution": serial}))
+        update_features(Path(folder), made, params.replaced(execution=serial))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

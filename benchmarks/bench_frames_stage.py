@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from avfusion.config import Frames
 from avfusion.corpora.sources import crops_digest, video_source
 from avfusion.data.frame_store import _FrameTask, _make_frames
 from avfusion.data.frames import read_frames
+from avfusion.data.settings import FramesSettings
 
 ROUNDS, CROPS, FPS, RATE = 25, 3000, 25, 44100
 LIMIT = 1.5
@@ -75,7 +75,7 @@ def main() -> None:
         make_video(root / "video.mp4")
         video, crops = root / "video.mp4", root / "crops"
         scanned = crops_digest({path.name: path.stat().st_size for path in crops.iterdir()})
-        task = _FrameTask(video, (crops,), None, Frames(), video_source(video).digest, scanned)
+        task = _FrameTask(video, (crops,), None, FramesSettings(), video_source(video).digest, scanned)
         sides: dict[str, Callable[[], None]] = {
             "bare": lambda: bare(root / "crops", root / "bytes"),
             "stage": lambda: _make_frames(task, root / "table.parquet", "fingerprint"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avfusion.config import Params
+    from avfusion.params.params import Params
 
 FPS, SIZE, RATE = 25, 80, 44100
 MINUTES = (10, 120)
@@ -97,11 +97,11 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     import resource
 
     from avfusion.backbones.feature_files import update_features
-    from avfusion.config import Audio, Frames
     from avfusion.corpora.sources import crops_source, video_source
     from avfusion.corpora.table import Track
     from avfusion.data.audio_store import update_audio
     from avfusion.data.frame_store import update_frames
+    from avfusion.data.settings import AudioSettings, FramesSettings
 
     frames = minutes * 60 * FPS
     ready = stage == "frames, crops"
@@ -126,13 +126,13 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     params = narrow_params()
     started = time.perf_counter()
     if stage == "audio":
-        update_audio(out / "data" / "audio", folder, [track], Audio(), params.execution)
+        update_audio(out / "data" / "audio", folder, [track], AudioSettings(), params.execution)
     elif stage == "features":
         update_features(out, [track], params)
     elif stage == "predict":
         predict(folder / f"{minutes}.mp4", out)
     else:
-        update_frames(out / "data" / "frames", out / "faces", folder, [track], Frames(), params.execution)
+        update_frames(out / "data" / "frames", out / "faces", folder, [track], FramesSettings(), params.execution)
     seconds = time.perf_counter() - started
     # The stage may decode in a process of its own.
     peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -141,7 +141,7 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
 
 def narrow_params() -> "Params":
     """What stages need: narrow backbones, one feature per 32 frames, all in one process."""
-    from avfusion.config import check_params
+    from avfusion.params.params import check_params
 
     visual, audio = {"name": "narrow_r2plus1d", "input_size": 28}, {"name": "narrow_resnet", "input_size": 64}
     sections: dict[str, dict[str, Any]] = {
@@ -161,7 +161,7 @@ def make_model(out: Path) -> None:
     from avfusion.backbones.registry import build_backbone
     from avfusion.backbones.weights import save_backbone
     from avfusion.fusion import build_fusion
-    from avfusion.training.fusion_files import save_fusion
+    from avfusion.fusion.files import save_fusion
 
     params, records = narrow_params(), {}
     for stream in STREAMS:

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from skimage.data import astronaut
 
-from avfusion.inference.overlay import write_overlay
 from avfusion.media.mp4_writer import mp4_writer
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
+from avfusion.presentation.overlay import write_overlay
 
 ROUNDS, SECONDS, FPS, RATE = 5, 10, 25, 48000
 WIDTH, HEIGHT = 640, 360

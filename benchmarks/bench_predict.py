@@ -27,9 +27,9 @@ from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import save_backbone
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
 from avfusion.fusion import build_fusion
+from avfusion.fusion.files import save_fusion
 from avfusion.fusion.inference import predict_clips
 from avfusion.media.faces import FaceDetector
-from avfusion.training.fusion_files import save_fusion
 
 SECONDS, FPS, SIZE, STRIDE, ROUNDS = 30, 25, (640, 360), 8, 5
 BACKBONES = {"visual": ("narrow_r2plus1d", 8, 56), "audio": ("narrow_resnet", 16, 64)}  # of the demo
@@ -145,7 +145,7 @@ def main() -> None:
         told = ", ".join(f"{name} {value:.2f} s" for name, value in least.items())
         print(f"{told}; predict / parts {ratio:.2f} (limit {LIMIT}); load {os.getloadavg()[0]:.1f}")
         loading = f"from avfusion import Predictor; Predictor.load({str(models)!r})"
-        begin = start_s(f"import torch; import avfusion.inference.batch; {loading}") - start_s("import torch")
+        begin = start_s(f"import torch; import avfusion.presentation.batch; {loading}") - start_s("import torch")
         print(f"start beyond importing torch {begin:.2f} s (limit {START_LIMIT_S:g} s)")
         if ratio > LIMIT or begin > START_LIMIT_S:
             sys.exit(1)

@@ -105,7 +105,7 @@ def main() -> None:
     workspace = Path(tempfile.mkdtemp(prefix="avfusion-scale-", dir=options.folder))
     try:
         project, raw = workspace / "project", workspace / "raw"
-        shutil.copytree(PROJECT / "configs", project / "configs")
+        project.mkdir(parents=True)
         shutil.copyfile(PROJECT / "dvc.yaml", project / "dvc.yaml")
         started = time.process_time()
         tracks, crops = write_tree(raw, options.share)

@@ -18,8 +18,8 @@ import yaml
 
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
-from avfusion.evaluation.track_predictions import TrackPredictions, write_predictions
-from avfusion.inference.model_folder import ModelFolder
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
 
 TRACKS, FRAMES, ROUNDS = 162, 16_667, 3
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from avfusion.config import load_params
 from avfusion.corpora.table import read_tracks
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.oracle import read_truth, truth_folder
-from avfusion.evaluation.track_predictions import TARGETS
+from avfusion.experiments.truth import read_truth, truth_folder
+from avfusion.params.params import load_params
+from avfusion.scoring.ccc import ccc
+from avfusion.scoring.track_predictions import TARGETS
 
 STREAMS = ("audio_only", "visual_only")
 SCALES = np.arange(0.8, 2.6, 0.02)

@@ -5,8 +5,8 @@ from avfusion.corpora.table import write_tracks
 from avfusion.data.label_coverage import labels_nothing
 from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.data.trainable import refuse_untrainable
-from avfusion.errors import BadInputError
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
+from avfusion.runtime.errors import BadInputError
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """DVC stage `evaluate`: every frame of the validation and test tracks predicted, scored and drawn."""
 
-from avfusion.evaluation.evaluate import (
+from avfusion.experiments.evaluate import (
     load_evaluated,
     load_models,
     page_sources,
@@ -9,13 +9,13 @@ from avfusion.evaluation.evaluate import (
     trace_paths,
     write_evaluation,
 )
-from avfusion.evaluation.oracle import truth_folder
-from avfusion.evaluation.page.page import write_page
-from avfusion.inference.model_folder import ModelFolder
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
+from avfusion.experiments.training import model_folder, model_names
+from avfusion.experiments.truth import truth_folder
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.reports.page.page import write_page
 from avfusion.tracking.training_runs import log_evaluation
 from avfusion.training.determinism import make_deterministic
-from avfusion.training.experiment import model_folder, model_names
 
 
 def main() -> None:

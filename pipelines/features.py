@@ -2,7 +2,7 @@
 
 from avfusion.backbones.feature_files import update_features
 from avfusion.corpora.table import read_tracks
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
 from avfusion.training.determinism import default_device
 
 

@@ -3,7 +3,7 @@
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import read_tracks
 from avfusion.data.frame_store import update_frames
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import read_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.trainable import refuse_unlabelled
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
 
 
 def main() -> None:

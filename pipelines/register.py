@@ -1,7 +1,7 @@
 """DVC stage `register`: models/fusion -> MLflow's registry; the decision on its alias -> reports/register/."""
 
-from avfusion.atomic import write_json
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
+from avfusion.runtime.atomic import write_json
 from avfusion.tracking.registry import ensure_registered
 
 
@@ -11,7 +11,7 @@ def main() -> None:
         done = ensure_registered(
             s.root / "models" / "fusion",
             root=s.project,
-            name=s.params.register_.name,
+            name=s.params.register.name,
             metrics=s.root / "reports" / "evaluate" / "metrics.json",
         )
         write_json(s.root / "reports" / "register" / "model_version.json", done.record())

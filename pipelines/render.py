@@ -1,10 +1,10 @@
 """DVC stage `render`: the demo corpus, and the list of sources that every corpus starts from."""
 
-from avfusion.config import DEMO_ROOT
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.demo.render import leave_unrendered, render_demo
+from avfusion.corpora.settings import DEMO_ROOT
 from avfusion.corpora.sources import scan
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """DVC stage `robustness`: scores with a stream absent, noisy, hidden or out of step."""
 
-from avfusion.evaluation.robustness.stage import evaluate_robustness
-from avfusion.stages import stage
+from avfusion.experiments.robustness.stage import evaluate_robustness
+from avfusion.experiments.stage import stage
 from avfusion.tracking.training_runs import log_evaluation
 from avfusion.training.determinism import default_device, make_deterministic
 

@@ -1,12 +1,12 @@
 """DVC stage `train`: the fusion model and its baselines, on cached features, each an MLflow run under one parent."""
 
-from avfusion.atomic import write_json
-from avfusion.stages import stage
+from avfusion.experiments.stage import stage
+from avfusion.experiments.training import read_inputs, train_models, training_fingerprint
+from avfusion.params.record import every_param
+from avfusion.runtime.atomic import write_json
 from avfusion.tracking.backbone_history import log_backbones
-from avfusion.tracking.params import every_param
 from avfusion.tracking.training_runs import TrainingRuns, discard_other_trainings
 from avfusion.training.determinism import default_device, make_deterministic
-from avfusion.training.experiment import read_inputs, train_models, training_fingerprint
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from avfusion.project import disable_telemetry
+from avfusion.runtime.project import disable_telemetry
 from tests.planted_corpus import write_planted_corpus
 from tests.small_disk import disk  # noqa: F401 (a fixture)
 
@@ -54,7 +54,7 @@ def write_model(models: Path, *, seed: int = 0, name: str = "jca", corpus: dict[
     from avfusion.backbones.weights import save_backbone
     from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec, VisualTransform
     from avfusion.fusion import build_fusion
-    from avfusion.training.fusion_files import save_fusion
+    from avfusion.fusion.files import save_fusion
 
     torch.manual_seed(seed)
     records = {}

@@ -36,7 +36,7 @@ def write_planted_corpus(
     from avfusion.data.frames import FrameRow, write_frames
     from avfusion.data.geometry import clip_end_ticks, clock_frames
     from avfusion.data.labels import LabelTable, write_labels
-    from avfusion.fingerprints import file_digest
+    from avfusion.runtime.fingerprints import file_digest
 
     backbones = root / "models" / "backbones"
     backbones.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from avfusion.cli import main
-from avfusion.config import load_params
+from avfusion.params.params import load_params
 
 NOT_RENDERED = "the demo corpus is not rendered yet: `dvc repro` does it\n"
 COMMAND = Path(sys.executable).with_name("avfusion")
@@ -188,14 +188,11 @@ def test_summary_tells_what_this_store_decided(
 def test_preset_writes_params(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Path(__file__).parents[1] / "configs"
-    (project / "configs").mkdir()
-    for name in ("demo", "affwild2"):
-        (project / "configs" / f"{name}.yaml").write_bytes((source / f"{name}.yaml").read_bytes())
+    source = Path(__file__).parents[1] / "avfusion" / "params" / "presets"
     assert call(monkeypatch, "preset", "affwild2") == 0
     assert (project / "params.yaml").read_bytes() == (source / "affwild2.yaml").read_bytes()
     assert call(monkeypatch, "preset", "nope") == 2
-    assert "allowed are affwild2, demo" in capsys.readouterr().err
+    assert "allowed are affwild2, affwild2-tsav, demo, manifest" in capsys.readouterr().err
     assert call(monkeypatch, "preset", "demo", "--root", tmp_path / "gone") == 2
     assert load_params(project / "params.yaml").corpus.name == "affwild2", "unchanged after an error"
     (tmp_path / "corpus").mkdir()

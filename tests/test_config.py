@@ -9,38 +9,39 @@ from typing import Any
 import pytest
 import yaml
 
-from avfusion.config import SECTIONS, check_params, load_params
-from avfusion.errors import BadInputError
-from avfusion.model_names import BACKBONE_NAMES, DECIDED_ELSEWHERE, FUSION_OPTIONS, PRETRAINED
+from avfusion.backbones.names import BACKBONE_NAMES, PRETRAINED
+from avfusion.fusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS
+from avfusion.params.params import SECTIONS, check_params, load_params
+from avfusion.runtime.errors import BadInputError
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def values() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
+    return yaml.safe_load((ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_text())
 
 
 @pytest.mark.parametrize("preset", ["demo", "affwild2", "affwild2-tsav", "manifest"])
 def test_presets_validate_and_name_every_key(preset: str) -> None:
-    path = ROOT / "configs" / f"{preset}.yaml"
+    path = ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml"
     params = load_params(path)
     written = yaml.safe_load(path.read_text())
     assert set(written) == set(SECTIONS)
-    for section, keys in params.model_dump(by_alias=True).items():
+    for section, keys in params.to_dict().items():
         assert set(keys) == set(written[section]), section
 
 
 @pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
 def test_comments_of_the_presets_name_every_backbone(preset: str) -> None:
-    text = (ROOT / "configs" / f"{preset}.yaml").read_text()
+    text = (ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml").read_text()
     for stream, names in BACKBONE_NAMES.items():
         comment = text.split(f"  {stream}:\n    name: ")[1].split("\n")[0].split("# ")[1]
         assert comment.removesuffix(" (a floor)").split(" | ") == list(names)
 
 
 def test_params_yaml_is_the_demo_preset() -> None:
-    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_bytes()
 
 
 def test_no_folds_are_zero_or_null(values: dict[str, Any]) -> None:
@@ -52,7 +53,8 @@ def test_no_folds_are_zero_or_null(values: dict[str, Any]) -> None:
 def test_only_the_sections_asked_for(values: dict[str, Any]) -> None:
     params = check_params(values, ["geometry"])
     assert params.geometry.clip_frames == 32
-    assert params.train is None
+    with pytest.raises(AttributeError, match=r"section train of params\.yaml was not asked for"):
+        _ = params.train
     assert params.execution.workers >= 1
 
 
@@ -235,7 +237,7 @@ def test_networks_and_weights_are_those_of_the_stream(
 def test_a_shape_that_a_backbone_does_not_have_is_refused_before_anything_runs(
     stream: str, key: str, value: int, message: str
 ) -> None:
-    values = yaml.safe_load((ROOT / "configs" / "affwild2.yaml").read_text())
+    values = yaml.safe_load((ROOT / "avfusion" / "params" / "presets" / "affwild2.yaml").read_text())
     values["backbones"][stream][key] = value
     with pytest.raises(BadInputError, match=message):
         check_params(values)
@@ -253,7 +255,9 @@ def test_names_and_options_are_those_of_the_registries() -> None:
 
 
 def test_parameters_cost_no_heavy_import() -> None:
-    script = "import sys, avfusion.config; print(sorted({'torch', 'numpy', 'pandas', 'mlflow'} & set(sys.modules)))"
+    script = (
+        "import sys, avfusion.params.params; print(sorted({'torch', 'numpy', 'pandas', 'mlflow'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -33,7 +33,7 @@ def test_commands_and_options_exist(page: Path) -> None:
 
 def test_presets_exist(page: Path) -> None:
     for name in re.findall(r"avfusion preset ([a-z0-9]+)", page.read_text(encoding="utf-8")):
-        assert (ROOT / "configs" / f"{name}.yaml").is_file(), name
+        assert (ROOT / "avfusion" / "params" / "presets" / f"{name}.yaml").is_file(), name
 
 
 def test_parameters_exist(page: Path) -> None:
@@ -46,7 +46,7 @@ def test_files_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (page.parent / target).is_file(), target
-    for target in re.findall(r"`((?:tests|configs)/[\w./-]+)`", text):
+    for target in re.findall(r"`((?:tests|avfusion)/[\w./-]+)`", text):
         assert (ROOT / target).is_file(), target
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.execution import run_tasks
-from avfusion.progress import TaskProgress
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.execution import run_tasks
+from avfusion.runtime.progress import TaskProgress
 
 NUMBERS = [(f"track{n}", n) for n in range(7)]
 
@@ -157,7 +157,7 @@ import sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 sys.path.insert(0, {tests!r})
 from functools import partial
-from avfusion.execution import run_tasks
+from avfusion.runtime.execution import run_tasks
 from test_execution import touch_and_wait
 if __name__ == "__main__":
     run_tasks(partial(touch_and_wait, {folder!r}), [("a", 0), ("b", 1)], executor="processes", workers=2, label="x")
@@ -211,7 +211,7 @@ def test_plain_progress_ends_with_count_rate_and_failures():
 
 def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("avfusion.runtime.progress.time.monotonic", lambda: now[0])
     stream = StringIO()
     with TaskProgress("frames", [1.0] * 10, Console(file=stream, width=200)) as progress:
         for second in range(1, 35):
@@ -228,7 +228,7 @@ def test_plain_progress_speaks_about_every_ten_seconds(monkeypatch):
 
 def test_the_time_left_goes_by_the_tasks_weights(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("avfusion.runtime.progress.time.monotonic", lambda: now[0])
     stream = StringIO()
     with TaskProgress("frames", [1.0, 1.0, 98.0], Console(file=stream, width=200)) as progress:
         now[0] = 10.0
@@ -246,7 +246,7 @@ def test_the_time_left_goes_by_the_tasks_weights(monkeypatch):
 
 def test_the_time_left_counts_down_while_nothing_ends(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("avfusion.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("avfusion.runtime.progress.time.monotonic", lambda: now[0])
     stream = StringIO()
     with TaskProgress("backbones", [1.0, 1.0], Console(file=stream, width=200)) as progress:
         now[0] = 100.0

@@ -15,21 +15,23 @@ from mlflow import MlflowClient
 from nbclient import NotebookClient
 
 from avfusion import Predictor
-from avfusion.config import Audio, Corpus, Execution, Frames, Render
 from avfusion.corpora.demo.render import render_demo
+from avfusion.corpora.settings import CorpusSettings, RenderSettings
 from avfusion.corpora.sources import scan
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.audio_store import update_audio
 from avfusion.data.frame_store import update_frames
 from avfusion.data.label_store import update_labels
+from avfusion.data.settings import AudioSettings, FramesSettings
 from avfusion.data.tracks import build_tracks
+from avfusion.runtime.settings import ExecutionSettings
 from avfusion.tracking.registry import ensure_registered
 from avfusion.tracking.store import EXPERIMENT
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PROCESSES = Execution(executor="processes", workers=2)
-SERIAL = Execution(executor="serial", workers=1)
+PROCESSES = ExecutionSettings(executor="processes", workers=2)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +40,16 @@ def explored_project(tmp_path_factory):
     root = tmp_path_factory.mktemp("explored")
     (root / "dvc.yaml").write_text("stages: {}\n")
     shutil.copyfile(ROOT / "params.yaml", root / "params.yaml")
-    raw, data, corpus = root / "data" / "raw" / "demo", root / "data", Corpus()
-    render_demo(raw, Render(seed=5, train=3, val=1, test=1, min_seconds=2, max_seconds=2.5, size=96), PROCESSES)
+    raw, data, corpus = root / "data" / "raw" / "demo", root / "data", CorpusSettings()
+    render_demo(raw, RenderSettings(seed=5, train=3, val=1, test=1, min_seconds=2, max_seconds=2.5, size=96), PROCESSES)
     scan(raw, corpus, data / "sources.txt")
     tracks = build_tracks(raw, corpus, data / "sources.txt", execution=SERIAL)
     write_tracks(data / "corpus" / "tracks.parquet", tracks)
     update_labels(data / "labels", raw, tracks, SERIAL)
-    update_frames(data / "frames", root / "reports" / "faces", raw, tracks, Frames(contact_sheets=False), SERIAL)
-    update_audio(data / "audio", raw, tracks, Audio(), SERIAL)
+    update_frames(
+        data / "frames", root / "reports" / "faces", raw, tracks, FramesSettings(contact_sheets=False), SERIAL
+    )
+    update_audio(data / "audio", raw, tracks, AudioSettings(), SERIAL)
     return root
 
 

@@ -1,7 +1,6 @@
 """Own videos with the command line alone: a folder with manifest.csv, one preset, and what doctor says."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def avfusion(tmp_path, monkeypatch, capsys):
     """Runs a command in an empty project: exit status and output."""
-    shutil.copytree(ROOT / "configs", tmp_path / "project" / "configs")
+    (tmp_path / "project").mkdir()
     (tmp_path / "project" / "dvc.yaml").write_text("stages: {}\n")
     monkeypatch.chdir(tmp_path / "project")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from avfusion.config import SECTIONS
+from avfusion.params.params import SECTIONS
 
 ROOT = Path(__file__).parents[1]
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -1,27 +1,25 @@
 """Presets: comments kept, the root replaced, and nobody's edits lost."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from avfusion.config import load_params
-from avfusion.errors import BadInputError
-from avfusion.presets import write_preset
+from avfusion.params.params import load_params
+from avfusion.params.write_preset import write_preset
+from avfusion.runtime.errors import BadInputError
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
 def bare_project(tmp_path):
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
     return tmp_path
 
 
 def test_without_a_root_it_is_the_preset_byte_for_byte(bare_project):
     target = write_preset(bare_project, "demo")
-    assert target.read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
+    assert target.read_bytes() == (ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_bytes()
 
 
 def test_the_demo_has_its_own_root(bare_project, tmp_path_factory):
@@ -33,7 +31,7 @@ def test_the_demo_has_its_own_root(bare_project, tmp_path_factory):
 @pytest.mark.parametrize("name", ["affwild2", "affwild2-tsav", "manifest"])
 def test_only_the_line_of_the_root_changes(bare_project, name, tmp_path_factory):
     data = tmp_path_factory.mktemp("my data")
-    before = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()
+    before = (ROOT / "avfusion" / "params" / "presets" / f"{name}.yaml").read_text().splitlines()
     after = write_preset(bare_project, name, data).read_text().splitlines()
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert len(changed) == 1
@@ -55,7 +53,9 @@ def test_a_link_inside_the_project_is_written_by_its_name(bare_project, tmp_path
     (bare_project / "data" / "raw").mkdir(parents=True)
     (bare_project / "data" / "raw" / "affwild2").symlink_to(data)
     write_preset(bare_project, "affwild2", bare_project / "data" / "raw" / "affwild2")
-    assert (bare_project / "params.yaml").read_bytes() == (ROOT / "configs" / "affwild2.yaml").read_bytes()
+    assert (bare_project / "params.yaml").read_bytes() == (
+        ROOT / "avfusion" / "params" / "presets" / "affwild2.yaml"
+    ).read_bytes()
     elsewhere = tmp_path_factory.mktemp("links") / "project"
     elsewhere.symlink_to(bare_project)
     write_preset(bare_project, "affwild2", elsewhere / "data")
@@ -76,7 +76,10 @@ def test_an_edited_file_is_kept_unless_forced(bare_project):
 def test_comments_and_another_root_are_no_edits(bare_project, tmp_path_factory):
     target = write_preset(bare_project, "affwild2", tmp_path_factory.mktemp("data"))
     target.write_text(target.read_text() + "# mine\n")
-    assert write_preset(bare_project, "demo").read_bytes() == (ROOT / "configs" / "demo.yaml").read_bytes()
+    assert (
+        write_preset(bare_project, "demo").read_bytes()
+        == (ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_bytes()
+    )
 
 
 def test_a_broken_file_is_an_edited_one(bare_project):
@@ -96,7 +99,7 @@ def test_unknown_presets_and_missing_roots_are_named(bare_project):
 
 
 def test_affwild2_has_the_settings_of_the_paper():
-    params = load_params(ROOT / "configs" / "affwild2.yaml")
+    params = load_params(ROOT / "avfusion" / "params" / "presets" / "affwild2.yaml")
     assert (params.geometry.fps, params.features.stride, params.geometry.target_offset) == (None, 1, 0)
     assert (params.train.lr, params.train.batch_size, params.train.dropout, params.train.epochs) == (1e-4, 64, 0.6, 50)
     visual, audio = params.backbones.visual, params.backbones.audio
@@ -107,7 +110,8 @@ def test_affwild2_has_the_settings_of_the_paper():
 
 def test_the_preset_of_the_published_weights_differs_in_what_they_need_alone() -> None:
     paper, published = (
-        yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text()) for name in ("affwild2", "affwild2-tsav")
+        yaml.safe_load((ROOT / "avfusion" / "params" / "presets" / f"{name}.yaml").read_text())
+        for name in ("affwild2", "affwild2-tsav")
     )
     for stream in ("visual", "audio"):
         paper["backbones"][stream] |= {"weights": "tsav", "epochs": 0}

@@ -16,8 +16,8 @@ from torchvision.models.video import r2plus1d_18
 
 from avfusion.data.features import read_features
 from avfusion.data.frames import encode_crop
-from avfusion.evaluation.track_predictions import read_predictions
 from avfusion.fusion import load_jointcam
+from avfusion.scoring.track_predictions import read_predictions
 from tests.project_copy import ProjectCopy
 from tests.published_checkpoints import seeded_state_dict, write_jointcam, write_tsav
 

@@ -1,6 +1,6 @@
 """Counts and sizes in words."""
 
-from avfusion.quantities import byte_size, counted, duration
+from avfusion.runtime.quantities import byte_size, counted, duration
 
 
 def test_one_thing_is_singular():

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import avfusion
-from avfusion.errors import BadInputError
-from avfusion.workers import Worker, WorkerError
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.workers import Worker, WorkerError
 
 
 def refuse(name: str) -> None:
@@ -144,7 +144,7 @@ def test_it_ends_with_the_last_reference_and_not_with_a_fork(worker: Worker) -> 
 
 MAIN = """
 import json, os, sys
-from avfusion.workers import Worker
+from avfusion.runtime.workers import Worker
 
 print("the main module runs")
 def main():
@@ -198,7 +198,7 @@ def test_the_package_is_the_parents_wherever_that_has_it(tmp_path: Path) -> None
     script = (
         f"import sys, inspect; sys.path.insert(0, {str(tmp_path / 'code')!r})\n"
         "import avfusion; sys.path.pop(0)\n"
-        "from avfusion.workers import Worker, WorkerError\n"
+        "from avfusion.runtime.workers import Worker, WorkerError\n"
         "print(Worker().call(inspect.getfile, WorkerError))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)

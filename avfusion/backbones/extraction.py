@@ -17,22 +17,15 @@ from torch import Tensor
 from avfusion.backbones.frozen import arithmetic, freeze, memory_format
 from avfusion.backbones.load_ahead import load_ahead, to_device
 from avfusion.backbones.registry import Backbone
-from avfusion.backbones.transforms import LogMel, downscale, normalise_crops
-from avfusion.data.audio import Sound
+from avfusion.data.audio import Sound, cut_sound
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import FeatureTable
 from avfusion.data.frames import Crops, decode_crops
 from avfusion.data.geometry import clip_end_ticks, clip_sound_spans, clock_frames, select_clip_frames
-from avfusion.errors import AVFusionError
+from avfusion.data.transforms import LogMel, downscale, normalise_crops
+from avfusion.runtime.errors import AVFusionError
 
 PCM_SCALE = np.float32(32768)
-
-
-def cut_sound(sound: Sound, start: int, stop: int, *, min_samples: int) -> np.ndarray:
-    """Samples [start, stop) as float32; zeros behind the sound's end, and before it up to `min_samples`."""
-    piece = sound[start:stop].astype(np.float32)
-    right = (stop - start) - len(piece)
-    return np.pad(piece, (max(min_samples - (stop - start), 0), right))
 
 
 class FeatureExtractor:

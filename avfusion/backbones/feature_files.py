@@ -12,16 +12,16 @@ from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
 from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
-from avfusion.config import Params
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
 from avfusion.data.features import read_features_fingerprint, write_features
 from avfusion.data.store import StoreReport, update_store
-from avfusion.errors import AVFusionError
-from avfusion.execution import list_failures, raise_failures
-from avfusion.fingerprints import fingerprint
+from avfusion.params.params import Params
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.execution import list_failures, raise_failures
+from avfusion.runtime.fingerprints import fingerprint
 
 
 @dataclass(frozen=True)

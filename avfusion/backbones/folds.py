@@ -13,7 +13,7 @@ from pathlib import Path
 
 from avfusion.backbones.weights import read_backbone_record
 from avfusion.corpora.table import Track
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 STREAMS = ("audio", "visual")
 HELD_OUT = "held_out"  # in the provenance of a fold's backbones: the base videos that they never saw

@@ -8,13 +8,13 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
+from avfusion.backbones.names import IMPORT_FOLDER, IMPORTED, PRETRAINED
 from avfusion.backbones.origins import ORIGINS, OWN_FILE, Origin
 from avfusion.backbones.registry import Backbone
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.fingerprints import file_digest
-from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
-from avfusion.named_tensors import load_named, read_checkpoint, read_safetensors, refuse_no_file
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.named_tensors import load_named, read_checkpoint, read_safetensors, refuse_no_file
 
 
 def load_pretrained(backbone: Backbone, weights: str) -> None:

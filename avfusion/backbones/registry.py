@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from avfusion.backbones.audio import LogMelStatistics, SpectrogramResNet
+from avfusion.backbones.names import CROP_SIDES, FULL_WIDTH
 from avfusion.backbones.visual import FrameResNet, R2Plus1D
 from avfusion.data.feature_spec import VisualTransform
-from avfusion.errors import BadInputError
-from avfusion.model_names import CROP_SIDES, FULL_WIDTH
+from avfusion.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

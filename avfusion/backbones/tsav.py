@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from avfusion.backbones.audio import SpectrogramResNet
 from avfusion.backbones.visual import R2Plus1D
-from avfusion.errors import BadInputError
-from avfusion.named_tensors import load_named, read_checkpoint, refuse_unusable
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.named_tensors import load_named, read_checkpoint, refuse_unusable
 
 OUTPUTS = 17
 VISUAL_STEM = "video_model.r2plus1d.stem.0.weight"

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from avfusion.backbones.blocks import ClipBlock, Conv2Plus1D
+from avfusion.backbones.names import FULL_WIDTH
 from avfusion.backbones.resnet import STRIDE, ResNet
-from avfusion.model_names import FULL_WIDTH
 
 
 class R2Plus1D(nn.Module):

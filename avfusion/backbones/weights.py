@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
-from avfusion.atomic import atomic_path, write_json
 from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.data.feature_spec import BackboneIdentity
-from avfusion.errors import AVFusionError
-from avfusion.fingerprints import file_digest
-from avfusion.named_tensors import load_named, read_safetensors, refuse_unusable
+from avfusion.runtime.atomic import atomic_path, write_json
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.named_tensors import load_named, read_safetensors, refuse_unusable
 
 
 @dataclass(frozen=True)

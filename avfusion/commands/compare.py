@@ -25,10 +25,10 @@ def compare(
     Interrupted, the same command goes on; with more models or seeds it trains only those. Exit status: 0 done; 2 a
     model, params.yaml or the features cannot be used; 1 something failed.
     """
-    from avfusion.errors import BadInputError
-    from avfusion.model_names import FUSION_OPTIONS
-    from avfusion.project import project_root
-    from avfusion.tracking.comparison import run_comparison
+    from avfusion.experiments.run_comparison import run_comparison
+    from avfusion.fusion.model_names import FUSION_OPTIONS
+    from avfusion.runtime.errors import BadInputError
+    from avfusion.runtime.project import project_root
 
     names = [name.strip() for name in models.split(",") if name.strip()]
     try:

@@ -19,7 +19,7 @@ def doctor(
     from contextlib import redirect_stdout
 
     from avfusion.doctor import diagnose, print_report
-    from avfusion.project import project_root
+    from avfusion.runtime.project import project_root
 
     with redirect_stdout(sys.stderr):  # progress of a tuning
         report = diagnose(project_root(), tuning=tune)

@@ -23,7 +23,7 @@ def export(
     what has to be done around them.
     """
     from avfusion.inference.export import export_model
-    from avfusion.quantities import byte_size
+    from avfusion.runtime.quantities import byte_size
 
     index = export_model(model, out, force=force)
     print(f"model      {index['model']['source']} ({index['model']['name']}, digest {index['model']['digest'][:12]})")

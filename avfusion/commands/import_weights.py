@@ -36,9 +36,9 @@ def import_weights(
 
     Exit status: 0 done; 2 FILE or DIR cannot be used; 1 something failed.
     """
-    from avfusion.inference.import_weights import import_jointcam, import_tsav
-    from avfusion.model_names import IMPORT_FOLDER
-    from avfusion.project import project_root
+    from avfusion.backbones.names import IMPORT_FOLDER
+    from avfusion.fusion.import_weights import import_jointcam, import_tsav
+    from avfusion.runtime.project import project_root
 
     folder = out or project_root() / IMPORT_FOLDER / kind.value
     if kind is Published.tsav:

@@ -99,9 +99,9 @@ def predict(
 
     Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
     """
-    from avfusion.inference.batch import Request, predict_files
-    from avfusion.inference.pictures import Pictures
     from avfusion.inference.predictor import Predictor
+    from avfusion.presentation.batch import Request, predict_files
+    from avfusion.presentation.pictures import Pictures
 
     predictor = Predictor.load(model, device=device)
     if model is None:

@@ -10,14 +10,14 @@ from avfusion.commands.scan import scan_project
 
 
 def preset(
-    name: Annotated[str, typer.Argument(help="Name of a file in configs/, without .yaml.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Name of the preset.", show_default=False)],
     root: Annotated[str | None, typer.Option(metavar="PATH", help="Folder of the raw data.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was edited.")] = False,
 ) -> None:
-    """Write params.yaml from configs/NAME.yaml, and scan the corpus where its folder exists."""
-    from avfusion.config import load_params
-    from avfusion.presets import write_preset
-    from avfusion.project import project_root
+    """Write params.yaml from the preset NAME, and scan the corpus where its folder exists."""
+    from avfusion.params.params import load_params
+    from avfusion.params.write_preset import write_preset
+    from avfusion.runtime.project import project_root
 
     project = project_root()
     path = write_preset(project, name, root, force)

@@ -3,12 +3,12 @@
 
 def register() -> None:
     """Put models/fusion into the MLflow registry, unless it is there; prints the decision on its alias."""
-    from avfusion.config import load_params
-    from avfusion.project import project_root
+    from avfusion.params.params import load_params
+    from avfusion.runtime.project import project_root
     from avfusion.tracking.registry import ensure_registered
 
     root = project_root()
-    name = load_params(root / "params.yaml", ["register"]).register_.name
+    name = load_params(root / "params.yaml", ["register"]).register.name
     done = ensure_registered(root / "models" / "fusion", root=root, name=name)
     state = "registered as" if done.created else "already registered as"
     print(f"{name} {done.digest[:12]}: {state} version {done.version}, {done.decision} ({done.reason})")

@@ -17,17 +17,17 @@ def scan(
     A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it. `make repro`
     scans by itself.
     """
-    from avfusion.project import project_root
+    from avfusion.runtime.project import project_root
 
     scan_project(project_root(), if_there=if_there)
 
 
 def scan_project(project: Path, *, if_there: bool = False) -> None:
     """Scan the corpus of a project, and say what was found and what is no longer there."""
-    from avfusion.config import load_params
     from avfusion.corpora.adapters import corpus_root, open_corpus
     from avfusion.corpora.sources import scan as scan_corpus
     from avfusion.corpora.switching import removed_files
+    from avfusion.params.params import load_params
 
     every = load_params(project / "params.yaml")  # a fault in the last stage's section is better known before the first
     params = every.corpus

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 
 EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 

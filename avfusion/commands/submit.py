@@ -51,8 +51,8 @@ def submit(
 
     Exit status: 0 done; 2 predictions, sample or PATH cannot be used; 1 something failed.
     """
-    from avfusion.inference.submission import submit as write_submission
-    from avfusion.project import project_root
+    from avfusion.challenge.submission import submit as write_submission
+    from avfusion.runtime.project import project_root
 
     done = write_submission(
         project_root(),

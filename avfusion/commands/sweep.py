@@ -29,6 +29,6 @@ def sweep(
     Ctrl-C ends it after the current epochs; the same command goes on. Exit status: 0 done; 2 params.yaml or the
     study cannot be used; 1 something failed, or no trial was completed.
     """
-    from avfusion.sweep.command import run_sweep
+    from avfusion.experiments.sweep.command import run_sweep
 
     run_sweep(trials=trials, storage=storage, workers=workers, apply=apply)

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-from avfusion.config import Corpus
 from avfusion.corpora.affwild2 import open_affwild2
 from avfusion.corpora.layout import CorpusLayout
 from avfusion.corpora.manifest import open_manifest
-from avfusion.errors import BadInputError
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.errors import BadInputError
 
 
-def open_demo(params: Corpus, root: Path) -> CorpusLayout:
+def open_demo(params: CorpusSettings, root: Path) -> CorpusLayout:
     """As `open_affwild2`; the truth of the tracks is a source too, since the evaluation rests on it."""
     layout = open_affwild2(params, root)
     truth = (f"truth/{track.track}.parquet" for track in layout.tracks)
@@ -20,12 +20,12 @@ def open_demo(params: Corpus, root: Path) -> CorpusLayout:
 ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2, "manifest": open_manifest}
 
 
-def corpus_root(project: Path, params: Corpus) -> Path:
+def corpus_root(project: Path, params: CorpusSettings) -> Path:
     """The folder of the raw data: `corpus.root`, absolute or from the project."""
     return project / Path(params.root).expanduser()
 
 
-def open_corpus(params: Corpus, root: Path) -> CorpusLayout:
+def open_corpus(params: CorpusSettings, root: Path) -> CorpusLayout:
     """Find the tracks of the corpus whose raw data are in `root`.
 
     Raises:

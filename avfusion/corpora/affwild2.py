@@ -10,7 +10,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avfusion.config import Corpus
 from avfusion.corpora.layout import (
     VIDEO_SUFFIXES,
     CorpusLayout,
@@ -23,8 +22,9 @@ from avfusion.corpora.layout import (
     walk_files,
     warn_of_leaks,
 )
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.track_list import read_track_list
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 HEADER = "valence,arousal"
 SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val", "val_set": "val"}
@@ -55,7 +55,7 @@ class _Place:
     listed: int = 0
 
 
-def open_affwild2(params: Corpus, root: Path) -> CorpusLayout:
+def open_affwild2(params: CorpusSettings, root: Path) -> CorpusLayout:
     """Find the tracks of the valence-arousal challenge below `root`.
 
     Raises:
@@ -94,7 +94,7 @@ def annotation_sets(folder: Path) -> list[AnnotationSet]:
     ]
 
 
-def choose_set(params: Corpus, root: Path) -> tuple[AnnotationSet, list[str]]:
+def choose_set(params: CorpusSettings, root: Path) -> tuple[AnnotationSet, list[str]]:
     """The one VA set, and a note about every set that is left out.
 
     Raises:
@@ -149,7 +149,7 @@ def _is_va(path: Path) -> bool:
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER
 
 
-def _read_test_list(params: Corpus, root: Path, chosen: Path) -> tuple[Path | None, list[str]]:
+def _read_test_list(params: CorpusSettings, root: Path, chosen: Path) -> tuple[Path | None, list[str]]:
     path = _find_test_list(root, chosen) if params.test_list is None else root / params.test_list
     if path is None:
         return None, []

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 DELIMITERS = (",", ";", "\t")
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # what a table would hold; matched in linear time

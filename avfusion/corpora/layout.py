@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 TRACK_NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
 LONGEST_NAME = 200  # bytes in UTF-8; file systems allow 255, and endings and marks of unfinished files are added

@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.config import Corpus
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
 from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
-from avfusion.errors import BadInputError
-from avfusion.quantities import counted
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import counted
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
@@ -47,7 +47,7 @@ class _Row:
     label_delay_s: float
 
 
-def open_manifest(params: Corpus, root: Path) -> CorpusLayout:
+def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
     """Read the tracks of `corpus.manifest`: absolute or from `root`, by default `<root>/manifest.csv`.
 
     Raises:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.atomic import write_text
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout, is_litter
-from avfusion.errors import BadInputError
-from avfusion.fingerprints import file_digest
-from avfusion.quantities import byte_size, counted
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.atomic import write_text
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.quantities import byte_size, counted
 
 MIB = 1 << 20
 RESCAN = "run `avfusion scan`, then `dvc repro`"
@@ -57,7 +57,7 @@ class ScanSummary:
         return f"{found}: {change}"
 
 
-def scan(root: Path, params: Corpus, out: Path) -> ScanSummary:
+def scan(root: Path, params: CorpusSettings, out: Path) -> ScanSummary:
     """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`.
 
     Raises:

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import yaml
 
-from avfusion.config import Corpus
 from avfusion.corpora.layout import RawTrack
-from avfusion.quantities import counted
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.quantities import counted
 
 STORES = ("labels", "frames", "audio", "features")  # below data/, a file per track, or per video (audio)
 
 
-def is_other_corpus(root: Path, params: Corpus) -> bool:
+def is_other_corpus(root: Path, params: CorpusSettings) -> bool:
     """Whether the pipeline of the project in `root` last ran on another corpus than `params` name."""
     last = _last_corpus(root)
     return last is not None and last != (params.name, params.root)
 
 
-def removed_files(root: Path, params: Corpus, tracks: Sequence[RawTrack]) -> str:
+def removed_files(root: Path, params: CorpusSettings, tracks: Sequence[RawTrack]) -> str:
     """What the next `dvc repro` removes of another corpus, in words; "" where there is nothing of another.
 
     Args:

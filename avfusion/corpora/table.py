@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avfusion.atomic import atomic_path
 from avfusion.corpora.layout import Side
-from avfusion.errors import BadInputError
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import BadInputError
 
 SCHEMA = pa.schema(
     [

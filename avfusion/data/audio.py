@@ -9,8 +9,8 @@ from typing import Protocol, Self
 import numpy as np
 import soundfile
 
-from avfusion.errors import AVFusionError
 from avfusion.media.wav import SAMPLE_RATE, write_wav
+from avfusion.runtime.errors import AVFusionError
 
 
 def write_audio(path: str | Path, samples: np.ndarray | Iterable[np.ndarray], fingerprint: str) -> None:
@@ -38,6 +38,13 @@ class Sound(Protocol):
 
     def __getitem__(self, piece: slice, /) -> np.ndarray:
         """Samples of a slice, (n,)."""
+
+
+def cut_sound(sound: Sound, start: int, stop: int, *, min_samples: int) -> np.ndarray:
+    """Samples [start, stop) as float32; zeros behind the sound's end, and before it up to `min_samples`."""
+    piece = sound[start:stop].astype(np.float32)
+    right = (stop - start) - len(piece)
+    return np.pad(piece, (max(min_samples - (stop - start), 0), right))
 
 
 class AudioFile:

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from avfusion.config import Audio, Execution
 from avfusion.corpora.sources import refuse_changed
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_fingerprint, write_audio
+from avfusion.data.settings import AudioSettings
 from avfusion.data.store import StoreReport, update_store
-from avfusion.fingerprints import fingerprint
 from avfusion.media.audio import aligned_audio
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import read_timeline
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.settings import ExecutionSettings
 
 VERSION = 3  # raise it when equal inputs give other samples
 
@@ -21,8 +22,8 @@ def update_audio(
     folder: Path,
     corpus_root: Path,
     tracks: Sequence[Track],
-    settings: Audio,
-    execution: Execution,
+    settings: AudioSettings,
+    execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
 ) -> StoreReport:
     """Bring the WAV files up to date; a video without an audio stream has none.

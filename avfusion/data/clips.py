@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avfusion.backbones.extraction import cut_sound
-from avfusion.backbones.transforms import downscale
+from avfusion.data.audio import cut_sound
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.frames import decode_crops
 from avfusion.data.geometry import clip_sound_spans, clock_frames, select_clip_frames
 from avfusion.data.labelled_tracks import LabelledTrack
+from avfusion.data.transforms import downscale
 
 DECODED_LIMIT_BYTES = 3 * 2**30
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from avfusion.errors import BadInputError
-from avfusion.fingerprints import fingerprint
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import fingerprint
 
 VERSION = 2  # of the extraction code: raised when the same spec would give other numbers
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 
 # One key: safetensors writes several in random order, and equal features must be equal bytes.
 METADATA_KEY = "avfusion"

@@ -10,8 +10,6 @@ from typing import Literal
 
 import numpy as np
 
-from avfusion.atomic import write_text
-from avfusion.config import Execution, Frames
 from avfusion.corpora.sources import refuse_changed, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.frames import (
@@ -25,15 +23,18 @@ from avfusion.data.frames import (
     read_warnings,
     write_frames,
 )
+from avfusion.data.settings import FramesSettings
 from avfusion.data.source_crops import source_crop_rows
 from avfusion.data.store import StoreReport, refuse_failures, update_store
-from avfusion.fingerprints import fingerprint
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
 from avfusion.media.cut_warnings import cut_times
 from avfusion.media.face_tracks import face_crops
 from avfusion.media.persons import Side
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.runtime.atomic import write_text
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.settings import ExecutionSettings
 
 VERSION = 3  # raise it when equal inputs give other frame tables
 DETECTION_VERSION = 4  # raise it when only tables of detected faces differ
@@ -47,7 +48,7 @@ class _FrameTask:
     video: Path
     crops: tuple[Path, ...]
     side: Side | None
-    settings: Frames
+    settings: FramesSettings
     video_hash: str
     crops_hash: str
 
@@ -64,8 +65,8 @@ def update_frames(
     sheets: Path,
     corpus_root: Path,
     tracks: Sequence[Track],
-    settings: Frames,
-    execution: Execution,
+    settings: FramesSettings,
+    execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
 ) -> StoreReport:
     """Bring the frame tables, their contact sheets and `summary.csv` beside those up to date.
@@ -97,7 +98,7 @@ def update_frames(
         {track.track: _SheetTask(track.track, folder / f"{track.track}.parquet", _source(track)) for track in drawn},
         _make_sheet,
         _read_jpeg_comment,
-        execution=Execution(executor="serial", workers=1),  # a dozen milliseconds each
+        execution=ExecutionSettings(executor="serial", workers=1),  # a dozen milliseconds each
         label="contact sheets",
         on_error="skip",
     )
@@ -109,7 +110,7 @@ def update_frames(
     return report
 
 
-def _fingerprint(track: Track, settings: Frames) -> str:
+def _fingerprint(track: Track, settings: FramesSettings) -> str:
     common = {"version": VERSION, "video": track.video_hash, "jpeg_quality": settings.jpeg_quality}
     if track.crops_paths:
         return fingerprint(crops=track.crops_hash, **common)
@@ -123,7 +124,7 @@ def _fingerprint(track: Track, settings: Frames) -> str:
     )
 
 
-def _task(track: Track, root: Path, settings: Frames) -> _FrameTask:
+def _task(track: Track, root: Path, settings: FramesSettings) -> _FrameTask:
     crops = tuple(root / path for path in track.crops_paths)
     return _FrameTask(root / track.video_path, crops, _side(track), settings, track.video_hash, track.crops_hash)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 
 CROP_SIZE = 112
 _ROWS_PER_GROUP = 1024  # so that writing, and reading single crops, needs little memory

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from avfusion.config import Execution
 from avfusion.corpora.sources import RESCAN, refuse_changed
 from avfusion.corpora.table import Track
 from avfusion.data import label_times
@@ -20,17 +19,18 @@ from avfusion.data.labels import (
 )
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.data.store import StoreReport, update_store
-from avfusion.errors import BadInputError
-from avfusion.fingerprints import file_digest, fingerprint
 from avfusion.media.time_limits import PROBE_LIMIT_S
 from avfusion.media.timeline import read_timeline
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.settings import ExecutionSettings
 
 Labels = LabelTable | OwnLabels
 READERS: dict[str, Callable[[Path, str | None], Labels]] = {
     "aff-wild2": read_annotation,
     "csv": read_own_labels,
 }
-SERIAL = Execution(executor="serial", workers=1)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def update_labels(
     folder: Path,
     root: Path,
     tracks: Sequence[Track],
-    execution: Execution,
+    execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
 ) -> StoreReport:
     """Bring the label files up to date; a track without an annotation file has none.

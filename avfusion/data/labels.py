@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avfusion.corpora.csv_table import NUMBER, list_faults, shown
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
 from avfusion.data.labels import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 VALUES = ("valence", "arousal")
 STAMPS = ("frame", "time")

@@ -14,7 +14,7 @@ from avfusion.corpora.crops import merge_crops
 from avfusion.corpora.layout import is_litter
 from avfusion.corpora.sources import RESCAN, crops_digest
 from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others in the range are no frame headers
 _START_OF_SCAN = 0xDA

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from avfusion.atomic import TEMPORARY_PREFIX, atomic_path
-from avfusion.config import Execution
 from avfusion.corpora.sources import RESCAN
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
+from avfusion.runtime.atomic import TEMPORARY_PREFIX, atomic_path
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
+from avfusion.runtime.settings import ExecutionSettings
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def update_store(
     make: Callable[[T, Path, str], None],
     read_fingerprint: Callable[[Path], str | None],
     *,
-    execution: Execution,
+    execution: ExecutionSettings,
     label: str,
     on_error: Literal["fail", "skip"] = "fail",
     limits_s: Mapping[str, float] | None = None,

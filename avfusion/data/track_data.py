@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import Track
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import feature_shapes, read_features
 from avfusion.data.frames import read_frame_times
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.labels import frame_labels
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.data.settings import GeometrySettings
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def feature_path(root: Path, track: str) -> Path:
     return root / "data" / "features" / f"{track}.safetensors"
 
 
-def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:
+def load_track(root: Path, track: Track, geometry: GeometrySettings) -> TrackData:
     """Read a track's features, frame times and labels from the stores below `root`.
 
     Raises:
@@ -103,7 +103,7 @@ def load_track(root: Path, track: Track, geometry: Geometry) -> TrackData:
     )
 
 
-def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geometry) -> list[TrackData]:
+def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: GeometrySettings) -> list[TrackData]:
     """All tracks of a split that have features, in the order of the table (a track may have been skipped).
 
     Their features are parts of one array per stream, so that who wants all of them needs no second copy; maps stay in

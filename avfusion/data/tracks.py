@@ -7,31 +7,32 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from avfusion.atomic import write_json
-from avfusion.config import Corpus, Execution
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.crops import list_crops
 from avfusion.corpora.layout import CorpusLayout, RawTrack
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, millisecond_fault
 from avfusion.data.labels import any_annotated, count_rows, read_all
 from avfusion.data.own_labels import OwnLabels, read_own_labels
-from avfusion.errors import BadInputError
-from avfusion.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
-from avfusion.fingerprints import fingerprint
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
+from avfusion.runtime.atomic import write_json
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.settings import ExecutionSettings
 
 VERSION = 3  # of what a probe says; raised when it says something else about the same file
 
 
 def build_tracks(
     root: Path,
-    params: Corpus,
+    params: CorpusSettings,
     sources: Path,
     *,
-    execution: Execution,
+    execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
     cache: Path | None = None,
 ) -> list[Track]:
@@ -116,7 +117,7 @@ def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], 
 
 
 def _probe_videos(
-    raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path, execution: Execution, cache: Path | None
+    raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path, execution: ExecutionSettings, cache: Path | None
 ) -> tuple[dict[str, MediaInfo], dict[str, str]]:
     """Facts by video path, and the reasons of those that failed."""
     paths = sorted({track.video_path for track in raw} - {""})

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from avfusion.corpora.layout import RawTrack
 from avfusion.corpora.table import Track
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 NEEDED = ("train", "val")
 FOLDERS = {"train": "Train_Set", "val": "Validation_Set"}

@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from avfusion.config import Params, check_params, load_params
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.demo.render import is_rendered
 from avfusion.corpora.switching import is_other_corpus, removed_files
@@ -23,7 +22,8 @@ from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_
 from avfusion.doctor.report import GRAVITY, Item, Report
 from avfusion.doctor.tuning import Tuning, tune
 from avfusion.doctor.workload import Workload, rendered_workload, workload
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.params.params import Params, check_params, load_params
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 __all__ = ["Item", "Report", "diagnose", "print_report"]
 

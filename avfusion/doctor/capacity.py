@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from avfusion.config import Params
 from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, clock, feature_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import CROP_BYTES, Workload
-from avfusion.quantities import byte_size
+from avfusion.params.params import Params
+from avfusion.runtime.quantities import byte_size
 
 STORES = ("labels", "frames", "audio", "features")  # below data/
 LONG_HOURS = 24
@@ -53,7 +53,7 @@ def _disk(root: Path, params: Params, work: Workload, costs: Costs) -> Item:
 def _smaller_features(params: Params, work: Workload) -> str:
     hints = []
     if params.backbones.output == "map":
-        pooled = params.model_copy(update={"backbones": params.backbones.model_copy(update={"output": "pooled"})})
+        pooled = params.replaced(backbones=params.backbones.model_copy(update={"output": "pooled"}))
         size = feature_bytes(work.clips(params.features.stride), pooled)
         hints.append(f"backbones.output pooled takes {byte_size(size)}")
     if params.features.stride < 8:

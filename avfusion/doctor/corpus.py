@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
 from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
@@ -18,9 +18,9 @@ from avfusion.data.tracks import describe_track, read_probes, shared_digest, sou
 from avfusion.data.trainable import ONLY_READ, is_unlabelled, training_faults
 from avfusion.doctor.report import Item, SplitFacts
 from avfusion.doctor.workload import has_row_per_frame
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.quantities import byte_size, counted
-from avfusion.stages import FAILURES
+from avfusion.experiments.stage import FAILURES
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.quantities import byte_size, counted
 
 SPLITS = ("train", "val", "test")
 
@@ -45,7 +45,7 @@ class CorpusState:
     own: Mapping[str, OwnLabels]
 
 
-def look_at_corpus(root: Path, params: Corpus) -> tuple[CorpusState | None, list[Item]]:
+def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | None, list[Item]]:
     """Look at the raw data, the scan and the table of tracks of the project in `root`."""
     folder = corpus_root(root, params)
     try:

@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from avfusion.config import Backbone, Params
+from avfusion.backbones.names import feature_values
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
-from avfusion.evaluation.robustness.conditions import CONDITIONS, MASKED
-from avfusion.model_names import feature_values
-from avfusion.quantities import counted
+from avfusion.experiments.robustness.conditions import CONDITIONS, MASKED
+from avfusion.params.params import Params
+from avfusion.runtime.quantities import counted
 
 SOUND_BYTES_PER_S = 2 * 44_100
 LABEL_BYTES = 6  # of a row, compressed
@@ -207,7 +208,7 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
     return _Work(text, together, together / wall if wall else 1, size)
 
 
-def _clips_of_an_epoch(backbone: Backbone, clips: int) -> int:
+def _clips_of_an_epoch(backbone: BackboneSettings, clips: int) -> int:
     if backbone.steps_per_epoch is None:
         return clips
     return min(clips, backbone.steps_per_epoch * backbone.batch_size)
@@ -271,7 +272,7 @@ def _robustness(work: Workload, params: Params, spread: int) -> _Work:
     models = [*_fusion_models(params), params.train.model]
     predicted = sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in models)
     spent += len(CONDITIONS) * clips * predicted * factor
-    alone = params.model_copy(update={"train": params.train.model_copy(update={"baselines": ()})})
+    alone = params.replaced(train=params.train.model_copy(update={"baselines": ()}))
     again = _train(work, alone).cpu_s
     text = f"{count:,} tracks under {len(CONDITIONS)} conditions, one more training"
     total = spent + again

@@ -11,7 +11,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from avfusion.doctor.report import Item
-from avfusion.quantities import byte_size, counted
+from avfusion.runtime.quantities import byte_size, counted
 from avfusion.tracking.model_cache import VARIABLE, cache_folder
 from avfusion.tracking.store import moved_store
 

@@ -13,7 +13,7 @@ from avfusion.doctor.costs import Costs, clock
 from avfusion.doctor.report import Report
 from avfusion.doctor.tuning import Tuning
 from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
-from avfusion.quantities import byte_size, counted
+from avfusion.runtime.quantities import byte_size, counted
 
 MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": ("ok", "green")}
 FATAL = re.compile(r"cannot be used|^unreadable video")

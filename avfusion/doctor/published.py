@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from avfusion.config import Params
+from avfusion.backbones.names import IMPORT_FOLDER, IMPORTED, PRETRAINED
 from avfusion.doctor.costs import feature_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import Workload
-from avfusion.model_names import IMPORT_FOLDER, IMPORTED, PRETRAINED
+from avfusion.params.params import Params
 
 LARGE_MAPS_GB = 10.0
 CHEAPER_STRIDE = 8
@@ -70,5 +70,5 @@ def look_at_maps(params: Params, work: Workload) -> list[Item]:
 
 def _pooled(work: Workload, params: Params) -> float:
     backbones = params.backbones.model_copy(update={"output": "pooled"})
-    pooled = params.model_copy(update={"backbones": backbones})
+    pooled = params.replaced(backbones=backbones)
     return feature_bytes(work.clips(params.features.stride), pooled) / 1e9

@@ -12,10 +12,10 @@ from avfusion.backbones.extraction import FeatureExtractor, torch_threads
 from avfusion.backbones.feature_files import audio_transform, clip_geometry
 from avfusion.backbones.registry import Backbone, build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone
-from avfusion.config import Params
 from avfusion.data.feature_spec import BackboneIdentity, FeatureSpec
 from avfusion.data.frames import CROP_SIZE, encode_crop
-from avfusion.errors import AVFusionError
+from avfusion.params.params import Params
+from avfusion.runtime.errors import AVFusionError
 
 ROUNDS = 3  # of each measurement, at least
 READY_S = 300.0  # within which all workers have to be ready

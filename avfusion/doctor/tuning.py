@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from avfusion.config import Params
-from avfusion.errors import AVFusionError
-from avfusion.execution import run_tasks
-from avfusion.quantities import counted
+from avfusion.params.params import Params
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.execution import run_tasks
+from avfusion.runtime.quantities import counted
 
 if TYPE_CHECKING:  # imports torch
     from avfusion.doctor.speed import SpeedTask, StreamSpeed

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from avfusion.config import Geometry, Render
+from avfusion.corpora.settings import RenderSettings
 from avfusion.corpora.table import Track
 from avfusion.data.own_labels import OwnLabels
+from avfusion.data.settings import GeometrySettings
 
 ASSUMED_FPS = 30.0  # of a video that has not been looked at
 ASSUMED_BYTES_PER_S = 200_000  # of one of which there are neither labels nor crops
@@ -73,7 +74,7 @@ def workload(
     tracks: Iterable[Track],
     known: Collection[str],
     sizes: Mapping[str, int],
-    geometry: Geometry,
+    geometry: GeometrySettings,
     own: Mapping[str, OwnLabels] | None = None,
     *,
     truth: bool = False,
@@ -116,7 +117,7 @@ def workload(
     )
 
 
-def rendered_workload(render: Render, geometry: Geometry) -> Workload:
+def rendered_workload(render: RenderSettings, geometry: GeometrySettings) -> Workload:
     """Of the demo corpus before it is rendered."""
     counts = {"train": render.train, "val": render.val, "test": render.test}
     seconds = (render.min_seconds + render.max_seconds) / 2

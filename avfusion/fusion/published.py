@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy._core.multiarray import scalar
 
-from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import build_fusion
-from avfusion.named_tensors import check_fit, read_checkpoint
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.named_tensors import check_fit, read_checkpoint
 
 # The published `cam.py` calls W_h by its transpose's shape, (L, k), as nn.Linear stores it.
 _PAPER_JCA = {

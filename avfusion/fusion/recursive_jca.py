@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.runtime.errors import BadInputError
 
 
 class BiLSTM(nn.Module):

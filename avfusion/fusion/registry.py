@@ -3,7 +3,6 @@
 import inspect
 from typing import Any
 
-from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.concat import Concat
 from avfusion.fusion.cross_attention import CrossAttentionFusion
@@ -12,11 +11,12 @@ from avfusion.fusion.jca import JointCrossAttention
 from avfusion.fusion.late import Late
 from avfusion.fusion.leader_follower import LeaderFollower
 from avfusion.fusion.modality_gate import ModalityGate
+from avfusion.fusion.model_names import check_option_value
 from avfusion.fusion.recursive_jca import RecursiveJointCrossAttention
 from avfusion.fusion.released_coattention import ReleasedCoAttention
 from avfusion.fusion.self_attention import SelfAttention
 from avfusion.fusion.unimodal import AudioOnly, VisualOnly
-from avfusion.model_names import check_option_value
+from avfusion.runtime.errors import BadInputError
 
 FUSION_MODELS: dict[str, type[FusionModel]] = {
     model.name: model

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads
+from avfusion.runtime.errors import BadInputError
 
 WIDTH, SIDE, LENGTH = 512, 7, 16
 POSITIONS = SIDE * SIDE

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
-from avfusion.errors import BadInputError
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel, masked_softmax
+from avfusion.runtime.errors import BadInputError
 
 
 class TransformerLayer(nn.Module):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.project import project_root
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.project import project_root
 
 
 def default_model() -> tuple[str, str]:
@@ -18,12 +18,12 @@ def default_model() -> tuple[str, str]:
         root = project_root()
     except AVFusionError as error:
         raise BadInputError(f"{error}: name a model with --model") from None
-    from avfusion.config import load_params
+    from avfusion.params.params import load_params
     from avfusion.tracking.model_cache import last_answer
     from avfusion.tracking.store import moved_store
 
     moved = moved_store(root)
-    name = load_params(root / "params.yaml", ["register"]).register_.name
+    name = load_params(root / "params.yaml", ["register"]).register.name
     uri = f"models:/{name}@champion"
     if moved is None and (last_answer(uri, root) or _has_champion(root, name)):
         return uri, uri

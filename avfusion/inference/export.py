@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 
 import avfusion
-from avfusion.atomic import atomic_path, write_json
 from avfusion.backbones.frozen import freeze
 from avfusion.backbones.registry import Backbone
-from avfusion.backbones.transforms import LogMel
 from avfusion.backbones.weights import load_backbone
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.errors import AVFusionError
-from avfusion.fingerprints import file_digest
+from avfusion.data.transforms import LogMel
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.files import load_fusion
 from avfusion.inference.model_source import opened_model
-from avfusion.inference.own_folder import new_folder, refuse_existing
-from avfusion.training.fusion_files import load_fusion
+from avfusion.runtime.atomic import atomic_path, write_json
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.own_folder import new_folder, refuse_existing
 
 INDEX = "export.json"
 MADE = "exported"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from avfusion.errors import AVFusionError, BadInputError
 from avfusion.inference.clip_by_clip import ClipCutter, Window
 from avfusion.inference.playback import Moment, play
 from avfusion.inference.predictor import Predictor
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import read_timeline
-from avfusion.workers import Worker, WorkerError
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.workers import Worker, WorkerError
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from avfusion.fusion.model_folder import ModelFolder
 from avfusion.inference.default_model import default_model, model_at
-from avfusion.inference.model_folder import ModelFolder
 
 
 @contextmanager

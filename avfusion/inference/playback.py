@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from avfusion.config import Frames
 from avfusion.data.frames import encode_crop
+from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
 from avfusion.media.timeline import Timeline
@@ -41,7 +41,7 @@ class Moment:
 
 
 def play(
-    path: str | Path, timeline: Timeline, settings: Frames, realtime: bool, report: Callable[[Moment], None]
+    path: str | Path, timeline: Timeline, settings: FramesSettings, realtime: bool, report: Callable[[Moment], None]
 ) -> tuple[str, ...]:
     """Report every frame of a video in turn.
 

@@ -12,24 +12,24 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
-from avfusion.agreement import divisors
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.weights import load_backbone
-from avfusion.config import Frames
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.features import FeatureTable, refuse_not_finite
 from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
-from avfusion.errors import BadInputError
+from avfusion.data.settings import FramesSettings
+from avfusion.fusion.files import load_fusion
 from avfusion.fusion.inference import Mode, predict_frames
+from avfusion.fusion.model_folder import CONFIG, ModelFolder
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
-from avfusion.inference.model_folder import CONFIG, ModelFolder
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
-from avfusion.inference.tables import SPREADS
-from avfusion.training.fusion_files import load_fusion
+from avfusion.params.agreement import divisors
+from avfusion.presentation.tables import SPREADS
+from avfusion.runtime.errors import BadInputError
 
 Stream = Literal["both", "audio", "visual"]
 STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
@@ -240,9 +240,11 @@ class Predictor:
         return ClipPredictor(self._extractor, self._model, spec)
 
 
-def _frames_settings(folder: ModelFolder) -> Frames:
+def _frames_settings(folder: ModelFolder) -> FramesSettings:
     try:
-        return Frames.model_validate(folder.config.get("frames") or {})  # older models were trained with the defaults
+        return FramesSettings.model_validate(
+            folder.config.get("frames") or {}
+        )  # older models were trained with the defaults
     except ValidationError as error:
         faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
         raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None

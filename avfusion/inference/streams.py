@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from avfusion.config import Frames
 from avfusion.data.audio import audio_samples, write_audio
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
 from avfusion.data.presence import shown_frames
-from avfusion.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
 from avfusion.media.face_tracks import FaceCrop, cut_crops, doubts, find_tracks
@@ -24,7 +23,8 @@ from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
-from avfusion.workers import Worker, WorkerError
+from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.runtime.workers import Worker, WorkerError
 
 Progress = Callable[[str, int, int], None]
 
@@ -82,7 +82,7 @@ def read_streams(
     stream: str = "both",
     people: People = "main",
     causal: bool = False,
-    settings: Frames | None = None,
+    settings: FramesSettings | None = None,
     spec: FeatureSpec | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
@@ -108,7 +108,7 @@ def read_streams(
     """
     timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
-    settings = settings or Frames()
+    settings = settings or FramesSettings()
     if stream == "audio":
         number, rows = 1, _nobody(timeline)
     elif causal:
@@ -134,7 +134,7 @@ def _nobody(timeline: Timeline) -> Iterator[list[FaceCrop]]:
 
 
 def _followed(
-    path: str | Path, settings: Frames, timeline: Timeline, warnings: list[str], progress: Progress
+    path: str | Path, settings: FramesSettings, timeline: Timeline, warnings: list[str], progress: Progress
 ) -> Iterator[list[FaceCrop]]:
     for crop in followed_face(
         path,
@@ -151,7 +151,7 @@ def _followed(
 def _looked_for(
     path: str | Path,
     people: People,
-    settings: Frames,
+    settings: FramesSettings,
     spec: FeatureSpec | None,
     timeline: Timeline,
     warnings: list[str],
@@ -183,7 +183,7 @@ def _looked_for(
     return len(persons), rows()
 
 
-def _is_told(frame: int, settings: Frames, timeline: Timeline) -> bool:
+def _is_told(frame: int, settings: FramesSettings, timeline: Timeline) -> bool:
     """As often as when faces are looked for: each time, the process that waits for the video is woken."""
     return frame % settings.detect_every == 0 or frame == timeline.frames
 
@@ -264,7 +264,7 @@ class StreamReader:
         stream: str,
         people: People = "main",
         causal: bool = False,
-        settings: Frames,
+        settings: FramesSettings,
         spec: FeatureSpec | None = None,
         progress: Progress | None,
     ) -> VideoStreams:

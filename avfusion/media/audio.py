@@ -8,11 +8,11 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 
-from avfusion.errors import BadInputError
 from avfusion.media.opener import audio_stream, demux, open_media, skip_other_streams
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.timestamps import JoinedClock
 from avfusion.media.wav import SAMPLE_RATE
+from avfusion.runtime.errors import BadInputError
 
 JUMP_S = 0.015  # stamps rounded to a millisecond jitter by less; a lost packet of a speech codec takes 20 ms
 BLOCK_SAMPLES = 1 << 16

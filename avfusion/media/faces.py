@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from avfusion.errors import AVFusionError
 from avfusion.media.boxes import regressed, squared, suppress_doubles
+from avfusion.runtime.errors import AVFusionError
 
 _PYRAMID_STEP = 0.709  # areas halve from level to level
 _WINDOW, _WINDOW_STRIDE = 12, 2  # of P-Net

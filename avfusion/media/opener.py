@@ -17,9 +17,9 @@ from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
-from avfusion.errors import BadInputError
 from avfusion.media.sniffing import describe_content
-from avfusion.quantities import duration
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import duration
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
 ALMOST_SQUARE, WIDEST = 0.02, 4.0

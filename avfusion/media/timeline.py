@@ -13,7 +13,6 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avfusion.errors import BadInputError
 from avfusion.media.edit_lists import picture_delay_s
 from avfusion.media.opener import (
     DEFAULT_LIMITS,
@@ -26,7 +25,8 @@ from avfusion.media.opener import (
 )
 from avfusion.media.sniffing import index_is_cut
 from avfusion.media.timestamps import JoinedClock, presentation_order
-from avfusion.quantities import duration
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import duration
 
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2

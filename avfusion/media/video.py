@@ -9,9 +9,9 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avfusion.errors import BadInputError
 from avfusion.media.opener import demux, open_media, pixel_aspect, video_stream
 from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from avfusion.errors import describe_os_error
+from avfusion.runtime.errors import describe_os_error
 from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State
 from avfusion.serving.model_process import VIDEO, ServedModel
 from avfusion.serving.refusal import RefusalError

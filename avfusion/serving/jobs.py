@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.workers import WorkerError
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import CSV, JSON, PASSING, VIDEO, Inspection, inspect_upload, predict_upload
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.refusal import RefusalError
 from avfusion.serving.scratch import remove_folder
-from avfusion.workers import WorkerError
 
 RETRY_AFTER_S = 10
 UNKNOWN = "unknown job: its result has expired, it was deleted, or the server was started again since"

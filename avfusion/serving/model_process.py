@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from avfusion.errors import AVFusionError, describe_os_error
 from avfusion.media.opener import MediaLimits
 from avfusion.media.timeline import read_timeline
+from avfusion.runtime.errors import AVFusionError, describe_os_error
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +92,8 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
     Raises:
         AVFusionError: as `Predictor.predict`; or the disk is full.
     """
-    from avfusion.inference.model_card import RENDERED, RENDERED_ONLY
-    from avfusion.inference.tables import write_csv
+    from avfusion.presentation.model_card import RENDERED, RENDERED_ONLY
+    from avfusion.presentation.tables import write_csv
 
     predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
     try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from avfusion.workers import Worker
+from avfusion.runtime.workers import Worker
 
 
 class AsyncWorker:

@@ -1,6 +1,6 @@
 """What a client is told where it does not get what it asked for."""
 
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 
 
 class RefusalError(AVFusionError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.serving.api import create_app, page_policy
 from avfusion.serving.guard import Guard
 from avfusion.serving.jobs import Jobs

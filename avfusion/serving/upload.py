@@ -11,7 +11,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import parse_options_header
 
-from avfusion.quantities import byte_size
+from avfusion.runtime.quantities import byte_size
 from avfusion.serving.limits import Limits
 from avfusion.serving.refusal import RefusalError
 

@@ -8,7 +8,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from avfusion.project import disable_telemetry
+from avfusion.runtime.project import disable_telemetry
 
 disable_telemetry()
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -15,7 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.tracking.model_cache import ModelCache, answer_key, cache_folder, store_state
 from avfusion.tracking.registry import CHAMPION, REGISTERED_MODEL, champion_version
 from avfusion.tracking.store import configure, is_missing, store_errors, tracking_uri

@@ -13,13 +13,13 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import avfusion
-from avfusion.inference.model_folder import ModelFolder
+from avfusion.fusion.model_folder import ModelFolder
 from avfusion.tracking.runs import TrackedRun
 
 DIGEST_TAG = "avfusion.model_digest"
 
 # Named, not imported: training logs the model and must not depend on all the code that inference runs.
-PYFUNC_CODE = Path(__file__).with_name("pyfunc_model.py")
+PYFUNC_CODE = Path(avfusion.__file__).parent / "inference" / "pyfunc_model.py"
 
 # What inference imports, mlflow included: the environment that MLflow builds for the model holds these and no more.
 REQUIREMENTS = (

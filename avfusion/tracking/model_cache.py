@@ -15,9 +15,9 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from avfusion.atomic import TEMPORARY_PREFIX, write_json
-from avfusion.errors import AVFusionError
-from avfusion.inference.model_folder import ModelFolder
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.atomic import TEMPORARY_PREFIX, write_json
+from avfusion.runtime.errors import AVFusionError
 from avfusion.tracking.store import tracking_uri
 
 VARIABLE = "AVFUSION_CACHE"

@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from avfusion.atomic import write_json
-from avfusion.errors import BadInputError
-from avfusion.inference.model_folder import ModelFolder
-from avfusion.project import project_root
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.atomic import write_json
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.project import project_root
 from avfusion.tracking.model import DIGEST_TAG, find_logged_model, log_fusion_model
 from avfusion.tracking.runs import tracked_run
 from avfusion.tracking.store import configure, ensure_experiment, is_missing, store_errors

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from avfusion.atomic import write_json
+from avfusion.runtime.atomic import write_json
 from avfusion.tracking.runs import TrackedRun, tracked_run
 
 

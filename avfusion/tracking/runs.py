@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from avfusion.project import project_root
+from avfusion.runtime.project import project_root
 from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, is_missing, store_errors
 
 __all__ = ["EXPERIMENT", "TrackedRun", "configure", "flatten", "provenance_tags", "run_exists", "tracked_run"]

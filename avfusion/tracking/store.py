@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
-from avfusion.errors import AVFusionError
-from avfusion.project import project_root
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.project import project_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
-from avfusion.atomic import write_json
+from avfusion.runtime.atomic import write_json
 from avfusion.tracking.model import log_fusion_model
 from avfusion.tracking.runs import TrackedRun, configure, run_exists, tracked_run
 from avfusion.tracking.store import is_missing, store_errors

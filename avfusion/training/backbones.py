@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 
 from avfusion.backbones.registry import Backbone
-from avfusion.config import Backbone as BackboneParams
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.data.clips import Clips, batches
-from avfusion.errors import AVFusionError
-from avfusion.evaluation.ccc import ccc
+from avfusion.runtime.errors import AVFusionError
+from avfusion.scoring.ccc import ccc
 from avfusion.training.batch_norm import freeze_statistics
 from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
@@ -59,7 +59,7 @@ class BackboneTrainer:
         prepare: Prepare,
         train: Clips,
         val: Clips,
-        params: BackboneParams,
+        params: BackboneSettings,
         *,
         seed: int = 0,
         batch_norm: str = "train",

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 from avfusion.training.processes import Processes
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from avfusion.atomic import atomic_path
-from avfusion.errors import AVFusionError
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import AVFusionError
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -14,21 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from avfusion.config import Geometry, Train
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.predictions import predict_track
+from avfusion.experiments.start import Start
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import build_fusion, model_options
-from avfusion.named_tensors import load_named
+from avfusion.fusion.track_inference import predict_track
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.named_tensors import load_named
+from avfusion.scoring.ccc import ccc
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision, resolve_precision
 from avfusion.training.schedule import LearningRate
 from avfusion.training.sequences import Batch, SequenceData
-from avfusion.training.start import Start
+from avfusion.training.settings import TrainSettings
 
 VERSION = 2
 HISTORY_COLUMNS = (
@@ -113,8 +114,8 @@ class FusionTraining:
     name: str
     data: SequenceData
     validation: Sequence[TrackData]
-    config: Train
-    geometry: Geometry
+    config: TrainSettings
+    geometry: GeometrySettings
     stride: int
     options: Mapping[str, Any] = field(default_factory=dict)
     start: Start | None = None

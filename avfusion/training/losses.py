@@ -2,7 +2,7 @@
 
 import torch
 
-from avfusion.evaluation.ccc import ccc
+from avfusion.scoring.ccc import ccc
 
 
 def ccc_loss(predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from avfusion.backbones.transforms import LogMel, augment_clips, augment_sound, augment_spectrograms, normalise_clips
 from avfusion.data.feature_spec import AudioTransform, VisualTransform
+from avfusion.data.transforms import LogMel, augment_clips, augment_sound, augment_spectrograms, normalise_clips
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
 

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 
 from avfusion.data.geometry import PADDING, training_sequences
 from avfusion.data.track_data import TrackData
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.mapped_features import MappedFeatures, feature_table
 
 STATISTICS_ROWS = 2048  # vectors in float64 at a time, which is four times what they take as they are stored

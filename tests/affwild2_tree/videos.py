@@ -8,10 +8,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from avfusion.config import Render
 from avfusion.corpora.demo.film import film
 from avfusion.corpora.demo.latents import Signals
 from avfusion.corpora.demo.plan import AudioPlan, VideoPlan, draw_corpus
+from avfusion.corpora.settings import RenderSettings
 
 NTSC = Fraction(30000, 1001)
 SOUND = AudioPlan()
@@ -92,7 +92,7 @@ def planned(seconds: float) -> list[VideoPlan]:
 def film_videos(root: Path, work: Path, seconds: float, size: int, seed: int) -> dict[str, tuple[VideoPlan, Signals]]:
     """Film all videos below `root`/videos, their crops into `work`/<track>; returns what each track shows."""
     plans = planned(seconds)
-    signals = draw_corpus(Render(seed=seed), plans)
+    signals = draw_corpus(RenderSettings(seed=seed), plans)
     shown = {}
     for one, plan in zip(VIDEOS, plans, strict=True):
         path = one.path(root)

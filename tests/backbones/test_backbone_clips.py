@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
-from avfusion.backbones.transforms import LogMel, normalise_clips
 from avfusion.data.clips import SoundClips, VisualClips, batches
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
+from avfusion.data.transforms import LogMel, normalise_clips
 
 GEOMETRY = ClipGeometry(fps=25)
 

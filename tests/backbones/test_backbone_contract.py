@@ -7,11 +7,11 @@ import torch
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 
+from avfusion.backbones.names import PRETRAINED, feature_values
 from avfusion.backbones.registry import BACKBONES, build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone, save_backbone
 from avfusion.data.feature_spec import VisualTransform
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.model_names import PRETRAINED, feature_values
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 SMALL_INPUT = {"visual": (3, 8, 48, 48), "audio": (1, 64, 61)}
 MAP_SIDE = {"narrow_r2plus1d": 3, "r2plus1d_18": 3, "narrow_resnet_frames": 2, "resnet18_frames": 2}  # of 48 pixels

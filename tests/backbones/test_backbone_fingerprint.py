@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from avfusion.config import Backbone, Geometry, check_params
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
-from avfusion.training import backbone_runs
-from avfusion.training.backbone_runs import training_fingerprint
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments import backbones as backbone_runs
+from avfusion.experiments.backbones import training_fingerprint
+from avfusion.params.params import check_params
 
 
 def relabel(root, track):
@@ -52,12 +54,12 @@ def digest(project):
     params = check_params(sections, list(sections))
 
     def make(stream, *, tracks=tracks, precision="off", device="cpu", own=None, **changes):
-        changed = params.model_copy(
-            update={name: getattr(params, name).model_copy(update=values) for name, values in changes.items()}
+        changed = params.replaced(
+            **{name: getattr(params, name).model_copy(update=values) for name, values in changes.items()}
         )
         if own:
             settings = getattr(changed.backbones, stream).model_copy(update=own)
-            changed = changed.model_copy(update={"backbones": changed.backbones.model_copy(update={stream: settings})})
+            changed = changed.replaced(backbones=changed.backbones.model_copy(update={stream: settings}))
         return training_fingerprint(root, tracks, changed, stream, precision, device)
 
     make.root, make.tracks = root, tracks
@@ -75,7 +77,7 @@ def test_changed_files_change_it(stream, name, digest):
 
 @pytest.mark.parametrize("stream", ["audio", "visual"])
 def test_changed_parameters_change_it(stream, digest, monkeypatch):
-    assert set(BACKBONE) == set(Backbone.model_fields)
+    assert set(BACKBONE) == set(BackboneSettings.model_fields)
     a, b, c = digest.tracks
     found = [
         digest(stream),
@@ -123,5 +125,5 @@ def test_what_training_does_not_read_changes_nothing(stream, digest):
     assert (digest(stream, backbones={"hue": 0.1}) == before) == (stream == "audio")
     assert digest(stream, tracks=[a, c]) == digest(stream, tracks=[a, replace(b, split="test"), c])
     assert digest(stream, device="cuda:0") == digest(stream, device="cuda")
-    assert set(Geometry.model_fields) - set(GEOMETRY) == {"sequence_clips"}
+    assert set(GeometrySettings.model_fields) - set(GEOMETRY) == {"sequence_clips"}
     assert digest(stream, geometry={"sequence_clips": 8}) == before

@@ -9,17 +9,17 @@ import torch
 
 from avfusion.backbones.feature_files import update_features
 from avfusion.backbones.registry import build_backbone, visual_transform
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.backbones.weights import load_backbone, read_backbone_record
-from avfusion.config import Backbone as BackboneParams
-from avfusion.config import check_params
 from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.features import read_features
 from avfusion.data.labels import LabelTable, write_labels
-from avfusion.errors import AVFusionError
-from avfusion.evaluation.ccc import ccc
+from avfusion.experiments.backbones import train_backbones, training_data
+from avfusion.params.params import check_params
+from avfusion.runtime.errors import AVFusionError
+from avfusion.scoring.ccc import ccc
 from avfusion.training import backbones
-from avfusion.training.backbone_runs import train_backbones, training_data
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.batch_norm import batch_norms
 from avfusion.training.logger import NullLogger
@@ -27,7 +27,7 @@ from avfusion.training.precision import resolve_precision
 from avfusion.training.preparation import audio_preparation, visual_preparation
 
 PICTURE = VisualTransform(input_size=28)
-PARAMS = BackboneParams(
+PARAMS = BackboneSettings(
     name="narrow_r2plus1d",
     width=8,
     input_size=28,

@@ -8,8 +8,8 @@ from torchvision.models import resnet18
 from avfusion.backbones.pretrained import weights_start
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import read_backbone_record, save_backbone
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.fingerprints import file_digest
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest
 
 
 @pytest.fixture

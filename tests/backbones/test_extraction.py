@@ -8,10 +8,10 @@ import torch
 
 from avfusion.backbones.extraction import FeatureExtractor, cut_sound
 from avfusion.backbones.registry import build_backbone
-from avfusion.backbones.transforms import LogMel
 from avfusion.data.feature_spec import AudioTransform
 from avfusion.data.geometry import clip_sound_spans
-from avfusion.errors import AVFusionError
+from avfusion.data.transforms import LogMel
+from avfusion.runtime.errors import AVFusionError
 
 RATE = 44100
 

@@ -12,7 +12,7 @@ from avfusion.backbones import extraction
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.data.audio import AudioFile, read_audio, write_audio
 from avfusion.data.frames import CropFile, FrameRow, write_frames
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 
 RATE = 44100
 

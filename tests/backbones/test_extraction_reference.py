@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
-from avfusion.backbones.transforms import LogMel
 from avfusion.data.geometry import clip_sound_spans
+from avfusion.data.transforms import LogMel
 
 RATE = 44100
 TRACKS = ("whole", "gaps", "late face", "short", "one frame", "faceless", "mute", "sound ends")

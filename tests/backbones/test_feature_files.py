@@ -12,13 +12,14 @@ from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.feature_files import update_features
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import save_backbone
-from avfusion.config import Execution, check_params
 from avfusion.corpora.table import Track
 from avfusion.data.audio import write_audio
 from avfusion.data.feature_spec import VERSION, FeatureSpec
 from avfusion.data.features import FeatureTable, read_features, read_features_fingerprint, write_features
 from avfusion.data.frames import FrameRow, write_frames
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.params.params import check_params
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.settings import ExecutionSettings
 
 # Means of the first 8 features of a stream over all clips, for VERSION 2. If extraction gives other numbers on
 # purpose, raise VERSION in avfusion/data/feature_spec.py (files are then made anew) and write the new ones here.
@@ -149,7 +150,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def with_execution(params, executor, workers):
-    return params.model_copy(update={"execution": Execution(executor=executor, workers=workers)})
+    return params.replaced(execution=ExecutionSettings(executor=executor, workers=workers))
 
 
 def test_every_executor_gives_the_same_bytes_and_reruns_do_nothing(project):
@@ -194,6 +195,6 @@ def test_a_sound_that_was_left_out_is_no_absent_one(project):
     (root / "data" / "audio" / "b.wav").unlink()
     with pytest.raises(AVFusionError, match=r"features: 1 of 3 failed: b: b\.wav is missing, .* run the stage `audio`"):
         update_features(root, tracks, params)
-    skipping = params.model_copy(update={"common": params.common.model_copy(update={"on_error": "skip"})})
+    skipping = params.replaced(common=params.common.model_copy(update={"on_error": "skip"}))
     report = update_features(root, tracks, skipping)
     assert (report.made, list(report.failed)) == (("a", "c"), ["b"])

@@ -11,17 +11,17 @@ from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.feature_files import update_features
 from avfusion.backbones.folds import backbone_folders, split_videos, without_videos
 from avfusion.backbones.weights import load_backbone, read_backbone_record, save_backbone
-from avfusion.config import check_params
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.features import read_features
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.fingerprints import file_digest
-from avfusion.training import backbone_runs
-from avfusion.training.backbone_runs import train_backbones
-from avfusion.training.experiment import common_spec
+from avfusion.experiments import backbones as backbone_runs
+from avfusion.experiments.backbones import train_backbones
+from avfusion.experiments.training import common_spec
+from avfusion.params.params import check_params
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest
 
 STREAMS = ("audio", "visual")
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from avfusion.backbones.registry import build_backbone
-from avfusion.config import Backbone
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
-from avfusion.training.backbone_runs import VERSION
+from avfusion.experiments.backbones import VERSION
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.preparation import audio_preparation, visual_preparation
 
@@ -30,7 +30,7 @@ def test_training_gives_the_known_numbers(stream, track_maker):
         kind, transform = SoundClips, AudioTransform()
         prepare = audio_preparation(transform)
     clips = (kind(tracks, ClipGeometry(fps=25), transform, stride=stride) for tracks, stride in ((train, 1), (val, 4)))
-    params = Backbone(
+    params = BackboneSettings(
         name=name, width=8, input_size=size, epochs=2, steps_per_epoch=5, batch_size=16, lr=1e-3, dropout=0.2
     )
     torch.manual_seed(0)

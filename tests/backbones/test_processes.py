@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from avfusion.backbones.registry import build_backbone
-from avfusion.config import Backbone, load_params
+from avfusion.backbones.settings import BackboneSettings
 from avfusion.corpora.table import write_tracks
 from avfusion.data.clips import SoundClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.params.params import load_params
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.batch_norm import synchronise_statistics
 from avfusion.training.preparation import audio_preparation
@@ -126,7 +127,7 @@ def test_statistics_of_shared_batches_concern_networks_that_have_some():
 
 def test_batches_too_small_to_be_shared_are_named(track_maker):
     clips = SoundClips([track_maker("a", 1)], ClipGeometry(fps=25), AudioTransform())
-    params = Backbone(name="log_mel_statistics", batch_size=6)
+    params = BackboneSettings(name="log_mel_statistics", batch_size=6)
     backbone = build_backbone("log_mel_statistics", stream="audio")
     trainer = BackboneTrainer(
         backbone, audio_preparation(AudioTransform()), clips, clips, params, processes=Processes(count=4)

@@ -9,8 +9,8 @@ from torchvision.models import resnet18
 from avfusion.backbones import pretrained
 from avfusion.backbones.pretrained import weights_digest, weights_start
 from avfusion.backbones.registry import build_backbone
-from avfusion.errors import BadInputError
-from avfusion.fingerprints import file_digest
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import file_digest
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchaudio
 
-from avfusion.backbones.transforms import (
+from avfusion.data.feature_spec import AudioTransform, VisualTransform
+from avfusion.data.transforms import (
     LogMel,
     augment_clips,
     augment_sound,
@@ -13,7 +14,6 @@ from avfusion.backbones.transforms import (
     downscale,
     normalise_clips,
 )
-from avfusion.data.feature_spec import AudioTransform, VisualTransform
 
 LOG_MEL = LogMel(AudioTransform())
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avfusion.backbones import load_tsav
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 from tests.published_checkpoints import DATA, seeded_state_dict, write_jointcam, write_tsav
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avfusion.atomic import atomic_path
 from avfusion.data.audio import write_audio
-from avfusion.errors import AVFusionError
 from avfusion.inference.analysis import Person
-from avfusion.inference.model_card import ModelCard
-from avfusion.inference.output import Target
-from avfusion.inference.pictures import Pictures
 from avfusion.media.timeline import read_timeline
+from avfusion.presentation.model_card import ModelCard
+from avfusion.presentation.output import Target
+from avfusion.presentation.pictures import Pictures
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import AVFusionError
 from avfusion.training.checkpoints import CHECKPOINT, save_checkpoint
 from tests.inference.test_overlay import predictions
 from tests.small_disk import mount

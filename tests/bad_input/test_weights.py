@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from avfusion.backbones.registry import build_backbone
-from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fusion import load_paper_jca
+from avfusion.fusion.files import load_fusion
 from avfusion.inference.predictor import Predictor
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
-from avfusion.training.fusion_files import load_fusion
 
 
 class Payload:

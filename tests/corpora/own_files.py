@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import RawTrack
+from avfusion.corpora.settings import CorpusSettings
 
 FILES = ("videos/a.mp4", "videos/b.mov", "s1/cam.mp4", "s2/cam.mp4")
 
@@ -17,4 +17,4 @@ def put(path: Path, *lines: str) -> Path:
 
 def opened(root: Path, *lines: str, **params: str) -> dict[str, RawTrack]:
     put(root / "manifest.csv", *lines)
-    return {track.track: track for track in open_corpus(Corpus(name="manifest", **params), root).tracks}
+    return {track.track: track for track in open_corpus(CorpusSettings(name="manifest", **params), root).tracks}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import CorpusLayout
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import describe_sources
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 SPLITS = {"a": "train", "b": "test", "pair_left": "train", "pair_right": "val"}
 VIDEOS = {"a": "a", "b": "b", "pair_left": "pair", "pair_right": "pair"}
@@ -34,7 +34,7 @@ def write_files(root: Path, splits: dict[str, str]) -> Path:
 def affwild2(root: Path, splits: dict[str, str]) -> CorpusLayout:
     tests = [track for track, split in splits.items() if split == "test"]
     (root / "annotations" / "VA" / "Valence_Arousal_test_set_release.txt").write_text("\n".join(tests))
-    return open_corpus(Corpus(name="affwild2"), root)
+    return open_corpus(CorpusSettings(name="affwild2"), root)
 
 
 def manifest(root: Path, splits: dict[str, str]) -> CorpusLayout:
@@ -43,7 +43,7 @@ def manifest(root: Path, splits: dict[str, str]) -> CorpusLayout:
         crops = "cropped_aligned/a" if track == "a" else ""
         rows.append(f"videos/batch/{VIDEOS.get(track, track)}.mp4,{track},{split},{labels_path(track, split)},{crops}")
     (root / "manifest.csv").write_text("\n".join(rows))
-    return open_corpus(Corpus(name="manifest"), root)
+    return open_corpus(CorpusSettings(name="manifest"), root)
 
 
 Adapter = Callable[[Path, dict[str, str]], CorpusLayout]

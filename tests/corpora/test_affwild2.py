@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import corpus_root, open_corpus
-from avfusion.errors import BadInputError
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.errors import BadInputError
 
 VA, EXPR, AU = "valence,arousal\n0.1,0.2\n", "Neutral,Anger,Disgust\n1\n", "AU1,AU2\n0,1\n"
-PARAMS = Corpus(name="affwild2", root="unused")
+PARAMS = CorpusSettings(name="affwild2", root="unused")
 
 
 def put(path: Path, text: str = "") -> Path:
@@ -112,9 +112,9 @@ def test_several_va_sets_must_be_named(tree):
     with pytest.raises(BadInputError, match=r"VA_Estimation_Challenge, annotations/VA_Set.*corpus\.annotations"):
         open_corpus(PARAMS, tree)
     for spelled in ("VA_Set", "annotations/VA_Set"):
-        assert by_name(tree, Corpus(name="affwild2", annotations=spelled))["b"].split == "val"
+        assert by_name(tree, CorpusSettings(name="affwild2", annotations=spelled))["b"].split == "val"
     with pytest.raises(BadInputError, match=r"'EXPR_Set'.*sets found: annotations/VA_Est"):
-        open_corpus(Corpus(name="affwild2", annotations="EXPR_Set"), tree)
+        open_corpus(CorpusSettings(name="affwild2", annotations="EXPR_Set"), tree)
 
 
 def test_a_track_in_two_splits_is_an_error_that_names_both(tree):
@@ -172,9 +172,9 @@ def test_files_that_belong_to_no_track_are_all_named(tree):
 
 def test_test_list_by_name_and_by_parameter(tree):
     put(tree / "elsewhere.txt", "exprvid\n")
-    assert by_name(tree, Corpus(name="affwild2", test_list="elsewhere.txt"))["exprvid"].split == "test"
+    assert by_name(tree, CorpusSettings(name="affwild2", test_list="elsewhere.txt"))["exprvid"].split == "test"
     with pytest.raises(BadInputError, match=r"corpus\.test_list .*nowhere.txt is missing"):
-        open_corpus(Corpus(name="affwild2", test_list="nowhere.txt"), tree)
+        open_corpus(CorpusSettings(name="affwild2", test_list="nowhere.txt"), tree)
     put(tree / "annotations/VA_Set/Valence_Arousal_Estimation_test_set_release.txt", "c\n")
     with pytest.raises(BadInputError, match="several test lists"):
         open_corpus(PARAMS, tree)
@@ -216,10 +216,10 @@ def test_a_link_in_a_circle_ends(tree):
 
 
 def test_root_is_absolute_or_from_the_project(tmp_path):
-    assert corpus_root(tmp_path, Corpus(name="affwild2", root="data/raw")) == tmp_path / "data/raw"
-    assert corpus_root(tmp_path, Corpus(name="affwild2", root="/elsewhere")) == Path("/elsewhere")
+    assert corpus_root(tmp_path, CorpusSettings(name="affwild2", root="data/raw")) == tmp_path / "data/raw"
+    assert corpus_root(tmp_path, CorpusSettings(name="affwild2", root="/elsewhere")) == Path("/elsewhere")
 
 
 def test_a_demo_that_is_not_rendered_says_how(tmp_path):
     with pytest.raises(BadInputError, match=r"not rendered .*run `make demo`"):
-        open_corpus(Corpus(name="demo"), tmp_path / "demo")
+        open_corpus(CorpusSettings(name="demo"), tmp_path / "demo")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avfusion.corpora.csv_table import list_faults, number, read_csv
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 KNOWN = ("video", "track", "split")
 

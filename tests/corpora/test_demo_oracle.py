@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from avfusion.config import Render
 from avfusion.corpora.demo import latents as model
 from avfusion.corpora.demo.latents import Signals, draw_spans, draw_split, inside
 from avfusion.corpora.demo.oracle import fit_scale, oracle_table, posterior_mean, predictions
 from avfusion.corpora.demo.plan import draw_corpus, plan_videos
-from avfusion.evaluation.ccc import ccc
+from avfusion.corpora.settings import RenderSettings
+from avfusion.scoring.ccc import ccc
 
 
 def _splits(seed: int) -> tuple[list[Signals], list[Signals]]:
-    params = Render(seed=seed)
+    params = RenderSettings(seed=seed)
     videos = plan_videos(params)
     drawn = draw_corpus(params, videos)
     return tuple(  # type: ignore[return-value]

@@ -5,21 +5,21 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from avfusion.config import Render
 from avfusion.corpora.demo.identity import draw_identity
 from avfusion.corpora.demo.latents import inside
 from avfusion.corpora.demo.plan import Purpose, VideoPlan, draw_corpus, frame_ticks, plan_videos
 from avfusion.corpora.demo.voice import draw_speaker
+from avfusion.corpora.settings import RenderSettings
 
 
 @pytest.fixture(scope="module")
 def videos() -> list[VideoPlan]:
-    return plan_videos(Render())
+    return plan_videos(RenderSettings())
 
 
 def test_splits_have_as_many_tracks_as_asked_for(videos: list[VideoPlan]) -> None:
     counts = {split: sum(len(v.tracks) for v in videos if v.split == split) for split in ("train", "val", "test")}
-    assert counts == {"train": Render().train, "val": Render().val, "test": Render().test}
+    assert counts == {"train": RenderSettings().train, "val": RenderSettings().val, "test": RenderSettings().test}
     tracks = [track for video in videos for track in video.tracks]
     assert len(set(tracks)) == len(tracks)
 
@@ -57,7 +57,7 @@ def test_frame_times_follow_the_rate_of_the_video(videos: list[VideoPlan]) -> No
 
 
 def test_people_of_one_video_speak_in_turn_and_share_the_noise(videos: list[VideoPlan]) -> None:
-    params = Render(train=4, val=1, test=1)
+    params = RenderSettings(train=4, val=1, test=1)
     plan = plan_videos(params)
     left, right = draw_corpus(params, plan)[plan[0].video]
     times = np.arange(0.0, plan[0].duration_s, 0.01)
@@ -67,7 +67,7 @@ def test_people_of_one_video_speak_in_turn_and_share_the_noise(videos: list[Vide
 
 
 def test_a_silent_or_late_voice_expresses_nothing_then() -> None:
-    params = Render(train=12, val=1, test=1)
+    params = RenderSettings(train=12, val=1, test=1)
     plan = plan_videos(params)
     drawn = draw_corpus(params, plan)
     for video in plan:

@@ -11,20 +11,21 @@ import pyarrow.parquet as pq
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from avfusion.config import Execution, Render
 from avfusion.corpora.demo import film, plan, render
 from avfusion.corpora.demo.plan import VideoPlan, frame_times, plan_videos
 from avfusion.corpora.demo.render import render_demo
-from avfusion.fingerprints import folder_digest
+from avfusion.corpora.settings import RenderSettings
+from avfusion.runtime.fingerprints import folder_digest
+from avfusion.runtime.settings import ExecutionSettings
 
-PARAMS = Render(seed=3, train=11, val=1, test=1, min_seconds=4, max_seconds=4.5, size=128)
-TINY = Render(seed=4, train=3, val=1, test=1, min_seconds=2, max_seconds=2.5, size=96)
+PARAMS = RenderSettings(seed=3, train=11, val=1, test=1, min_seconds=4, max_seconds=4.5, size=128)
+TINY = RenderSettings(seed=4, train=3, val=1, test=1, min_seconds=2, max_seconds=2.5, size=96)
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("demo")
-    render_demo(root, PARAMS, Execution(executor="processes", workers=2))
+    render_demo(root, PARAMS, ExecutionSettings(executor="processes", workers=2))
     return root
 
 
@@ -145,15 +146,15 @@ def test_truth_says_when_each_stream_is_lost(corpus: Path, videos: list[VideoPla
 
 
 def test_same_bytes_whoever_renders(tmp_path: Path) -> None:
-    render_demo(tmp_path / "a", TINY, Execution(executor="serial"))
-    render_demo(tmp_path / "b", TINY, Execution(executor="processes", workers=2))
+    render_demo(tmp_path / "a", TINY, ExecutionSettings(executor="serial"))
+    render_demo(tmp_path / "b", TINY, ExecutionSettings(executor="processes", workers=2))
     assert folder_digest(tmp_path / "a") == folder_digest(tmp_path / "b")
-    render_demo(tmp_path / "c", TINY.model_copy(update={"seed": 5}), Execution(executor="serial"))
+    render_demo(tmp_path / "c", TINY.model_copy(update={"seed": 5}), ExecutionSettings(executor="serial"))
     assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "c")
 
 
 def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    serial = Execution(executor="serial")
+    serial = ExecutionSettings(executor="serial")
     render_demo(tmp_path, TINY, serial)
     whole = folder_digest(tmp_path)
     done = tmp_path / "videos" / "demo-002.mp4"
@@ -172,7 +173,7 @@ def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path) -> None
 
 
 def test_a_lost_crop_is_made_again(tmp_path: Path) -> None:
-    serial = Execution(executor="serial")
+    serial = ExecutionSettings(executor="serial")
     render_demo(tmp_path, TINY, serial)
     whole = folder_digest(tmp_path)
     other = (tmp_path / "videos" / "demo-003.mp4").stat().st_mtime_ns
@@ -199,12 +200,12 @@ def test_the_numbers_of_blas_threads_are_fixed(outside: int, tmp_path: Path, mon
     for module, name in ((plan, "draw_corpus"), (render, "fit_scale"), (film, "film"), (render, "truth_table")):
         watch(module, name)
     with threadpool_limits(outside, "blas"):
-        render_demo(tmp_path, TINY.model_copy(update={"train": 1}), Execution(executor="serial"))
+        render_demo(tmp_path, TINY.model_copy(update={"train": 1}), ExecutionSettings(executor="serial"))
     assert seen == {"draw_corpus": {2}, "fit_scale": {2}, "film": {1}, "truth_table": {1}}
 
 
 def test_other_parameters_remake_every_video(tmp_path: Path) -> None:
-    serial = Execution(executor="serial")
+    serial = ExecutionSettings(executor="serial")
     render_demo(tmp_path, TINY.model_copy(update={"train": 1}), serial)
     first = json.loads((tmp_path / "truth" / "demo-001.json").read_text())["fingerprint"]
     render_demo(tmp_path, TINY.model_copy(update={"train": 1, "seed": 9}), serial)

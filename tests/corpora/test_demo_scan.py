@@ -10,15 +10,16 @@ import pytest
 import yaml
 
 from avfusion.cli import app
-from avfusion.config import Corpus, Execution, Render
 from avfusion.corpora.demo.render import is_rendered, leave_unrendered, render_demo
+from avfusion.corpora.settings import CorpusSettings, RenderSettings
 from avfusion.corpora.sources import read_sources, scan
 from avfusion.corpora.table import write_tracks
 from avfusion.data.tracks import build_tracks, shared_digest
+from avfusion.runtime.settings import ExecutionSettings
 
 ROOT = Path(__file__).parents[2]
-TINY = Render(seed=6, train=1, val=1, test=1, min_seconds=1, max_seconds=1.2, size=96)
-SERIAL = Execution(executor="serial", workers=1)
+TINY = RenderSettings(seed=6, train=1, val=1, test=1, min_seconds=1, max_seconds=1.2, size=96)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_only_a_whole_demo_is_scanned(
 
 
 def test_truth_alone_changes_the_table_that_later_stages_depend_on(demo: Path, tmp_path: Path) -> None:
-    params, sources, path = Corpus(name="demo"), tmp_path / "sources.txt", tmp_path / "tracks.parquet"
+    params, sources, path = CorpusSettings(name="demo"), tmp_path / "sources.txt", tmp_path / "tracks.parquet"
 
     def table() -> bytes:
         scan(demo, params, sources)
@@ -91,5 +92,5 @@ def test_truth_alone_changes_the_table_that_later_stages_depend_on(demo: Path, t
     assert table() == first
     pq.write_table(pq.read_table(truth[-1]).slice(1), truth[-1])
     assert table() != first
-    scan(demo, Corpus(name="affwild2"), sources)
+    scan(demo, CorpusSettings(name="affwild2"), sources)
     assert not any(name.startswith("truth/") for name in read_sources(sources))

@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Execution, Render
 from avfusion.corpora.demo.render import VERSION, render_demo
+from avfusion.corpora.settings import RenderSettings
+from avfusion.runtime.settings import ExecutionSettings
 
-PARAMS = Render(seed=50, train=1, val=1, test=1, min_seconds=7, max_seconds=7, size=96)
+PARAMS = RenderSettings(seed=50, train=1, val=1, test=1, min_seconds=7, max_seconds=7, size=96)
 """In these seconds the faces are occluded, the first voice pauses, and a burst drowns the others."""
 BANDS_HZ = (80, 300, 1000, 3000, 8000)
 GOLDEN_VERSION = 1
@@ -37,7 +38,7 @@ GOLDEN: dict[str, tuple[tuple[float, ...], float]] = {
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("golden")
-    render_demo(root, PARAMS, Execution(executor="serial"))
+    render_demo(root, PARAMS, ExecutionSettings(executor="serial"))
     return root
 
 

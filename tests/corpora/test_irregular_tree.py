@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Corpus, Execution
 from avfusion.corpora.adapters import open_corpus
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import crops_source, scan
 from avfusion.corpora.table import Track, write_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
 from avfusion.data.tracks import build_tracks
 from avfusion.doctor import Report, diagnose
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.presets import write_preset
+from avfusion.params.write_preset import write_preset
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.settings import ExecutionSettings
 from tests.affwild2_tree import EDITION, LATER_EDITION, VIDEOS, Tree, add_later_edition, make_tree
 
 ROOT = Path(__file__).parents[2]
-SERIAL = Execution(executor="serial", workers=1)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 UNREADABLE = "unreadable video: videos/batch1/video71.mp4: is truncated: its header promises 1."
 
 
@@ -30,13 +31,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 @pytest.fixture(scope="module")
 def sources(tree: Tree, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "sources.txt"
-    scan(tree.root, Corpus(name="affwild2"), path)
+    scan(tree.root, CorpusSettings(name="affwild2"), path)
     return path
 
 
 @pytest.fixture(scope="module")
 def tracks(tree: Tree, sources: Path) -> dict[str, Track]:
-    params = Corpus(name="affwild2")
+    params = CorpusSettings(name="affwild2")
     found = build_tracks(tree.root, params, sources, execution=SERIAL, on_error="skip")
     return {track.track: track for track in found}
 
@@ -66,7 +67,7 @@ def test_two_people_share_a_video(tracks: dict[str, Track]) -> None:
 
 def test_without_permission_to_skip_the_truncated_video_is_the_one_error(tree: Tree, sources: Path) -> None:
     with pytest.raises(AVFusionError, match=r"^corpus: videos: 1 of 21 failed: videos/batch1/video71\.mp4: is trunc"):
-        build_tracks(tree.root, Corpus(name="affwild2"), sources, execution=SERIAL)
+        build_tracks(tree.root, CorpusSettings(name="affwild2"), sources, execution=SERIAL)
 
 
 def test_labels_hold_for_the_frames_that_have_them(tree: Tree, tracks: dict[str, Track], tmp_path: Path) -> None:
@@ -97,9 +98,6 @@ def test_litter_counts_neither_as_a_crop_nor_in_its_hash(tree: Tree, tmp_path: P
 @pytest.fixture
 def project(tree: Tree, tmp_path: Path) -> Path:
     """A project with the preset for the tree."""
-    (tmp_path / "configs").mkdir()
-    for path in (ROOT / "configs").glob("*.yaml"):
-        (tmp_path / "configs" / path.name).write_bytes(path.read_bytes())
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     write_preset(tmp_path, "affwild2", tree.root)
     return tmp_path
@@ -132,11 +130,11 @@ def test_a_later_edition_beside_the_first_must_be_decided(tree: Tree, project: P
     (small / "videos").mkdir()
     files = add_later_edition(small)
     with pytest.raises(BadInputError, match=rf"several .*annotations/{LATER_EDITION}, annotations/{EDITION}: name one"):
-        open_corpus(Corpus(name="affwild2"), small)
-    later = open_corpus(Corpus(name="affwild2", annotations=LATER_EDITION), small)
+        open_corpus(CorpusSettings(name="affwild2"), small)
+    later = open_corpus(CorpusSettings(name="affwild2", annotations=LATER_EDITION), small)
     assert {track.track: track.split for track in later.tracks}["somebody"] == "test"
     assert {track.split for track in later.tracks if track.track.startswith("video49")} == {"val"}
-    first = open_corpus(Corpus(name="affwild2", annotations=EDITION), small)
+    first = open_corpus(CorpusSettings(name="affwild2", annotations=EDITION), small)
     ignored = f"annotations/{LATER_EDITION}: {files} annotation files ignored (valence-arousal set not chosen)"
     assert ignored in first.notes
     assert {track.split for track in first.tracks if track.track.startswith("video49")} == {"test"}

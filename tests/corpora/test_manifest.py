@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.layout import RawTrack
 from avfusion.corpora.manifest import COLUMNS
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import describe_sources, read_sources, scan
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 from tests.corpora.own_files import opened, put
 
-PARAMS = Corpus(name="manifest")
+PARAMS = CorpusSettings(name="manifest")
 
 
 def test_all_columns_and_their_defaults(root):
@@ -49,13 +49,13 @@ def test_paths_are_from_the_manifests_folder_and_named_from_the_root(root, tmp_p
     put(root / "lists" / "mine.csv", *lines)
     expected = {"a": "videos/a.mp4", "b": "videos/b.mov", "c": str(outside), "again": str(outside)}
     for spelled in ("lists/mine.csv", str(root / "lists" / "mine.csv"), "./videos/../lists/mine.csv"):
-        layout = open_corpus(Corpus(name="manifest", manifest=spelled), root / ".." / "own")
+        layout = open_corpus(CorpusSettings(name="manifest", manifest=spelled), root / ".." / "own")
         assert {track.track: track.video_path for track in layout.tracks} == expected
     assert {track.video for track in layout.tracks} == {"a", "again", "b"}
     sources = describe_sources(layout, root)
     assert sources.keys() == {"videos/a.mp4", "videos/b.mov", str(outside), layout.extra_sources[0]}
     far = put(tmp_path / "far" / "m.csv", "video", "../own/videos/a.mp4")
-    layout = open_corpus(Corpus(name="manifest", manifest=str(far)), root)
+    layout = open_corpus(CorpusSettings(name="manifest", manifest=str(far)), root)
     assert (layout.tracks[0].video_path, layout.extra_sources) == ("videos/a.mp4", (str(far),))
 
 
@@ -189,7 +189,7 @@ def test_a_missing_manifest_says_what_is_there_instead(root, tmp_path):
     with pytest.raises(BadInputError, match=r"gone/manifest\.csv is missing: .* has own/: set corpus\.root"):
         open_corpus(PARAMS, tmp_path / "gone")
     with pytest.raises(BadInputError, match="labels is a folder"):
-        open_corpus(Corpus(name="manifest", manifest="labels"), root)
+        open_corpus(CorpusSettings(name="manifest", manifest="labels"), root)
 
 
 def test_the_scan_sees_the_manifest_and_all_that_it_names(root, tmp_path):

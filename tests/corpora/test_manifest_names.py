@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.config import Corpus
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.manifest import video_name
-from avfusion.errors import BadInputError
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.runtime.errors import BadInputError
 from tests.corpora.own_files import FILES, opened, put
 
-PARAMS = Corpus(name="manifest")
+PARAMS = CorpusSettings(name="manifest")
 
 
 def test_rows_of_one_file_share_a_video_whatever_path_leads_there(root):

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Corpus, Execution
 from avfusion.corpora.adapters import open_corpus
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import crops_source, read_sources, scan, video_source
 from avfusion.data.tracks import build_tracks
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import ExecutionSettings
 
-PARAMS = Corpus(name="affwild2")
-SERIAL = Execution(executor="serial", workers=1)
+PARAMS = CorpusSettings(name="affwild2")
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 VA = "valence,arousal\n0,0\n"
 
 pytestmark = pytest.mark.timeout(60)  # opening a pipe that nobody writes to never ends

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.config import Corpus
 from avfusion.corpora.crops import list_crops
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import MIB, Source, crops_source, read_sources, scan, video_source
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
-PARAMS = Corpus(name="affwild2")
+PARAMS = CorpusSettings(name="affwild2")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avfusion.corpora.table import SCHEMA, read_tracks, write_tracks
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 BLANKS = {pa.string(): "a", pa.int64(): 3, pa.float64(): 0.5, pa.bool_(): True}
 ROW = {field.name: BLANKS.get(field.type, []) for field in SCHEMA} | {"video_path": "a.mp4"}

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from avfusion.config import Execution
 from avfusion.corpora.table import Track
 from avfusion.data import label_times
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import VERSION
 from avfusion.data.own_labels import read_own_labels
-from avfusion.fingerprints import file_digest
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.settings import ExecutionSettings
 
 TEXT = "valence,arousal\r\n0.1234,-0.5\r\n-5,0.25\r\n1,-1\r\n0.75,-5\r\n-0.0001,0\r\n0.5,0.5\r\n"
 GOLDEN = (
@@ -30,7 +30,7 @@ TRACK = Track("a", "a", "train", "a.mp4", (), "a.txt", "", "", "", 5, 25.0, 0.2,
 def test_labels_are_the_known_ones(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT.encode())
     track = replace(TRACK, labels_hash=file_digest(tmp_path / "a.txt"))
-    update_labels(tmp_path / "labels", tmp_path, [track], Execution(executor="serial"))
+    update_labels(tmp_path / "labels", tmp_path, [track], ExecutionSettings(executor="serial"))
     table = pq.read_table(tmp_path / "labels" / "a.parquet").to_pydict()
     found = {name: [None if value != value else value for value in values] for name, values in table.items()}
     assert (VERSION, found) == GOLDEN, "raise VERSION and renew the golden values"

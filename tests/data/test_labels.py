@@ -18,7 +18,7 @@ from avfusion.data.labels import (
     read_parquet_fingerprint,
     write_labels,
 )
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 def annotation(tmp_path, text: str | bytes):

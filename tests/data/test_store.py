@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.atomic import TEMPORARY_PREFIX
-from avfusion.config import Execution
 from avfusion.data.store import update_store
-from avfusion.errors import AVFusionError
+from avfusion.runtime.atomic import TEMPORARY_PREFIX
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.settings import ExecutionSettings
 
-SERIAL = Execution(executor="serial", workers=1)
-PROCESSES = Execution(executor="processes", workers=2)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
+PROCESSES = ExecutionSettings(executor="processes", workers=2)
 
 
 def write(payload: str, path: Path, fingerprint: str) -> None:

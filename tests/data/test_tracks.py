@@ -7,17 +7,18 @@ import av
 import numpy as np
 import pytest
 
-from avfusion.config import Corpus, Execution
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import read_sources, scan
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
 from avfusion.data.tracks import build_tracks, shared_digest
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import ExecutionSettings
 
-PARAMS = Corpus(name="affwild2")
-SERIAL = Execution(executor="serial", workers=1)
-PROCESSES = Execution(executor="processes", workers=2)
+PARAMS = CorpusSettings(name="affwild2")
+SERIAL = ExecutionSettings(executor="serial", workers=1)
+PROCESSES = ExecutionSettings(executor="processes", workers=2)
 
 
 def write_video(path: Path, frames: int, sound: bool = True, rate: int = 25) -> None:
@@ -214,7 +215,7 @@ def test_times_in_milliseconds_are_refused(videos, tmp_path):
     (root / "a.csv").write_text("time,valence,arousal\n" + "".join(f"{40 * i},0,0\n" for i in range(12)))
     (root / "b.csv").write_text("time,valence,arousal\n0,0,0\n0.3,0,0\n9,0,0\n")
     (root / "manifest.csv").write_text("video,split,labels\na.mp4,train,a.csv\nb.mp4,val,b.csv\n")
-    params = Corpus(name="manifest")
+    params = CorpusSettings(name="manifest")
     scan(root, params, tmp_path / "sources.txt")
     words = r"^1 of 2 .*: a\.csv: its column time runs to 440, its video lasts 0\.48 s: these are milliseconds"
     with pytest.raises(BadInputError, match=words):

@@ -5,7 +5,7 @@ import pytest
 from avfusion.corpora.layout import RawTrack
 from avfusion.data.label_coverage import NOTHING_ANNOTATED, labels_nothing
 from avfusion.data.trainable import is_unlabelled, refuse_unlabelled, refuse_untrainable, training_faults
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 
 
 def track(name: str, split: str = "", labels: bool = True, video: bool = True) -> RawTrack:

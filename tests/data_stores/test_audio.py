@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from avfusion.config import Audio, Execution
 from avfusion.data.audio import read_audio, read_fingerprint, write_audio
 from avfusion.data.audio_store import VERSION, update_audio
-from avfusion.errors import AVFusionError
+from avfusion.data.settings import AudioSettings
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.settings import ExecutionSettings
 
-SERIAL = Execution(executor="serial", workers=1)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 def test_round_trip_and_fingerprint(tmp_path):
@@ -51,7 +52,7 @@ def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_
     out = tmp_path / "audio"
     (tmp_path / "audio").mkdir()
     (out / "former.wav").write_bytes(b"")
-    report = update_audio(out, root, tracks, Audio(), SERIAL)
+    report = update_audio(out, root, tracks, AudioSettings(), SERIAL)
     assert (report.made, report.removed) == (("one",), ("former",))
     assert [path.name for path in out.iterdir()] == ["one.wav"]
     # Golden values: where they change for equal inputs, VERSION has to be raised, and they with it.
@@ -62,8 +63,8 @@ def test_store_holds_one_file_per_video_with_sound(tmp_path, face_video, silent_
     time_s = np.arange(len(samples)) / 44100
     expected = 0.3 * np.sin(2 * np.pi * (180 + 60 * np.sin(2 * np.pi * 0.7 * time_s)) * time_s)
     assert np.abs(samples - expected)[2000:-3000].mean() < 0.01
-    assert update_audio(out, root, tracks, Audio(), SERIAL).kept == ("one",)
+    assert update_audio(out, root, tracks, AudioSettings(), SERIAL).kept == ("one",)
     shutil.copyfile(silent_video, root / "one.mp4")
     (out / "one.wav").unlink()
     with pytest.raises(AVFusionError, match=r"one\.mp4 changed since the last scan: run `avfusion scan`"):
-        update_audio(out, root, tracks, Audio(), SERIAL)
+        update_audio(out, root, tracks, AudioSettings(), SERIAL)

@@ -7,15 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
-from avfusion.config import Execution, Frames
 from avfusion.data.frame_store import DETECTION_VERSION, SHEET_VERSION, VERSION, update_frames
 from avfusion.data.frames import decode_crops, encode_crop, read_frames
-from avfusion.errors import AVFusionError
+from avfusion.data.settings import FramesSettings
 from avfusion.media.probe import probe
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.settings import ExecutionSettings
 from tests.media.crossings import CROSSINGS, render
 
-SERIAL = Execution(executor="serial", workers=1)
-SETTINGS = Frames(detect_every=5)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
+SETTINGS = FramesSettings(detect_every=5)
 
 
 @pytest.fixture
@@ -97,14 +98,14 @@ def test_only_what_changed_is_made_again(corpus):
     assert (report.made, report.kept) == ((), ("found", "given"))
     assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in files] == before
     # The detector's settings concern only tracks whose faces are detected.
-    assert corpus(settings=Frames(detect_every=10)).made == ("found",)
-    assert corpus(settings=Frames(detect_every=10, jpeg_quality=80)).made == ("found", "given")
+    assert corpus(settings=FramesSettings(detect_every=10)).made == ("found",)
+    assert corpus(settings=FramesSettings(detect_every=10, jpeg_quality=80)).made == ("found", "given")
     assert files[1].stat().st_mtime_ns != before[1][1]
 
 
 def test_files_of_no_track_and_unwanted_sheets_go(corpus):
     corpus()
-    corpus(tracks=corpus.tracks[:1], settings=Frames(detect_every=5, contact_sheets=False))
+    corpus(tracks=corpus.tracks[:1], settings=FramesSettings(detect_every=5, contact_sheets=False))
     assert [path.name for path in (corpus.out / "frames").iterdir()] == ["found.parquet"]
     assert [path.name for path in (corpus.out / "faces").iterdir()] == ["summary.csv"]
 

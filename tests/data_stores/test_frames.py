@@ -18,7 +18,7 @@ from avfusion.data.frames import (
     write_frames,
 )
 from avfusion.data.source_crops import source_crop_rows
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 def _picture(seed=0, size=112, channels=3):

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from avfusion.config import Audio, Corpus, Execution, Frames
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import scan
 from avfusion.corpora.table import Track, read_tracks, write_tracks
 from avfusion.data.audio_store import update_audio
@@ -16,11 +16,13 @@ from avfusion.data.frame_store import update_frames
 from avfusion.data.frames import read_fingerprint, read_frames
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
+from avfusion.data.settings import AudioSettings, FramesSettings
 from avfusion.data.tracks import build_tracks
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.settings import ExecutionSettings
 
-PARAMS = Corpus(name="manifest")
-SERIAL = Execution(executor="serial", workers=1)
+PARAMS = CorpusSettings(name="manifest")
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 CLOCK_MS = [0, 40, 80, 200, 240, 280, 400, 433, 467, 500]
 HEADER = "video,track,split,crops,labels,label_delay_s"
 ROWS = [
@@ -108,7 +110,9 @@ def test_through_all_stages(root: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(labels["talk_left"].valence, (np.arange(65) / 25 + 0.2) / 5, atol=1e-6)
     np.testing.assert_allclose(labels["talk_right"].valence, np.arange(65) / 100, atol=1e-7)
 
-    frames = update_frames(tmp_path / "frames", tmp_path / "faces", root, tracks, Frames(detect_every=20), SERIAL)
+    frames = update_frames(
+        tmp_path / "frames", tmp_path / "faces", root, tracks, FramesSettings(detect_every=20), SERIAL
+    )
     assert frames.failed == {}
     uneven = read_frames(tmp_path / "frames" / "cam.parquet")
     np.testing.assert_allclose(uneven.time_s * 1000, CLOCK_MS, atol=0.6)
@@ -117,7 +121,7 @@ def test_through_all_stages(root: Path, tmp_path: Path) -> None:
     sides = {read_fingerprint(tmp_path / "frames" / f"talk_{side}.parquet") for side in ("left", "right")}
     assert len(sides) == 2, "each follows its own person"
 
-    assert update_audio(tmp_path / "audio", root, tracks, Audio(), SERIAL).made == ("talk",)
+    assert update_audio(tmp_path / "audio", root, tracks, AudioSettings(), SERIAL).made == ("talk",)
 
 
 def test_labels_are_made_again_where_they_may_differ(root: Path, tmp_path: Path) -> None:
@@ -138,7 +142,7 @@ def test_labels_are_made_again_where_they_may_differ(root: Path, tmp_path: Path)
     report = update_labels(folder, root, build(root, tmp_path), SERIAL)
     assert (report.made, report.removed) == (("talk_right",), ("talk_left",))
     (root / "manifest.csv").write_text("\n".join([HEADER, *ROWS]))
-    assert update_labels(folder, root, build(root, tmp_path), Execution(workers=2)).made == ("talk_left",)
+    assert update_labels(folder, root, build(root, tmp_path), ExecutionSettings(workers=2)).made == ("talk_left",)
     names = [name for name in made if name != "again"]
     assert [(folder / f"{name}.parquet").read_bytes() for name in names] == [before[name] for name in names]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import load_params
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.sources import scan
-from avfusion.presets import write_preset
+from avfusion.params.params import load_params
+from avfusion.params.write_preset import write_preset
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,9 +34,7 @@ def corpus_project(tmp_path: Path) -> Path:
     """A project on `write_corpus`'s folder, scanned; the raw data are in `../data`."""
     project, data = tmp_path / "project", tmp_path / "data"
     write_corpus(data)
-    (project / "configs").mkdir(parents=True)
-    for path in (ROOT / "configs").glob("*.yaml"):
-        (project / "configs" / path.name).write_bytes(path.read_bytes())
+    project.mkdir()
     (project / "dvc.yaml").write_text("stages: {}\n")
     write_preset(project, "affwild2", data)
     scan_project(project)

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.config import Params, check_params
 from avfusion.corpora.table import Track
 from avfusion.data.own_labels import OwnLabels
 from avfusion.doctor.capacity import look_at_capacity
 from avfusion.doctor.costs import Costs, clock, estimate, feature_bytes
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import Workload, workload
+from avfusion.params.params import Params, check_params
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
 EMPTY = {"video_hash": "", "crops_hash": "", "labels_hash": "", "warnings": ()}
 FACTS = {"gpus": [], "memory_gb": 25.0}
 

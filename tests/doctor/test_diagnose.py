@@ -9,7 +9,7 @@ import pytest
 from avfusion.doctor import diagnose
 from avfusion.doctor.environment import check_packages
 from avfusion.doctor.report import Item, Report
-from avfusion.presets import write_preset
+from avfusion.params.write_preset import write_preset
 
 
 def found(report):

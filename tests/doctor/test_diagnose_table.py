@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.config import Execution, load_params
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.table import Track, read_tracks, write_tracks
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.tracks import build_tracks, shared_digest
 from avfusion.doctor import diagnose
 from avfusion.doctor.corpus import CorpusState, _label_item
+from avfusion.params.params import load_params
+from avfusion.runtime.settings import ExecutionSettings
 
 
 def found(report):
@@ -28,7 +29,7 @@ def build_table(project: Path) -> list[Track]:
         corpus_root(project, params),
         params,
         sources,
-        execution=Execution(executor="serial", workers=1),
+        execution=ExecutionSettings(executor="serial", workers=1),
         on_error="skip",
         cache=project / ".avfusion" / "corpus" / "probes.json",
     )

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from avfusion.config import Params, check_params
 from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_weights
+from avfusion.params.params import Params, check_params
 from tests.doctor.test_costs import CONFIGS, aff_wild2
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from avfusion.config import Params, check_params
 from avfusion.doctor.speed import SpeedTask, StreamSpeed, build_networks, extraction
 from avfusion.doctor.tuning import Measurement, arrangements, changes, dtypes_to_try, recommend, tune
+from avfusion.params.params import Params, check_params
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
 
 
 def small_params(**changes: dict[str, object]) -> Params:

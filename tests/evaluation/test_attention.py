@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.evaluation.attention import attention_over_time
 from avfusion.fusion import build_fusion
+from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel, FusionOutput
 
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 
 
 class Planted(FusionModel):

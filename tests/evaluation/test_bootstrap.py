@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.evaluation.bootstrap import Form, ccc_of_sums, interval, video_sums
-from avfusion.evaluation.ccc import ccc
+from avfusion.scoring.bootstrap import Form, ccc_of_sums, interval, video_sums
+from avfusion.scoring.ccc import ccc
 
 FORMS: tuple[Form, ...] = ("studentised", "percentile", "bca")
 Frames = tuple[np.ndarray, np.ndarray, np.ndarray]

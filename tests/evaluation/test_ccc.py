@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import avfusion
-from avfusion.evaluation.ccc import ccc
+from avfusion.scoring.ccc import ccc
 
 series = st.lists(st.floats(-1, 1, width=32), min_size=2, max_size=40)
 

@@ -13,16 +13,16 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
-from avfusion.config import check_params
-from avfusion.errors import BadInputError
-from avfusion.evaluation.bootstrap import interval, paired_p_value, video_sums
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.compare import Comparison
-from avfusion.evaluation.comparison_table import SeedScores, comparison_rows, write_comparison
-from avfusion.evaluation.evaluate import load_evaluated
-from avfusion.evaluation.predictions import predict_track
-from avfusion.tracking.comparison import run_comparison
-from avfusion.training.experiment import read_inputs
+from avfusion.experiments.compare import Comparison
+from avfusion.experiments.evaluate import load_evaluated
+from avfusion.experiments.run_comparison import run_comparison
+from avfusion.experiments.training import read_inputs
+from avfusion.fusion.track_inference import predict_track
+from avfusion.params.params import check_params
+from avfusion.reports.comparison_table import SeedScores, comparison_rows, write_comparison
+from avfusion.runtime.errors import BadInputError
+from avfusion.scoring.bootstrap import interval, paired_p_value, video_sums
+from avfusion.scoring.ccc import ccc
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 

@@ -12,17 +12,17 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
-from avfusion.config import check_params
-from avfusion.errors import BadInputError
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.crossval import CrossValidated, CrossValidation, choose_windows
-from avfusion.evaluation.crossval_table import markdown, write_cross_validation
-from avfusion.evaluation.evaluate import load_evaluated
-from avfusion.evaluation.folds import grouped_folds
-from avfusion.evaluation.predictions import predict_track
-from avfusion.evaluation.smoothing import smooth
-from avfusion.evaluation.track_predictions import TrackPredictions, read_predictions
-from avfusion.training.experiment import read_inputs
+from avfusion.experiments.crossval import CrossValidated, CrossValidation, choose_windows
+from avfusion.experiments.evaluate import load_evaluated
+from avfusion.experiments.folds import grouped_folds
+from avfusion.experiments.training import read_inputs
+from avfusion.fusion.track_inference import predict_track
+from avfusion.params.params import check_params
+from avfusion.reports.crossval_table import markdown, write_cross_validation
+from avfusion.runtime.errors import BadInputError
+from avfusion.scoring.ccc import ccc
+from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.track_predictions import TrackPredictions, read_predictions
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
@@ -131,7 +131,7 @@ def test_windows_are_chosen_on_the_training_folds_alone(
         shown.append({track.split for track in tracks})
         return 5, 10
 
-    monkeypatch.setattr("avfusion.evaluation.crossval.choose_windows", spy)
+    monkeypatch.setattr("avfusion.experiments.crossval.choose_windows", spy)
     row = crossval.run(["late"], 3, unlogged).models[0]
     assert shown == [{"train"}]
     assert (row["window_valence"], row["window_arousal"]) == (5, 10)

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Corpus, Evaluate, Frames, Geometry, Report, Train, check_params
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import FrameRow, write_frames
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.evaluate import (
+from avfusion.data.settings import FramesSettings, GeometrySettings
+from avfusion.experiments.evaluate import (
     load_evaluated,
     load_models,
     page_sources,
@@ -23,17 +23,22 @@ from avfusion.evaluation.evaluate import (
     protocol_facts,
     write_evaluation,
 )
-from avfusion.evaluation.oracle import truth_folder
-from avfusion.evaluation.page.page import write_page
-from avfusion.evaluation.seeds import compare_seeds, seed_table
-from avfusion.fingerprints import folder_digest
-from avfusion.training.experiment import model_folder, model_names, read_inputs, train_models
-from avfusion.training.fusion_files import load_fusion
+from avfusion.experiments.seeds import compare_seeds, seed_table
+from avfusion.experiments.settings import EvaluateSettings
+from avfusion.experiments.training import model_folder, model_names, read_inputs, train_models
+from avfusion.experiments.truth import truth_folder
+from avfusion.fusion.files import load_fusion
+from avfusion.params.params import check_params
+from avfusion.reports.page.page import write_page
+from avfusion.reports.settings import ReportSettings
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import folder_digest
 from avfusion.training.logger import NullLogger
+from avfusion.training.settings import TrainSettings
 
-GEOMETRY = Geometry(fps=25)
-TRAIN = Train(model="jca", baselines=("audio_only",), epochs=2, batch_size=8, lr=3e-3)
-EVALUATE = Evaluate(bootstrap=100, trace_plots=1)
+GEOMETRY = GeometrySettings(fps=25)
+TRAIN = TrainSettings(model="jca", baselines=("audio_only",), epochs=2, batch_size=8, lr=3e-3)
+EVALUATE = EvaluateSettings(bootstrap=100, trace_plots=1)
 KINDS, NAMES = ("ccc", "ci95", "pcc", "rmse", "sagr"), ("valence", "arousal", "mean")
 ENTRY = {f"{kind}_{name}" for kind in KINDS for name in NAMES}
 COUNTS = {"frames", "tracks", "videos"}
@@ -49,7 +54,7 @@ def root(plant: Callable[..., Path]) -> Path:
         inputs,
         TRAIN,
         GEOMETRY,
-        Frames(detect_every=3, jpeg_quality=90),
+        FramesSettings(detect_every=3, jpeg_quality=90),
         corpus_name="demo",
         root=folder,
         work=folder / "work",
@@ -63,7 +68,7 @@ def root(plant: Callable[..., Path]) -> Path:
 
 def evaluate(root: Path, corpus: str = "demo") -> dict[str, Any]:
     tracks = load_evaluated(root, GEOMETRY)
-    truth = truth_folder(root, Corpus(name=corpus, root="data/raw/demo"))
+    truth = truth_folder(root, CorpusSettings(name=corpus, root="data/raw/demo"))
     folders = {name: model_folder(root, name, TRAIN) for name in model_names(TRAIN)}
     models, config = load_models(folders, [track for split in tracks.values() for track in split])
     splits = {
@@ -120,7 +125,7 @@ def test_predictions_have_a_row_per_frame_of_every_track(root: Path) -> None:
     assert all(list(table["frame"]) == list(range(1, 301)) for table in tables)
     assert tables[0]["time_s"].iloc[-1] == pytest.approx(299 / 25)
     assert {"audio_present", "visual_present", "audio_only_valence", "oracle_arousal"} <= set(tables[0].columns)
-    from avfusion.evaluation.ccc import ccc
+    from avfusion.scoring.ccc import ccc
 
     valid = np.concatenate([table["valid"] for table in tables])
     pairs = [np.concatenate([table[name] for table in tables])[valid] for name in ("arousal", "true_arousal")]
@@ -168,7 +173,9 @@ def test_the_page_shows_what_the_model_attended_to(root: Path) -> None:
     assert all(len(values) == len(seconds) for values in attention.values())
     predictions = predict_tracks(tracks, {"jca": model}, GEOMETRY, 8, "overlap", root, root / "data/raw/demo")
     folder = root / "reports" / "evaluate"
-    page = write_page(folder, {"test": predictions}, ["jca"], EVALUATE, Report(), sources).read_text(encoding="utf-8")
+    page = write_page(folder, {"test": predictions}, ["jca"], EVALUATE, ReportSettings(), sources).read_text(
+        encoding="utf-8"
+    )
     for title in attention:
         assert page.count(title) == 3  # tracks
     assert f"{metrics['test']['jca']['ccc_mean']:.2f} on average" in page

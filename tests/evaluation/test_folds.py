@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.evaluation.folds import grouped_folds
+from avfusion.experiments.folds import grouped_folds
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 Tracks = dict[str, list[TrackData]]
 
@@ -19,7 +19,7 @@ Tracks = dict[str, list[TrackData]]
 def tracks(plant: Callable[..., Path]) -> Tracks:
     root = plant(tracks={"train": 7, "val": 3, "test": 1}, seconds=3)
     table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
-    return {split: load_split(root, table, split, Geometry(fps=25)) for split in ("train", "val")}
+    return {split: load_split(root, table, split, GeometrySettings(fps=25)) for split in ("train", "val")}
 
 
 def test_the_official_split_comes_first_and_every_training_track_is_scored_once(tracks: Tracks) -> None:

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.metrics import (
+from avfusion.scoring.ccc import ccc
+from avfusion.scoring.metrics import (
     errors_by_condition,
     paired_difference,
     pcc,
@@ -15,7 +15,7 @@ from avfusion.evaluation.metrics import (
     track_scores,
     valid_pairs,
 )
-from avfusion.evaluation.track_predictions import TrackPredictions
+from avfusion.scoring.track_predictions import TrackPredictions
 
 
 def track(number: int, frames: int = 200, video: str = "", error: float = 0.3) -> TrackPredictions:

@@ -10,16 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.config import Evaluate, Geometry, Report
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
-from avfusion.errors import BadInputError
-from avfusion.evaluation.evaluate import protocol_facts, write_evaluation
-from avfusion.evaluation.page.charts import curve, heat, runs
-from avfusion.evaluation.page.page import PageSources, write_page
-from avfusion.evaluation.page.tracks import ticks
-from avfusion.evaluation.track_predictions import TrackPredictions
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments.evaluate import protocol_facts, write_evaluation
+from avfusion.experiments.settings import EvaluateSettings
+from avfusion.reports.page.charts import curve, heat, runs
+from avfusion.reports.page.page import PageSources, write_page
+from avfusion.reports.page.tracks import ticks
+from avfusion.reports.settings import ReportSettings
+from avfusion.runtime.errors import BadInputError
+from avfusion.scoring.track_predictions import TrackPredictions
 
-CONFIG = Evaluate(bootstrap=100, trace_plots=0)
+CONFIG = EvaluateSettings(bootstrap=100, trace_plots=0)
 HOSTILE = "<img src=x onerror=alert(1)> & 'co"
 MODELS = ["jca", "concat"]
 
@@ -68,7 +70,7 @@ def frames(folder: Path, name: str) -> None:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
-    protocol = protocol_facts(Geometry(fps=25), 8, "overlap", CONFIG, {"name": "jca", "digest": "d" * 64})
+    protocol = protocol_facts(GeometrySettings(fps=25), 8, "overlap", CONFIG, {"name": "jca", "digest": "d" * 64})
     write_evaluation(folder / "report", {"val": TRACKS, "test": UNSEEN}, MODELS, CONFIG, protocol)
     for entry in TRACKS:
         frames(folder / "frames", entry.track)
@@ -79,7 +81,7 @@ def write(evaluated: Path, corpus: str = "own <b>", **settings: object) -> Page:
     attention = np.linspace(0, 12, 38), {"gates: audio": np.linspace(0.1, 0.7, 38)}
     sources = PageSources(lambda name: attention, evaluated / "frames", corpus)
     splits = {"val": TRACKS, "test": UNSEEN}
-    path = write_page(evaluated / "report", splits, MODELS, CONFIG, Report(**settings), sources)  # type: ignore[arg-type]
+    path = write_page(evaluated / "report", splits, MODELS, CONFIG, ReportSettings(**settings), sources)  # type: ignore[arg-type]
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -142,7 +144,7 @@ def test_it_says_what_the_files_say(evaluated: Path) -> None:
 def test_the_published_codes_scores_stand_beside_ours_where_they_are_asked_for(evaluated: Path, tmp_path: Path) -> None:
     assert "As the published code scores" not in write(evaluated).text
     config = CONFIG.model_copy(update={"released_protocol": True})
-    protocol = protocol_facts(Geometry(fps=25), 8, "overlap", config, {"name": "jca", "digest": "d" * 64})
+    protocol = protocol_facts(GeometrySettings(fps=25), 8, "overlap", config, {"name": "jca", "digest": "d" * 64})
     metrics = write_evaluation(tmp_path / "report", {"val": TRACKS, "test": UNSEEN}, MODELS, config, protocol)
     words = " ".join(write(tmp_path, thumbnails=False).text.split())
     table = words.split("As the published code scores")[1].split("Is the difference real?")[0]

@@ -4,18 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.evaluation.predictions import predict_track
-from avfusion.evaluation.smoothing import smooth
 from avfusion.fusion import build_fusion
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.track_inference import predict_track
+from avfusion.scoring.smoothing import smooth
 
 Plant = Callable[..., Path]
 
 
-def load(root: Path, geometry: Geometry) -> list[TrackData]:
+def load(root: Path, geometry: GeometrySettings) -> list[TrackData]:
     return load_split(root, read_tracks(root / "data" / "corpus" / "tracks.parquet"), "val", geometry)
 
 
@@ -28,7 +28,7 @@ def model() -> FusionModel:
 def test_every_frame_of_24_25_and_30_fps_video_has_a_prediction(
     fps: float | None, plant: Plant, model: FusionModel
 ) -> None:
-    geometry = Geometry(fps=fps)
+    geometry = GeometrySettings(fps=fps)
     root = plant(tracks={"val": 3, "train": 1}, seconds=9, rates=(24.0, 25.0, 30000 / 1001), fps=fps)
     for track, rate in zip(load(root, geometry), (24, 25, 29.97), strict=True):
         found = predict_track(model, track, geometry, 8, "overlap")
@@ -42,7 +42,7 @@ def test_every_frame_of_24_25_and_30_fps_video_has_a_prediction(
 
 
 def test_between_clips_predictions_are_interpolated_in_time(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    geometry = Geometry(fps=25)
+    geometry = GeometrySettings(fps=25)
     (track,) = load(plant(tracks={"val": 1, "train": 1}, seconds=9, rates=(30000 / 1001,)), geometry)
     ramp = np.stack([track.clip_ticks / 25 * 0.1, -track.clip_ticks / 25 * 0.1], axis=1).astype(np.float32)
     monkeypatch.setattr("avfusion.fusion.inference.predict_clips", lambda *a, **k: (ramp, ramp))
@@ -57,17 +57,17 @@ def test_between_clips_predictions_are_interpolated_in_time(plant: Plant, monkey
 
 
 def test_predictions_are_clipped(plant: Plant, model: FusionModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    (track,) = load(plant(tracks={"val": 1, "train": 1}, seconds=9), Geometry(fps=25))
+    (track,) = load(plant(tracks={"val": 1, "train": 1}, seconds=9), GeometrySettings(fps=25))
     wild = np.full((len(track.clip_ticks), 2), (3.0, -3.0), np.float32)
     monkeypatch.setattr("avfusion.fusion.inference.predict_clips", lambda *a, **k: (wild, wild))
-    found = predict_track(model, track, Geometry(fps=25), 8, "overlap")
+    found = predict_track(model, track, GeometrySettings(fps=25), 8, "overlap")
     assert (found == (1, -1)).all()
 
 
 def test_a_track_without_any_stream_is_neutral(plant: Plant, model: FusionModel) -> None:
-    (track,) = load(plant(tracks={"val": 1, "train": 1}, seconds=9), Geometry(fps=25))
+    (track,) = load(plant(tracks={"val": 1, "train": 1}, seconds=9), GeometrySettings(fps=25))
     track.audio_present[:] = track.visual_present[:] = False
-    assert not predict_track(model, track, Geometry(fps=25), 8, "overlap").any()
+    assert not predict_track(model, track, GeometrySettings(fps=25), 8, "overlap").any()
 
 
 def test_smoothing_is_a_uniform_mean_that_repeats_the_ends() -> None:

@@ -5,10 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from avfusion.evaluation.metrics import pooled_scores
-from avfusion.evaluation.released_protocol import released_scores
-from avfusion.evaluation.report import metrics_table
-from avfusion.evaluation.track_predictions import TrackPredictions
+from avfusion.reports.report import metrics_table
+from avfusion.scoring.metrics import pooled_scores
+from avfusion.scoring.released_protocol import released_scores
+from avfusion.scoring.track_predictions import TrackPredictions
 
 DRAWS = {"resamples": 100, "seed": 0}
 

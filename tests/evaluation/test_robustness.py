@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import write_audio
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.evaluation.metrics import pooled_scores
-from avfusion.evaluation.predictions import predict_track
-from avfusion.evaluation.robustness.conditions import CONDITIONS, KINDS, MASKED, Condition
-from avfusion.evaluation.robustness.distortions import absent_span, add_noise, babble, blur, occlude, shift_sound
-from avfusion.evaluation.robustness.features import DisturbedTask, disturbed_features
-from avfusion.evaluation.robustness.scores import (
+from avfusion.experiments.robustness.conditions import CONDITIONS, KINDS, MASKED, Condition
+from avfusion.experiments.robustness.distortions import absent_span, add_noise, babble, blur, occlude, shift_sound
+from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
+from avfusion.experiments.robustness.scores import (
     Draws,
     disturb,
     dropout_gain,
@@ -29,11 +27,13 @@ from avfusion.evaluation.robustness.scores import (
     score_rows,
     thin_out,
 )
-from avfusion.evaluation.track_predictions import TrackPredictions
 from avfusion.fusion.base import FusionModel, FusionOutput
-from avfusion.training.fusion_files import load_fusion
+from avfusion.fusion.files import load_fusion
+from avfusion.fusion.track_inference import predict_track
+from avfusion.scoring.metrics import pooled_scores
+from avfusion.scoring.track_predictions import TrackPredictions
 
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 RNG = np.random.default_rng(0)
 
 

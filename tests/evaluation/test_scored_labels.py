@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from avfusion.config import Geometry
-from avfusion.evaluation.ccc import ccc
-from avfusion.evaluation.evaluate import load_evaluated, predict_tracks
-from avfusion.evaluation.metrics import pooled_scores
-from avfusion.evaluation.oracle import read_truth
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.truth import read_truth
+from avfusion.scoring.ccc import ccc
+from avfusion.scoring.metrics import pooled_scores
 
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 
 
 def test_an_annotated_track_is_scored_on_its_annotation(plant: Callable[..., Path]) -> None:

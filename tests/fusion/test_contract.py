@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avfusion.errors import BadInputError
 from avfusion.fusion import FUSION_MODELS, FusionModel, build_fusion
 from avfusion.fusion.base import StreamEncoder
+from avfusion.runtime.errors import BadInputError
 from avfusion.training.loop import drop_streams
 from avfusion.training.losses import ccc_loss
 from avfusion.training.sequences import Batch

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from avfusion.errors import BadInputError
 from avfusion.fusion import FusionModel, build_fusion, load_jointcam
 from avfusion.fusion.inference import predict_clips
+from avfusion.runtime.errors import BadInputError
 from tests.published_checkpoints import DATA, seeded_state_dict, write_jointcam
 
 

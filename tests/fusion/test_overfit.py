@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.evaluation.ccc import ccc
 from avfusion.fusion import FUSION_MODELS, build_fusion
+from avfusion.scoring.ccc import ccc
 from avfusion.training.losses import ccc_loss
 
 TRACKS, LENGTH = 4, 16

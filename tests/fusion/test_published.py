@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from avfusion.errors import BadInputError
 from avfusion.fusion import build_fusion, load_paper_jca
+from avfusion.runtime.errors import BadInputError
 from tests.published_checkpoints import DATA, seeded_state_dict
 
 

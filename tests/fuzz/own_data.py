@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avfusion.config import Corpus
 from avfusion.corpora.layout import TRACK_NAME
 from avfusion.corpora.manifest import open_manifest
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.data.label_times import labels_by_number, labels_by_time
 from avfusion.data.own_labels import read_own_labels
 from tests.fuzz.target import SEPARATORS, Target
@@ -16,7 +16,7 @@ TIMES_S = np.arange(12) / 25
 
 def read_manifest(file: Path) -> None:
     """As the scan and the stage corpus do; the videos that it names lie beside it."""
-    tracks = open_manifest(Corpus(name="manifest", manifest=file.name), file.parent).tracks
+    tracks = open_manifest(CorpusSettings(name="manifest", manifest=file.name), file.parent).tracks
     names = [track.track.casefold() for track in tracks]
     assert len(set(names)) == len(names) >= 1
     for track in tracks:

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avfusion.config import load_params
 from avfusion.corpora.sources import read_sources
 from avfusion.corpora.table import SCHEMA, read_tracks
 from avfusion.data.frames import decode_crops
@@ -17,6 +16,7 @@ from avfusion.media.audio import read_aligned_audio
 from avfusion.media.probe import media_info
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
+from avfusion.params.params import load_params
 from tests.fuzz.media_seeds import media_seeds
 from tests.fuzz.own_data import OWN_DATA
 from tests.fuzz.target import SEPARATORS, Target

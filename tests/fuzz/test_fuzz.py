@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 from tests.fuzz import harness, worker
 from tests.fuzz.harness import Answer, Reader, explore
 from tests.fuzz.mutations import NUMBERS, Wound, wounded

@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 from tests.fuzz.opened_files import OpenedFiles
 from tests.fuzz.targets import TARGETS
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from avfusion.config import Evaluate, Geometry
 from avfusion.data.features import read_features
-from avfusion.evaluation.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
+from avfusion.experiments.settings import EvaluateSettings
 from avfusion.fusion import build_fusion
-from avfusion.inference.model_folder import ModelFolder
-from avfusion.training.fusion_files import save_fusion
+from avfusion.fusion.files import save_fusion
+from avfusion.fusion.model_folder import ModelFolder
 
 FRAMES = {"test-0": 216, "test-1": 225, "test-2": 270}  # 9 s at 24, 25 and 30 fps
 ROWS = sum(FRAMES.values())
 HEADER = "image_location,valence,arousal\n"
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 
 
 def evaluate(root: Path) -> None:
@@ -36,7 +37,7 @@ def evaluate(root: Path) -> None:
         split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / "data/raw/demo/truth")
         for split, entries in tracks.items()
     }
-    scoring = Evaluate(bootstrap=100, trace_plots=0)
+    scoring = EvaluateSettings(bootstrap=100, trace_plots=0)
     digest = ModelFolder.open(root / "models/fusion").digest()
     protocol = protocol_facts(GEOMETRY, 8, "overlap", scoring, {"name": "concat", "digest": digest})
     write_evaluation(root / "reports/evaluate", splits, ["concat"], scoring, protocol)

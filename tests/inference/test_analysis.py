@@ -8,8 +8,8 @@ import pytest
 from skimage import data
 
 from avfusion import Predictor
-from avfusion.errors import BadInputError
 from avfusion.inference.analysis import Analysis, person_names
+from avfusion.runtime.errors import BadInputError
 from tests.media.conftest import tone, write_media
 
 SECONDS, SIDE = 2, 256

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.errors import BadInputError
 from avfusion.inference.analysis import Analysis
-from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
 from avfusion.inference.predictor import Predictor
+from avfusion.presentation.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
+from avfusion.runtime.errors import BadInputError
 
 
 class StumblingPredictor(Predictor):

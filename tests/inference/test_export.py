@@ -13,12 +13,12 @@ from torch import nn
 from avfusion.backbones.registry import BACKBONES, Backbone, build_backbone
 from avfusion.cli import main
 from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.fingerprints import file_digest
 from avfusion.fusion import FUSION_MODELS, build_fusion
 from avfusion.inference import export
 from avfusion.inference.export import Network, export_model, networks
 from avfusion.inference.predictor import Predictor
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest
 
 MAPS = "released_coattention"
 NETWORKS = ("log_mel", "audio", "visual", "fusion")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.inference.find_videos import find_videos
+from avfusion.presentation.find_videos import find_videos
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from avfusion.backbones.pretrained import weights_start
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import load_backbone
 from avfusion.cli import main
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.fingerprints import file_digest, folder_digest
 from avfusion.fusion import load_jointcam
-from avfusion.inference.import_weights import import_jointcam, import_tsav
+from avfusion.fusion.files import load_fusion
+from avfusion.fusion.import_weights import import_jointcam, import_tsav
 from avfusion.inference.predictor import Predictor
-from avfusion.training.fusion_files import load_fusion
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest, folder_digest
 from tests.published_checkpoints import seeded_state_dict, write_jointcam, write_tsav
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from avfusion import Predictor
 from avfusion.cli import main
-from avfusion.errors import AVFusionError, BadInputError
 from avfusion.inference.live import LiveValue, _Watcher, predict_live
 from avfusion.inference.playback import Moment
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.inference.test_analysis import face, pictures
 from tests.media.conftest import tone, write_media
 

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from avfusion.errors import BadInputError
-from avfusion.inference.output import (
+from avfusion.presentation.output import (
     Target,
     check_overwrite,
     picture_metadata,
@@ -16,8 +15,9 @@ from avfusion.inference.output import (
     provenance,
     read_provenance,
 )
-from avfusion.inference.tables import SUFFIXES, write_csv, write_predictions
-from avfusion.inference.trace import plot_trace
+from avfusion.presentation.tables import SUFFIXES, write_csv, write_predictions
+from avfusion.presentation.trace import plot_trace
+from avfusion.runtime.errors import BadInputError
 
 
 @pytest.fixture

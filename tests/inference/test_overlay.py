@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.overlay import BOX, overlay_provenance, write_overlay
-from avfusion.inference.overlay_panel import BRIGHT, LONGEST, TARGETS, Panel, clock, plan_layout, signed
 from avfusion.media.audio import aligned_audio, read_aligned_audio
 from avfusion.media.mp4_writer import mp4_writer
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
+from avfusion.presentation.overlay import BOX, overlay_provenance, write_overlay
+from avfusion.presentation.overlay_panel import BRIGHT, LONGEST, TARGETS, Panel, clock, plan_layout, signed
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 RATE = 48000
 NO_FACE = [np.nan] * 4

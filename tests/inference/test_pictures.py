@@ -10,16 +10,16 @@ import pytest
 
 from avfusion import Predictor
 from avfusion.cli import main
-from avfusion.errors import AVFusionError
 from avfusion.inference.analysis import Person
-from avfusion.inference.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
-from avfusion.inference.model_card import model_card
-from avfusion.inference.output import Target, video_identity
-from avfusion.inference.overlay import BOX, overlay_provenance
-from avfusion.inference.pictures import Pictures
-from avfusion.inference.video_report import report_provenance
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
+from avfusion.presentation.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
+from avfusion.presentation.model_card import model_card
+from avfusion.presentation.output import Target, video_identity
+from avfusion.presentation.overlay import BOX, overlay_provenance
+from avfusion.presentation.pictures import Pictures
+from avfusion.presentation.video_report import report_provenance
+from avfusion.runtime.errors import AVFusionError
 from tests.inference.test_analysis import face, other, pictures
 from tests.inference.test_overlay import near, predictions
 from tests.inference.test_video_report import Page

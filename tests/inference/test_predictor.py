@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
-from avfusion.config import Frames
 from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.tracking.registry import ensure_registered
 
 COLUMNS = {
@@ -65,9 +65,9 @@ def test_features_are_those_of_the_features_stage(
     from avfusion.backbones.weights import load_backbone
     from avfusion.data.features import read_features, write_features
     from avfusion.data.geometry import interpolate_to_frames
+    from avfusion.fusion.files import load_fusion
     from avfusion.fusion.inference import predict_clips
-    from avfusion.inference.model_folder import ModelFolder
-    from avfusion.training.fusion_files import load_fusion
+    from avfusion.fusion.model_folder import ModelFolder
 
     crops = face_crops(face_video)
     rows = (FrameRow(c.frame, c.time_s, None if c.rgb is None else encode_crop(c.rgb, 95), c.confidence) for c in crops)
@@ -168,7 +168,7 @@ def test_faces_are_looked_for_as_for_training(trained_models: Path, face_video: 
         config.write_text(json.dumps(values | {"frames": frames}))
         return Predictor.load(config.parent)
 
-    assert Predictor.load(config.parent).frames == Frames(), "an older model: the defaults"
+    assert Predictor.load(config.parent).frames == FramesSettings(), "an older model: the defaults"
     coarse = model({"detect_every": 64, "min_confidence": 0.9, "jpeg_quality": 5})
     table = coarse.predict(face_video, stream="visual")
     assert (coarse.frames.detect_every, coarse.frames.jpeg_quality) == (64, 5)
@@ -209,7 +209,7 @@ def test_bad_media_are_named(predictor: Predictor, tmp_path: Path) -> None:
 
 
 def test_layouts_hold_the_same_model(trained_models: Path, tmp_path: Path, project: Path) -> None:
-    from avfusion.inference.model_folder import ModelFolder
+    from avfusion.fusion.model_folder import ModelFolder
 
     digest = ModelFolder.open(trained_models / "fusion").digest()
     ModelFolder.open(trained_models).copy_to(tmp_path / "copy")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from avfusion import Predictor
-from avfusion.inference.batch import DONE, Request, predict_files
+from avfusion.presentation.batch import DONE, Request, predict_files
 from tests.inference.test_analysis import face, other, pictures
 from tests.media.conftest import write_media
 

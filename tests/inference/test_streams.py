@@ -14,11 +14,11 @@ import av
 import numpy as np
 import pytest
 
-from avfusion.config import Frames
 from avfusion.data.frames import CropFile
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.data.settings import FramesSettings
 from avfusion.inference.predictor import Predictor
 from avfusion.inference.streams import PersonFaces, StreamReader, VideoStreams, read_streams
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ Read = Callable[..., VideoStreams]
 def read(reader: StreamReader, tmp_path: Path) -> Read:
     def call(path: Path, progress: Callable[[str, int, int], None] | None = None) -> VideoStreams:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
-        return reader.read(path, folder, stream="both", settings=Frames(), progress=progress)
+        return reader.read(path, folder, stream="both", settings=FramesSettings(), progress=progress)
 
     return call
 

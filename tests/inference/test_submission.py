@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from avfusion.challenge.submission import submit
 from avfusion.cli import main
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.model_folder import ModelFolder
-from avfusion.inference.submission import submit
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
@@ -263,7 +263,7 @@ def test_links_and_folders_in_a_folder_are_not_followed(root: Path) -> None:
 def test_a_failed_write_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submit(root, Path("many"), form="abaw3", smooth=False)
     before = {path.name: path.read_bytes() for path in Path("many").iterdir()}
-    monkeypatch.setattr("avfusion.inference.submission_files._value_texts", lambda: pa.array(["0.1"] * 200_001))
+    monkeypatch.setattr("avfusion.challenge.submission_files._value_texts", lambda: pa.array(["0.1"] * 200_001))
     with pytest.raises(AVFusionError, match=r"validation of the written .* failed: line 2: not a row of the format"):
         submit(root, Path("one.txt"))
     with pytest.raises(AVFusionError, match=r"test-0\.txt failed: line 2"):
@@ -313,7 +313,7 @@ def test_no_framework_is_loaded() -> None:
     import subprocess
 
     script = (
-        "import sys, avfusion.inference.submission; print(sorted({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
+        "import sys, avfusion.challenge.submission; print(sorted({'torch', 'mlflow', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.submission_files import check_table, value_table, write_folder, write_table
+from avfusion.challenge.submission_files import check_table, value_table, write_folder, write_table
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 values_st = st.lists(st.tuples(*[st.floats(-1, 1, width=32)] * 2), min_size=1, max_size=60)
 
@@ -70,7 +70,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from avfusion.inference.submission_files import value_table, write_folder
+from avfusion.challenge.submission_files import value_table, write_folder
 replace = os.replace
 def once(*paths):
     replace(*paths)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avfusion.errors import BadInputError
-from avfusion.inference.submission import submit
+from avfusion.challenge.submission import submit
+from avfusion.runtime.errors import BadInputError
 from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
@@ -63,7 +63,7 @@ def test_samples_in_every_state_are_read(
 def test_a_sample_far_longer_than_a_block_keeps_its_order_and_lines(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("avfusion.inference.submission_sample._BLOCK_BYTES", 100)
+    monkeypatch.setattr("avfusion.challenge.submission_sample._BLOCK_BYTES", 100)
     rows = locations()[::-1]
     submit(root, Path("out.txt"), sample=sample_file(root, [HEADER.strip(), *rows]))
     assert pd.read_csv("out.txt")["image_location"].tolist() == rows

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.model_card import ModelCard, model_card
-from avfusion.inference.video_report import _ticks, report_provenance, write_video_report
-from avfusion.inference.video_statistics import video_statistics
+from avfusion.presentation.model_card import ModelCard, model_card
+from avfusion.presentation.video_report import _ticks, report_provenance, write_video_report
+from avfusion.presentation.video_statistics import video_statistics
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.inference.test_overlay import write_source
 
 HOSTILE = "<script>alert(1)</script> & \"'</title>.mp4"
@@ -167,7 +167,7 @@ def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:
 
 
 def test_a_large_video_is_shown_by_stills(face_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("avfusion.inference.video_report.MOST_BYTES", 1000)
+    monkeypatch.setattr("avfusion.presentation.video_report.MOST_BYTES", 1000)
     write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
     assert not Page(tmp_path / "p.html").named("video")
 

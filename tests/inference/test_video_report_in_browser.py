@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.inference.video_report import write_video_report
 from avfusion.media.timeline import read_timeline
+from avfusion.presentation.video_report import write_video_report
 from tests.chromium import Page, chromium, open_browser
 from tests.inference.test_overlay import write_source
 from tests.inference.test_video_report import CARD, HOSTILE, predictions

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.config import Audio, Execution, Frames
 from avfusion.corpora.sources import crops_source, video_source
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio
 from avfusion.data.audio_store import update_audio
 from avfusion.data.frame_store import update_frames
 from avfusion.data.frames import decode_crops, encode_crop, read_frames
+from avfusion.data.settings import AudioSettings, FramesSettings
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.probe import probe
 from avfusion.media.video import frame_times, read_video
+from avfusion.runtime.settings import ExecutionSettings
 
 RATES = {"15": 15.0, "24": 24.0, "25": 25.0, "29.97": 30000 / 1001, "60": 60.0}
 CLOCKS = {name: np.arange(round(1.6 * fps)) / fps for name, fps in RATES.items()} | {
@@ -25,7 +26,7 @@ CLOCKS = {name: np.arange(round(1.6 * fps)) / fps for name, fps in RATES.items()
 }
 OFFSETS_S = (-0.5, -0.23, 0.0, 0.31, 0.5)
 EVENT_S = 1.0
-SERIAL = Execution(executor="serial", workers=1)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ def test_flash_and_tone_coincide_in_the_stores(recordings, tmp_path):
         for index in range(len(one.times)):
             (crops / f"{index + 1:05d}.jpg").write_bytes(white if one.lit <= index < one.lit + 3 else black)
         tracks.append(_track(name, one, str(crops)))
-    update_frames(tmp_path / "frames", tmp_path / "sheets", root, tracks, Frames(contact_sheets=False), SERIAL)
-    update_audio(tmp_path / "audio", root, tracks, Audio(), SERIAL)
+    update_frames(tmp_path / "frames", tmp_path / "sheets", root, tracks, FramesSettings(contact_sheets=False), SERIAL)
+    update_audio(tmp_path / "audio", root, tracks, AudioSettings(), SERIAL)
     for track, one in zip(tracks, chosen, strict=True):
         table = read_frames(tmp_path / "frames" / f"{track.track}.parquet")
         seen = table.time_s[decode_crops(table.jpeg).mean(axis=(1, 2, 3)) > 128][0]

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from avfusion.errors import BadInputError
 from avfusion.media.audio import BLOCK_SAMPLES, aligned_audio, read_aligned_audio
 from avfusion.media.probe import probe
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from avfusion.media.wav import write_wav
+from avfusion.runtime.errors import BadInputError
 
 TIMES = np.arange(50) / 25
 

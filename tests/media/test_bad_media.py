@@ -11,12 +11,12 @@ import av
 import numpy as np
 import pytest
 
-from avfusion.errors import BadInputError
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.opener import demux, open_media
 from avfusion.media.probe import probe
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
+from avfusion.runtime.errors import BadInputError
 from tests.fuzz.media_seeds import TEXTS
 from tests.fuzz.opened_files import OpenedFiles
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.errors import BadInputError
 from avfusion.media.opener import MediaLimits, check_media_file, open_media
 from avfusion.media.probe import probe
+from avfusion.runtime.errors import BadInputError
 
 SCRIPT = "ffconcat version 1.0\nfile 'plain.mp4'\n"
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nplain.mp4\n#EXT-X-ENDLIST\n"

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from avfusion.errors import BadInputError
 from avfusion.media.opener import MediaLimits
 from avfusion.media.probe import probe
 from avfusion.media.timeline import _vp8_shown
 from avfusion.media.video import frame_times, read_video
+from avfusion.runtime.errors import BadInputError
 
 
 def test_probe(plain_video):

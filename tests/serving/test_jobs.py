@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.workers import WorkerError
 from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import VIDEO, Inspection
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.refusal import RefusalError
-from avfusion.workers import WorkerError
 
 NO_TIME = Limits(job_base_s=0.05, job_s_per_s=0)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import requests
 
-from avfusion.inference.model_card import RENDERED_ONLY
+from avfusion.presentation.model_card import RENDERED_ONLY
 from tests.bad_input.videos import FRAMES, ODD
 from tests.chromium import Page, chromium, open_browser
 from tests.serving.conftest import Server

@@ -18,12 +18,13 @@ import requests
 from nbclient import NotebookClient
 
 from avfusion import Predictor
-from avfusion.config import Execution, Render
 from avfusion.corpora.demo.render import render_demo
+from avfusion.corpora.settings import RenderSettings
+from avfusion.runtime.settings import ExecutionSettings
 from avfusion.tracking.registry import ensure_registered
 from tests.serving.conftest import start_server
 
-PARAMS = Render(seed=4, train=1, val=1, test=1, min_seconds=3, max_seconds=3.5, size=128)
+PARAMS = RenderSettings(seed=4, train=1, val=1, test=1, min_seconds=3, max_seconds=3.5, size=128)
 BIN = Path(sys.executable).parent
 CHAMPION = "models:/avfusion@champion"
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-own-video.ipynb"
@@ -33,7 +34,7 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "04-own-video.ipynb"
 def video(project: Path) -> Path:
     """A rendered video in the project's folder of media."""
     root = project / "data" / "raw" / "demo"
-    render_demo(root, PARAMS, Execution(executor="serial", workers=1))
+    render_demo(root, PARAMS, ExecutionSettings(executor="serial", workers=1))
     return sorted((root / "videos").glob("*.mp4"))[0]
 
 

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from avfusion.atomic import TEMPORARY_PREFIX
 from avfusion.backbones.feature_files import update_features
-from avfusion.config import Execution, load_params
 from avfusion.corpora.sources import scan
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.audio_store import update_audio
@@ -23,10 +21,13 @@ from avfusion.data.frames import encode_crop
 from avfusion.data.label_store import update_labels
 from avfusion.data.store import StoreReport
 from avfusion.data.tracks import build_tracks, shared_digest
+from avfusion.params.params import load_params
+from avfusion.runtime.atomic import TEMPORARY_PREFIX
+from avfusion.runtime.settings import ExecutionSettings
 
 SOURCE = Path(__file__).parents[2]
 OUTS = ("data/corpus", "data/labels", "data/frames", "data/audio", "data/features", "reports/faces")
-SERIAL = Execution(executor="serial", workers=1)
+SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class SmallProject:
         write_tracks(self.root / "data" / "corpus" / "tracks.parquet", tracks, shared_digest(tracks, sources))
 
     def update(
-        self, execution: Execution = SERIAL, stages: Sequence[str] = ("labels", "frames", "audio", "features")
+        self, execution: ExecutionSettings = SERIAL, stages: Sequence[str] = ("labels", "frames", "audio", "features")
     ) -> dict[str, StoreReport]:
         """What the stages' scripts do, here, one after the other."""
         params = load_params(self.root / "params.yaml").model_copy(update={"execution": execution})

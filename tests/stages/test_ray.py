@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from avfusion.atomic import TEMPORARY_PREFIX
-from avfusion.config import Execution
-from avfusion.errors import AVFusionError
-from avfusion.execution import run_tasks
+from avfusion.runtime.atomic import TEMPORARY_PREFIX
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.execution import run_tasks
+from avfusion.runtime.settings import ExecutionSettings
 
 pytestmark = pytest.mark.ray
-RAY = Execution(executor="ray", workers=2)
+RAY = ExecutionSettings(executor="ray", workers=2)
 NUMBERS = [(f"track{n}", n) for n in range(5)]
 
 
@@ -134,7 +134,7 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(cluster, make_project, t
 
     watcher = threading.Thread(target=die_at_work, daemon=True)
     watcher.start()
-    report = project.update(Execution(executor="ray", workers=4), stages=[stage])[stage]
+    report = project.update(ExecutionSettings(executor="ray", workers=4), stages=[stage])[stage]
     watcher.join(1)
     cluster.remove_node(node, allow_graceful=False)
     assert killed, "the node was at work when it died"

@@ -3,10 +3,10 @@
 import pytest
 
 from avfusion.data import audio_store, frame_store, tracks
-from avfusion.errors import AVFusionError
-from avfusion.execution import SKIP_HINT
 from avfusion.media.opener import DEFAULT_LIMITS
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.execution import SKIP_HINT
 
 GIVEN_UP = "took more than 0 s, given up"
 

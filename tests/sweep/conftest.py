@@ -7,11 +7,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from avfusion.config import Sweep, Train
-from avfusion.params_text import with_values
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import open_study
+from avfusion.experiments.settings import SweepSettings
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import open_study
+from avfusion.params.yaml_text import with_values
+from avfusion.training.settings import TrainSettings
 
 SOURCE = Path(__file__).parents[2]
 SPACE = {
@@ -41,7 +42,7 @@ def sweep_project(plant: Callable[..., Path], migrated_store: Path, monkeypatch:
 
 @pytest.fixture
 def space() -> SearchSpace:
-    return SearchSpace.of(SPACE, Train())
+    return SearchSpace.of(SPACE, TrainSettings())
 
 
 @pytest.fixture
@@ -52,4 +53,6 @@ def database(tmp_path: Path) -> str:
 @pytest.fixture
 def study(database: str, space: SearchSpace) -> optuna.Study:
     """An empty study whose trials give a sign of life every second."""
-    return open_study(open_storage(database, 1), Sweep(pruner="none", startup_trials=3), space, {"features": "a"})
+    return open_study(
+        open_storage(database, 1), SweepSettings(pruner="none", startup_trials=3), space, {"features": "a"}
+    )

@@ -5,12 +5,12 @@ from pathlib import Path
 import optuna
 import pytest
 
-from avfusion.config import load_params
-from avfusion.errors import BadInputError
-from avfusion.sweep.confirm import BEST, PAPER, SECTIONS, compare_points, study_points
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import default_storage, open_storage
-from avfusion.sweep.study import enqueue_paper, open_study
+from avfusion.experiments.sweep.confirm import BEST, PAPER, SECTIONS, compare_points, study_points
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import default_storage, open_storage
+from avfusion.experiments.sweep.study import enqueue_paper, open_study
+from avfusion.params.params import load_params
+from avfusion.runtime.errors import BadInputError
 
 
 def test_points_are_compared_on_both_splits_with_new_seeds(sweep_project: Path) -> None:

@@ -15,13 +15,14 @@ import pytest
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from avfusion.config import Sweep, Train
-from avfusion.sweep import storage
-from avfusion.sweep.command import run_sweep
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import open_study
-from avfusion.sweep.worker import work
+from avfusion.experiments.settings import SweepSettings
+from avfusion.experiments.sweep import storage
+from avfusion.experiments.sweep.command import run_sweep
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import open_study
+from avfusion.experiments.sweep.worker import work
+from avfusion.training.settings import TrainSettings
 from tests.sweep.test_run import lines_of, runs_of, set_values, start, trials_of
 
 
@@ -47,7 +48,9 @@ def test_a_locked_file_costs_no_trial(database: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(storage, "LOCK_S", 0.05)
     monkeypatch.setattr(storage, "PAUSE_S", 1.0)
     stop = threading.Event()
-    study = open_study(open_storage(database, 1, stop), Sweep(pruner="none"), SearchSpace.of({}, Train()))
+    study = open_study(
+        open_storage(database, 1, stop), SweepSettings(pruner="none"), SearchSpace.of({}, TrainSettings())
+    )
 
     def objective(trial: optuna.Trial) -> float:
         with closing(sqlite3.connect(database.removeprefix("sqlite:///"), check_same_thread=False)) as other:

@@ -16,12 +16,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from avfusion.config import Sweep, Train
-from avfusion.errors import AVFusionError
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import Standing, open_study, retried, standing
-from avfusion.sweep.worker import work
+from avfusion.experiments.settings import SweepSettings
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import Standing, open_study, retried, standing
+from avfusion.experiments.sweep.worker import work
+from avfusion.runtime.errors import AVFusionError
+from avfusion.training.settings import TrainSettings
 
 pytestmark = pytest.mark.postgres
 SOURCE = Path(__file__).parents[2]
@@ -91,7 +92,7 @@ def server() -> Iterator[Server]:
 
 def study_of(server: Server, name: str, stop: threading.Event | None = None) -> optuna.Study:
     storage = open_storage(server.url, 1, stop)
-    return open_study(storage, Sweep(study=name, pruner="none"), SearchSpace.of({}, Train()))
+    return open_study(storage, SweepSettings(study=name, pruner="none"), SearchSpace.of({}, TrainSettings()))
 
 
 def score(trial: optuna.Trial) -> float:
@@ -107,11 +108,12 @@ def test_a_wrong_password_is_one_line_that_holds_no_password(server: Server) -> 
 WORKER = """
 import sys, threading
 sys.path.insert(0, sys.argv[3])
-from avfusion.config import Sweep, Train
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import open_study
-from avfusion.sweep.worker import work
+from avfusion.experiments.settings import SweepSettings
+from avfusion.training.settings import TrainSettings
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import open_study
+from avfusion.experiments.sweep.worker import work
 study = open_study(open_storage(sys.argv[1], 1), Sweep(study="many", pruner="none"), SearchSpace.of({}, Train()))
 work(study, lambda trial: trial.suggest_float("lr", 0, 1), int(sys.argv[2]), threading.Event())
 """

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState, create_trial
 
-from avfusion.config import load_params
-from avfusion.errors import BadInputError
-from avfusion.sweep.plots import PLOTS, plot_study
-from avfusion.sweep.progress import point_text, trial_line
-from avfusion.sweep.results import apply_changes, best_of, train_changes, write_best, write_trials
-from avfusion.sweep.space import SearchSpace, point_of
+from avfusion.experiments.sweep.plots import PLOTS, plot_study
+from avfusion.experiments.sweep.progress import point_text, trial_line
+from avfusion.experiments.sweep.results import apply_changes, best_of, train_changes, write_best, write_trials
+from avfusion.experiments.sweep.space import SearchSpace, point_of
+from avfusion.params.params import load_params
+from avfusion.runtime.errors import BadInputError
 
 SOURCE = Path(__file__).parents[2]
 BEST = {"model": "concat", "encoder_width": 16, "dropout": 0.3, "lr": 1.0000123e-05, "batch_size": 8}

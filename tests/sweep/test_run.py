@@ -17,11 +17,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from avfusion.config import load_params
-from avfusion.errors import BadInputError
-from avfusion.params_text import with_values
-from avfusion.sweep.command import run_sweep
-from avfusion.sweep.storage import default_storage
+from avfusion.experiments.sweep.command import run_sweep
+from avfusion.experiments.sweep.storage import default_storage
+from avfusion.params.params import load_params
+from avfusion.params.yaml_text import with_values
+from avfusion.runtime.errors import BadInputError
 
 SOURCE = Path(__file__).parents[2]
 FINISHED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
@@ -94,8 +94,8 @@ def test_a_study_is_searched_logged_reported_applied_and_goes_on(
     assert "# " in (root / "params.yaml").read_text()
 
     # What was applied trains to the very score of the trial, and the study still goes on.
+    from avfusion.experiments.training import read_inputs
     from avfusion.training.determinism import make_deterministic
-    from avfusion.training.experiment import read_inputs
     from avfusion.training.loop import FusionTraining
 
     make_deterministic(1)
@@ -143,7 +143,7 @@ def children_of(pid: int) -> list[int]:
 
 
 def is_worker(pid: int) -> bool:
-    return b"avfusion.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b"avfusion.runtime.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 @pytest.mark.slow

@@ -7,14 +7,15 @@ from typing import Any
 import optuna
 import pytest
 
-from avfusion.config import Train, check_params, load_params
-from avfusion.errors import BadInputError
+from avfusion.experiments.sweep.dimensions import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Range, parse_dimension
+from avfusion.experiments.sweep.space import SearchSpace, point_of
+from avfusion.fusion.model_names import FUSION_OPTIONS
 from avfusion.fusion.registry import FUSION_MODELS, build_fusion, model_options
-from avfusion.model_names import FUSION_OPTIONS
-from avfusion.search_space import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Range, parse_dimension
-from avfusion.sweep.space import SearchSpace, point_of
+from avfusion.params.params import check_params, load_params
+from avfusion.runtime.errors import BadInputError
+from avfusion.training.settings import TrainSettings
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_dimensions_are_read_as_written() -> None:
 
 
 def test_the_real_keys_are_those_of_train() -> None:
-    assert set(REAL_KEYS) == {key for key in SWEPT_TRAIN_KEYS if Train.model_fields[key].annotation is float}
+    assert set(REAL_KEYS) == {key for key in SWEPT_TRAIN_KEYS if TrainSettings.model_fields[key].annotation is float}
 
 
 def test_an_option_that_the_model_lacks_is_not_drawn(space: SearchSpace) -> None:
@@ -88,7 +89,7 @@ def test_every_registry_entry_can_be_searched_by_its_own_options(model: str) -> 
     options = {name: [defaults[name]] for name in FUSION_OPTIONS[model] if defaults[name] is not None}
     written = {"model": [model], "dropout": [0.25], **options}
     check_params({"sweep": {"space": written}}, ["sweep"])
-    space = SearchSpace.of(written, Train(model=model))
+    space = SearchSpace.of(written, TrainSettings(model=model))
     point = space.suggest(optuna.create_study().ask())
     config = space.train_config(point)
     drawn = set(options) | {"model"} | ({"dropout"} & set(model_options(model)))
@@ -99,7 +100,7 @@ def test_every_registry_entry_can_be_searched_by_its_own_options(model: str) -> 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in CONFIGS.glob("*.yaml")))
 def test_every_point_of_a_presets_space_is_a_model(preset: str) -> None:
     params = load_params(CONFIGS / f"{preset}.yaml", ["train", "sweep"])
-    space = SearchSpace.of(params.sweep.space, Train())
+    space = SearchSpace.of(params.sweep.space, TrainSettings())
     assert space.paper_point()[1] == []
     models = space.dimensions["model"]
     assert isinstance(models, Choice)
@@ -113,7 +114,7 @@ def test_every_point_of_a_presets_space_is_a_model(preset: str) -> None:
 
 
 def test_options_of_params_yaml_stay_for_its_own_model_alone() -> None:
-    fixed = Train(model="jca", options={"k": 8, "released_concat": True})
+    fixed = TrainSettings(model="jca", options={"k": 8, "released_concat": True})
     space = SearchSpace.of({"model": ["jca", "concat"], "k": [16]}, fixed)
     assert space.train_config({"model": "jca", "k": 16}).options == {"k": 16, "released_concat": True}
     assert space.train_config({"model": "concat"}).options == {}
@@ -123,9 +124,9 @@ def test_the_papers_point_is_the_papers(space: SearchSpace) -> None:
     point, outside = space.paper_point()
     expected = {"model": "jca", "encoder_width": 128, "k": 32, "dropout": 0.6, "lr": 1e-4, "batch_size": 64}
     assert (point, outside) == (expected, [])
-    narrow = SearchSpace.of({"lr": {"low": 1e-3, "high": 1e-2}, "k": [8, 32]}, Train())
+    narrow = SearchSpace.of({"lr": {"low": 1e-3, "high": 1e-2}, "k": [8, 32]}, TrainSettings())
     assert narrow.paper_point()[1] == ["lr 0.0001"]
-    assert SearchSpace.of({"lr": [1e-4]}, Train(model="concat")).paper_point()[1] == ["model jca"]
+    assert SearchSpace.of({"lr": [1e-4]}, TrainSettings(model="concat")).paper_point()[1] == ["model jca"]
 
 
 def test_only_what_is_not_drawn_tells_studies_apart(space: SearchSpace) -> None:

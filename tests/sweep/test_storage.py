@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.sweep.storage import default_storage, open_storage, shown
+from avfusion.experiments.sweep.storage import default_storage, open_storage, shown
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 def test_the_password_is_not_shown() -> None:

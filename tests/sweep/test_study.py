@@ -10,13 +10,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from avfusion.config import Sweep, Train
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.sweep.objective import InterruptedTrialError
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import INTERRUPTED, Standing, enqueue_paper, open_study, retried, standing
-from avfusion.sweep.worker import work
+from avfusion.experiments.settings import SweepSettings
+from avfusion.experiments.sweep.objective import InterruptedTrialError
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import INTERRUPTED, Standing, enqueue_paper, open_study, retried, standing
+from avfusion.experiments.sweep.worker import work
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.training.settings import TrainSettings
 
 STOP = threading.Event()
 
@@ -28,11 +29,11 @@ def score(trial: optuna.Trial) -> float:
 def test_a_study_goes_on_only_with_what_it_was_begun_with(
     study: optuna.Study, space: SearchSpace, database: str
 ) -> None:
-    config = Sweep(pruner="none")
+    config = SweepSettings(pruner="none")
     assert open_study(open_storage(database, 1), config, space, {"features": "a"}).user_attrs == study.user_attrs
     with pytest.raises(BadInputError, match=r'study fusion was begun with something else.*features was "a", is "b".*'):
         open_study(open_storage(database, 1), config, space, {"features": "b"})
-    open_study(open_storage(database, 1), Sweep(study="other"), space, {"features": "b"})
+    open_study(open_storage(database, 1), SweepSettings(study="other"), space, {"features": "b"})
 
 
 def test_a_choice_changed_within_a_study_is_refused(study: optuna.Study, space: SearchSpace, database: str) -> None:
@@ -40,8 +41,8 @@ def test_a_choice_changed_within_a_study_is_refused(study: optuna.Study, space: 
 
     def again(**dimensions: object) -> None:
         written = {"model": ["jca", "concat"], "lr": {"low": 1e-5, "high": 1e-2, "log": True}} | dimensions
-        changed = SearchSpace.of(written, Train())
-        open_study(open_storage(database, 1), Sweep(), changed, {"features": "a"})
+        changed = SearchSpace.of(written, TrainSettings())
+        open_study(open_storage(database, 1), SweepSettings(), changed, {"features": "a"})
 
     again(lr={"low": 1e-6, "high": 1.0, "log": True})
     with pytest.raises(BadInputError, match=r"sweep\.space\.model is a choice of concat, jca, but study fusion has "):
@@ -66,7 +67,7 @@ def test_a_trial_is_drawn_by_seed_and_number(space: SearchSpace, tmp_path: Path)
     def points(name: str, seed: int, calls: list[int]) -> list[dict[str, object]]:
         for trials in calls:
             url = f"sqlite:///{tmp_path / name}.db"
-            again = open_study(open_storage(url, 30), Sweep(seed=seed, startup_trials=3, pruner="none"), space)
+            again = open_study(open_storage(url, 30), SweepSettings(seed=seed, startup_trials=3, pruner="none"), space)
             work(again, lambda trial: -space.suggest(trial)["lr"], trials, STOP)
         return [trial.params for trial in again.trials]
 
@@ -112,11 +113,12 @@ def test_an_interrupted_trial_is_tried_again_with_its_point(study: optuna.Study)
 KILLED = """
 import sys, threading
 import optuna
-from avfusion.config import Sweep, Train
-from avfusion.sweep.space import SearchSpace
-from avfusion.sweep.storage import open_storage
-from avfusion.sweep.study import open_study
-from avfusion.sweep.worker import work
+from avfusion.experiments.settings import SweepSettings
+from avfusion.training.settings import TrainSettings
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage
+from avfusion.experiments.sweep.study import open_study
+from avfusion.experiments.sweep.worker import work
 
 def hang(trial):
     trial.suggest_float("lr", 1e-5, 1e-2, log=True)
@@ -143,7 +145,7 @@ def test_the_trial_of_a_killed_worker_is_tried_again(study: optuna.Study, databa
 
 
 def test_a_worker_outlives_faults_of_the_storage(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    from avfusion.sweep import worker
+    from avfusion.experiments.sweep import worker
 
     monkeypatch.setattr(worker, "WAIT_S", 0)
     failing = iter([True, False, True] + [False] * 20)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from avfusion import Predictor
-from avfusion.errors import BadInputError
+from avfusion.runtime.errors import BadInputError
 from avfusion.tracking.model_cache import cache_folder
 from avfusion.tracking.registry import ensure_registered
 

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 import avfusion
-from avfusion.errors import BadInputError
 from avfusion.inference.predictor import Predictor
+from avfusion.inference.pyfunc_model import media_path
+from avfusion.runtime.errors import BadInputError
 from avfusion.tracking.model import REQUIREMENTS, log_fusion_model, pinned_requirements
-from avfusion.tracking.pyfunc_model import media_path
 from avfusion.tracking.registry import ensure_registered
 from avfusion.tracking.runs import tracked_run
 
@@ -52,7 +52,7 @@ def imports(path: Path) -> list[str]:
 def test_requirements_are_what_the_models_code_imports() -> None:
     homes = packages_distributions()
     imported = {
-        name.split(".")[0] for path in files_reached("avfusion.tracking.pyfunc_model") for name in imports(path)
+        name.split(".")[0] for path in files_reached("avfusion.inference.pyfunc_model") for name in imports(path)
     }
     outside = {name for name in imported if name not in sys.stdlib_module_names and name != "avfusion"}
     needed = {name if name in homes[name] else homes[name][0].lower() for name in outside}

@@ -7,8 +7,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from avfusion.errors import AVFusionError, BadInputError
-from avfusion.inference.model_folder import ModelFolder
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.tracking.model import log_fusion_model
 from avfusion.tracking.registry import Registration, decide, ensure_registered
 from avfusion.tracking.runs import tracked_run

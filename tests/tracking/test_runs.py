@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from avfusion.errors import AVFusionError
+from avfusion.runtime.errors import AVFusionError
 from avfusion.tracking.runs import flatten, tracked_run
 from avfusion.tracking.store import artifacts_path, configure, moved_store
 

@@ -6,10 +6,10 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from avfusion.config import load_params
-from avfusion.errors import AVFusionError
+from avfusion.params.params import load_params
+from avfusion.params.record import every_param
+from avfusion.runtime.errors import AVFusionError
 from avfusion.tracking.backbone_history import log_backbones
-from avfusion.tracking.params import every_param
 from avfusion.tracking.runs import tracked_run
 from avfusion.tracking.store import configure, ensure_experiment
 from avfusion.tracking.training_runs import discard_other_trainings, log_evaluation

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avfusion.config import Geometry, Train
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.training.experiment import TrainingInputs, read_inputs
+from avfusion.experiments.training import TrainingInputs, read_inputs
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
+from avfusion.training.settings import TrainSettings
 
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def training(inputs: TrainingInputs) -> Callable[..., FusionTraining]:
 
     def make(name: str = "concat", **arguments: Any) -> FusionTraining:
         own = {key: arguments.pop(key) for key in ("folder", "fingerprint", "data", "validation") if key in arguments}
-        config = Train(**({"epochs": 4, "lr": 3e-3, "batch_size": 8, "dropout": 0.3} | arguments))
+        config = TrainSettings(**({"epochs": 4, "lr": 3e-3, "batch_size": 8, "dropout": 0.3} | arguments))
         stride = inputs.feature_spec.stride
         settings = {"data": inputs.sequences(GEOMETRY), "validation": inputs.validation, "fingerprint": "f"} | own
         return FusionTraining(name, config=config, geometry=GEOMETRY, stride=stride, **settings)

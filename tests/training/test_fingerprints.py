@@ -6,22 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.config import Geometry, Train
 from avfusion.corpora.table import Track, read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.data.labels import read_labels, write_labels
-from avfusion.training import experiment
-from avfusion.training.experiment import corpus_digest, read_inputs, training_fingerprint
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments import training as experiment
+from avfusion.experiments.training import corpus_digest, read_inputs, training_fingerprint
+from avfusion.training.settings import TrainSettings
 
 Change = Callable[[Path], None]
 
 
 def digest(root: Path, *, threads: int = 1, device: str = "cpu", **changes: object) -> str:
-    geometry = Geometry(fps=25)
-    config = Train(model="concat", epochs=3)
+    geometry = GeometrySettings(fps=25)
+    config = TrainSettings(model="concat", epochs=3)
     inputs = read_inputs(root, geometry)
-    geometry = geometry.model_copy(update={key: changes[key] for key in Geometry.model_fields if key in changes})
-    config = config.model_copy(update={key: changes[key] for key in Train.model_fields if key in changes})
+    geometry = geometry.model_copy(
+        update={key: changes[key] for key in GeometrySettings.model_fields if key in changes}
+    )
+    config = config.model_copy(update={key: changes[key] for key in TrainSettings.model_fields if key in changes})
     return training_fingerprint(inputs, config, geometry, threads, device)
 
 
@@ -94,8 +97,8 @@ def test_changed_inputs_change_it(name: str, root: Path) -> None:
 
 
 def test_changed_parameters_threads_device_and_code_change_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(GEOMETRY_CHANGES) == set(Geometry.model_fields)
-    assert set(TRAIN_CHANGES) == set(Train.model_fields)
+    assert set(GEOMETRY_CHANGES) == set(GeometrySettings.model_fields)
+    assert set(TRAIN_CHANGES) == set(TrainSettings.model_fields)
     changes = [{key: value} for key, value in (GEOMETRY_CHANGES | TRAIN_CHANGES).items()]
     found = [digest(root)] + [digest(root, **change) for change in changes]  # type: ignore[arg-type]
     found += [digest(root, threads=2), digest(root, device="cuda")]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.errors import AVFusionError, BadInputError
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import FUSION_MODELS
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import loop
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.logger import NullLogger
@@ -157,8 +157,8 @@ def test_early_stopping_keeps_the_best_weights(training: Make, monkeypatch: pyte
 
 
 def test_validation_is_over_every_labelled_frame_by_the_inference_function(training: Make) -> None:
-    from avfusion.evaluation.ccc import ccc
-    from avfusion.evaluation.predictions import predict_track
+    from avfusion.fusion.track_inference import predict_track
+    from avfusion.scoring.ccc import ccc
 
     work = training(epochs=1)
     result = work.fit()

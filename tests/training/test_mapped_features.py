@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
 from avfusion.data.features import read_features, write_features
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, feature_path, load_split
-from avfusion.errors import AVFusionError
 from avfusion.fusion.inference import predict_clips
 from avfusion.fusion.registry import build_fusion
+from avfusion.runtime.errors import AVFusionError
 from avfusion.training import sequences
 from avfusion.training.loop import FusionTraining
 from avfusion.training.mapped_features import MappedFeatures, feature_table
 from avfusion.training.sequences import sequence_data
 
-GEOMETRY, SIDE, WIDTH = Geometry(fps=25), 7, 10
+GEOMETRY, SIDE, WIDTH = GeometrySettings(fps=25), 7, 10
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import SimpleNamespace
 import numpy as np
 import torch
-from avfusion.config import Geometry, Train
+from avfusion.data.settings import GeometrySettings
+from avfusion.training.settings import TrainSettings
 from avfusion.training.loop import FusionTraining
 from avfusion.training.precision import resolve_precision
 from avfusion.training.sequences import SequenceData

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.config import Geometry
 from avfusion.corpora.table import read_tracks
+from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import sequences
 from avfusion.training.loop import drop_streams
 from avfusion.training.mapped_features import joined
@@ -20,7 +20,7 @@ Plant = Callable[..., Path]
 
 def load(root: Path, split: str = "train", **geometry: object) -> list[TrackData]:
     table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
-    return load_split(root, table, split, Geometry(**({"fps": 25} | geometry)))  # type: ignore[arg-type]
+    return load_split(root, table, split, GeometrySettings(**({"fps": 25} | geometry)))  # type: ignore[arg-type]
 
 
 def test_every_clip_of_every_track_is_in_one_sequence_of_its_own_track(plant: Plant) -> None:

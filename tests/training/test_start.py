@@ -9,25 +9,26 @@ from pathlib import Path
 import pytest
 import torch
 
-from avfusion.config import Frames, Geometry, Train
-from avfusion.errors import BadInputError
-from avfusion.fingerprints import file_digest
-from avfusion.training.experiment import read_inputs, train_models, training_fingerprint
-from avfusion.training.fusion_files import load_fusion
+from avfusion.data.settings import FramesSettings, GeometrySettings
+from avfusion.experiments.start import refuse_start
+from avfusion.experiments.training import read_inputs, train_models, training_fingerprint
+from avfusion.fusion.files import load_fusion
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import file_digest
 from avfusion.training.logger import NullLogger
-from avfusion.training.start import refuse_start
+from avfusion.training.settings import TrainSettings
 
-GEOMETRY = Geometry(fps=25)
+GEOMETRY = GeometrySettings(fps=25)
 
 
 def train(root: Path, **settings: object) -> Path:
     """Train as the stage does; gives models/fusion."""
-    config = Train.model_validate({"model": "jca", "baselines": (), "epochs": 1, "batch_size": 8} | settings)
+    config = TrainSettings.model_validate({"model": "jca", "baselines": (), "epochs": 1, "batch_size": 8} | settings)
     train_models(
         read_inputs(root, GEOMETRY, config),
         config,
         GEOMETRY,
-        Frames(),
+        FramesSettings(),
         corpus_name="demo",
         root=root,
         work=root / "work" / str(len(list(root.glob("work/*")))),
@@ -80,7 +81,7 @@ def test_the_baselines_do_not_start_from_it(root: Path) -> None:
 
 
 def test_its_contents_decide_the_training(root: Path) -> None:
-    config = Train(model="jca", weights="start")
+    config = TrainSettings(model="jca", weights="start")
     found = set()
     for source in ("start", "models/fusion"):
         if source != "start":
@@ -116,7 +117,7 @@ def test_untrained_on_features_of_other_backbones_is_refused(root: Path) -> None
 
 
 def test_commands_that_train_many_models_refuse_weights_and_no_epochs() -> None:
-    config = Train(model="jca", baselines=())
+    config = TrainSettings(model="jca", baselines=())
     refuse_start(config, "a sweep")
     with pytest.raises(BadInputError, match=r"train\.weights is 'models/x': a sweep trains from random weights"):
         refuse_start(config.model_copy(update={"weights": "models/x"}), "a sweep")

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
-from avfusion.fingerprints import folder_digest
-from avfusion.inference.submission import submit
+from avfusion.challenge.submission import submit
+from avfusion.runtime.fingerprints import folder_digest
 from avfusion.tracking.runs import flatten
 
 SOURCE = Path(__file__).parents[2]

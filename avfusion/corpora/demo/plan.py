@@ -11,8 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from avfusion.config import Render
 from avfusion.corpora.demo.latents import Signals, Span, Spans, draw_split
+from avfusion.corpora.settings import RenderSettings
 
 SPLITS = ("train", "val", "test")
 DEFAULT_FPS = Fraction(25)
@@ -92,7 +92,7 @@ AWKWARD: dict[str, tuple[dict[str, object], ...]] = {
 """The awkward cases, given to the first videos of each split in this order."""
 
 
-def plan_videos(params: Render) -> list[VideoPlan]:
+def plan_videos(params: RenderSettings) -> list[VideoPlan]:
     """Return every video of the corpus, training split first."""
     videos: list[VideoPlan] = []
     for split in SPLITS:
@@ -113,7 +113,7 @@ def plan_videos(params: Render) -> list[VideoPlan]:
     return videos
 
 
-def draw_corpus(params: Render, videos: list[VideoPlan]) -> dict[str, tuple[Signals, ...]]:
+def draw_corpus(params: RenderSettings, videos: list[VideoPlan]) -> dict[str, tuple[Signals, ...]]:
     """Draw the signals of every track; returns, per video, one `Signals` a track."""
     drawn: dict[str, tuple[Signals, ...]] = {}
     for split in SPLITS:

@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from threadpoolctl import threadpool_limits
 
-from avfusion.atomic import write_json, write_text
-from avfusion.config import Execution, Render
 from avfusion.corpora.demo import plan
 from avfusion.corpora.demo.latents import Signals, inside
 from avfusion.corpora.demo.oracle import Scale, fit_scale, predictions
 from avfusion.corpora.demo.plan import Purpose, VideoPlan
-from avfusion.execution import run_tasks
-from avfusion.fingerprints import fingerprint
+from avfusion.corpora.settings import RenderSettings
+from avfusion.runtime.atomic import write_json, write_text
+from avfusion.runtime.execution import run_tasks
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.settings import ExecutionSettings
 
 VERSION = 1
 """Raise it when equal params give other files."""
@@ -46,13 +47,13 @@ class VideoTask:
     fingerprint: str
 
 
-def render_demo(root: Path, params: Render, execution: Execution) -> None:
+def render_demo(root: Path, params: RenderSettings, execution: ExecutionSettings) -> None:
     """Make `root` hold exactly the corpus of `params`; videos that are already there and current are kept.
 
     Raises:
         AVFusionError: A video could not be rendered; the others are there.
     """
-    params = Render.model_validate(params.model_dump())  # 25 and 25.0 are one parameter, and one fingerprint
+    params = RenderSettings.model_validate(params.model_dump())  # 25 and 25.0 are one parameter, and one fingerprint
     videos = plan.plan_videos(params)
     with threadpool_limits(_DRAWING_THREADS, "blas"):
         signals = plan.draw_corpus(params, videos)
@@ -78,9 +79,9 @@ def leave_unrendered(root: Path) -> None:
         write_text(root / NOT_RENDERED, "The demo corpus is rendered here where corpus.name is demo.\n")
 
 
-def is_rendered(root: Path, params: Render) -> bool:
+def is_rendered(root: Path, params: RenderSettings) -> bool:
     """Whether `root` holds the whole corpus of `params`, every video of it finished."""
-    params = Render.model_validate(params.model_dump())
+    params = RenderSettings.model_validate(params.model_dump())
     if not (root / "annotations" / "VA_Set" / TEST_LIST).is_file():  # written after the last video
         return False
     return all(_finished(root, video, _video_digest(params, video)) for video in plan.plan_videos(params))
@@ -119,7 +120,7 @@ def _outputs(root: Path, video: VideoPlan) -> list[Path]:
     return paths
 
 
-def _video_digest(params: Render, video: VideoPlan) -> str:
+def _video_digest(params: RenderSettings, video: VideoPlan) -> str:
     return fingerprint(version=VERSION, params=params.model_dump(), video=video.video)
 
 

@@ -1,0 +1,147 @@
+"""The predictions of a split as the stage `evaluate` left them: the very numbers that were scored."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from avfusion.corpora.table import Track, read_tracks
+from avfusion.data.features import read_features_fingerprint
+from avfusion.data.track_data import feature_path
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.errors import BadInputError
+from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.track_predictions import read_predictions
+
+AGAIN = "run `dvc repro evaluate`"
+SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class SplitPredictions:
+    """What the main model says about a split.
+
+    Attributes:
+        split: its name.
+        tracks: valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by track, sorted.
+        missing: tracks of the split without predictions, with their frames (0: the video was not readable).
+        model: the model's name.
+        digest: what identifies it, also in the registry.
+        windows: frames of the uniform filter for valence and arousal; None: not smoothed.
+    """
+
+    split: str
+    tracks: dict[str, np.ndarray]
+    missing: dict[str, int]
+    model: str
+    digest: str
+    windows: tuple[int, int] | None
+
+
+def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | None) -> SplitPredictions:
+    """Read what `evaluate` predicted for a split of the project in `root`, smoothed and clipped to [-1, 1].
+
+    Args:
+        root: The project.
+        split: One that `evaluate` predicts: val or test.
+        windows: Frames of the uniform filter for valence and arousal; None: no smoothing.
+
+    Raises:
+        BadInputError: params.yaml or the scanned corpus is not what the pipeline ran with; no predictions, or no such
+            tracks; predictions of another model, of other features or frames
+            than the present ones, or scored with other windows.
+        AVFusionError: a damaged file of predictions.
+    """
+    _refuse_changes(root)
+    folder = root / "reports" / "evaluate"
+    protocol = _read_protocol(folder / "protocol.json")
+    model = _check_model(protocol, folder, root / "models" / "fusion")
+    if windows is not None:
+        _check_windows(protocol, windows)
+    chosen = [t for t in read_tracks(root / "data" / "corpus" / "tracks.parquet", unusable=True) if t.split == split]
+    if not chosen:
+        raise BadInputError(f"no track of the corpus is in the split {split}: there is nothing to submit")
+    tracks, missing, stale = {}, {}, []
+    for track in chosen:
+        path = folder / "predictions" / f"{track.track}.parquet"
+        if not track.frames or not feature_path(root, track.track).is_file():
+            missing[track.track] = track.frames
+            continue
+        if not path.is_file():
+            stale.append(f"{track.track} (has features but no predictions)")
+            continue
+        predictions, features = read_predictions(path)
+        if reason := _outdated(root, track, len(predictions), features):
+            stale.append(f"{track.track} ({reason})")
+        tracks[track.track] = predictions if windows is None else np.clip(smooth(predictions, windows), -1, 1)
+    if stale:
+        count = f"{len(stale)} of {len(chosen)} tracks"
+        raise BadInputError(f"the predictions in {folder} are out of date for {count}: {some(stale)}: {AGAIN}")
+    return SplitPredictions(split, tracks, missing, model["name"], model["digest"], windows)
+
+
+def _refuse_changes(root: Path) -> None:
+    """Refuse where params.yaml or data/sources.txt differ from what DVC last ran the stages with."""
+    if not (root / "dvc.lock").is_file():  # the stages were run without DVC
+        return
+    yaml = YAML(typ="safe", pure=True)  # YAML 1.2, as DVC reads it
+    ran = yaml.load((root / "dvc.lock").read_text(encoding="utf-8")).get("stages", {})
+    now = yaml.load((root / "params.yaml").read_text(encoding="utf-8"))
+    changed = set()
+    for name in set(ran) - {"render", "register"}:
+        used = ran[name].get("params", {}).get("params.yaml", {})
+        changed |= {section for section, values in used.items() if now.get(section) != values}
+    if changed:
+        raise BadInputError(
+            f"params.yaml has changed since the pipeline ran ({', '.join(sorted(changed))}), so the predictions are of "
+            "other settings: run `dvc repro`"
+        )
+    sources = root / "data" / "sources.txt"
+    known = [dep.get("md5") for dep in ran.get("corpus", {}).get("deps", []) if dep.get("path") == "data/sources.txt"]
+    if known and sources.is_file() and hashlib.md5(sources.read_bytes()).hexdigest() not in known:
+        raise BadInputError("the corpus was scanned anew since the pipeline ran on it: run `dvc repro`")
+
+
+def _read_protocol(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing, there are no predictions to submit: {AGAIN}") from None
+    except ValueError as error:
+        raise BadInputError(f"{path} is not readable JSON ({error}): {AGAIN}") from None
+
+
+def _check_model(protocol: Mapping[str, Any], folder: Path, fusion: Path) -> Mapping[str, str]:
+    model: Mapping[str, str] | None = protocol.get("model")
+    if model is None:
+        raise BadInputError(f"{folder / 'protocol.json'} does not say which model made the predictions: {AGAIN}")
+    if ModelFolder.open(fusion).digest() != model["digest"]:
+        raise BadInputError(f"the predictions in {folder} are another model's than the one in {fusion}: {AGAIN}")
+    return model
+
+
+def _check_windows(protocol: Mapping[str, Any], windows: tuple[int, int]) -> None:
+    scored = tuple(protocol["smoothing"][f"{target}_frames"] for target in ("valence", "arousal"))
+    if scored != windows:
+        raise BadInputError(
+            f"evaluate.smoothing_valence and smoothing_arousal are {windows[0]} and {windows[1]}, but the scores were "
+            f"made with {scored[0]} and {scored[1]}: {AGAIN}"
+        )
+
+
+def _outdated(root: Path, track: Track, frames: int, features: str) -> str:
+    if frames != track.frames:
+        return f"{frames} frames predicted, {track.frames} in the video"
+    if features != read_features_fingerprint(feature_path(root, track.track)):
+        return "its features were computed anew"
+    return ""
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, for messages."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

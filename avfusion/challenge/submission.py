@@ -1,0 +1,171 @@
+"""`avfusion submit`: the predictions of a split as files of the ABAW challenge (arXiv 2202.10659, 2303.01498).
+
+Up to ABAW3 a folder with one `<track>.txt` per track, `valence,arousal` of every video frame; since ABAW5 one file with
+rows `<track>/00001.jpg,valence,arousal`, in the order of the organisers' sample file.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from avfusion.challenge.split_predictions import SplitPredictions, load_split_predictions
+from avfusion.challenge.submission_files import Written, write_file, write_folder
+from avfusion.challenge.submission_rows import (
+    all_rows,
+    all_tracks,
+    complete_tracks,
+    frames_by_track,
+    refuse_unknown_tracks,
+    rows_by_track,
+    sample_rows,
+    track_rows,
+)
+from avfusion.challenge.submission_sample import read_sample_rows, read_sample_tracks
+from avfusion.params.params import load_params
+from avfusion.runtime.errors import AVFusionError, BadInputError
+
+Format = Literal["abaw3", "abaw5"]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was written.
+
+    Attributes:
+        path: the file or folder.
+        format: abaw3 or abaw5.
+        split: which tracks.
+        tracks: their number in the files.
+        rows: of all files together.
+        valence, arousal: lowest and highest value in the files.
+        smoothing: frames of the uniform filter for valence and arousal; None: not smoothed.
+        model: its name.
+        model_digest: what identifies it, also in the registry.
+        validation: mean of the pooled validation CCCs of the model, `smoothed` and `unsmoothed`; empty: not known.
+        notes: what was remarkable.
+    """
+
+    path: str
+    format: Format
+    split: str
+    tracks: int
+    rows: int
+    valence: tuple[float, float]
+    arousal: tuple[float, float]
+    smoothing: tuple[int, int] | None
+    model: str
+    model_digest: str
+    validation: dict[str, float]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> str:
+        """The summary for programs."""
+        return json.dumps(asdict(self), sort_keys=True, indent=2, ensure_ascii=False)
+
+    def to_text(self) -> str:
+        """The summary for people, without the notes."""
+        windows = "none" if self.smoothing is None else "uniform, {} (valence) and {} (arousal) frames"
+        scores = " and ".join(f"{score:.3f} {kind}" for kind, score in sorted(self.validation.items()))
+        lines = {
+            "tracks": f"{self.tracks} of the split {self.split}",
+            "rows": f"{self.rows}",
+            "valence": f"{self.valence[0]:+.5f} to {self.valence[1]:+.5f}",
+            "arousal": f"{self.arousal[0]:+.5f} to {self.arousal[1]:+.5f}",
+            "smoothing": windows.format(*(self.smoothing or ())) + (f"; validation CCC {scores}" if scores else ""),
+            "model": f"{self.model} ({self.model_digest[:12]})",
+            "written": f"{self.path} ({self.format}), read back and validated",
+        }
+        return "\n".join(f"{name:<12} {text}" for name, text in lines.items())
+
+
+def submit(
+    root: Path,
+    out: Path,
+    *,
+    split: Literal["val", "test"] = "test",
+    form: Format = "abaw5",
+    sample: Path | None = None,
+    smooth: bool = True,
+    fill_missing: bool = False,
+    force: bool = False,
+) -> Submission:
+    """Write and validate the challenge files of a split.
+
+    Args:
+        root: The project, evaluated.
+        out: The folder (abaw3) or file (abaw5) to write.
+        split: Which tracks.
+        form: The format.
+        sample: What the organisers hand out. abaw5: the sample file, whose rows are written, in its order. abaw3: the
+            list of tracks, or a folder of sample files, which also say how many rows are wanted.
+        smooth: Smooth by the windows of params.yaml, as the published results were.
+        fill_missing: Give tracks without predictions the neutral (0, 0) in every frame.
+        force: Replace another submission.
+
+    Raises:
+        BadInputError: no predictions, or outdated ones; a sample that cannot be read or names what was not predicted;
+            a track without predictions; something else at `out`.
+        AVFusionError: the files could not be written, or are not what they should be.
+    """
+    config = load_params(root / "params.yaml", ["evaluate"]).evaluate
+    windows = (config.smoothing_valence, config.smoothing_arousal) if smooth else None
+    predictions = load_split_predictions(root, split, windows)
+    if sample is not None and sample.exists() and out.exists() and sample.samefile(out):
+        raise BadInputError(f"{out} is the sample: choose another -o")
+    write = _write_one if form == "abaw5" else _write_each
+    try:
+        tracks, written, notes = write(predictions, out, sample, fill_missing, force)
+    except OSError as error:
+        raise AVFusionError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+    valence, arousal = zip(written.lowest, written.highest, strict=True)
+    return Submission(
+        path=str(out),
+        format=form,
+        split=split,
+        tracks=tracks,
+        rows=written.rows,
+        valence=valence,
+        arousal=arousal,
+        smoothing=windows,
+        model=predictions.model,
+        model_digest=predictions.digest,
+        validation=_validation_scores(root, predictions.model),
+        notes=tuple(notes),
+    )
+
+
+def _write_one(
+    predictions: SplitPredictions, out: Path, sample: Path | None, fill: bool, force: bool
+) -> tuple[int, Written, list[str]]:
+    """The format of one file: tracks, what was written, and notes."""
+    if sample is None:
+        tracks, notes = complete_tracks(predictions, all_tracks(predictions), fill)
+        return len(tracks), write_file(out, all_rows(tracks), force=force), notes
+    rows = read_sample_rows(sample)
+    refuse_unknown_tracks(predictions, sample, rows_by_track(rows))
+    tracks, notes = complete_tracks(predictions, frames_by_track(rows), fill)
+    table, found = sample_rows(sample, rows, tracks)
+    return len(tracks), write_file(out, table, force=force), notes + found
+
+
+def _write_each(
+    predictions: SplitPredictions, out: Path, sample: Path | None, fill: bool, force: bool
+) -> tuple[int, Written, list[str]]:
+    """The format of one file per track, likewise."""
+    wanted = all_tracks(predictions)
+    if sample is not None:
+        wanted = read_sample_tracks(sample)
+        refuse_unknown_tracks(predictions, sample, dict.fromkeys(wanted, ""))
+    tracks, notes = complete_tracks(predictions, wanted, fill)
+    tables, found = track_rows(tracks, wanted, sample)
+    return len(tracks), write_folder(out, tables, force=force), notes + found
+
+
+def _validation_scores(root: Path, model: str) -> dict[str, float]:
+    try:
+        metrics: Any = json.loads((root / "reports" / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+        entry = metrics["val"][model]
+        return {"unsmoothed": float(entry["ccc_mean"]), "smoothed": float(entry["smoothed"]["ccc_mean"])}
+    except (OSError, ValueError, KeyError, TypeError):  # it is only said
+        return {}

@@ -1,1 +1,0 @@
-"""Scores of predictions: CCC and its intervals, reports and pictures."""

@@ -1,0 +1,205 @@
+"""Evaluation of trained models on the validation and test tracks: predictions, scores, comparisons, pictures."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avfusion.corpora.table import read_tracks
+from avfusion.data.audio import audio_samples
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.frames import read_face_confidence
+from avfusion.data.presence import frame_presence
+from avfusion.data.settings import GeometrySettings
+from avfusion.data.track_data import TrackData, load_split
+from avfusion.experiments.settings import EvaluateSettings
+from avfusion.experiments.truth import ORACLES, read_truth
+from avfusion.fusion.attention import attention_over_time
+from avfusion.fusion.base import FusionModel
+from avfusion.fusion.files import load_fusion
+from avfusion.fusion.track_inference import predict_track
+from avfusion.reports.page.page import PageSources
+from avfusion.reports.plots.bars import plot_ccc
+from avfusion.reports.plots.plane import plot_plane
+from avfusion.reports.plots.traces import plot_trace
+from avfusion.reports.report import (
+    bootstrap_facts,
+    comparisons,
+    conditions,
+    metrics_table,
+    write_report,
+    write_track_scores,
+)
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.scoring.released_protocol import DESCRIPTION
+from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
+
+SPLITS = ("val", "test")
+Splits = Mapping[str, Sequence[TrackPredictions]]
+
+
+def load_evaluated(root: Path, geometry: GeometrySettings) -> dict[str, list[TrackData]]:
+    """Validation and test tracks with features, by split.
+
+    Raises:
+        BadInputError: no validation track has features.
+    """
+    table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
+    splits = {split: load_split(root, table, split, geometry) for split in SPLITS}
+    if not splits["val"]:
+        raise BadInputError("no track of the split val has features: run the stage `features`")
+    return splits
+
+
+def load_models(
+    folders: Mapping[str, Path], tracks: Sequence[TrackData]
+) -> tuple[dict[str, FusionModel], dict[str, Any]]:
+    """The models in `folders` by name, and the config of the first one.
+
+    Raises:
+        AVFusionError: a model was trained on features of another spec than the tracks'.
+    """
+    models: dict[str, FusionModel] = {}
+    configs = []
+    for name, folder in folders.items():
+        models[name], config = load_fusion(folder)
+        configs.append(config)
+        spec = FeatureSpec.from_dict(config["feature_spec"])
+        for track in tracks:
+            if track.feature_spec is None or track.feature_spec.digest() != spec.digest():
+                raise AVFusionError(
+                    f"{folder} was trained on other features than those of {track.track}: run the stage `train`"
+                )
+    return models, configs[0]
+
+
+def predict_tracks(
+    tracks: Sequence[TrackData],
+    models: Mapping[str, FusionModel],
+    geometry: GeometrySettings,
+    stride: int,
+    mode: Any,
+    root: Path,
+    truth: Path | None,
+) -> list[TrackPredictions]:
+    """Predictions of all models for every frame; the demo corpus adds its oracles, and labels where none are given.
+
+    Args:
+        root: the project, whose stores say when there was a face and sound.
+        truth: folder of the truth of the tracks, as `truth_folder` gives it.
+    """
+    found = []
+    for track in tracks:
+        predictions = {name: predict_track(model, track, geometry, stride, mode) for name, model in models.items()}
+        entry = TrackPredictions(
+            track=track.track,
+            video=track.video,
+            split=track.split,
+            time_s=track.time_s,
+            labels=track.labels,
+            valid=track.valid,
+            presence=stored_presence(root, track),
+            predictions=predictions,
+            features=track.fingerprint,
+        )
+        if known := read_truth(truth, track.track, len(track.time_s)):
+            entry = replace(entry, predictions=predictions | known.oracles, conditions=known.conditions)
+            if not track.valid.any():
+                entry = replace(entry, labels=known.labels, valid=known.valid)
+        found.append(entry)
+    return found
+
+
+def stored_presence(root: Path, track: TrackData) -> np.ndarray:
+    """Presence (N, 2) bool of audio and visual stream in the clip that ends at each frame; reads no crop, no sound."""
+    spec = _spec(track)
+    face = read_face_confidence(root / "data" / "frames" / f"{track.track}.parquet") > 0
+    samples = audio_samples(root / "data" / "audio" / f"{track.video}.wav")
+    return frame_presence(track.time_s, face, samples, spec)
+
+
+def _spec(track: TrackData) -> FeatureSpec:
+    if track.feature_spec is None:
+        raise AVFusionError(f"the features of {track.track} carry no feature spec: run the stage `features` again")
+    return track.feature_spec
+
+
+def page_sources(
+    root: Path, model: FusionModel, tracks: Sequence[TrackData], geometry: GeometrySettings, corpus: str
+) -> PageSources:
+    """What the page asks of a track: the model's attention, computed when it is asked for, and its crops."""
+    by_name = {track.track: track for track in tracks}
+
+    def attention(name: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        track = by_name[name]
+        stride = _spec(track).stride
+        ends = np.interp(track.clip_ticks, track.frame_ticks, track.time_s)
+        return ends, attention_over_time(model, track, geometry, stride)
+
+    return PageSources(attention, root / "data" / "frames", corpus)
+
+
+def write_evaluation(
+    folder: Path, splits: Splits, models: Sequence[str], config: EvaluateSettings, protocol: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write reports/evaluate/; `models` begins with the main one. Returns the contents of metrics.json."""
+    windows = (config.smoothing_valence, config.smoothing_arousal)
+    main, others = models[0], models[1:]
+    draws = {"resamples": config.bootstrap, "seed": config.seed}
+    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol, **draws)
+    facts = bootstrap_facts(splits, **draws)
+    for name in ("predictions", "traces"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for tracks in splits.values():
+        for track in tracks:
+            write_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
+        for track in _spread(tracks, config.trace_plots):
+            plot_trace(folder / "traces" / f"{track.track}.png", track, main, windows)
+    (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
+    oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
+    write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
+    write_report(folder / "comparisons.json", comparisons(splits, main, others, **draws))
+    write_report(folder / "conditions.json", conditions(splits, models))
+    write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})
+    shown = "test" if any(track.valid.any() for track in splits.get("test", [])) else "val"
+    plot_plane(folder / "plane.png", splits[shown], main, shown)
+    plot_ccc(folder / "ccc.png", metrics, [*others, main], facts["notes"])
+    write_report(folder / "metrics.json", metrics)
+    return metrics
+
+
+def protocol_facts(
+    geometry: GeometrySettings, stride: int, mode: str, config: EvaluateSettings, model: Mapping[str, str]
+) -> dict[str, Any]:
+    """How the numbers came about, in words and parameters; `model` has the main model's name and digest."""
+    return {
+        "model": dict(model),
+        "pooling": "pooled: all valid frames of all tracks of the split, concatenated",
+        "inference": mode,
+        "geometry": geometry.model_dump(mode="json"),
+        "stride": stride,
+        "between_clips": "linear, held at the ends",
+        "clipped_to": [-1, 1],
+        "smoothing": {
+            "filter": "uniform, per track, over all frames",
+            "edges": "nearest",
+            "valence_frames": config.smoothing_valence,
+            "arousal_frames": config.smoothing_arousal,
+        },
+        "released_protocol": DESCRIPTION if config.released_protocol else None,
+        "test_labels": "the corpus's own, or the known truth of the demo corpus; null where there is neither",
+    }
+
+
+def trace_paths(folder: Path) -> list[Path]:
+    """The trace plots, sorted."""
+    return sorted((folder / "traces").glob("*.png"))
+
+
+def _spread(tracks: Sequence[TrackPredictions], count: int) -> list[TrackPredictions]:
+    """`count` tracks, evenly over the list."""
+    count = min(count, len(tracks))
+    return [tracks[i * len(tracks) // count] for i in range(count)]

@@ -1,0 +1,49 @@
+"""Settings of the room: scores, robustness, and the search for better parameters."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from avfusion.experiments.sweep.dimensions import space_fault
+from avfusion.runtime.settings import Count, Fraction, Section, Seed, section_fault
+from avfusion.training.settings import TrainSettings
+
+
+class EvaluateSettings(Section):
+    """Scores and pictures."""
+
+    smoothing_valence: Count = 20
+    smoothing_arousal: Count = 50
+    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
+    seed: Seed = 0
+    released_protocol: bool = False
+    trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
+
+
+class RobustnessSettings(Section):
+    """Scores with disturbed streams."""
+
+    stride: Count = 32
+    tracks: Count | None = None
+    modality_dropout: Fraction = 0.3
+    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 1000
+    seed: Seed = 0
+
+
+class SweepSettings(Section):
+    """The search for better parameters of `train`. No stage depends on it."""
+
+    study: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[\w. -]+$")] = "fusion"
+    trials: Count = 30
+    seed: Seed = 0
+    startup_trials: Count = 10
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    heartbeat: Count = 30
+    space: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _space(self) -> "SweepSettings":
+        if wrong := space_fault(self.space, TrainSettings):
+            key, value, message = wrong
+            raise section_fault(f"space.{key}", value, message)
+        return self

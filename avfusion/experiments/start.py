@@ -1,0 +1,102 @@
+"""`train.weights`: a fusion model on disk from which training starts, or which is used as it is (`train.epochs: 0`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.fusion.files import WEIGHTS, load_fusion
+from avfusion.fusion.model_names import FUSION_OPTIONS, MAPS_ONLY
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.fingerprints import file_digest
+from avfusion.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights of a fusion model, its standardisation included.
+
+    Attributes:
+        tensors: by the names of the model's state.
+        facts: for the record: `weights` (the folder), `sha256` of its weights file, `source` and `licence` where the
+            model's config tells them.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def refuse_start(config: TrainSettings, who: str) -> None:
+    """Refuse params of a model that is not trained from random weights, for commands that train many models so.
+
+    Raises:
+        BadInputError: `train.weights` is set, or no epoch is trained.
+    """
+    if config.weights is not None:
+        raise BadInputError(f"train.weights is {config.weights!r}: {who} trains from random weights; allowed is null")
+    if config.epochs == 0:
+        raise BadInputError(f"train.epochs is 0: {who} trains models; allowed is 1 or more")
+
+
+def refuse_models(names: Sequence[str], output: str) -> None:
+    """Refuse names from `--models` that are no fusion models, or that take no features of such an `output`.
+
+    Args:
+        output: of the visual features, `pooled` or `map`.
+
+    Raises:
+        BadInputError: names them.
+    """
+    if unknown := [name for name in names if name not in FUSION_OPTIONS]:
+        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
+    if output != "map" and (takers := [name for name in names if name in MAPS_ONLY]):
+        wanted = ", ".join(takers)
+        raise BadInputError(
+            f"--models: {wanted} takes visual maps, and the features are {output}: set backbones.output to map"
+        )
+
+
+def read_start(root: Path, config: TrainSettings, spec: FeatureSpec) -> Start | None:
+    """The model at `train.weights`, None where that is null.
+
+    Args:
+        root: the project, from which the folder is named.
+        config: section `train`.
+        spec: of the features that it will read.
+
+    Raises:
+        BadInputError: there is no model, it is another one than `train.model`, or it is to be used untrained on
+            features of other backbones than its own.
+        AVFusionError: its files are damaged.
+    """
+    if config.weights is None:
+        return None
+    folder = root / config.weights
+    if not folder.is_dir():
+        raise BadInputError(
+            f"train.weights: there is no folder {config.weights}: `avfusion import-weights jointcam FILE` makes "
+            "models/imported/jointcam from the published checkpoint"
+        )
+    model, stored = load_fusion(folder)
+    if model.name != config.model:
+        raise BadInputError(f"train.weights: {config.weights} holds a {model.name}, but train.model is {config.model}")
+    if config.epochs == 0:
+        _check_backbones(config.weights, stored, spec)
+    origin = stored.get("start") or {}
+    facts = {"weights": config.weights, "sha256": file_digest(folder / WEIGHTS)}
+    return Start(model.state_dict(), facts | {key: origin[key] for key in ("source", "licence") if key in origin})
+
+
+def _check_backbones(weights: str, stored: dict[str, Any], spec: FeatureSpec) -> None:
+    known = (stored.get("feature_spec") or {}).get("backbones") or {}
+    other = [name for name, backbone in spec.backbones.items() if known.get(name, {}).get("sha256") != backbone.sha256]
+    if other:
+        raise BadInputError(
+            f"train.weights: {weights} is used untrained (train.epochs is 0), but the {' and '.join(other)} features "
+            "are not of the backbones that it was trained with: set backbones.<stream>.weights to those (tsav, for "
+            "models/imported/jointcam) and backbones.<stream>.epochs to 0; if they are, the backbones were imported "
+            "anew since: `avfusion import-weights jointcam FILE --force` takes the present ones"
+        )

@@ -1,0 +1,117 @@
+"""A worker: runs trials of a study, one after the other, until the study has enough of them."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+
+from avfusion.experiments.sweep.objective import Objective
+from avfusion.experiments.sweep.space import SearchSpace
+from avfusion.experiments.sweep.storage import open_storage, shown, storage_errors
+from avfusion.experiments.sweep.study import INTERRUPTED, KEY, fail_stale, open_study, standing, try_again
+from avfusion.experiments.training import read_inputs
+from avfusion.params.params import Params
+from avfusion.runtime.errors import AVFusionError
+from avfusion.training.determinism import default_device, make_deterministic
+
+WAIT_S = 1.0
+MAX_FAULTS = 5
+"""Faults of the storage in a row, each after the patience of `storage`, after which a worker gives up."""
+
+
+@dataclass(frozen=True)
+class WorkerTask:
+    """What a worker needs.
+
+    Attributes:
+        root: the workspace with the features.
+        params: sections geometry, train and sweep.
+        url: of the storage, with its password.
+        trials: finished trials that the study is to have.
+        key: of the study.
+        index: which of this machine's workers it is.
+    """
+
+    root: Path
+    params: Params
+    url: str = field(repr=False)
+    trials: int
+    key: str
+    index: int = 0
+
+
+def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
+    """Run trials until the study has enough, in one thread; SIGTERM ends it after the current epoch.
+
+    Args:
+        report: called once with this process's id, when it can be stopped.
+
+    Raises:
+        AVFusionError: features or storage cannot be used.
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    report(os.getpid())
+    make_deterministic(threads=1)
+    device = _device(task.index)
+    inputs = read_inputs(task.root, task.params.geometry)
+    space = SearchSpace.of(task.params.sweep.space, task.params.train)
+    data = inputs.sequences(task.params.geometry, device)
+    objective = Objective(
+        space,
+        data,
+        inputs.validation,
+        task.params.geometry,
+        inputs.feature_spec.stride,
+        device=device,
+        stopping=stop.is_set,
+    )
+    with storage_errors(shown(task.url)):
+        study = open_study(open_storage(task.url, task.params.sweep.heartbeat, stop), task.params.sweep, space)
+        if study.user_attrs.get(KEY) != task.key:
+            raise AVFusionError(f"storage {shown(task.url)} was replaced: study {study.study_name} is another one now")
+        work(study, objective, task.trials, stop)
+
+
+def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, stop: threading.Event) -> None:
+    """Run trials of a study until `trials` are finished, or `stop` is set.
+
+    A trial that fails is left failed; one that was interrupted is queued again. While others run the last trials it
+    waits, so that there is somebody to try them again should their workers die.
+    """
+    faults = 0
+    while not stop.is_set():
+        try:
+            now = standing(study.get_trials(deepcopy=False))
+            if now.finished >= trials:
+                return
+            if now.finished + now.running >= trials:
+                stop.wait(WAIT_S)
+                fail_stale(study)
+            else:
+                study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[_requeue])
+            faults = 0
+        # The objective's own errors do not come here: these are of the storage, and what Optuna makes of them (of
+        # many kinds), or tell of a trial that others took for dead and failed while it ran here.
+        except Exception:
+            faults += 1
+            if faults > MAX_FAULTS:
+                raise
+            stop.wait(WAIT_S)
+
+
+def _requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    if trial.state == TrialState.FAIL and INTERRUPTED in trial.user_attrs:
+        try_again(study, trial)
+
+
+def _device(index: int) -> str:
+    """The worker's device: GPUs are dealt out in turn."""
+    device = default_device()
+    return f"cuda:{index % torch.cuda.device_count()}" if device == "cuda" else device

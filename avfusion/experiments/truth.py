@@ -1,0 +1,61 @@
+"""What the demo corpus knows about itself: true labels of every track, and the best that its cues allow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.settings import CorpusSettings
+from avfusion.scoring.track_predictions import TARGETS
+
+# Name in reports → columns of the truth file: predictions from the known cues of both streams, or of one.
+ORACLES = {"oracle": "oracle_both", "oracle_audio": "oracle_audio", "oracle_visual": "oracle_visual"}
+CONDITIONS = ("occluded", "pause", "burst")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Truth of a demo track's N video frames: labels (N, 2), valid (N,), oracle predictions (N, 2), conditions (N,)."""
+
+    labels: np.ndarray
+    valid: np.ndarray
+    oracles: dict[str, np.ndarray]
+    conditions: dict[str, np.ndarray]
+
+
+def truth_folder(project: Path, corpus: CorpusSettings) -> Path | None:
+    """Where the truth of the tracks is kept; None for every corpus but the demo, whatever its folders are called."""
+    return corpus_root(project, corpus) / "truth" if corpus.name == "demo" else None
+
+
+def read_truth(folder: Path | None, track: str, frames: int) -> Truth | None:
+    """Truth of a track by frame number; None where there is no folder of it, or no such track in it."""
+    if folder is None:
+        return None
+    path = folder / f"{track}.parquet"
+    if not path.is_file():
+        return None
+    table = pq.read_table(path)
+    at = table["frame"].to_numpy() - 1
+    inside = (at >= 0) & (at < frames)
+
+    def pair(prefix: str) -> np.ndarray:
+        found = np.zeros((frames, 2), np.float32)
+        for c, target in enumerate(TARGETS):
+            found[at[inside], c] = table[f"{prefix}{target}"].to_numpy()[inside]
+        return found
+
+    def flag(name: str) -> np.ndarray:
+        found = np.zeros(frames, bool)
+        found[at[inside]] = table[name].to_numpy(zero_copy_only=False)[inside]
+        return found
+
+    valid = flag("valid")
+    return Truth(
+        labels=np.where(valid[:, None], pair(""), 0).astype(np.float32),
+        valid=valid,
+        oracles={name: np.clip(pair(f"{prefix}_"), -1, 1) for name, prefix in ORACLES.items()},
+        conditions={name: flag(name) for name in CONDITIONS},
+    )

@@ -1,0 +1,83 @@
+"""What a fusion model attends to over the clips of a track, from the maps and gates that it returns."""
+
+import numpy as np
+import torch
+
+from avfusion.data.geometry import PADDING, overlap_sequences
+from avfusion.data.settings import GeometrySettings
+from avfusion.data.track_data import TrackData
+from avfusion.fusion.base import FusionModel
+
+MOST_CHANNELS = 4  # of a gate
+CHANNELS = {
+    "gates": ("audio", "face"),
+    "audio_weight": ("valence", "arousal"),
+    "audio_gate": ("plain", "attended"),
+    "visual_gate": ("plain", "attended"),
+}
+
+
+@torch.inference_mode()
+def attention_over_time(
+    model: FusionModel, track: TrackData, geometry: GeometrySettings, stride: int, *, batch_size: int = 256
+) -> dict[str, np.ndarray]:
+    """Attention of a track's T clips by what it is of; each (T,) float64.
+
+    Every map of the model is brought to a number per clip and sequence, which is averaged over the sequences that hold
+    the clip, each with the weight of its number of clips: those at a track's end are short.
+
+    - gates (B, L, channels): themselves;
+    - attention of clips to clips (B, L, L), of tokens to tokens (B, heads, 2 L, 2 L): what a clip receives, where 1 is
+      an even share;
+    - attention of streams to streams within a clip (B, L, 2, 2): what a stream receives, likewise;
+    - correlations of features over the sequence (B, d_m, d): their mean size with the audio and the visual half of the
+      joint features, the same for all clips of a sequence.
+
+    Maps of other shapes, as over the pixels of a crop, are left out.
+    """
+    clips = len(track.clip_ticks)
+    if not clips:
+        return {}
+    device = next(model.parameters()).device
+    index = torch.from_numpy(overlap_sequences(clips, stride, model.length, geometry.clip_frames)).to(device)
+    audio, visual = (torch.from_numpy(features).to(device) for features in (track.audio, track.visual))
+    present = [torch.from_numpy(flags).to(device) for flags in (track.audio_present, track.visual_present)]
+    totals: dict[str, torch.Tensor] = {}
+    count = torch.zeros(clips, dtype=torch.float64, device=device)
+    model.eval()
+    for batch in index.split(batch_size):
+        used, at = batch != PADDING, batch.clamp_min(0)
+        maps = model(audio[at], visual[at], present[0][at], present[1][at], ~used).maps
+        weight = used.sum(dim=1, keepdim=True).double().expand(used.shape)
+        count.index_add_(0, batch[used], weight[used])
+        for name, tensor in maps.items():
+            for title, values in _per_clip(name, tensor.float(), used).items():
+                total = totals.setdefault(title, torch.zeros_like(count))
+                total.index_add_(0, batch[used], (values.double() * weight)[used])
+    return {title: (total / count).cpu().numpy() for title, total in totals.items()}
+
+
+def _per_clip(name: str, tensor: torch.Tensor, used: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A map as numbers (B, L) or (B, 1) by title."""
+    length, title, shape = used.shape[1], name.replace("_", " "), tuple(tensor.shape[1:])
+    if shape == (length, length):
+        return {f"{title}, received": _received(tensor, used)}
+    if len(shape) == 3 and shape[1:] == (2 * length, 2 * length):
+        audio, visual = _received(tensor.mean(dim=1), torch.cat([used, used], dim=1)).chunk(2, dim=1)
+        return {f"{title}, to audio": audio, f"{title}, to face": visual}
+    if shape == (length, 2, 2):
+        visual, audio = (2 * tensor.mean(dim=2)).unbind(dim=-1)
+        return {f"{title}, to audio": audio, f"{title}, to face": visual}
+    if len(shape) == 2 and shape[0] == length and shape[1] <= MOST_CHANNELS:
+        channels = CHANNELS.get(name, tuple(map(str, range(1, shape[1] + 1))))
+        return {f"{title}: {channel}": tensor[..., c] for c, channel in enumerate(channels[: shape[1]])}
+    if len(shape) == 2 and "correlation" in name:
+        audio, visual = (half.mean(dim=(1, 2))[:, None] for half in tensor.abs().chunk(2, dim=2))
+        return {f"{title}, with audio": audio, f"{title}, with face": visual}
+    return {}
+
+
+def _received(attention: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
+    """(B, N, N), rows that attend to columns → what each column gets from the used rows, (B, N); 1: an even share."""
+    weights = used.to(attention.dtype)
+    return (attention * weights[..., None]).sum(dim=1)

@@ -1,0 +1,52 @@
+"""A fusion model on disk: model.safetensors and config.json; equal models are equal bytes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from avfusion.fusion.base import FusionModel
+from avfusion.fusion.registry import build_fusion
+from avfusion.runtime.atomic import atomic_path, write_json
+from avfusion.runtime.errors import AVFusionError, BadInputError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> None:
+    """Write the model into `folder`.
+
+    Args:
+        facts: what inference needs beside the weights: feature_spec, geometry, frames, inference, corpus, and where
+            the weights started (`start`); the model's own configuration is added as `fusion`.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS) as temporary:
+        save_file(tensors, temporary)
+    write_json(folder / CONFIG, {"fusion": model.config(), **facts})
+
+
+def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
+    """Read the model in `folder`, in eval mode on the CPU, and its config.json.
+
+    Raises:
+        BadInputError: there is no model, or its config is not readable.
+        AVFusionError: the weights are damaged, not finite, or another architecture's; the keys are named.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        model = build_fusion(**config["fusion"])
+    except FileNotFoundError:
+        raise BadInputError(f"{folder} holds no model ({CONFIG} is missing): run the stage `train`") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInputError(f"{folder / CONFIG} is not a fusion model's config ({error!r})") from None
+    try:
+        model.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise AVFusionError(f"{folder / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from None
+    if broken := sorted(key for key, value in model.state_dict().items() if not value.isfinite().all()):
+        raise AVFusionError(f"{folder / WEIGHTS} holds NaN or infinity in {', '.join(broken)}: train again")
+    return model.eval(), config

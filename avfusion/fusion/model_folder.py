@@ -1,0 +1,101 @@
+"""A trained model on disk: fusion weights and config, and the backbones that its features come from.
+
+Three layouts hold the same files: `models/fusion` with `models/backbones` beside it, a folder with both inside, and
+the download of a logged MLflow model. Only safetensors and JSON are read, never code.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import file_digest
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+STREAMS = ("audio", "visual")
+_INSIDE = ("", "fusion", "artifacts/fusion")
+_BACKBONES = ("backbones", "../backbones", "../../backbones")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """Where the parts of a model are.
+
+    Attributes:
+        fusion: folder of model.safetensors and config.json.
+        backbones: the safetensors file of each stream; its description is the .json beside it.
+        config: contents of config.json.
+    """
+
+    fusion: Path
+    backbones: dict[str, Path]
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "ModelFolder":
+        """Find the parts of the model at `folder`; backbones are known by the digests in the model's feature spec.
+
+        Raises:
+            BadInputError: no model there, its config is not readable, or a backbone is missing or another one.
+        """
+        folder = Path(folder)
+        fusion = next((f for name in _INSIDE if ((f := folder / name) / CONFIG).is_file()), None)
+        if fusion is None or not (fusion / WEIGHTS).is_file():
+            raise BadInputError(f"{folder} holds no model: {WEIGHTS} and {CONFIG} are needed there, or in fusion/")
+        config = _read_config(fusion / CONFIG)
+        return cls(fusion, {s: _find_backbone(fusion, s, config) for s in STREAMS}, config)
+
+    def files(self) -> dict[str, Path]:
+        """Every file of the model by its path inside a self-contained folder, sorted."""
+        parts = {f"fusion/{name}": self.fusion / name for name in (CONFIG, WEIGHTS)}
+        for stream, weights in self.backbones.items():
+            parts[f"backbones/{stream}.safetensors"] = weights
+            parts[f"backbones/{stream}.json"] = weights.with_suffix(".json")
+        return dict(sorted(parts.items()))
+
+    def digest(self) -> str:
+        """What identifies the model: SHA-256 over names and contents of its files, 64 hexadecimal digits."""
+        listing = "".join(f"{name}\0{file_digest(path)}\n" for name, path in self.files().items())
+        return hashlib.sha256(listing.encode()).hexdigest()
+
+    def copy_to(self, folder: str | Path) -> None:
+        """Write a self-contained copy with `fusion/` and `backbones/` inside."""
+        for name, path in self.files().items():
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BadInputError(f"{path} is not readable JSON: {error}") from None
+    missing = [key for key in ("fusion", "feature_spec") if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise BadInputError(f"{path} has no {' and no '.join(missing)}: it is not a fusion model's config")
+    return dict(config)
+
+
+def _find_backbone(fusion: Path, stream: str, config: dict[str, Any]) -> Path:
+    try:
+        wanted = config["feature_spec"]["backbones"][stream]["sha256"]
+    except (KeyError, TypeError):
+        raise BadInputError(f"{fusion / CONFIG}: feature_spec.backbones.{stream}.sha256 is missing") from None
+    folders = [(fusion / name).resolve() for name in _BACKBONES]
+    candidates = [path for folder in folders if (path := folder / f"{stream}.safetensors").is_file()]
+    for path in candidates:
+        if file_digest(path) == wanted:
+            if not path.with_suffix(".json").is_file():
+                raise AVFusionError(f"{path.with_suffix('.json')} is missing: it says what {path.name} is")
+            return path
+    if candidates:
+        raise BadInputError(
+            f"{candidates[0]} is not the {stream} backbone that {fusion} was trained with (SHA-256 {wanted[:12]}…): "
+            "run `dvc repro`, or put that backbone there"
+        )
+    raise BadInputError(f"{fusion} needs the {stream} backbone at {folders[1] / f'{stream}.safetensors'}: not there")

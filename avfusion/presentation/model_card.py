@@ -1,0 +1,75 @@
+"""What a reader of predictions should know of the model that made them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.project import project_root
+
+if TYPE_CHECKING:
+    from avfusion.inference.predictor import Predictor
+
+RECORDS = (".avfusion/registration.json", "reports/register/model_version.json")
+RENDERED = "demo"
+RENDERED_ONLY = "The model was trained on drawn faces and made-up voices: it knows nothing about people."
+UNKNOWN_LICENCE = "not recorded"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """A model, for people.
+
+    Attributes:
+        fusion: name of the fusion model.
+        source: where it was loaded from.
+        digest: of its files.
+        corpus: what it was trained on; empty where unknown.
+        scores: pooled CCC on that corpus's validation split, `valence`, `arousal` and `mean`; empty where this project
+            has no record of it.
+        backbones: per stream: architecture, where its weights come from, under which terms.
+        timing: how clips are laid and read.
+    """
+
+    fusion: str
+    source: str
+    digest: str
+    corpus: str
+    scores: dict[str, float]
+    backbones: dict[str, tuple[str, str, str]]
+    timing: str
+
+    @property
+    def rendered(self) -> bool:
+        """It has only seen drawn faces and synthetic voices."""
+        return self.corpus == RENDERED
+
+
+def model_card(predictor: "Predictor", root: Path | None = None) -> ModelCard:
+    """Describe a predictor's model; scores are those that the project at `root` (default: the one here) registered."""
+    spec = predictor.spec
+    backbones: dict[str, tuple[str, str, str]] = {
+        stream: (identity.name, identity.source, identity.licence or UNKNOWN_LICENCE)
+        for stream, identity in sorted(spec.backbones.items())
+    }
+    clock = "every video frame" if spec.geometry.fps is None else f"{spec.geometry.fps:g} frames per second"
+    timing = f"{predictor.mode}; clips of {spec.geometry.clip_frames} frames at {clock}"
+    scores = _recorded_scores(predictor.digest, root)
+    return ModelCard(predictor.name, predictor.source, predictor.digest, predictor.corpus, scores, backbones, timing)
+
+
+def _recorded_scores(digest: str, root: Path | None) -> dict[str, float]:
+    try:
+        root = project_root() if root is None else root
+    except AVFusionError:
+        return {}
+    for name in RECORDS:
+        try:
+            record = json.loads((root / name).read_text(encoding="utf-8"))
+            if record["model_digest"] == digest:
+                found = {name: record["metrics"][f"ccc_{name}"] for name in ("valence", "arousal", "mean")}
+                return {name: float(score) for name, score in found.items() if score is not None}
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # not there, or not ours: the card says that no score is known
+    return {}

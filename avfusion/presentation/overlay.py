@@ -1,0 +1,157 @@
+"""A video with what was read in it: the face's box in the picture, and beside it the values as they change."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from avfusion.media.audio import aligned_audio
+from avfusion.media.mp4_writer import Mp4Writer, mp4_writer
+from avfusion.media.opener import open_media
+from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.video import VideoFrame, read_video
+from avfusion.presentation.overlay_panel import Panel, plan_layout
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Progress = Callable[[str, int, int], None]
+
+BOX, EDGE = (255, 214, 64), (20, 23, 28)
+STEREO = 2
+
+
+def write_overlay(
+    video: str | Path,
+    path: str | Path,
+    predictions: "pd.DataFrame",
+    boxes: np.ndarray,
+    *,
+    provenance: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC, whole or not at all.
+
+    Frames keep their times, also at a variable rate, and are upright. The sound is the source's from its first frame
+    on, in stereo where it is that, else mono. A picture of more than 1280 pixels is scaled down, one of less than 360
+    up. Memory stays flat.
+
+    Args:
+        video: What was predicted.
+        path: The MP4.
+        predictions: One row per video frame, the CSV's columns.
+        boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
+            upright picture; NaN: no face.
+        provenance: Kept in the file, for `overlay_provenance`.
+        progress: Called with what is being done, frames done, and frames in all.
+
+    Raises:
+        BadInputError: the video cannot be read, or is not the one that was predicted.
+        AVFusionError: the file cannot be written.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            draw_overlay(video, temporary, predictions, boxes, provenance or {}, progress)
+    except OSError as error:
+        raise AVFusionError(describe_os_error(error)) from None
+
+
+def overlay_provenance(path: str | Path) -> dict[str, str]:
+    """What an overlay says about its origin; empty where it says nothing."""
+    try:
+        with open_media(path) as container:
+            found = json.loads(container.metadata.get("comment", "{}"))
+    except (BadInputError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def draw_overlay(
+    video: str | Path,
+    path: str | Path,
+    predictions: "pd.DataFrame",
+    boxes: np.ndarray,
+    provenance: Mapping[str, str],
+    progress: Progress | None,
+) -> None:
+    """As `write_overlay`, but not atomically (to a temporary path of the caller), and with the system's own errors."""
+    timeline = read_timeline(video)
+    if not len(predictions) == len(boxes) == timeline.frames:
+        raise BadInputError(
+            f"{video} has {timeline.frames} frames, {len(predictions)} were predicted: predict it again"
+        )
+    metadata = {"comment": json.dumps(dict(provenance), sort_keys=True)} if provenance else {}
+    ends = np.append(timeline.times_s[1:], timeline.end_s)
+    confidence = predictions["face_confidence"].to_numpy(float)
+    frames = read_video(video, timeline=timeline)
+    first = next(frames)
+    height, width = first.rgb.shape[:2]
+    layout = plan_layout(width, height)
+    panel = Panel(layout, predictions)
+    canvas = np.zeros((layout.size[1], layout.size[0], 3), np.uint8)
+    picture, beside = (canvas[y : y + h, x : x + w] for x, y, w, h in (layout.picture, layout.panel))
+    sound = _Sound(video, timeline)
+    with mp4_writer(path, layout.size, fps=timeline.fps, channels=sound.channels, metadata=metadata) as writer:
+        for frame in chain([first], frames):
+            index = frame.index0
+            sound.write(writer, frame.time_s)
+            _draw_picture(picture, frame, boxes[index], confidence[index], layout.unit)
+            panel.draw(beside, index)
+            writer.picture(canvas, frame.time_s, ends[index] - frame.time_s)
+            if progress:
+                progress("overlay", index + 1, timeline.frames)
+        sound.write(writer, float("inf"))
+
+
+class _Sound:
+    """The source's sound, given piece by piece: its own stream is read beside that of the pictures."""
+
+    def __init__(self, video: str | Path, timeline: Timeline) -> None:
+        stereo = timeline.audio_channels == STEREO
+        heard = timeline.audio_start_s is not None
+        self._blocks: Iterator[np.ndarray] = aligned_audio(video, timeline, stereo=stereo) if heard else iter(())
+        self._next = next(self._blocks, None)
+        self.channels = 0 if self._next is None else STEREO if stereo else 1
+
+    def write(self, writer: Mp4Writer, until_s: float) -> None:
+        """Write what is heard up to then."""
+        while self._next is not None and writer.sound_s <= until_s:
+            writer.sound(np.atleast_2d(self._next))
+            self._next = next(self._blocks, None)
+
+
+def _draw_picture(image: np.ndarray, frame: VideoFrame, box: np.ndarray, confidence: float, unit: float) -> None:
+    """Fill `image` with a frame, scaled to it, and mark the face."""
+    height, width = frame.rgb.shape[:2]
+    high, wide = image.shape[:2]
+    if (height, width) == (high, wide):
+        image[:] = frame.rgb
+    else:
+        how = cv2.INTER_AREA if wide < width else cv2.INTER_CUBIC
+        cv2.resize(frame.rgb, (wide, high), dst=image, interpolation=how)
+    if not (confidence > 0 and np.isfinite(box).all()):
+        return
+    scale = np.array([wide / width, high / height])
+    corners = (np.stack([box[:2], box[:2] + box[2:]]) + 0.5) * scale - 0.5  # (0, 0) is the first pixel's centre
+    (left, top), (right, bottom) = np.rint(corners).astype(int).tolist()
+    thick = max(2, round(2 * unit))
+    for colour, line in ((EDGE, thick + 2), (BOX, thick)):
+        cv2.rectangle(image, (left, top), (right, bottom), colour, line)
+    _label(image, f"{confidence:.2f}", (left, top, right, bottom), max(10, round(12 * unit)))
+
+
+def _label(image: np.ndarray, text: str, box: tuple[int, int, int, int], size: int) -> None:
+    """Write beside a box, outside of it: above, else below, else inside at the top."""
+    left, top, _, bottom = box
+    high = round(1.4 * size)
+    wide = round(0.62 * size * len(text)) + size // 2
+    base = top - high if top >= high else bottom if bottom + high <= image.shape[0] else max(0, top)
+    left = min(max(0, left), max(0, image.shape[1] - wide))
+    cv2.rectangle(image, (left, base), (left + wide, base + high), EDGE, -1)
+    cv2.putText(image, text, (left + size // 3, base + round(1.05 * size)), BOX, cv2.FontFace("sans"), size, 500)

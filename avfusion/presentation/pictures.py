@@ -1,0 +1,129 @@
+"""What `avfusion predict` makes for the eye beside a table: the overlay and the report of each person of a video.
+
+The video is read for them in a process of their own, so that a crash or hang inside FFmpeg costs one video.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avfusion.inference.analysis import Person
+from avfusion.media.time_limits import decoding_limit_s
+from avfusion.presentation.model_card import ModelCard
+from avfusion.presentation.output import Target, video_identity
+from avfusion.presentation.overlay import Progress, draw_overlay, overlay_provenance
+from avfusion.presentation.video_report import report_provenance, write_video_report
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.runtime.workers import Worker, WorkerError
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which of them are wanted.
+
+    Attributes:
+        overlay: `<stem>.overlay.mp4`.
+        report: `<stem>.report.html`.
+    """
+
+    overlay: bool = False
+    report: bool = False
+
+    def files(self, target: Target) -> dict[Path, Callable[[Path], dict[str, str]]]:
+        """The files of a target, each with what reads its provenance."""
+        files: dict[Path, Callable[[Path], dict[str, str]]] = {}
+        if self.overlay:
+            files[overlay_path(target)] = overlay_provenance
+        if self.report:
+            files[report_path(target)] = report_provenance
+        return files
+
+    def check_overwrite(self, target: Target, force: bool) -> None:
+        """Refuse to replace a file that is not this video's.
+
+        Raises:
+            BadInputError: it names the file.
+        """
+        for path, origin in self.files(target).items():
+            if not force and path.exists() and origin(path).get("video_identity") != video_identity(target.video):
+                raise BadInputError(
+                    f"{target.video}: {path} is there and was not made from this video: choose another folder with "
+                    "-o, or overwrite with --force"
+                )
+
+    def are_done(self, target: Target, facts: Mapping[str, str]) -> bool:
+        """Whether they are there, of this very video, and made by these facts."""
+        wanted = dict(facts) | {"video_identity": video_identity(target.video)}
+        return all(wanted.items() <= origin(path).items() for path, origin in self.files(target).items())
+
+    def write(
+        self,
+        target: Target,
+        person: Person,
+        card: ModelCard,
+        *,
+        warnings: Sequence[str],
+        origin: Mapping[str, str],
+        force: bool,
+        progress: Progress,
+    ) -> None:
+        """Write them, each whole or not at all.
+
+        Args:
+            target: Where to.
+            person: Whose.
+            card: Of the model.
+            warnings: What a reader should know of the video.
+            origin: Kept in the files.
+            force: Also over files that are not this video's.
+            progress: Called with what is being done, frames done, and frames in all.
+
+        Raises:
+            BadInputError: as `check_overwrite`.
+            AVFusionError: a file cannot be written; or the process that read the video died, or took too long.
+        """
+        self.check_overwrite(target, force)
+        if not self.files(target):
+            return
+        limit_s = decoding_limit_s(float(person.predictions["time_s"].iloc[-1]))
+        worker = Worker()
+        try:
+            if self.report:
+                title = " · ".join(filter(None, (target.video.name, person.name)))
+                arguments: tuple[Any, ...] = (target.video, report_path(target), person.predictions, card)
+                worker.call(_report, *arguments, title, warnings, origin, limit_s=limit_s)
+            if self.overlay:
+                path = overlay_path(target)
+                with atomic_path(path) as temporary:  # here, so that nothing is left where the worker is ended
+                    arguments = (target.video, path, temporary, person.predictions, person.boxes, origin)
+                    worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
+        except WorkerError as error:
+            raise AVFusionError(f"{target.video}: {error}") from None
+        except OSError as error:
+            raise AVFusionError(describe_os_error(error)) from None
+        finally:
+            worker.stop()
+
+
+def overlay_path(target: Target) -> Path:
+    """The overlay beside a table."""
+    return target.table.with_suffix(".overlay.mp4")
+
+
+def report_path(target: Target) -> Path:
+    """The report beside a table."""
+    return target.table.with_suffix(".report.html")
+
+
+def _report(video: Path, path: Path, predictions: Any, card: ModelCard, title: str, *rest: Any) -> None:
+    warnings, origin = rest
+    write_video_report(video, path, predictions, card, title=title, warnings=warnings, provenance=origin)
+
+
+def _overlay(video: Path, path: Path, temporary: Path, *arguments: Any) -> None:
+    try:
+        draw_overlay(video, temporary, *arguments)
+    except OSError as error:
+        raise AVFusionError(describe_os_error(OSError(error.errno, error.strerror, str(path)))) from None

@@ -1,0 +1,244 @@
+"""A video's predictions as a page for people: one HTML file that loads nothing."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from avfusion.media.opener import audio_stream, open_media, video_stream
+from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.video import read_video
+from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
+from avfusion.presentation.overlay_panel import clock, signed
+from avfusion.presentation.video_report_template import SCRIPT, STYLE, TEMPLATE
+from avfusion.presentation.video_statistics import video_statistics
+from avfusion.reports.page import charts
+from avfusion.reports.page.template import STYLE as PAGE_STYLE
+from avfusion.runtime.atomic import write_text
+from avfusion.runtime.errors import AVFusionError, describe_os_error
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_BYTES = 20_000_000  # of a video that is put into the page
+MOST_STILLS, STILLS_APART_S, STILL_SIDE, STILL_QUALITY = 48, 2.0, 360, 75
+MOST_POINTS = 4000  # of a curve, in the page's data
+TICK_STEPS_S, MOST_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600), 6
+ENDS = {"valence": "unpleasant … pleasant", "arousal": "calm … excited"}
+STRIPS = {"visual_present": ("face seen", "visual"), "audio_present": ("sound heard", "audio")}
+LIMITS = (
+    "Valence (unpleasant to pleasant) and arousal (calm to excited) are here what annotators thought that a person on "
+    "a video showed, as a model guesses it from face and voice. They are not what the person felt, thought or meant.",
+    "Do not judge, rank or select people by them. Faces and voices differ between people, cultures and situations, and "
+    "the model errs more on those that its training corpus lacks. The EU AI Act forbids systems that infer emotions at "
+    "work and in education.",
+)
+
+
+def write_video_report(
+    video: str | Path,
+    path: str | Path,
+    predictions: "pd.DataFrame",
+    card: ModelCard,
+    *,
+    title: str | None = None,
+    warnings: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> None:
+    """Write the page, whole or not at all.
+
+    The video is in it where it has at most 20 MB and is H.264 and AAC in MP4, which every browser plays; else stills of
+    it are, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` behind the address goes to 12 s.
+
+    Args:
+        video: What was predicted.
+        path: The HTML file.
+        predictions: One row per video frame, the CSV's columns.
+        card: Of the model.
+        title: Of the page; default: the video's name.
+        warnings: What its reader should know.
+        provenance: Kept in the file, for `report_provenance`.
+
+    Raises:
+        BadInputError: the video cannot be read.
+        AVFusionError: the file cannot be written.
+    """
+    timeline = read_timeline(video)
+    unseen = _why_not_embedded(video)
+    media = "" if unseen else base64.b64encode(Path(video).read_bytes()).decode()
+    film = _stills(video, timeline) if unseen else []
+    time_s = predictions["time_s"].to_numpy(float)
+    length = max(float(time_s[-1]), 1e-3)
+    step = -(-len(time_s) // charts.MOST_POINTS)
+    x, valence, arousal = (_means(values, step) for values in _curves(predictions))
+    x = x / length
+    drawn = {"valence": valence, "arousal": arousal}
+    nothing = np.zeros(len(x), bool)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    text = environment.from_string(TEMPLATE).render(
+        style=Markup(PAGE_STYLE + STYLE),
+        script=Markup(SCRIPT),
+        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+        provenance=json.dumps(dict(provenance or {}), sort_keys=True),
+        title=title or Path(video).name,
+        clock=clock,
+        signed=signed,
+        length=length,
+        warnings=[*([RENDERED_ONLY] if card.rendered else []), *warnings],
+        media=media,
+        unseen=unseen,
+        film=film,
+        way=Markup(_way(valence, arousal)),
+        panels=[
+            {"target": name, "ends": ends, "svg": charts.panel(x, [(f"smooth {name}", drawn[name], None)], nothing)}
+            for name, ends in ENDS.items()
+        ],
+        strips=[
+            {"title": words, "kind": kind, "svg": charts.strip(time_s / length, predictions[name].to_numpy(bool))}
+            for name, (words, kind) in STRIPS.items()
+        ],
+        ticks=_ticks(length),
+        frames_per_point=step,
+        statistics=video_statistics(predictions),
+        card=card,
+        facts=_facts(card),
+        limits=LIMITS,
+        data=_json(_data(predictions, film, length, _lead_s(video, timeline))),
+    )
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise AVFusionError(describe_os_error(error)) from None
+
+
+def report_provenance(path: str | Path) -> dict[str, str]:
+    """What a report says about its origin; empty where it says nothing."""
+    head = _Head()
+    try:
+        with open(path, encoding="utf-8") as file:
+            head.feed(file.read(4096))
+        found = json.loads(head.origin)
+    except (OSError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+class _Head(HTMLParser):
+    origin = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "meta" and dict(attrs).get("name") == "avfusion":
+            self.origin = dict(attrs).get("content") or ""
+
+
+def _why_not_embedded(video: str | Path) -> str:
+    """Empty where browsers play the video and it is small; else why the page has stills instead."""
+    if Path(video).stat().st_size > MOST_BYTES:
+        return f"The video has more than {MOST_BYTES // 1_000_000} MB: stills of it stand here instead."
+    with open_media(video) as container:
+        picture, sound = video_stream(container, video), audio_stream(container)
+        codecs = [picture.codec_context.name, sound.codec_context.name if sound and sound.codec_context else "aac"]
+        plain = picture.codec_context.pix_fmt in ("yuv420p", "yuvj420p")
+        if (
+            "mp4" in container.format.name
+            and codecs == ["h264", "aac"]
+            and plain
+            and (not sound or sound.codec_context)
+        ):
+            return ""
+    return "Not every browser plays the video, which is no H.264 and AAC in MP4: stills of it stand here instead."
+
+
+def _lead_s(video: str | Path, timeline: Timeline) -> float:
+    """A browser's clock at the first frame: it is the file's own, but begins no earlier than with its first stream."""
+    with open_media(video) as container:
+        start_s = (container.start_time or 0) / av.time_base
+    return timeline.origin_s - min(0.0, start_s)
+
+
+def _stills(video: str | Path, timeline: Timeline) -> list[dict[str, Any]]:
+    """Frames evenly over the video, as data URIs: `uri`, `frame` (from 1), `time_s`."""
+    count = int(np.clip(timeline.end_s / STILLS_APART_S, 1, MOST_STILLS))
+    goals = np.arange(count) * timeline.end_s / count
+    chosen = set(np.searchsorted(timeline.times_s, goals - 1e-6).clip(max=timeline.frames - 1).tolist())
+    stills = []
+    for frame in read_video(video, timeline=timeline, wanted=chosen.__contains__):
+        scale = STILL_SIDE / max(frame.rgb.shape[:2])
+        size = [max(1, round(side * min(1.0, scale))) for side in frame.rgb.shape[1::-1]]
+        small = cv2.cvtColor(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, STILL_QUALITY])[1].tobytes()
+        uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+        stills.append({"uri": uri, "frame": frame.index0 + 1, "time_s": frame.time_s})
+    return stills
+
+
+def _curves(predictions: "pd.DataFrame") -> list[np.ndarray]:
+    return [predictions[name].to_numpy(float) for name in ("time_s", "valence", "arousal")]
+
+
+def _means(values: np.ndarray, step: int) -> np.ndarray:
+    """Means of `step` values each, (N,) → (N / step,); the last one may be of fewer."""
+    starts = np.arange(0, len(values), step)
+    return np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
+
+
+def _ticks(length: float) -> list[dict[str, Any]]:
+    """Round times below the traces; to a tenth of a second only where the video is short."""
+    step = next((step for step in TICK_STEPS_S if length <= MOST_TICKS * step), TICK_STEPS_S[-1])
+    times = np.arange(0, 0.97 * length, step)  # none that sticks out at the end
+    words = [clock(seconds) if step < 1 else clock(seconds)[:-2] for seconds in times.tolist()]
+    return [{"left": round(100 * at / length, 3), "words": text} for at, text in zip(times, words, strict=True)]
+
+
+def _way(valence: np.ndarray, arousal: np.ndarray) -> str:
+    return "M" + "L".join(f"{100 * v:.1f} {-100 * a:.1f}" for v, a in zip(valence, arousal, strict=True))
+
+
+def _data(
+    predictions: "pd.DataFrame", film: Sequence[Mapping[str, Any]], length: float, lead_s: float
+) -> dict[str, Any]:
+    """What the script shows at the cursor: every frame, or of a long video means of a few."""
+    step = -(-len(predictions) // MOST_POINTS)
+    time_s, valence, arousal = _curves(predictions)
+    return {
+        "length": round(length, 3),
+        "lead": round(lead_s, 3),
+        "time": np.round(time_s[::step], 3).tolist(),
+        "valence": np.round(_means(valence, step), 3).tolist(),
+        "arousal": np.round(_means(arousal, step), 3).tolist(),
+        "film": [round(frame["time_s"], 3) for frame in film],
+    }
+
+
+def _json(value: object) -> Markup:
+    """JSON that cannot end the element that it stands in."""
+    return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
+
+
+def _facts(card: ModelCard) -> list[tuple[str, str]]:
+    """The model card in words."""
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in card.scores.items())
+    corpus = f"{card.corpus} (rendered faces and voices)" if card.rendered else card.corpus or "not recorded"
+    facts = [
+        ("Fusion", card.fusion),
+        ("Loaded from", card.source),
+        ("Digest", card.digest),
+        ("Training corpus", corpus),
+        ("Validation CCC", f"{scores} (pooled over frames; 1 is perfect)" if scores else "no record of it here"),
+        ("Inference", card.timing),
+    ]
+    for stream, (name, source, licence) in card.backbones.items():
+        facts.append((f"Backbone, {stream}", f"{name}; weights: {source or 'not recorded'}; terms: {licence}"))
+    facts.append(
+        ("Licences", "avfusion: MIT. Weights are under the terms of where they and their training data come from.")
+    )
+    return facts

@@ -1,0 +1,163 @@
+"""The table of a comparison: scores over seeds with intervals, differences to joint cross-attention, costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avfusion.experiments.seeds import seed_spread
+from avfusion.reports.report import write_csv
+from avfusion.runtime.atomic import write_text
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval, paired_p_value
+from avfusion.scoring.ccc import ccc
+from avfusion.scoring.metrics import NAMES, WEIGHTS, target_sums, valid_pairs
+from avfusion.scoring.track_predictions import TrackPredictions
+
+REFERENCE = "jca"
+COSTS = ("parameters", "multiply_adds", "seconds_per_epoch", "ms_per_video_minute")
+# Valence and arousal CCC on Aff-Wild2 as published, by split.
+PUBLISHED = {
+    "val": (
+        ("ABAW3 baseline", 0.310, 0.170),
+        ("ABAW8 baseline", 0.240, 0.20),
+        ("JCA, CVPRW 2022", 0.663, 0.584),
+        ("author's training log, T-BIOM code (unmasked protocol)", 0.715, 0.688),
+        ("LFAN, ABAW2, 6-fold", 0.469, 0.649),
+        ("GRJCA, ABAW8", 0.623, 0.660),
+        ("Mamba-VA (visual only), ABAW8", 0.536, 0.431),
+    ),
+    "test": (
+        ("ABAW3 baseline", 0.180, 0.170),
+        ("ABAW8 baseline", 0.211, 0.191),
+        ("JCA, CVPRW 2022", 0.374, 0.363),
+        ("LFAN, ABAW2, 6-fold", 0.463, 0.492),
+        ("co-attention V+A+L, ABAW3", 0.520, 0.602),
+        ("GRJCA, ABAW8", 0.561, 0.620),
+        ("Mamba-VA (visual only), ABAW8", 0.504, 0.412),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """What one model reached with S seeds.
+
+    Attributes:
+        ccc: S pooled CCCs by target (valence, arousal, mean).
+        sums: (2 S, V, 6) sums per base video: valence and arousal of the first seed, then of the next.
+    """
+
+    ccc: dict[str, list[float]]
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, tracks: Sequence[TrackPredictions], entries: Sequence[str]) -> "SeedScores":
+        """Of the predictions `entries` of a model, one per seed."""
+        pairs = [valid_pairs(tracks, entry) for entry in entries]
+        both = [[ccc(predictions[:, c], labels[:, c]) for c in range(2)] for predictions, labels, _ in pairs]
+        scores = {target: [float(np.dot(weights, score)) for score in both] for target, weights in WEIGHTS.items()}
+        return cls(scores, np.concatenate([target_sums(*pair) for pair in pairs]))
+
+
+def comparison_rows(
+    scores: Mapping[str, SeedScores], costs: Mapping[str, Mapping[str, float]], resamples: int, seed: int
+) -> list[dict[str, Any]]:
+    """A row per model.
+
+    Columns: model, seeds, videos; for valence, arousal and mean the CCC's mean over seeds `ccc_*`, its standard
+    deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, clustered on base videos; the
+    difference to jca `minus_jca_*` with its paired interval and p value (None without jca); `COSTS`.
+    """
+    rows = []
+    for name, own in scores.items():
+        count = len(own.ccc["mean"])
+        row: dict[str, Any] = {"model": name, "seeds": count, "videos": int((own.sums[0, :, 0] > 0).sum())}
+        for target, weights in WEIGHTS.items():
+            spread = seed_spread(own.ccc[target])
+            low, high = interval(own.sums, [w / count for w in weights * count], resamples=resamples, seed=seed) or (
+                None,
+                None,
+            )
+            row |= {f"ccc_{target}": spread["mean"], f"sd_{target}": spread["sd"]}
+            row |= {f"low_{target}": low, f"high_{target}": high}
+        for target in NAMES:
+            row |= _difference(own, None if name == REFERENCE else scores.get(REFERENCE), target, resamples, seed)
+        rows.append(row | dict(costs[name]))
+    return rows
+
+
+def _difference(own: SeedScores, other: SeedScores | None, target: str, resamples: int, seed: int) -> dict[str, Any]:
+    keys = [f"minus_{REFERENCE}_{target}{end}" for end in ("", "_low", "_high", "_p")]
+    if other is None:
+        return dict.fromkeys(keys)
+    sums = np.concatenate([own.sums, other.sums])
+    count = len(own.ccc[target])
+    signed = [sign * w / count for sign in (1, -1) for w in WEIGHTS[target] * count]
+    low, high = interval(sums, signed, resamples=resamples, seed=seed, fisher=False) or (None, None)
+    difference = float(np.mean(own.ccc[target]) - np.mean(other.ccc[target]))
+    p = paired_p_value(sums, signed, resamples=resamples, seed=seed)
+    return dict(zip(keys, (difference, low, high, p), strict=True))
+
+
+def write_comparison(
+    folder: Path, rows: Sequence[Mapping[str, Any]], split: str, corpus: str, remarks: Sequence[str] = ()
+) -> str:
+    """Write comparison.csv and comparison.md; returns the latter's text. Published figures stand by Aff-Wild2 alone.
+
+    Args:
+        remarks: sentences that belong above the table.
+    """
+    write_csv(folder / "comparison.csv", rows)
+    text = markdown(rows, split, remarks) + (published(split) if corpus == "affwild2" else "")
+    write_text(folder / "comparison.md", text)
+    return text
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
+    """The rows as a Markdown table, with a line on how to read it, and `remarks`."""
+    videos, seeds = rows[0]["videos"], rows[0]["seeds"]
+    difference = f"Difference to {REFERENCE}: of the mean CCC, paired over videos."
+    if REFERENCE not in [row["model"] for row in rows]:
+        difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
+    words = [
+        f"Pooled CCC on {split}, {videos} base videos: mean ± standard deviation over seeds ({seeds}), then the 95 % "
+        f"interval of that mean over videos.",
+        difference,
+        *([f"{NOTE.capitalize()}."] if videos < FEW_VIDEOS else []),
+        *remarks,
+    ]
+    lines = [
+        " ".join(words),
+        "",
+        f"| model | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
+        "| s / epoch | fusion, ms / min of video |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [row["model"], *(_shown(row, target) for target in NAMES), _shown_difference(row)]
+        cells += [f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f}"]
+        cells += [f"{row['seconds_per_epoch']:.2f}", f"{row['ms_per_video_minute']:.0f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def published(split: str) -> str:
+    """Published figures of the split as a Markdown table."""
+    lines = ["", f"Published, {split} (other features and protocols):", "", "| method | valence | arousal |"]
+    lines += ["|---|---|---|", *(f"| {name} | {v:.3f} | {a:.3f} |" for name, v, a in PUBLISHED[split])]
+    return "\n".join(lines) + "\n"
+
+
+def _shown(row: Mapping[str, Any], target: str) -> str:
+    sd = "" if row[f"sd_{target}"] is None else f" ± {row[f'sd_{target}']:.3f}"
+    low, high = row[f"low_{target}"], row[f"high_{target}"]
+    return f"{row[f'ccc_{target}']:.3f}{sd}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+def _shown_difference(row: Mapping[str, Any]) -> str:
+    difference, low, high, p = (row[f"minus_{REFERENCE}_mean{end}"] for end in ("", "_low", "_high", "_p"))
+    if difference is None:
+        return "–"
+    return f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}], p {p:.3f}")

@@ -1,0 +1,85 @@
+"""The files of a cross-validation: rows as CSV, a page of Markdown, and the averaged test predictions."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from avfusion.experiments.crossval import CrossValidated
+from avfusion.reports.report import write_csv
+from avfusion.runtime.atomic import write_text
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.metrics import NAMES
+from avfusion.scoring.track_predictions import write_predictions
+
+SEEN = (
+    "The backbones were trained on the official training videos, once for all folds: what the folds from 1 on score, "
+    "they have seen. These folds compare fusion models with each other and choose smoothing windows; how good a model "
+    "is on new videos, the test tracks say."
+)
+UNSEEN = (
+    "Features of the training tracks are out of fold: they come from backbones that never saw the video, also what the "
+    "folds from 1 on score. What remains: the features that such a fold trains on are of backbones that did see the "
+    "videos it scores, and the epochs of all backbones were chosen by the official validation tracks."
+)
+STOPPED = "Each fold's training stops by the very tracks that the fold scores; the test tracks decide nothing."
+
+
+def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:
+    """Write folds.csv, models.csv, crossval.md and predictions/<track>.parquet; returns the Markdown.
+
+    Args:
+        out_of_fold: whether the training tracks' features are of backbones that never saw their videos.
+    """
+    write_csv(folder / "folds.csv", found.folds)
+    write_csv(folder / "models.csv", found.models)
+    shutil.rmtree(folder / "predictions", ignore_errors=True)
+    for track in found.test:
+        write_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
+    videos = len({track.video for track in found.test if track.valid.any()})
+    text = markdown(found, videos, UNSEEN if out_of_fold else SEEN)
+    write_text(folder / "crossval.md", text)
+    return text
+
+
+def markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
+    """The rows as two Markdown tables with what has to be known to read them."""
+    scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
+    few = f" {NOTE.capitalize()}." if min([*scored, test_videos or FEW_VIDEOS]) < FEW_VIDEOS else ""
+    lines = [
+        f"Pooled CCC in {len(scored)} folds that share no base video; fold 0 is the official split. In brackets the "
+        f"95 % interval over videos.{few} {leakage} {STOPPED}",
+        "",
+        "| model | fold | videos trained / scored | best epoch | valence | arousal | mean |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(found.folds, key=lambda row: [entry["model"] for entry in found.models].index(row["model"])):
+        cells = [row["model"], row["fold"], f"{row['train_videos']} / {row['scored_videos']}", row["best_epoch"]]
+        lines.append(_line(*cells, *(_shown(row, "", target) for target in NAMES)))
+    shown = f"test, predictions averaged over {len(scored)} models ({test_videos} videos with labels)"
+    lines += [
+        "",
+        f"Smoothing windows (frames, valence / arousal) are chosen on the folds from 1 on; {shown}:",
+        "",
+        "| model | mean of folds | windows | val, mean | val, smoothed | test, valence | test, arousal | test, mean "
+        "| test, smoothed |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found.models:
+        sd = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
+        cells = [row["model"], f"{row['mean']:.3f}{sd}", f"{row['window_valence']} / {row['window_arousal']}"]
+        cells += [_shown(row, prefix, "mean") for prefix in ("val_", "val_smoothed_")]
+        cells += [_shown(row, "test_", target) for target in NAMES] + [_shown(row, "test_smoothed_", "mean")]
+        lines.append(_line(*cells))
+    return "\n".join(lines) + "\n"
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _shown(row: Mapping[str, Any], prefix: str, target: str) -> str:
+    score, low, high = (row[f"{prefix}{kind}_{target}"] for kind in ("ccc", "low", "high"))
+    if score is None:
+        return "–"
+    return f"{score:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")

@@ -1,0 +1,249 @@
+"""reports/evaluate/report.html: the evaluation for people, made from the numbers in the files beside it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from avfusion.experiments.settings import EvaluateSettings
+from avfusion.experiments.truth import ORACLES
+from avfusion.reports.page.template import STYLE, TEMPLATE
+from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
+from avfusion.reports.plots.style import model_title
+from avfusion.reports.plots.traces import CONDITION_TITLES
+from avfusion.reports.settings import ReportSettings
+from avfusion.runtime.atomic import write_text
+from avfusion.runtime.errors import BadInputError
+from avfusion.scoring.bootstrap import NOTE
+from avfusion.scoring.metrics import scores_by_presence
+from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
+
+SPLIT_WORDS = {"val": "validation", "test": "test"}
+FACES_NOT_TO_BE_SHOWN = ("affwild2",)
+LOWEST = -0.25  # left end of the scale of per-track scores
+WORST_ROWS = 8
+
+
+@dataclass(frozen=True)
+class PageSources:
+    """Where the page's insight into a track comes from.
+
+    Attributes:
+        attention: gives seconds (T,) at which a track's clips end, and the main model's attention by title, (T,) each.
+        frames: folder of the frame tables, for thumbnails.
+        corpus: the corpus's name.
+    """
+
+    attention: Callable[[str], tuple[np.ndarray, Mapping[str, np.ndarray]]]
+    frames: Path
+    corpus: str
+
+
+def write_page(
+    folder: Path,
+    splits: Mapping[str, Sequence[TrackPredictions]],
+    models: Sequence[str],
+    config: EvaluateSettings,
+    report: ReportSettings,
+    sources: PageSources,
+) -> Path:
+    """Write `report.html` into the folder that `write_evaluation` filled; `models` begins with the main one.
+
+    The page is one file that loads nothing. Crops are in it only where `report.thumbnails` allows it.
+
+    Raises:
+        BadInputError: thumbnails are asked for of a corpus whose licence forbids to show its faces.
+    """
+    if report.thumbnails and sources.corpus in FACES_NOT_TO_BE_SHOWN:
+        raise BadInputError(
+            f"params.yaml: report.thumbnails is true: allowed is false, since the licence of {sources.corpus} forbids "
+            "to show its faces"
+        )
+    files = ("metrics", "comparisons", "conditions", "protocol")
+    metrics, comparisons, conditions, protocol = (_read(folder / f"{name}.json") for name in files)
+    main = models[0]
+    scored = [split for split in ("test", "val") if metrics.get(split, {}).get(main, {}).get("ccc_mean") is not None]
+    shown = scored[0] if scored else "val"
+    tracks = splits.get(shown, [])
+    worst = worst_tracks(tracks, main)
+    figures = _figures(tracks, worst, main, config, report, sources)
+    drawn = {figure["track"]: f"track-{i}" for i, figure in enumerate(f for p in figures for f in p["figures"])}
+    notes = protocol["bootstrap"]["notes"]
+    noted = [SPLIT_WORDS[split] for split in scored if split in notes]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
+    text = environment.from_string(TEMPLATE).render(
+        style=Markup(STYLE),
+        title=model_title(main),
+        corpus=sources.corpus,
+        synthetic=sources.corpus == "demo",
+        protocol=protocol,
+        lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
+        splits=[_split(split, metrics[split], models, notes) for split in scored],
+        differences=[row for split in scored for row in _differences(split, comparisons.get(split, {}))],
+        note=f"{NOTE.capitalize()} ({' and '.join(noted)})." if noted else "",
+        released=_released(metrics, scored, models),
+        shown={"words": SPLIT_WORDS[shown]},
+        dots=[_dots(target, worst) for target in TARGETS],
+        scale=[{"left": _left(value), "text": f"{value:g}"} for value in (-0.25, 0, 0.25, 0.5, 0.75, 1)],
+        worst=worst[:WORST_ROWS],
+        drawn=drawn,
+        figures=figures,
+        attended=any(figure["bands"] for part in figures for figure in part["figures"]),
+        presence=[{**_row(model, main), "parts": scores_by_presence(tracks, model)} for model in models],
+        conditions=[{**_row(model, main), "parts": parts} for model in models if (parts := conditions[shown][model])],
+        condition_names=[CONDITION_TITLES.get(name, name) for name in next(iter(conditions[shown].values()), {})],
+        facts=_facts(protocol, shown),
+    )
+    path = folder / "report.html"
+    write_text(path, text)
+    return path
+
+
+def _lead(
+    metrics: Mapping[str, Any], comparisons: Mapping[str, Any], main: str, split: str, notes: Mapping[str, str]
+) -> list[str]:
+    """The result in words."""
+    entry = metrics[split][main]
+    text = (
+        f"On {entry['videos']} {SPLIT_WORDS[split]} videos {model_title(main)} reaches a CCC of "
+        f"{entry['ccc_valence']:.2f} in valence and {entry['ccc_arousal']:.2f} in arousal, "
+        f"{entry['ccc_mean']:.2f} on average"
+    )
+    ends = entry["ci95_mean"]
+    text += f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f}{_colon(notes.get(split))})." if ends else "."
+    judged: dict[str, list[str]] = {}
+    for other, found in comparisons.get(split, {}).items():
+        judged.setdefault(_verdict(found["mean"]), []).append(f"{model_title(other)} ({_signed(found['mean'])})")
+    sentences = {
+        "better": "It is better than {}.",
+        "worse": "It is worse than {}.",
+        "may be luck": "The difference to {} may be luck.",
+    }
+    words = [sentences[verdict].format(_listed(names)) for verdict, names in judged.items() if verdict in sentences]
+    return [text, " ".join(words)] if words else [text]
+
+
+def _split(name: str, entries: Mapping[str, Any], models: Sequence[str], notes: Mapping[str, str]) -> dict[str, Any]:
+    main = models[0]
+    ranked = sorted(models, key=lambda model: -(entries[model]["ccc_mean"] or -1))
+    shown = [*ranked, *(oracle for oracle in ORACLES if entries.get(oracle, {}).get("ccc_mean") is not None)]
+    rows = []
+    for model in shown:
+        entry = entries[model]
+        row = {**_row(model, main), "entry": entry, "at": round(100 * float(np.clip(entry["ccc_mean"], 0, 1)), 2)}
+        ends = entry["ci95_mean"]
+        low, high = np.clip(ends, 0, 1) * 100 if ends else (0, 0)
+        row["bar"] = {"low": round(float(low), 2), "width": round(float(high - low), 2)} if ends else None
+        rows.append(row)
+    counts = {key: entries[main][key] for key in ("frames", "tracks", "videos")}
+    return {"words": SPLIT_WORDS[name].capitalize(), "note": notes.get(name, ""), "rows": rows, **counts}
+
+
+def _released(metrics: Mapping[str, Any], scored: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
+    """The published code's scores, smoothed, beside ours, where `evaluate.released_protocol` asks for them."""
+    rows = []
+    for split in scored:
+        for model in models:
+            ours = metrics[split][model]
+            if theirs := ours.get("released_protocol"):
+                words = {"split": SPLIT_WORDS[split], **_row(model, models[0])}
+                rows.append({**words, "ours": ours["smoothed"], "theirs": theirs["smoothed"]})
+    return rows
+
+
+def _row(model: str, main: str) -> dict[str, str]:
+    kind = "main" if model == main else "oracle" if model in ORACLES else ""
+    return {"title": model_title(model), "kind": kind}
+
+
+def _differences(split: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {"split": SPLIT_WORDS[split], "title": model_title(other), "entry": entry, "words": _verdict(entry["mean"])}
+        for other, entry in found.items()
+    ]
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    ends = entry["ci95"]
+    if not ends:
+        return "unknown"
+    return "better" if ends[0] > 0 else "worse" if ends[1] < 0 else "may be luck"
+
+
+def _figures(
+    tracks: Sequence[TrackPredictions],
+    worst: Sequence[Mapping[str, Any]],
+    main: str,
+    config: EvaluateSettings,
+    report: ReportSettings,
+    sources: PageSources,
+) -> list[dict[str, Any]]:
+    """The worst tracks, and others evenly over the rest."""
+    by_name = {track.track: track for track in tracks}
+    lowest = [by_name[row["track"]] for row in worst[: report.worst_tracks]]
+    rest = [track for track in tracks if track not in lowest]
+    count = min(report.tracks, len(rest))
+    others = [rest[i * len(rest) // count] for i in range(count)]
+    windows = (config.smoothing_valence, config.smoothing_arousal)
+
+    def figure(track: TrackPredictions) -> dict[str, Any]:
+        seconds, attention = sources.attention(track.track)
+        table = sources.frames / f"{track.track}.parquet"
+        thumbnails = crop_thumbnails(table) if report.thumbnails else []
+        return track_figure(track, main, windows, attention, seconds, thumbnails)
+
+    parts = {"Where it was worst": lowest, "Other tracks": others}
+    return [{"title": title, "figures": [figure(track) for track in part]} for title, part in parts.items() if part]
+
+
+def _dots(target: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    scores = [row[f"ccc_{target}"] for row in rows]
+    dots = [
+        {"left": _left(score), "track": row["track"], "ccc": score} for score, row in zip(scores, rows, strict=True)
+    ]
+    return {"target": target, "dots": dots, "median": _left(float(np.median(scores)) if scores else LOWEST)}
+
+
+def _left(score: float) -> float:
+    return round(100 * float(np.clip((score - LOWEST) / (1 - LOWEST), 0, 1)), 2)
+
+
+def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
+    """The protocol in words."""
+    smoothing, draws, geometry = protocol["smoothing"], protocol["bootstrap"], protocol["geometry"]
+    frames = f"{smoothing['valence_frames']} frames in valence, {smoothing['arousal_frames']} in arousal"
+    sequences = f"sequences of {geometry['sequence_clips']} clips of {geometry['clip_frames']} frames"
+    resamples = f"bootstrap of {draws['resamples']:,} resamples over {draws['clusters']}"
+    return [
+        ("Pooling", f"{protocol['pooling']}. Mean: of the two targets' CCCs."),
+        ("Masking", "frames without a valid label (-5 in either value) leave the score after smoothing"),
+        ("Smoothing", f"{smoothing['filter']}, {frames}, edges: {smoothing['edges']}; in the column that says so"),
+        ("Between clips", f"{protocol['between_clips']}; a clip ends every {protocol['stride']} frames"),
+        ("Range", f"predictions clipped to {protocol['clipped_to'][0]} … {protocol['clipped_to'][1]}"),
+        ("Inference", f"{protocol['inference']}, {sequences}"),
+        ("Clock", "the videos' own frames" if geometry["fps"] is None else f"{geometry['fps']:g} frames per second"),
+        ("Intervals", f"95 %, {resamples}, {draws['form']}"),
+        ("Test labels", protocol["test_labels"]),
+        ("Traces, tracks", f"of the split {shown}"),
+    ]
+
+
+def _signed(entry: Mapping[str, Any]) -> str:
+    return f"{entry['difference']:+.2f}"
+
+
+def _colon(note: str | None) -> str:
+    return f"; {note}" if note else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))

@@ -1,0 +1,75 @@
+"""Training curves of all models: CCC per target and split, loss, and learning rate."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from avfusion.reports.plots.style import INK, MUTED, TARGET_COLOURS, model_title, new_figure, quiet, save_png
+from avfusion.scoring.track_predictions import TARGETS
+
+
+def plot_curves(
+    path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]], best_epochs: Mapping[str, int]
+) -> None:
+    """Draw a column per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate."""
+    columns = max(len(histories), 1)
+    figure = new_figure(3.3 * columns + 0.6, 5.2)
+    panels = figure.subplots(2, columns, squeeze=False, sharex="col", sharey="row", height_ratios=(2, 1))
+    for column, (name, history) in enumerate(histories.items()):
+        _scores(panels[0, column], history, best_epochs[name])
+        _loss(panels[1, column], history)
+        best = f"   best epoch {best_epochs[name]} of {len(history)}" if history else "   untrained"
+        panels[0, column].set_title(f"{model_title(name)}{best}", loc="left", fontsize=9.5, color=INK)
+        panels[1, column].set_xlabel("epoch")
+    panels[0, 0].set_ylabel("pooled CCC")
+    panels[1, 0].set_ylabel("loss")
+    lines, titles = panels[0, 0].get_legend_handles_labels()
+    figure.legend(lines, titles, loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=INK)
+    save_png(figure, path)
+
+
+def _scores(axes: Axes, history: Sequence[Mapping[str, float]], best: int) -> None:
+    epochs = [row["epoch"] for row in history]
+    for target in TARGETS:
+        colour = TARGET_COLOURS[target]
+        for split, line, title in (("val", "-", "validation"), ("train", "--", "training, dropout on")):
+            values = [row[f"{split}_ccc_{target}"] for row in history]
+            axes.plot(
+                epochs,
+                values,
+                color=colour,
+                linestyle=line,
+                linewidth=1.9 if split == "val" else 1.1,
+                alpha=1 if split == "val" else 0.7,
+                label=f"{target}, {title}",
+                marker="o" if len(history) == 1 else "",
+            )
+    if best:
+        axes.axvline(best, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+    quiet(axes, grid="y")
+
+
+def _loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    epochs = [row["epoch"] for row in history]
+    axes.plot(epochs, [row["loss"] for row in history], color=INK, linewidth=1.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    quiet(axes, grid="y")
+    for before, after in pairwise(history):
+        if after["lr"] != before["lr"]:
+            axes.axvline(after["epoch"], color=MUTED, linewidth=0.8, linestyle=":")
+    if history:
+        rates = f"lr {history[0]['lr']:.1e} → {history[-1]['lr']:.1e}"
+        axes.text(
+            0.98,
+            0.94,
+            rates,
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            fontsize=8,
+            color=MUTED,
+            backgroundcolor="white",
+        )

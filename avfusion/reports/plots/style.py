@@ -1,0 +1,65 @@
+"""Colours and manners that all pictures share; figures are made without pyplot, so nothing is left open."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from avfusion.runtime.atomic import atomic_path
+
+# Okabe and Ito's palette, told apart by colour-blind readers too.
+VALENCE, AROUSAL, AUDIO, VISUAL = "#0072b2", "#d55e00", "#cc79a7", "#009e73"
+TARGET_COLOURS = {"valence": VALENCE, "arousal": AROUSAL, "mean": "#555555"}
+INK, MUTED, FAINT, PALE = "#2b2b2b", "#757575", "#c8c8c8", "#efefef"
+DPI = 120
+MODEL_TITLES = {
+    "audio_only": "audio only",
+    "visual_only": "visual only",
+    "concat": "concatenation",
+    "jca": "joint cross-attention",
+    "oracle": "oracle, both streams",
+    "oracle_audio": "oracle, audio",
+    "oracle_visual": "oracle, visual",
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches."""
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a PNG whose bytes depend on the picture alone, whole or not at all."""
+    with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "avfusion"}):
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+
+
+def quiet(axes: Axes, *, grid: str = "") -> None:
+    """Take away what carries no information; `grid`: "x", "y" or "both" for faint lines."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=8, length=3, color=FAINT)
+    axes.xaxis.label.set(color=INK, fontsize=9)
+    axes.yaxis.label.set(color=INK, fontsize=9)
+    if grid:
+        axes.grid(axis=grid, color=PALE, linewidth=0.8)  # type: ignore[arg-type]
+        axes.set_axisbelow(True)
+
+
+def model_title(name: str) -> str:
+    """A model's name as a reader would say it; what stands behind a comma (how it was trained) stays."""
+    model, *training = name.split(",", 1)
+    return ",".join([MODEL_TITLES.get(model, model.replace("_", " ")), *training])
+
+
+def spans(flags: np.ndarray, time_s: np.ndarray) -> list[tuple[float, float]]:
+    """(start, duration) in seconds of every run of True; a frame lasts until the next one."""
+    step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.04
+    edges = np.append(time_s, time_s[-1] + step)
+    change = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
+    return [(float(edges[a]), float(edges[b] - edges[a])) for a, b in zip(change[::2], change[1::2], strict=True)]

@@ -1,0 +1,121 @@
+"""The files of reports/evaluate/ that hold numbers."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avfusion.experiments.truth import ORACLES
+from avfusion.runtime.atomic import write_json, write_text
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.metrics import BESIDE_CCC, errors_by_condition, paired_difference, pooled_scores, track_scores
+from avfusion.scoring.released_protocol import released_scores
+from avfusion.scoring.track_predictions import TrackPredictions
+
+DIGITS = 6
+
+
+def rounded(value: Any) -> Any:
+    """Floats with 6 decimals, in nested mappings and lists: fewer than differ between equal computations."""
+    if isinstance(value, Mapping):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    return round(value, DIGITS) + 0.0 if isinstance(value, float) else value
+
+
+def metrics_table(
+    splits: Mapping[str, Sequence[TrackPredictions]],
+    models: Sequence[str],
+    *,
+    windows: Sequence[int],
+    resamples: int,
+    seed: int,
+    released: bool = False,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """`{split: {model: entry}}`, the form of metrics.json; oracles, where there are any, as further models.
+
+    With `released`, the entries of the models (not of the oracles) have `released_protocol` beside ours.
+    """
+    oracles = [
+        name for name in ORACLES if any(name in track.predictions for tracks in splits.values() for track in tracks)
+    ]
+    table: dict[str, dict[str, dict[str, Any]]] = {}
+    for split, tracks in splits.items():
+        table[split] = {}
+        for model in (*models, *oracles):
+            entry = pooled_scores(tracks, model, resamples=resamples, seed=seed)
+            entry["smoothed"] = pooled_scores(tracks, model, resamples=resamples, seed=seed, windows=windows)
+            if released and model in models:
+                entry["released_protocol"] = released_scores(
+                    tracks, model, windows=windows, resamples=resamples, seed=seed
+                )
+            table[split][model] = entry
+    return table
+
+
+def comparisons(
+    splits: Mapping[str, Sequence[TrackPredictions]], main: str, others: Sequence[str], *, resamples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """`{split: {other: {valence|arousal|mean: {difference, ci95}}}}`: the main model minus each other one, paired."""
+    return {
+        split: {other: paired_difference(tracks, main, other, resamples=resamples, seed=seed) for other in others}
+        for split, tracks in splits.items()
+    }
+
+
+def conditions(
+    splits: Mapping[str, Sequence[TrackPredictions]], models: Sequence[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """`{split: {model: {condition: {rmse_inside, rmse_outside, frames_inside, frames_outside}}}}`."""
+    return {split: {model: errors_by_condition(tracks, model) for model in models} for split, tracks in splits.items()}
+
+
+def bootstrap_facts(splits: Mapping[str, Sequence[TrackPredictions]], resamples: int, seed: int) -> dict[str, Any]:
+    """How the intervals were made, with the number of videos they rest on and a warning where it is small."""
+    videos = {split: len({t.video for t in tracks if t.valid.any()}) for split, tracks in splits.items()}
+    return {
+        "form": "studentised, on Fisher's z (differences: on the difference itself)",
+        "clusters": "base videos",
+        "level": 0.95,
+        "resamples": resamples,
+        "seed": seed,
+        "videos": videos,
+        "notes": {split: NOTE for split, count in videos.items() if count < FEW_VIDEOS},
+    }
+
+
+def write_track_scores(path: Path, splits: Mapping[str, Sequence[TrackPredictions]], models: Sequence[str]) -> None:
+    """CSV, a row per split, track and model: `track_scores`, then its mean and sd over the tracks of a split."""
+    rows = []
+    for split, tracks in splits.items():
+        for model in models:
+            scored = track_scores(tracks, model)
+            rows += scored
+            for name, function in (("(mean)", np.mean), ("(sd)", np.std)):
+                summary: dict[str, Any] = {"split": split, "track": name, "video": "", "model": model}
+                summary["frames"] = sum(row["frames"] for row in scored)
+                for key in [key for key in (scored[0] if scored else {}) if key.split("_")[0] in ("ccc", *BESIDE_CCC)]:
+                    values = [row[key] for row in scored if row[key] is not None]
+                    summary[key] = float(function(values)) if values else None
+                rows.append(summary)
+    write_csv(path, rows)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
+    """Write rows as CSV, floats with 7 significant digits, None empty; columns: `fields`, else the rows' keys."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields or list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(
+        {key: f"{item:.7g}" if isinstance(item, float) else item for key, item in row.items()} for row in rows
+    )
+    write_text(path, text.getvalue())
+
+
+def write_report(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with rounded floats: equal results are equal bytes."""
+    write_json(path, rounded(value))

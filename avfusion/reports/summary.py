@@ -1,0 +1,155 @@
+"""What `make demo` ends with: the scores side by side, what they cost, and what to do next."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from avfusion.runtime.errors import BadInputError
+
+SPLITS = ("val", "test")
+TARGETS = ("valence", "arousal", "mean")
+RELEASED = "inflated: frames without a label count as 0; smoothed"
+STAGES = (
+    *("render", "corpus", "labels", "frames", "audio", "backbones", "features"),
+    *("train", "evaluate", "robustness", "register"),
+)
+
+
+def print_summary(root: Path, console: Console | None = None) -> None:
+    """Print the table of CCCs, seconds per stage, where reports and MLflow page are, and a predict command.
+
+    Raises:
+        BadInputError: the project has no `reports/evaluate/metrics.json`.
+    """
+    # Tables need their width also where there is no terminal that has one.
+    console = console or Console(highlight=False, width=None if os.isatty(1) else 120)
+    path = root / "reports" / "evaluate" / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInputError(f"{path} is missing: run `make demo` or `dvc repro`") from None
+    for split in SPLITS:
+        scored = _scored(metrics.get(split, {}))
+        if scored:
+            console.print(score_table(scored, split))
+        elif split in metrics:
+            console.print(f"CCC, {split}: no track has labels")
+        if released := _scored(_released(metrics.get(split, {}))):
+            console.print(score_table(released, f"{split}, released protocol ({RELEASED})"))
+    explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos."
+    demo = "oracle" in _scored(metrics.get("val", {}))
+    if demo:
+        explained += " Oracles: the best predictions from the known cues of both streams, or of one."
+    console.print(explained, style="dim")
+    if times := stage_times(root):
+        console.print(times, markup=False)
+    _print_model(root, console)
+    console.print("report       reports/evaluate/report.html, in a browser", markup=False)
+    console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
+    if demo:
+        console.print("three seeds  .venv/bin/python -m avfusion.experiments.seeds (above is one)", markup=False)
+    console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
+    if video := example_video(root):
+        command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"
+        console.print(f"try next     {command}", markup=False, soft_wrap=True)
+
+
+def _released(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The published code's scores, smoothed, of the models that have them."""
+    found = {model: (entry or {}).get("released_protocol") for model, entry in scores.items()}
+    return {model: entry["smoothed"] for model, entry in found.items() if entry}
+
+
+def score_table(scores: Mapping[str, Any], split: str) -> Table:
+    """One split: a row per model, the best mean first, the oracles last."""
+    table = Table(title=f"CCC, {split}{_few_videos(scores)}", title_justify="left", title_style="bold")
+    table.add_column("model", no_wrap=True)
+    for target in TARGETS:
+        table.add_column(target, justify="right", no_wrap=True)
+    ranked = sorted(scores, key=lambda model: (model.startswith("oracle"), -_mean(scores[model]), model))
+    for position, model in enumerate(ranked):
+        oracles_follow = position + 1 < len(ranked) and ranked[position + 1].startswith("oracle")
+        cells = [_cell(scores[model] or {}, target) for target in TARGETS]
+        table.add_row(model, *cells, end_section=oracles_follow and not model.startswith("oracle"))
+    return table
+
+
+def stage_times(root: Path) -> str:
+    """Wall and CPU seconds of each stage's last run here, in words; "" where none has run."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted((root / ".avfusion" / "times").glob("*.json"))}
+    names = [name for name in STAGES if name in found] + [name for name in found if name not in STAGES]
+    if not names:
+        return ""
+    wall, cpu = ({name: float(found[name][key]) for name in names} for key in ("wall_s", "cpu_s"))
+    parts = ", ".join(f"{name} {wall[name]:.0f}/{cpu[name]:.0f}" for name in names)
+    return f"seconds      {parts}; all {sum(wall.values()):.0f}/{sum(cpu.values()):.0f} (wall/CPU, last runs)"
+
+
+def example_video(root: Path) -> str | None:
+    """A test video of the corpus with faces and sound, relative to the project; None where there is none."""
+    table = root / "data" / "corpus" / "tracks.parquet"
+    if not table.is_file():
+        return None
+    from avfusion.corpora.adapters import corpus_root
+    from avfusion.corpora.table import read_tracks
+    from avfusion.params.params import load_params
+
+    folder = corpus_root(root, load_params(root / "params.yaml", ["corpus"]).corpus)
+    tracks = [track for track in read_tracks(table) if track.split == "test" and track.has_audio and track.video_path]
+    # One person in the picture: of two, predict follows the larger.
+    tracks.sort(key=lambda track: (track.track != track.video, track.track))
+    for track in tracks:
+        video = folder / track.video_path
+        if video.is_file():
+            inside = video.resolve().is_relative_to(root.resolve())
+            return video.resolve().relative_to(root.resolve()).as_posix() if inside else str(video)
+    return None
+
+
+def _print_model(root: Path, console: Console) -> None:
+    """What this project's registry says; the report, which another store may have written, only where it is silent."""
+    here, report = root / ".avfusion" / "registration.json", root / "reports" / "register" / "model_version.json"
+    first, own = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None for path in (report, here))
+    record = own if own and (first is None or own["model_digest"] == first["model_digest"]) else first
+    if record is None:
+        return
+    decision = f"{record['decision']}: {record['reason']}"
+    if "version" in record:
+        if record["decision"] not in record["aliases"]:
+            decision = f"{', '.join(record['aliases']) or 'no alias'} now; when registered, {decision}"
+        decision = f"{record['name']} version {record['version']}, {decision}"
+    console.print(f"model        {decision} ({record['model_digest'][:12]})", markup=False, soft_wrap=True)
+
+
+def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The models where there are labels to score them by; oracles only where there is a truth."""
+    found = {model for model, entry in scores.items() if _mean(entry) >= -1}
+    return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
+
+
+def _few_videos(scores: Mapping[str, Any]) -> str:
+    """What is to be said of all intervals of a split."""
+    from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+
+    videos = [entry["videos"] for entry in scores.values() if entry and entry.get("videos")]
+    return f" ({max(videos)} videos; intervals of {NOTE})" if videos and max(videos) < FEW_VIDEOS else ""
+
+
+def _mean(entry: Mapping[str, Any] | None) -> float:
+    score = (entry or {}).get("ccc_mean")
+    return -2.0 if score is None else float(score)
+
+
+def _cell(entry: Mapping[str, Any], target: str) -> str:
+    score, interval = entry.get(f"ccc_{target}"), entry.get(f"ci95_{target}")
+    if score is None:
+        return "–"
+    if not interval or None in interval:
+        return f"{score:.3f}"
+    return f"{score:.3f} [{interval[0]:+.2f} {interval[1]:+.2f}]"

@@ -1,0 +1,36 @@
+"""Where the project is, and the switches that have to be set before its libraries are imported."""
+
+import os
+from pathlib import Path
+
+from avfusion.runtime.errors import BadInputError
+
+
+def workspace_root(start: Path | None = None) -> Path:
+    """The nearest folder above (default: the working directory) that holds dvc.yaml; stages read and write below it.
+
+    Raises:
+        BadInputError: there is none.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "dvc.yaml").is_file():
+            return folder
+    raise BadInputError(f"no avfusion project here: {here} and the folders above it hold no dvc.yaml")
+
+
+def project_root() -> Path:
+    """The project whose MLflow store is used: `$DVC_ROOT` where DVC sets it, else the workspace.
+
+    The two differ inside `dvc exp run --temp`, whose workspace is a passing copy.
+    """
+    root = os.environ.get("DVC_ROOT")
+    return Path(root) if root else workspace_root()
+
+
+def disable_telemetry() -> None:
+    """Switch off the usage reports of MLflow, DVC and Ray, here and in child processes."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"

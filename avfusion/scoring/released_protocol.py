@@ -1,0 +1,51 @@
+"""The score as the published code computes it (code with arXiv 2209.09068), to stand beside ours, never in its place.
+
+Frames without a valid label are not left out: the curve of predictions is 0 there, and they count as pairs with a label
+of 0, which raises CCC. Smoothing fades into zeros at the ends of a track.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from avfusion.scoring.metrics import pooled_scores
+from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.track_predictions import TrackPredictions
+
+DESCRIPTION = (
+    "as the published code: frames without a valid label are predicted 0 and counted as pairs with label 0 (this "
+    "inflates CCC); smoothing over that curve, with zeros beyond its ends; tracks without any label left out"
+)
+
+
+def released_scores(
+    tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int], resamples: int, seed: int
+) -> dict[str, Any]:
+    """The entry `released_protocol` of one model in metrics.json: as `pooled_scores`, and `smoothed` inside.
+
+    Args:
+        tracks: of one split.
+        model: whose predictions.
+        windows: frames of the uniform filter for valence and arousal.
+        resamples: of base videos.
+        seed: of the resampling.
+    """
+    zeroed = [_zeroed(track, model) for track in tracks if model in track.predictions and track.valid.any()]
+    smoothed = [
+        replace(track, predictions={model: smooth(track.predictions[model], windows, edges="constant")})
+        for track in zeroed
+    ]
+    entry = pooled_scores(zeroed, model, resamples=resamples, seed=seed)
+    return entry | {"smoothed": pooled_scores(smoothed, model, resamples=resamples, seed=seed)}
+
+
+def _zeroed(track: TrackPredictions, model: str) -> TrackPredictions:
+    counted = track.valid[:, None]
+    return replace(
+        track,
+        predictions={model: np.where(counted, track.predictions[model], 0)},
+        labels=np.where(counted, track.labels, 0),
+        valid=np.ones(len(track.valid), bool),
+    )

@@ -1,0 +1,88 @@
+"""What all models say about one track, frame by frame, next to its labels; a Parquet file each."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.errors import AVFusionError
+
+TARGETS = ("valence", "arousal")
+
+
+@dataclass(frozen=True)
+class TrackPredictions:
+    """Predictions and labels of one track's N video frames.
+
+    Attributes:
+        track, video, split: names; tracks of one video are one cluster of the bootstrap.
+        time_s: (N,) seconds, 0 at the first frame.
+        labels: (N, 2) valence and arousal, 0 where not valid.
+        valid: (N,) bool, frames that are scored.
+        presence: (N, 2) bool, audio and visual stream.
+        predictions: (N, 2) in [-1, 1] by model; an oracle's too, under its name.
+        conditions: (N,) bool spans by name, where a stream is known to tell nothing (demo corpus).
+        features: fingerprint of the features that were predicted from.
+    """
+
+    track: str
+    video: str
+    split: str
+    time_s: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray
+    presence: np.ndarray
+    predictions: dict[str, np.ndarray]
+    conditions: dict[str, np.ndarray] = field(default_factory=dict)
+    features: str = ""
+
+
+def write_predictions(path: Path, track: TrackPredictions, main: str) -> None:
+    """Write one row per video frame.
+
+    Columns: frame int32 (from 1), time_s float64, valence and arousal float32 in [-1, 1] (of the model `main`,
+    unsmoothed), true_valence and true_arousal float32 (null where not valid), valid, audio_present and visual_present
+    bool, then `<model>_valence` and `<model>_arousal` of every other model and oracle. The metadata key `avfusion` has
+    the fingerprint of the features.
+    """
+    columns: dict[str, pa.Array] = {
+        "frame": pa.array(np.arange(1, len(track.time_s) + 1, dtype=np.int32)),
+        "time_s": pa.array(track.time_s),
+    }
+    columns |= {name: pa.array(track.predictions[main][:, c]) for c, name in enumerate(TARGETS)}
+    columns |= {
+        f"true_{name}": pa.array(track.labels[:, c].astype(np.float32), mask=~track.valid)
+        for c, name in enumerate(TARGETS)
+    }
+    columns |= {"valid": pa.array(track.valid)}
+    columns |= {f"{stream}_present": pa.array(track.presence[:, c]) for c, stream in enumerate(("audio", "visual"))}
+    for model, values in track.predictions.items():
+        if model != main:
+            columns |= {f"{model}_{name}": pa.array(values[:, c].astype(np.float32)) for c, name in enumerate(TARGETS)}
+    with atomic_path(path) as temporary:
+        metadata = {b"avfusion": json.dumps({"features": track.features}).encode()}
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
+
+
+def read_predictions(path: Path) -> tuple[np.ndarray, str]:
+    """The main model's valence and arousal (N, 2) float32 of every frame, and the fingerprint of its features.
+
+    Raises:
+        AVFusionError: it is not such a file, or a value is not in [-1, 1].
+    """
+    try:
+        table = pq.read_table(path, columns=["frame", *TARGETS], partitioning=None)
+        features = json.loads((table.schema.metadata or {}).get(b"avfusion", b"{}")).get("features", "")
+        frames, *values = (table.column(name).to_numpy() for name in ("frame", *TARGETS))
+    except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
+        raise AVFusionError(f"{path} is not a file of predictions ({error}): run the stage `evaluate` again") from None
+    predictions = np.stack(values, axis=1).astype(np.float32)
+    if not np.array_equal(frames, np.arange(1, len(frames) + 1)):
+        raise AVFusionError(f"{path}: its frames are not 1, 2, 3, …: run the stage `evaluate` again")
+    if not (np.abs(predictions) <= 1).all():  # also where there is NaN
+        raise AVFusionError(f"{path}: values that are not in [-1, 1]: run the stage `evaluate` again")
+    return predictions, features

@@ -1,0 +1,22 @@
+"""Settings of the room: the registered model."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from avfusion.runtime.settings import Section
+
+
+def _registered_name(name: str) -> str:
+    if not name or any(sign in name for sign in "/:"):
+        raise ValueError("a name without '/' and ':' is needed, as MLflow's registry has them")
+    return name
+
+
+RegisteredName = Annotated[str, AfterValidator(_registered_name)]
+
+
+class RegisterSettings(Section):
+    """The MLflow model registry."""
+
+    name: RegisteredName = "avfusion"

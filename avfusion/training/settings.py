@@ -1,0 +1,50 @@
+"""Settings of the room: how a fusion model is trained (arXiv 2209.09068)."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from avfusion.fusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_fusion_name, check_option_value
+from avfusion.runtime.settings import Count, Fraction, Number, Positive, Section, Seed, section_fault
+
+FusionName = Annotated[str, AfterValidator(check_fusion_name)]
+
+
+class TrainSettings(Section):
+    """Fusion training (paper's recipe as defaults)."""
+
+    model: FusionName = "jca"
+    options: dict[str, Any] = Field(default_factory=dict)
+    weights: str | None = None
+    baselines: tuple[FusionName, ...] = ("audio_only", "visual_only", "concat")
+    seed: Seed = 0
+    epochs: Annotated[int, Field(ge=0, strict=True)] = 50
+    batch_size: Count = 64
+    lr: Positive = 1e-4
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    patience: Count = 10
+    clip_norm: Positive = 1.0
+    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.6
+    modality_dropout: Fraction = 0.0
+    amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
+    inference: Literal["overlap", "tile", "causal"] = "overlap"
+
+    @model_validator(mode="after")
+    def _options(self) -> "TrainSettings":
+        known = FUSION_OPTIONS[self.model]
+        for name, value in self.options.items():
+            if name not in known:
+                why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
+                message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
+                raise section_fault(f"options.{name}", value, message)
+            if allowed := check_option_value(name, value):
+                raise section_fault(f"options.{name}", value, allowed)
+        return self
+
+    @model_validator(mode="after")
+    def _untrained(self) -> "TrainSettings":
+        if self.weights is not None and self.epochs == 0 and self.baselines:
+            message = "train.weights starts the main model alone and train.epochs is 0: allowed is []"
+            raise section_fault("baselines", list(self.baselines), message)
+        return self
