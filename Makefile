@@ -18,7 +18,7 @@ help:
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
-	@echo "make lint       ruff and mypy; make format: put into shape; make deps: first-party imports into dvc.yaml"
+	@echo "make lint       ruff, mypy and the order of rooms; make format: put into shape; make deps: first-party imports into dvc.yaml"
 	@echo "make bench      benchmarks; make clean: remove everything that the pipeline made"
 
 setup: .venv/.installed
@@ -62,6 +62,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix --quiet .

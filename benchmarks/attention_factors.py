@@ -26,13 +26,13 @@ from attention_table import WINDOWS, save_cell, write_table
 from avfusion.backbones.folds import split_videos, without_videos
 from avfusion.corpora.demo import latents
 from avfusion.corpora.demo.render import render_demo
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
 from avfusion.experiments.robustness.features import track_random
 from avfusion.experiments.training import read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.fusion.model_names import FUSION_OPTIONS
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import load_params

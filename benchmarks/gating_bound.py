@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from avfusion.corpora.demo.truth import read_truth, truth_folder
 from avfusion.corpora.table import read_tracks
-from avfusion.experiments.truth import read_truth, truth_folder
 from avfusion.params.params import load_params
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.track_predictions import TARGETS

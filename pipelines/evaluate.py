@@ -1,5 +1,6 @@
 """DVC stage `evaluate`: every frame of the validation and test tracks predicted, scored and drawn."""
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.experiments.evaluate import (
     load_evaluated,
     load_models,
@@ -11,7 +12,6 @@ from avfusion.experiments.evaluate import (
 )
 from avfusion.experiments.stage import stage
 from avfusion.experiments.training import model_folder, model_names
-from avfusion.experiments.truth import truth_folder
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.reports.page.page import write_page
 from avfusion.tracking.training_runs import log_evaluation

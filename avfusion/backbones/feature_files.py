@@ -5,23 +5,37 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
 from avfusion.backbones.registry import visual_transform
+from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
 from avfusion.data.features import read_features_fingerprint, write_features
+from avfusion.data.settings import AudioSettings, GeometrySettings
 from avfusion.data.store import StoreReport, update_store
-from avfusion.params.params import Params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import list_failures, raise_failures
 from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.settings import CommonSettings, ExecutionSettings
+
+
+class FeatureSections(Protocol):
+    """The sections of params.yaml that decide features, or how they are made."""
+
+    common: CommonSettings
+    geometry: GeometrySettings
+    audio: AudioSettings
+    backbones: BackbonesSettings
+    features: FeaturesSettings
+    execution: ExecutionSettings
 
 
 @dataclass(frozen=True)
@@ -47,7 +61,7 @@ class FeatureTask:
     out_of_fold: dict[str, str] | None = None
 
 
-def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
+def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
     """The spec of the features that params and these backbones give.
 
     Args:
@@ -68,18 +82,20 @@ def feature_spec(params: Params, records: Mapping[str, BackboneRecord]) -> Featu
     )
 
 
-def clip_geometry(params: Params) -> ClipGeometry:
+def clip_geometry(params: FeatureSections) -> ClipGeometry:
     """What of section geometry decides features."""
     geometry = params.geometry
     return ClipGeometry(clip_frames=geometry.clip_frames, kept_frames=geometry.kept_frames, fps=geometry.fps)
 
 
-def audio_transform(params: Params, bands: int) -> AudioTransform:
+def audio_transform(params: FeatureSections, bands: int) -> AudioTransform:
     """The spectrogram of section audio, with the backbone's number of mel bands."""
     return AudioTransform(sample_rate=params.audio.sample_rate, n_mels=bands, window_s=params.audio.window_s)
 
 
-def update_features(root: Path, tracks: Sequence[Track], params: Params, *, device: str = "cpu") -> StoreReport:
+def update_features(
+    root: Path, tracks: Sequence[Track], params: FeatureSections, *, device: str = "cpu"
+) -> StoreReport:
     """Bring `data/features` to hold exactly one current file for every track that has frames.
 
     On `cuda` tracks are spread over all GPUs that are seen, by worker processes: at least one for each GPU.

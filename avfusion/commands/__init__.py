@@ -1,1 +1,4 @@
-"""One file per command of `avfusion`. Heavy imports stand inside the functions, so that `--help` costs none of them."""
+"""One file for each command of `avfusion`: it reads its options and calls a room.
+
+May import every room; no room imports it.
+"""

@@ -9,9 +9,9 @@ from avfusion.backbones.settings import BackboneSettings
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
-from avfusion.experiments.robustness.conditions import CONDITIONS, MASKED
 from avfusion.params.params import Params
 from avfusion.runtime.quantities import counted
+from avfusion.scoring.conditions import CONDITIONS, MASKED
 
 SOUND_BYTES_PER_S = 2 * 44_100
 LABEL_BYTES = 6  # of a row, compressed

@@ -12,7 +12,6 @@ import numpy as np
 
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import predict_tracks
-from avfusion.experiments.seeds import entry_name
 from avfusion.experiments.training import TrainingInputs, config_of, training_fingerprint
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.complexity import complexity
@@ -23,6 +22,7 @@ from avfusion.runtime.atomic import write_json
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.progress import TrainingLines
 from avfusion.scoring.metrics import NAMES, pooled_scores
+from avfusion.scoring.seeds import entry_name
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.training.checkpoints import load_checkpoint
 from avfusion.training.logger import RunLogger

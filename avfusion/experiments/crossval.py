@@ -14,15 +14,16 @@ import numpy as np
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import predict_tracks
 from avfusion.experiments.folds import Fold, grouped_folds
-from avfusion.experiments.seeds import seed_spread
 from avfusion.experiments.training import TrainingInputs, config_of, training_fingerprint
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import Params
+from avfusion.reports.crossval_table import CrossValidated
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.progress import TrainingLines
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import NAMES, pooled_scores, valid_pairs
+from avfusion.scoring.seeds import seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.training.logger import RunLogger
 from avfusion.training.loop import FusionTraining, TrainedFusion
@@ -30,25 +31,6 @@ from avfusion.training.sequences import SequenceData
 
 WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)
 OpenRun = Callable[[str, int], AbstractContextManager[RunLogger]]
-
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """What a cross-validation found.
-
-    Attributes:
-        folds: a row per fold and model: model, fold, train_videos, scored_videos, best_epoch, and of the fold's scored
-            tracks `ccc_*`, `low_*`, `high_*` for valence, arousal and mean.
-        models: a row per model: folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the smoothing chosen on
-            the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all folds' scored
-            tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and, under these
-            windows, `val_smoothed_` and `test_smoothed_`. None where there are no labels.
-        test: the test tracks with the averaged predictions, not smoothed, by model.
-    """
-
-    folds: list[dict[str, Any]]
-    models: list[dict[str, Any]]
-    test: list[TrackPredictions]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from avfusion.corpora.demo.truth import ORACLES, read_truth
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
 from avfusion.data.feature_spec import FeatureSpec
@@ -15,8 +16,6 @@ from avfusion.data.frames import read_face_confidence
 from avfusion.data.presence import frame_presence
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.experiments.settings import EvaluateSettings
-from avfusion.experiments.truth import ORACLES, read_truth
 from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.files import load_fusion
@@ -33,6 +32,7 @@ from avfusion.reports.report import (
     write_report,
     write_track_scores,
 )
+from avfusion.reports.settings import EvaluateSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.scoring.released_protocol import DESCRIPTION
 from avfusion.scoring.track_predictions import TrackPredictions, write_predictions

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.experiments.compare import Comparison
 from avfusion.experiments.evaluate import load_evaluated
-from avfusion.experiments.seeds import entry_name
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.params.params import load_params
 from avfusion.params.record import every_param
 from avfusion.reports.comparison_table import write_comparison
 from avfusion.reports.plots.comparison import plot_comparison
 from avfusion.runtime.atomic import exclusive_lock
 from avfusion.runtime.fingerprints import fingerprint
+from avfusion.scoring.seeds import entry_name
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import default_device, make_deterministic

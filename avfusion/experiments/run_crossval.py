@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.data.features import read_features
 from avfusion.data.track_data import feature_path
 from avfusion.experiments.crossval import CrossValidation
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import model_names, read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.params.params import load_params
 from avfusion.params.record import every_param
 from avfusion.reports.crossval_table import write_cross_validation

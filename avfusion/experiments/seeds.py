@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
 from avfusion.experiments.training import model_names, read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.params.params import Params, load_params
 from avfusion.reports.report import write_report
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.project import project_root
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval
-from avfusion.scoring.metrics import NAMES, WEIGHTS, pooled_scores, target_sums, valid_pairs
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.metrics import NAMES, pooled_scores
+from avfusion.scoring.seeds import entry_name, seed_difference, seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.loop import FusionTraining
@@ -84,11 +83,6 @@ def compare_seeds(
     return _summary(found, names, list(seeds), split, params)
 
 
-def entry_name(name: str, seed: int) -> str:
-    """What the predictions of a model trained with a seed are called."""
-    return f"{name}, seed {seed}"
-
-
 def _summary(
     tracks: Sequence[TrackPredictions], names: Sequence[str], seeds: Sequence[int], split: str, params: Params
 ) -> dict[str, Any]:
@@ -119,28 +113,6 @@ def _summary(
         "videos": videos,
         "note": NOTE if videos < FEW_VIDEOS else "",
     }
-
-
-def seed_difference(
-    tracks: Sequence[TrackPredictions], first: str, second: str, seeds: Sequence[int], resamples: int, draw: int
-) -> dict[str, Any]:
-    """{valence|arousal|mean: {difference, ci95}} of two models' mean scores over seeds, paired over base videos."""
-    sums = np.concatenate([target_sums(*valid_pairs(tracks, entry_name(n, s))) for n in (first, second) for s in seeds])
-    scores = [pooled_scores(tracks, entry_name(n, s), resamples=100, seed=draw) for n in (first, second) for s in seeds]
-    signs = [sign / len(seeds) for sign in (1, -1) for _ in seeds]
-    found = {}
-    for target, weights in WEIGHTS.items():
-        coefficients = [sign * weight for sign in signs for weight in weights]
-        ends = interval(sums, coefficients, resamples=resamples, seed=draw, fisher=False)
-        value = sum(sign * score[f"ccc_{target}"] for sign, score in zip(signs, scores, strict=True))
-        found[target] = {"difference": value, "ci95": None if ends is None else list(ends)}
-    return found
-
-
-def seed_spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, and the scores themselves."""
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
 
 
 def seed_table(result: dict[str, Any]) -> str:

@@ -9,17 +9,6 @@ from avfusion.runtime.settings import Count, Fraction, Section, Seed, section_fa
 from avfusion.training.settings import TrainSettings
 
 
-class EvaluateSettings(Section):
-    """Scores and pictures."""
-
-    smoothing_valence: Count = 20
-    smoothing_arousal: Count = 50
-    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
-    seed: Seed = 0
-    released_protocol: bool = False
-    trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
-
-
 class RobustnessSettings(Section):
     """Scores with disturbed streams."""
 

@@ -1,11 +1,8 @@
 """`train.weights`: a fusion model on disk from which training starts, or which is used as it is (`train.epochs: 0`)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.fusion.files import WEIGHTS, load_fusion
@@ -13,20 +10,7 @@ from avfusion.fusion.model_names import FUSION_OPTIONS, MAPS_ONLY
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.training.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class Start:
-    """Weights of a fusion model, its standardisation included.
-
-    Attributes:
-        tensors: by the names of the model's state.
-        facts: for the record: `weights` (the folder), `sha256` of its weights file, `source` and `licence` where the
-            model's config tells them.
-    """
-
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
+from avfusion.training.start import Start
 
 
 def refuse_start(config: TrainSettings, who: str) -> None:

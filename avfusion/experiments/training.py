@@ -12,7 +12,7 @@ from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.settings import FramesSettings, GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.experiments.start import Start, read_start
+from avfusion.experiments.start import read_start
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.files import save_fusion
 from avfusion.fusion.registry import FUSION_MODELS
@@ -26,6 +26,7 @@ from avfusion.training.logger import RunLogger
 from avfusion.training.loop import HISTORY_COLUMNS, VERSION, FusionTraining, TrainedFusion
 from avfusion.training.sequences import SequenceData, sequence_data
 from avfusion.training.settings import TrainSettings
+from avfusion.training.start import Start
 
 Run = TypeVar("Run", bound=RunLogger)
 

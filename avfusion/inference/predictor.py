@@ -26,9 +26,9 @@ from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.fusion.model_folder import CONFIG, ModelFolder
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
+from avfusion.inference.columns import SPREADS
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.params.agreement import divisors
-from avfusion.presentation.tables import SPREADS
 from avfusion.runtime.errors import BadInputError
 
 Stream = Literal["both", "audio", "visual"]

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
 from avfusion.corpora.settings import CorpusSettings, RenderSettings
 from avfusion.data.settings import AudioSettings, FramesSettings, GeometrySettings
-from avfusion.experiments.settings import EvaluateSettings, RobustnessSettings, SweepSettings
+from avfusion.experiments.settings import RobustnessSettings, SweepSettings
 from avfusion.params.agreement import disagreements
 from avfusion.params.unique_keys import UniqueKeys
-from avfusion.reports.settings import ReportSettings
+from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import CommonSettings, ExecutionSettings, Section
 from avfusion.tracking.settings import RegisterSettings

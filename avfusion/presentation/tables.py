@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from avfusion.inference.columns import COLUMNS, SPREADS
 from avfusion.runtime.atomic import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("frame", "time_s", "valence", "arousal", "face_confidence", "audio_present", "visual_present")
-SPREADS = ("valence_sd", "arousal_sd")
 SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "json": ".json", "abaw": ".txt"}
 _DECIMALS = 6
 

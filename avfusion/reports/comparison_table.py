@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.experiments.seeds import seed_spread
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval, paired_p_value
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import NAMES, WEIGHTS, target_sums, valid_pairs
+from avfusion.scoring.seeds import seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 
 REFERENCE = "jca"

@@ -2,15 +2,15 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avfusion.experiments.crossval import CrossValidated
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.scoring.metrics import NAMES
-from avfusion.scoring.track_predictions import write_predictions
+from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
 
 SEEN = (
     "The backbones were trained on the official training videos, once for all folds: what the folds from 1 on score, "
@@ -23,6 +23,25 @@ UNSEEN = (
     "videos it scores, and the epochs of all backbones were chosen by the official validation tracks."
 )
 STOPPED = "Each fold's training stops by the very tracks that the fold scores; the test tracks decide nothing."
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """What a cross-validation found.
+
+    Attributes:
+        folds: a row per fold and model: model, fold, train_videos, scored_videos, best_epoch, and of the fold's scored
+            tracks `ccc_*`, `low_*`, `high_*` for valence, arousal and mean.
+        models: a row per model: folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the smoothing chosen on
+            the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all folds' scored
+            tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and, under these
+            windows, `val_smoothed_` and `test_smoothed_`. None where there are no labels.
+        test: the test tracks with the averaged predictions, not smoothed, by model.
+    """
+
+    folds: list[dict[str, Any]]
+    models: list[dict[str, Any]]
+    test: list[TrackPredictions]
 
 
 def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:

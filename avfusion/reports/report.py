@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.experiments.truth import ORACLES
+from avfusion.corpora.demo.truth import ORACLES
 from avfusion.runtime.atomic import write_json, write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.scoring.metrics import BESIDE_CCC, errors_by_condition, paired_difference, pooled_scores, track_scores

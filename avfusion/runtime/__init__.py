@@ -1,1 +1,4 @@
-"""TODO"""
+"""What every room stands on: errors, atomic files and locks, fingerprints and digests of code, processes, progress.
+
+Imports no other room. Gives: `run_tasks`, `atomic_path`, `fingerprint`, `code_digest`, `AVFusionError`.
+"""

@@ -17,8 +17,10 @@ from pathlib import Path
 PACKAGE = "avfusion"
 # Statements that only tell somebody something: calls of functions and methods with these names.
 TELLING = frozenset(
-    ("print", "warn", "on_warning", "say", "_say", "debug", "info", "warning", "log_params", "log_metrics")
-    + ("log_artifact", "log_dataset", "set_tags", "list_failures")
+    (
+        *("print", "warn", "on_warning", "say", "_say", "debug", "info", "warning", "list_failures"),
+        *("log_params", "log_metrics", "log_artifact", "log_dataset", "set_tags"),
+    )
 )
 # Calls that make a text and do nothing else.
 _WORDING = frozenset(("join", "str", "repr", "len", "sorted", "map", "format", "set", "list", "min", "max", "name"))
@@ -374,5 +376,6 @@ def _module_file(name: str) -> Path | None:
     for part in rest[:-1]:
         folders = [folder / part for folder in folders]
     last = folders if not rest else [folder / rest[-1] for folder in folders]
-    candidates = [folder / "__init__.py" for folder in last] + ([path.with_suffix(".py") for path in last] if rest else [])
+    candidates = [folder / "__init__.py" for folder in last]
+    candidates += [path.with_suffix(".py") for path in last] if rest else []
     return next((path for path in candidates if path.is_file()), None)

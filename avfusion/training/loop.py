@@ -16,7 +16,6 @@ import torch
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.start import Start
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.registry import build_fusion, model_options
 from avfusion.fusion.track_inference import predict_track
@@ -30,6 +29,7 @@ from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision, resolve_pr
 from avfusion.training.schedule import LearningRate
 from avfusion.training.sequences import Batch, SequenceData
 from avfusion.training.settings import TrainSettings
+from avfusion.training.start import Start
 
 VERSION = 2
 HISTORY_COLUMNS = (

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import FrameRow, write_frames
@@ -24,13 +25,11 @@ from avfusion.experiments.evaluate import (
     write_evaluation,
 )
 from avfusion.experiments.seeds import compare_seeds, seed_table
-from avfusion.experiments.settings import EvaluateSettings
 from avfusion.experiments.training import model_folder, model_names, read_inputs, train_models
-from avfusion.experiments.truth import truth_folder
 from avfusion.fusion.files import load_fusion
 from avfusion.params.params import check_params
 from avfusion.reports.page.page import write_page
-from avfusion.reports.settings import ReportSettings
+from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import folder_digest
 from avfusion.training.logger import NullLogger

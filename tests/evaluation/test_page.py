@@ -13,11 +13,10 @@ import pytest
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.evaluate import protocol_facts, write_evaluation
-from avfusion.experiments.settings import EvaluateSettings
 from avfusion.reports.page.charts import curve, heat, runs
 from avfusion.reports.page.page import PageSources, write_page
 from avfusion.reports.page.tracks import ticks
-from avfusion.reports.settings import ReportSettings
+from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.track_predictions import TrackPredictions
 

@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from avfusion.experiments.robustness.conditions import KINDS
 from avfusion.reports.plots import bars, comparison, plane, robustness
 from avfusion.reports.plots.style import model_title
 from avfusion.reports.report import bootstrap_facts, metrics_table
+from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TrackPredictions
 
 MODELS = ("audio_only", "jca")

@@ -15,7 +15,6 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.experiments.robustness.conditions import CONDITIONS, KINDS, MASKED, Condition
 from avfusion.experiments.robustness.distortions import absent_span, add_noise, babble, blur, occlude, shift_sound
 from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
 from avfusion.experiments.robustness.scores import (
@@ -30,6 +29,7 @@ from avfusion.experiments.robustness.scores import (
 from avfusion.fusion.base import FusionModel, FusionOutput
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.track_inference import predict_track
+from avfusion.scoring.conditions import CONDITIONS, KINDS, MASKED, Condition
 from avfusion.scoring.metrics import pooled_scores
 from avfusion.scoring.track_predictions import TrackPredictions
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from avfusion.corpora.demo.truth import read_truth
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
-from avfusion.experiments.truth import read_truth
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import pooled_scores
 

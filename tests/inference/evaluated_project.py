@@ -9,10 +9,10 @@ import pandas as pd
 from avfusion.data.features import read_features
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks, protocol_facts, write_evaluation
-from avfusion.experiments.settings import EvaluateSettings
 from avfusion.fusion import build_fusion
 from avfusion.fusion.files import save_fusion
 from avfusion.fusion.model_folder import ModelFolder
+from avfusion.reports.settings import EvaluateSettings
 
 FRAMES = {"test-0": 216, "test-1": 225, "test-2": 270}  # 9 s at 24, 25 and 30 fps
 ROWS = sum(FRAMES.values())

@@ -14,8 +14,8 @@ from avfusion.data.audio import read_audio
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameTable, decode_crops, encode_crop, read_frames
 from avfusion.data.geometry import clip_end_ticks, clock_frames, select_clip_frames
-from avfusion.experiments.robustness.conditions import CONDITIONS, MASKED, Condition
 from avfusion.experiments.robustness.distortions import add_noise, babble, blur, occlude, shift_sound
+from avfusion.scoring.conditions import CONDITIONS, MASKED, Condition
 
 JPEG_QUALITY = 95
 

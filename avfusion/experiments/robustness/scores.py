@@ -8,12 +8,12 @@ import numpy as np
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.robustness.conditions import CONDITIONS, KINDS, MASKED, Condition
 from avfusion.experiments.robustness.distortions import absent_span
 from avfusion.experiments.robustness.features import track_random
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.track_inference import predict_track
 from avfusion.scoring.bootstrap import interval
+from avfusion.scoring.conditions import CONDITIONS, KINDS, MASKED, Condition
 from avfusion.scoring.metrics import NAMES, WEIGHTS, paired_difference, pooled_scores, target_sums, valid_pairs
 from avfusion.scoring.track_predictions import TrackPredictions
 

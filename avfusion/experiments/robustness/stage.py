@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.corpora.table import read_tracks
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks
-from avfusion.experiments.robustness.conditions import KINDS
 from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
 from avfusion.experiments.robustness.scores import (
     COLUMNS,
@@ -19,7 +19,6 @@ from avfusion.experiments.robustness.scores import (
     thin_out,
 )
 from avfusion.experiments.training import model_folder, model_names, read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.fusion.base import FusionModel
 from avfusion.params.params import Params
 from avfusion.reports.plots.robustness import plot_robustness
@@ -27,6 +26,7 @@ from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import run_tasks
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.conditions import KINDS
 from avfusion.training.loop import FusionTraining
 
 VOICES = 6  # of the babble

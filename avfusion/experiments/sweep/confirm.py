@@ -13,21 +13,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from avfusion.corpora.demo.truth import truth_folder
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
-from avfusion.experiments.seeds import entry_name, seed_difference, seed_spread, seed_table
+from avfusion.experiments.seeds import seed_table
 from avfusion.experiments.sweep.progress import point_text
 from avfusion.experiments.sweep.results import best_of
 from avfusion.experiments.sweep.space import Point, SearchSpace, point_of
 from avfusion.experiments.sweep.storage import default_storage, open_storage, shown, storage_errors
 from avfusion.experiments.sweep.study import open_study
 from avfusion.experiments.training import read_inputs
-from avfusion.experiments.truth import truth_folder
 from avfusion.params.params import Params, load_params
 from avfusion.reports.report import write_report
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.project import project_root, workspace_root
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.scoring.metrics import NAMES, pooled_scores
+from avfusion.scoring.seeds import entry_name, seed_difference, seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.loop import FusionTraining

@@ -10,13 +10,12 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from avfusion.experiments.settings import EvaluateSettings
-from avfusion.experiments.truth import ORACLES
+from avfusion.corpora.demo.truth import ORACLES
 from avfusion.reports.page.template import STYLE, TEMPLATE
 from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
 from avfusion.reports.plots.style import model_title
 from avfusion.reports.plots.traces import CONDITION_TITLES
-from avfusion.reports.settings import ReportSettings
+from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.bootstrap import NOTE

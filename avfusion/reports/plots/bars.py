@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from avfusion.experiments.truth import ORACLES
+from avfusion.corpora.demo.truth import ORACLES
 from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, model_title, new_figure, quiet, save_png
 from avfusion.scoring.metrics import NAMES
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from avfusion.experiments.robustness.conditions import KINDS
 from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, model_title, new_figure, quiet, save_png
+from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TARGETS
 
 # Okabe and Ito; the main model is the first.

@@ -1,0 +1,4 @@
+"""Columns of predictions, one row per video frame."""
+
+COLUMNS = ("frame", "time_s", "valence", "arousal", "face_confidence", "audio_present", "visual_present")
+SPREADS = ("valence_sd", "arousal_sd")
