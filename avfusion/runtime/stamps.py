@@ -38,8 +38,8 @@ class Stamp:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form, without what is empty."""
-        values = {"made": self.made, "code": self.code, "content": self.content, "libraries": dict(self.libraries)}
-        values |= {"vouched": [dict(entry) for entry in self.vouched]}
+        values: dict[str, Any] = {"made": self.made, "code": self.code, "content": self.content}
+        values |= {"libraries": dict(self.libraries), "vouched": [dict(entry) for entry in self.vouched]}
         return {key: value for key, value in values.items() if value}
 
     @classmethod
