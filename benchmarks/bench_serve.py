@@ -117,7 +117,7 @@ def main() -> None:
             if not is_bad and (status != 200 or content["columns"] != first):
                 faults.append(f"{name}: {status}, other numbers")
         if last - settled > GROWTH_MB:
-            faults.append(f"memory grew by {last - settled:.0f} MB, allowed are {GROWTH_MB}")
+            faults.append(f"memory grew by {last - settled:.0f} MB, must be at most {GROWTH_MB}")
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(Counter(a[2] for a in answers).items()))
     print(f"{len(answers)} uploads of {len(video) / 1e3:.0f} kB, {AT_A_TIME} at a time, in {seconds:.1f} s: {statuses}")
     print(

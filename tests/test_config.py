@@ -68,45 +68,45 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "key", "value", "message"),
     [
-        ("train", "lerning_rate", 1, r"train\.lerning_rate is unknown: allowed are model, options, .*lr"),
-        ("train", "lr", "fast", r"train\.lr is 'fast': a number is needed"),
-        ("train", "lr", -1, r"train\.lr is -1.*: input should be greater than 0"),
-        ("train", "lr", True, r"train\.lr is True: a number is needed"),
+        ("train", "lerning_rate", 1, r"train\.lerning_rate is unknown: must be one of model, options, .*lr"),
+        ("train", "lr", "fast", r"train\.lr is 'fast': must be a number"),
+        ("train", "lr", -1, r"train\.lr is -1.*: must be greater than 0"),
+        ("train", "lr", True, r"train\.lr is True: must be a number"),
         ("train", "lr", ".nan", r"train\.lr"),
-        ("train", "epochs", 2.5, r"train\.epochs is 2\.5: input should be a valid integer"),
-        ("train", "dropout", 1.0, r"train\.dropout is 1\.0: input should be less than 1"),
+        ("train", "epochs", 2.5, r"train\.epochs is 2\.5: must be a valid integer"),
+        ("train", "dropout", 1.0, r"train\.dropout is 1\.0: must be less than 1"),
         (
             "features",
             "stride",
             5,
-            r"features\.stride is 5: allowed are the divisors of geometry\.clip_frames \(1, 2, 4",
+            r"features\.stride is 5: must be a divisor of geometry\.clip_frames \(1, 2, 4",
         ),
         (
             "geometry",
             "kept_frames",
             5,
-            r"geometry\.kept_frames is 5: allowed are the divisors of clip_frames \(1, 2, 4",
+            r"geometry\.kept_frames is 5: must be a divisor of clip_frames \(1, 2, 4",
         ),
-        ("render", "min_seconds", 31, r"render\.min_seconds is 31\.0: allowed is at most max_seconds \(30\.0\)"),
+        ("render", "min_seconds", 31, r"render\.min_seconds is 31\.0: must be at most max_seconds \(30\.0\)"),
         (
             "train",
             "model",
             "jac",
-            r"train\.model is 'jac': allowed are audio_only, visual_only, concat, late",
+            r"train\.model is 'jac': must be one of audio_only, visual_only, concat, late",
         ),
-        ("train", "baselines", ["concat", "audio"], r"train\.baselines\.1 is 'audio': allowed are audio_only, "),
-        ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: allowed are .*, k, "),
-        ("train", "options", {"dropout": 0.1}, r"train\.options\.dropout is 0\.1: .*\(it is train\.dropout\): allowed"),
-        ("train", "options", {"k": 0}, r"train\.options\.k is 0: allowed are whole numbers from 1"),
-        ("train", "options", {"encoder_width": "x"}, r"train\.options\.encoder_width is 'x': allowed are whole"),
-        ("train", "options", {"released_concat": 1}, r"train\.options\.released_concat is 1: allowed are true and"),
+        ("train", "baselines", ["concat", "audio"], r"train\.baselines\.1 is 'audio': must be one of audio_only, "),
+        ("train", "options", {"kk": "x"}, r"train\.options\.kk is 'x': jca has no such option: must be one of .*, k, "),
+        ("train", "options", {"dropout": 0.1}, r"train\.options\.dropout is 0\.1: .*\(it is train\.dropout\): must be"),
+        ("train", "options", {"k": 0}, r"train\.options\.k is 0: must be a whole number from 1"),
+        ("train", "options", {"encoder_width": "x"}, r"train\.options\.encoder_width is 'x': must be a whole"),
+        ("train", "options", {"released_concat": 1}, r"train\.options\.released_concat is 1: must be true or"),
         ("train", "options", {"length": [1]}, r"train\.options\.length is \[1\]: .*geometry\.sequence_clips"),
-        ("backbones", "batch_norm", "eval", r"backbones\.batch_norm is 'eval': input should be 'frozen' or 'train'"),
-        ("backbones", "augmentation", "some", r"backbones\.augmentation is 'some': input should be a valid boolean"),
-        ("backbones", "hue", 0.6, r"backbones\.hue is 0\.6: input should be less than or equal to 0\.5"),
-        ("backbones", "folds", 1, r"backbones\.folds is 1: allowed are 0 \(none\) and 2 or more"),
+        ("backbones", "batch_norm", "eval", r"backbones\.batch_norm is 'eval': must be 'frozen' or 'train'"),
+        ("backbones", "augmentation", "some", r"backbones\.augmentation is 'some': must be a valid boolean"),
+        ("backbones", "hue", 0.6, r"backbones\.hue is 0\.6: must be less than or equal to 0\.5"),
+        ("backbones", "folds", 1, r"backbones\.folds is 1: must be 0 \(none\), or 2 or more"),
         ("backbones", "folds", -2, r"backbones\.folds is -2: "),
-        ("corpus", "name", "affwild", r"corpus\.name is 'affwild': input should be 'demo', 'affwild2' or 'manifest'"),
+        ("corpus", "name", "affwild", r"corpus\.name is 'affwild': must be 'demo', 'affwild2' or 'manifest'"),
         (
             "corpus",
             "root",
@@ -115,7 +115,7 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ),
         ("register", "name", "", r"register\.name is '': a name without '/' and ':' is needed"),
         ("register", "name", "a/b:c", r"register\.name is 'a/b:c': a name without '/' and ':' is needed"),
-        ("surprise", "key", 1, r"surprise is unknown: allowed are common, "),
+        ("surprise", "key", 1, r"surprise is unknown: must be one of common, "),
     ],
 )
 def test_faults_name_section_key_and_what_is_allowed(
@@ -133,10 +133,10 @@ def test_sections_that_disagree_are_found_whichever_is_asked_for(
     values["geometry"] |= {"clip_frames": 24}
     values["features"] |= {"stride": 12}
     params = check_params(values, sections)
-    assert (params.features is None) == (sections not in (["features"], None))
+    assert ("features" in params) == (sections in (["features"], None))
     values["features"] |= {"stride": 16}
     with pytest.raises(
-        BadInputError, match=r"features\.stride is 16: allowed are .*clip_frames \(1, 2, 3, 4, 6, 8, 12, 24\)"
+        BadInputError, match=r"features\.stride is 16: must be .*clip_frames \(1, 2, 3, 4, 6, 8, 12, 24\)"
     ):
         check_params(values, sections)
 
@@ -144,31 +144,27 @@ def test_sections_that_disagree_are_found_whichever_is_asked_for(
 def test_the_published_fusion_needs_maps_whichever_section_is_asked_for(values: dict[str, Any]) -> None:
     values["train"] |= {"model": "released_coattention", "options": {}}
     for sections in (["train"], ["backbones"], ["common"], None):
-        with pytest.raises(
-            BadInputError, match=r"backbones\.output is 'pooled': allowed is map, since .*released_coatt"
-        ):
+        with pytest.raises(BadInputError, match=r"backbones\.output is 'pooled': must be map, since .*released_coatt"):
             check_params(values, sections)
     values["backbones"]["output"] = "map"
     with pytest.raises(BadInputError) as raised:
         check_params(values)
     for words in (
-        r"backbones\.visual is narrow_r2plus1d \(width 8, input_size 56\): allowed is r2plus1d_18 \(64, 112\)",
-        r"backbones\.audio is narrow_resnet with 128 features: allowed is resnet18",
+        r"backbones\.visual is narrow_r2plus1d \(width 8, input_size 56\): must be r2plus1d_18 \(64, 112\)",
+        r"backbones\.audio is narrow_resnet with 128 features: must be resnet18",
     ):
         assert re.search(words, str(raised.value)), words
     values["backbones"]["visual"] |= {"name": "r2plus1d_18", "width": 64, "input_size": 112}
     values["backbones"]["audio"] |= {"name": "resnet18", "width": 64}
     assert check_params(values).train.model == "released_coattention"
     values["geometry"]["sequence_clips"] = 8
-    with pytest.raises(BadInputError, match=r"geometry\.sequence_clips is 8: allowed is 16"):
+    with pytest.raises(BadInputError, match=r"geometry\.sequence_clips is 8: must be 16"):
         check_params(values)
 
 
 def test_baselines_without_weights_and_epochs_are_refused(values: dict[str, Any]) -> None:
     values["train"] |= {"weights": "models/mine", "epochs": 0}
-    with pytest.raises(
-        BadInputError, match=r"train\.baselines is \['audio_only', .*train\.epochs is 0: allowed is \[\]"
-    ):
+    with pytest.raises(BadInputError, match=r"train\.baselines is \['audio_only', .*train\.epochs is 0: must be \[\]"):
         check_params(values)
     check_params(values | {"train": values["train"] | {"epochs": 1}})
     check_params(values | {"train": values["train"] | {"baselines": []}})
@@ -188,26 +184,26 @@ def test_a_fault_of_another_section_is_not_this_stages(values: dict[str, Any]) -
             "visual",
             "name",
             "r2plus1d",
-            r"backbones\.visual\.name is 'r2plus1d': allowed are narrow_r2plus1d, r2plus1d_18",
+            r"backbones\.visual\.name is 'r2plus1d': must be one of narrow_r2plus1d, r2plus1d_18",
         ),
         ("visual", "name", "resnet18", r"backbones\.visual\.name is 'resnet18'"),
         (
             "audio",
             "name",
             "r2plus1d_18",
-            r"backbones\.audio\.name is 'r2plus1d_18': allowed are narrow_resnet, resnet18",
+            r"backbones\.audio\.name is 'r2plus1d_18': must be one of narrow_resnet, resnet18",
         ),
         (
             "audio",
             "weights",
             "kinetics400",
-            r"backbones\.audio\.weights is 'kinetics400': allowed are random, or a \.safetensors file",
+            r"backbones\.audio\.weights is 'kinetics400': must be random, or a \.safetensors file",
         ),
         (
             "visual",
             "weights",
             "x.pt",
-            r"backbones\.visual\.weights is 'x\.pt': allowed are random, or a \.s",
+            r"backbones\.visual\.weights is 'x\.pt': must be random, or a \.s",
         ),
     ],
 )
@@ -219,7 +215,7 @@ def test_networks_and_weights_are_those_of_the_stream(
         check_params(values)
     values["backbones"][stream] |= {"name": {"audio": "resnet18", "visual": "r2plus1d_18"}[stream], "width": 64}
     values["backbones"][stream] |= {"weights": "imagenet2"}
-    with pytest.raises(BadInputError, match=r"allowed are random, (imagenet|kinetics400), tsav, or a \.safetensors"):
+    with pytest.raises(BadInputError, match=r"must be random, (imagenet|kinetics400), tsav, or a \.safetensors"):
         check_params(values)
     values["backbones"][stream] |= {"weights": "models/mine.safetensors"}
     check_params(values)
@@ -228,10 +224,10 @@ def test_networks_and_weights_are_those_of_the_stream(
 @pytest.mark.parametrize(
     ("stream", "key", "value", "message"),
     [
-        ("visual", "width", 32, r"backbones\.visual\.width is 32: allowed is 64, that of r2plus1d_18"),
-        ("audio", "width", 32, r"backbones\.audio\.width is 32: allowed is 64, that of resnet18"),
-        ("visual", "input_size", 113, r"backbones\.visual\.input_size is 113: allowed are 16 to 112 pixels"),
-        ("visual", "input_size", 15, r"backbones\.visual\.input_size is 15: allowed are 16 to 112 pixels"),
+        ("visual", "width", 32, r"backbones\.visual\.width is 32: must be 64, the width of r2plus1d_18"),
+        ("audio", "width", 32, r"backbones\.audio\.width is 32: must be 64, the width of resnet18"),
+        ("visual", "input_size", 113, r"backbones\.visual\.input_size is 113: must be from 16 to 112 pixels"),
+        ("visual", "input_size", 15, r"backbones\.visual\.input_size is 15: must be from 16 to 112 pixels"),
     ],
 )
 def test_a_shape_that_a_backbone_does_not_have_is_refused_before_anything_runs(

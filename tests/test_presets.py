@@ -90,7 +90,7 @@ def test_a_broken_file_is_an_edited_one(bare_project):
 
 def test_unknown_presets_and_missing_roots_are_named(bare_project):
     with pytest.raises(
-        BadInputError, match="'affwild' is unknown: allowed are affwild2, affwild2-tsav, demo, manifest"
+        BadInputError, match="'affwild' is unknown: must be one of affwild2, affwild2-tsav, demo, manifest"
     ):
         write_preset(bare_project, "affwild")
     with pytest.raises(BadInputError, match=r"--root /not/here is not a folder"):

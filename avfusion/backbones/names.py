@@ -27,14 +27,14 @@ def feature_values(name: str, width: int, input_size: int, output: str = "pooled
 def check_backbone(stream: str, name: str, weights: str, width: int, input_size: int) -> tuple[str, str] | None:
     """What is wrong with a stream's backbone: (its key, what is allowed); None: nothing."""
     if name not in BACKBONE_NAMES[stream]:
-        return "name", f"allowed are {', '.join(BACKBONE_NAMES[stream])}"
+        return "name", f"must be one of {', '.join(BACKBONE_NAMES[stream])}"
     ready = ["random", *([PRETRAINED[name]] if name in PRETRAINED else [])]
     ready += [source for source, names in IMPORTED.items() if name in names]
     if weights not in ready and not weights.endswith(".safetensors"):
-        return "weights", f"allowed are {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
+        return "weights", f"must be {', '.join(ready)}, or a .safetensors file (pickled checkpoints can run code)"
     if name in PRETRAINED and width != FULL_WIDTH:
-        return "width", f"allowed is {FULL_WIDTH}, that of {name}"
+        return "width", f"must be {FULL_WIDTH}, the width of {name}"
     smallest, largest = CROP_SIDES
     if stream == "visual" and not smallest <= input_size <= largest:
-        return "input_size", f"allowed are {smallest} to {largest} pixels, the size of a crop"
+        return "input_size", f"must be from {smallest} to {largest} pixels (a crop's size)"
     return None

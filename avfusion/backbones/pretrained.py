@@ -45,7 +45,7 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
     if path.suffix != ".safetensors":
         names = ", ".join(name for name in ("random", ready, *IMPORTED) if name)
         allowed = f"{names}, or a .safetensors file (pickled checkpoints can run code)"
-        raise BadInputError(f"{key} is {weights!r}: allowed are {allowed}")
+        raise BadInputError(f"{key} is {weights!r}: must be one of {allowed}")
     refuse_no_file(path, key)
     tensors = read_safetensors(path)
     if any(name.startswith(("network.", "head.")) for name in tensors):

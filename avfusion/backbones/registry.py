@@ -119,21 +119,21 @@ def build_backbone(
     """
     known = [entry for entry, value in BACKBONES.items() if value.stream == stream]
     if name not in known:
-        raise BadInputError(f"backbones.{stream}.name is {name!r}: allowed are {', '.join(known) or 'none'}")
+        raise BadInputError(f"backbones.{stream}.name is {name!r}: must be one of {', '.join(known) or 'none'}")
     entry = BACKBONES[name]
     if entry.full_size and width != FULL_WIDTH:
         raise BadInputError(f"backbones.{stream}.width is {width}: {name} has {FULL_WIDTH}")
     if output not in ("pooled", "map"):
-        raise BadInputError(f"backbones.output is {output!r}: allowed are pooled, map")
+        raise BadInputError(f"backbones.output is {output!r}: must be one of pooled, map")
     size = input_size or (112 if stream == "visual" else 64)
     smallest, largest = CROP_SIDES
     if stream == "visual" and not smallest <= size <= largest:
         raise BadInputError(
-            f"backbones.visual.input_size is {size}: allowed are {smallest} to {largest} pixels, the size of a crop"
+            f"backbones.visual.input_size is {size}: must be from {smallest} to {largest} pixels (a crop's size)"
         )
     network = entry.network(width=width, blocks=entry.blocks, output=output, input_size=size)
     if output == "map" and network.map_stride is None:
-        raise BadInputError(f"backbones.output is 'map': {name} has no map, allowed is pooled")
+        raise BadInputError(f"backbones.output is 'map': must be 'pooled', since {name} has no map")
     backbone = Backbone(name, network, width=width, input_size=size, dropout=dropout)
     if weights not in (None, "random"):
         from avfusion.backbones.pretrained import load_pretrained

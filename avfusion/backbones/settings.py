@@ -10,7 +10,7 @@ from avfusion.runtime.settings import Count, Number, Positive, Section, Seed, se
 
 def _folds(value: object) -> object:
     if value == 1 and not isinstance(value, bool):
-        raise ValueError("allowed are 0 (none) and 2 or more")
+        raise ValueError("must be 0 (none), or 2 or more")
     return 0 if value is None else value
 
 

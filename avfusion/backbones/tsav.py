@@ -50,7 +50,7 @@ def load_tsav(path: str | Path, output: str = "pooled") -> tuple[SpectrogramResN
             (they are listed); NaN or infinity.
     """
     if output not in ("pooled", "map"):
-        raise BadInputError(f"output is {output!r}: allowed are pooled, map")
+        raise BadInputError(f"output is {output!r}: must be one of pooled, map")
     try:
         state = read_checkpoint(path, "state_dict")
     except BadInputError as error:

@@ -32,7 +32,7 @@ def open_corpus(params: CorpusSettings, root: Path) -> CorpusLayout:
         BadInputError: the folder is not such a corpus, or its tracks contradict each other.
     """
     if params.name not in ADAPTERS:
-        raise BadInputError(f"corpus.name is {params.name!r}: allowed are {', '.join(sorted(ADAPTERS))}")
+        raise BadInputError(f"corpus.name is {params.name!r}: must be one of {', '.join(sorted(ADAPTERS))}")
     if params.name == "demo" and not root.is_dir():
         raise BadInputError(
             f"the demo corpus is not rendered ({root} is missing): run `make demo` or `dvc repro render`"

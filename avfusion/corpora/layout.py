@@ -63,7 +63,7 @@ def name_fault(name: str) -> str:
     if name.startswith("."):
         return f"{name!r} begins with a '.', as hidden and unfinished files do"
     if len(name.encode()) > LONGEST_NAME:
-        return f"{name!r} is {len(name.encode())} bytes long: at most {LONGEST_NAME} are allowed"
+        return f"{name!r} is {len(name.encode())} bytes long: must be at most {LONGEST_NAME}"
     return ""
 
 

@@ -111,7 +111,9 @@ def _header_faults(table: CsvTable) -> list[Fault]:
     for column in unknown:
         near = difflib.get_close_matches(column, COLUMNS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        faults.append((table.header_line, f"column {shown(column)} is unknown: {hint}allowed are {', '.join(COLUMNS)}"))
+        faults.append(
+            (table.header_line, f"column {shown(column)} is unknown: {hint}must be one of {', '.join(COLUMNS)}")
+        )
     return faults
 
 
@@ -132,10 +134,10 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
         fault("video", "the path of a video is needed")
     split = cells.get("split", "")
     if split not in (*SPLITS, ""):
-        fault("split", f"allowed are {', '.join(SPLITS)}, or blank")
+        fault("split", f"must be one of {', '.join(SPLITS)}, or blank")
     delay = number(cells.get("label_delay_s", "") or "0")
     if delay is None or abs(delay) > LONGEST_DELAY_S:
-        fault("label_delay_s", f"allowed are seconds from {-LONGEST_DELAY_S:g} to {LONGEST_DELAY_S:g}, or blank")
+        fault("label_delay_s", f"must be from {-LONGEST_DELAY_S:g} to {LONGEST_DELAY_S:g} seconds, or blank")
     video = places["video"]
     row = _Row(
         line=line,

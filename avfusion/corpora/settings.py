@@ -41,5 +41,5 @@ class RenderSettings(Section):
     @model_validator(mode="after")
     def _seconds(self) -> "RenderSettings":
         if self.min_seconds > self.max_seconds:
-            raise section_fault("min_seconds", self.min_seconds, f"allowed is at most max_seconds ({self.max_seconds})")
+            raise section_fault("min_seconds", self.min_seconds, f"must be at most max_seconds ({self.max_seconds})")
         return self

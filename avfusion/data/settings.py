@@ -20,7 +20,7 @@ class GeometrySettings(Section):
     def _kept(self) -> "GeometrySettings":
         if self.clip_frames % self.kept_frames:
             allowed = ", ".join(map(str, divisors(self.clip_frames)))
-            message = f"allowed are the divisors of clip_frames ({allowed})"
+            message = f"must be a divisor of clip_frames ({allowed})"
             raise section_fault("kept_frames", self.kept_frames, message)
         return self
 

@@ -27,7 +27,7 @@ def grouped_folds(train: Sequence[TrackData], validation: Sequence[TrackData], f
     videos = [track.video for track in train]
     if folds < 2 or (folds > 2 and len(set(videos)) < folds - 1):
         raise BadInputError(
-            f"folds is {folds}: allowed are 2 to {len(set(videos)) + 1}, a training video for each part"
+            f"folds is {folds}: must be from 2 to {len(set(videos)) + 1}, a training video for each part"
         )
     found = [Fold(list(train), list(validation))]
     # Two folds: the official split both ways round.

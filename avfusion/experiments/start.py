@@ -20,9 +20,11 @@ def refuse_start(config: TrainSettings, who: str) -> None:
         BadInputError: `train.weights` is set, or no epoch is trained.
     """
     if config.weights is not None:
-        raise BadInputError(f"train.weights is {config.weights!r}: {who} trains from random weights; allowed is null")
+        raise BadInputError(
+            f"train.weights is {config.weights!r}: must be null, since {who} trains from random weights"
+        )
     if config.epochs == 0:
-        raise BadInputError(f"train.epochs is 0: {who} trains models; allowed is 1 or more")
+        raise BadInputError(f"train.epochs is 0: must be 1 or more, since {who} trains models")
 
 
 def refuse_models(names: Sequence[str], output: str) -> None:
@@ -35,7 +37,7 @@ def refuse_models(names: Sequence[str], output: str) -> None:
         BadInputError: names them.
     """
     if unknown := [name for name in names if name not in FUSION_OPTIONS]:
-        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: allowed are {', '.join(FUSION_OPTIONS)}")
+        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: must be one of {', '.join(FUSION_OPTIONS)}")
     if output != "map" and (takers := [name for name in names if name in MAPS_ONLY]):
         wanted = ", ".join(takers)
         raise BadInputError(

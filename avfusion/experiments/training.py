@@ -137,7 +137,7 @@ def model_names(config: TrainSettings) -> list[str]:
     for name in names:
         if name not in FUSION_MODELS:
             key = "train.model" if name == config.model else "train.baselines"
-            raise BadInputError(f"params.yaml: {key}: {name!r} is unknown: allowed are {', '.join(FUSION_MODELS)}")
+            raise BadInputError(f"params.yaml: {key}: {name!r} is unknown: must be one of {', '.join(FUSION_MODELS)}")
     return names
 
 

@@ -33,7 +33,7 @@ MAPS_ONLY = ("released_coattention",)  # fusion models that take visual maps and
 def check_fusion_name(name: str) -> str:
     """Return the name of a fusion model, or raise a ValueError that lists them."""
     if name not in FUSION_OPTIONS:
-        raise ValueError(f"allowed are {', '.join(FUSION_OPTIONS)}")
+        raise ValueError(f"must be one of {', '.join(FUSION_OPTIONS)}")
     return name
 
 
@@ -41,10 +41,10 @@ def check_option_value(option: str, value: object) -> str | None:
     """What values an option of a fusion model may have, where `value` is none of them; None: it is fine."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if option in _SWITCHES:
-        return None if isinstance(value, bool) else "allowed are true and false"
+        return None if isinstance(value, bool) else "must be true or false"
     if option in _SHARES:
-        return None if number and 0 <= value < 1 else "allowed are numbers from 0 to below 1"  # type: ignore[operator]
+        return None if number and 0 <= value < 1 else "must be a number from 0 to below 1"  # type: ignore[operator]
     if option in _POSITIVE:
-        return None if number and 0 < value < float("inf") else "allowed are numbers above 0"  # type: ignore[operator]
+        return None if number and 0 < value < float("inf") else "must be a number above 0"  # type: ignore[operator]
     whole = number and isinstance(value, int) and value >= 1
-    return None if whole else "allowed are whole numbers from 1"
+    return None if whole else "must be a whole number from 1"

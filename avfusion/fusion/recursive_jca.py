@@ -57,7 +57,7 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         if encoder_width % 2:
-            raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: allowed are even numbers")
+            raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: must be an even number")
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.iterations = iterations
         self.audio_lstm = BiLSTM(encoder_width, encoder_width)

@@ -53,7 +53,7 @@ def build_fusion(
         BadInputError: unknown name or option, or a value that an option cannot have; the message says what can be.
     """
     if name not in FUSION_MODELS:
-        raise BadInputError(f"fusion model {name!r} is unknown: allowed are {', '.join(FUSION_MODELS)}")
+        raise BadInputError(f"fusion model {name!r} is unknown: must be one of {', '.join(FUSION_MODELS)}")
     model = FUSION_MODELS[name]
     known = model_options(name)
     if unknown := sorted(options.keys() - set(known)):

@@ -59,9 +59,7 @@ class SelfAttention(TwoStreamModel):
         head_hidden: int = 128,
     ) -> None:
         if encoder_width % heads:
-            raise BadInputError(
-                f"{self.name}: heads is {heads}: allowed are divisors of encoder_width ({encoder_width})"
-            )
+            raise BadInputError(f"{self.name}: heads is {heads}: must be a divisor of encoder_width ({encoder_width})")
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.place = nn.Parameter(0.02 * torch.randn(length, encoder_width))
         self.stream = nn.Parameter(0.02 * torch.randn(2, 1, encoder_width))

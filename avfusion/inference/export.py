@@ -219,7 +219,7 @@ def _export(network: Network, folder: Path) -> dict[str, Any]:
             if not difference <= TOLERANCE:  # also where it is NaN
                 raise AVFusionError(
                     f"the exported {network.name} gives other numbers for a batch of {batch}: they differ by "
-                    f"{difference:.2g}, allowed are {TOLERANCE:g}: nothing is written"
+                    f"{difference:.2g}, must be at most {TOLERANCE:g}: nothing is written"
                 )
             worst = max(worst, difference)
     return {

@@ -28,8 +28,8 @@ from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.columns import SPREADS
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
-from avfusion.params.agreement import divisors
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import divisors, fault_text
 
 Stream = Literal["both", "audio", "visual"]
 STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
@@ -232,7 +232,7 @@ class Predictor:
         clip_frames = self.spec.geometry.clip_frames
         if stride is not None and (stride < 1 or clip_frames % stride):
             allowed = ", ".join(map(str, divisors(clip_frames)))
-            raise BadInputError(f"stride is {stride}: allowed are the divisors of {clip_frames} ({allowed})")
+            raise BadInputError(f"stride is {stride}: must be a divisor of {clip_frames} ({allowed})")
         return self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
 
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
@@ -246,7 +246,7 @@ def _frames_settings(folder: ModelFolder) -> FramesSettings:
             folder.config.get("frames") or {}
         )  # older models were trained with the defaults
     except ValidationError as error:
-        faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
+        faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {fault_text(f['msg'])}" for f in error.errors())
         raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None
 
 
@@ -256,7 +256,7 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise BadInputError(f"device is {name!r}: allowed are auto, cpu, cuda, cuda:0, …") from None
+        raise BadInputError(f"device is {name!r}: must be one of auto, cpu, cuda, cuda:0, …") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadInputError(f"device is {name!r}, but this machine or this torch has no CUDA: use cpu or auto")
     return device
@@ -278,7 +278,7 @@ def _features(extractor: FeatureExtractor, streams: VideoStreams, stride: int) -
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise BadInputError(f"{name} is {value!r}: allowed are {', '.join(allowed)}")
+        raise BadInputError(f"{name} is {value!r}: must be one of {', '.join(allowed)}")
 
 
 def _check_usable(streams: VideoStreams, stream: Stream, path: Path) -> tuple[str, ...]:

@@ -154,7 +154,9 @@ def _pieces(path: str | os.PathLike[str], timeline: Timeline, channels: int) -> 
                 begin_s = start_s if start_s is not None else (run.read_s if run else -timeline.origin_s)
                 found = frame.layout.nb_channels
                 if found > MOST_CHANNELS:
-                    raise BadInputError(f"{path} has {found} channels of audio, allowed are {MOST_CHANNELS}: mix it")
+                    raise BadInputError(
+                        f"{path} has {found} channels of audio, must be at most {MOST_CHANNELS}: mix it"
+                    )
                 run = _Run(source, found, begin_s, channels)
             if run.push(frame):
                 yield from run.pull()

@@ -159,15 +159,15 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
 
 def _check_limits(container: InputContainer, path: str | os.PathLike[str], limits: MediaLimits) -> None:
     if len(container.streams) > limits.streams:
-        raise BadInputError(f"{path} has {len(container.streams)} streams, allowed are {limits.streams}")
+        raise BadInputError(f"{path} has {len(container.streams)} streams, must be at most {limits.streams}")
     seconds = (container.duration or 0) / av.time_base
     if seconds > limits.duration_s:
-        raise BadInputError(f"{path} lasts {duration(seconds)}, allowed are {duration(limits.duration_s)}: cut it")
+        raise BadInputError(f"{path} lasts {duration(seconds)}, must be at most {duration(limits.duration_s)}: cut it")
     for stream in container.streams.video:
         if stream.codec_context is None:
             continue
         width = round(stream.width * max(1.0, pixel_aspect(stream)))
         if width * stream.height > limits.pixels:
             raise BadInputError(
-                f"{path} has frames of {width}x{stream.height}, allowed are {limits.pixels} pixels: scale it"
+                f"{path} has frames of {width}x{stream.height}, must be at most {limits.pixels} pixels: scale it"
             )

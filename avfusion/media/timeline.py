@@ -128,7 +128,7 @@ def read_timeline(
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
         if end > limits.duration_s:
-            raise BadInputError(f"{path} lasts {duration(end)}, allowed are {duration(limits.duration_s)}: cut it")
+            raise BadInputError(f"{path} lasts {duration(end)}, must be at most {duration(limits.duration_s)}: cut it")
         # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
         guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
         # Without a decoder there is a stream, but nothing is known of it.

@@ -19,7 +19,7 @@ from avfusion.params.agreement import disagreements
 from avfusion.params.unique_keys import UniqueKeys
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.settings import CommonSettings, ExecutionSettings, Section
+from avfusion.runtime.settings import CommonSettings, ExecutionSettings, Section, fault_text
 from avfusion.tracking.settings import RegisterSettings
 from avfusion.training.settings import TrainSettings
 
@@ -99,7 +99,7 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
             read[name] = SECTIONS[name].model_validate(values.get(name, {}))
         except ValidationError as error:
             faults += [_describe(name, fault) for fault in error.errors()]
-    faults += [f"{key} is unknown: allowed are {', '.join(SECTIONS)}" for key in values if key not in SECTIONS]
+    faults += [f"{key} is unknown: must be one of {', '.join(SECTIONS)}" for key in values if key not in SECTIONS]
     faults += disagreements(**_valid_sections(values))
     if faults:
         raise BadInputError(f"{source}: " + "; ".join(faults))
@@ -122,10 +122,10 @@ def _describe(section: str, fault: Any) -> str:
     if fault["type"] == "key":
         return f"{key}.{fault['msg']}"
     if fault["type"] == "extra_forbidden":
-        return f"{key} is unknown: allowed are {', '.join(_siblings(section, fault['loc']))}"
+        return f"{key} is unknown: must be one of {', '.join(_siblings(section, fault['loc']))}"
     if fault["type"] == "missing":
         return f"{key} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = fault_text(fault["msg"])
     value = fault["input"]
     shown = "" if isinstance(value, dict) else f" is {value!r}"
     return f"{key}{shown}: {message[0].lower()}{message[1:]}"

@@ -33,7 +33,7 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
     """
     names = preset_names()
     if name not in names:
-        raise BadInputError(f"preset {name!r} is unknown: allowed are {', '.join(names) or 'none'}")
+        raise BadInputError(f"preset {name!r} is unknown: must be one of {', '.join(names) or 'none'}")
     source, target = PRESETS / f"{name}.yaml", project / "params.yaml"
     text = source.read_text(encoding="utf-8")
     if data_root is not None:

@@ -11,12 +11,12 @@ from pydantic_core import PydanticCustomError
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("a number is needed, not true or false")
+        raise ValueError("must be a number, not true or false")
     if isinstance(value, str):
         try:
             return float(value)
         except ValueError:
-            raise ValueError("a number is needed") from None
+            raise ValueError("must be a number") from None
     return value
 
 
@@ -32,6 +32,11 @@ def section_fault(key: str, value: object, message: str) -> PydanticCustomError:
     return PydanticCustomError(
         "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
     )
+
+
+def fault_text(message: str) -> str:
+    """What a message of pydantic says, as ours do: `must be …`."""
+    return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 
 class Section(BaseModel):

@@ -87,7 +87,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     @app.get("/api/jobs/{job_id}/result", response_class=Response)
     async def result(job_id: str, format: str = "json") -> Response:
         if format not in MEDIA_TYPES:
-            raise RefusalError(400, f"format is {format[:20]!r}: allowed are {', '.join(MEDIA_TYPES)}")
+            raise RefusalError(400, f"format is {format[:20]!r}: must be one of {', '.join(MEDIA_TYPES)}")
         job = jobs.find(job_id)
         name = quote(f"{Path(job.name).stem}.{format}", safe="")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}

@@ -28,7 +28,7 @@ class LearningRate:
         elif kind == "cosine":
             self._scheduler = CosineAnnealingLR(optimiser, T_max=max(epochs, 1))
         elif kind != "constant":
-            raise ValueError(f"schedule {kind!r} is unknown: allowed are plateau, cosine, constant")
+            raise ValueError(f"schedule {kind!r} is unknown: must be one of plateau, cosine, constant")
 
     @property
     def value(self) -> float:

@@ -36,7 +36,7 @@ class TrainSettings(Section):
         for name, value in self.options.items():
             if name not in known:
                 why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
-                message = f"{self.model} has no such option{why}: allowed are {', '.join(known) or 'none'}"
+                message = f"{self.model} has no such option{why}: must be one of {', '.join(known) or 'none'}"
                 raise section_fault(f"options.{name}", value, message)
             if allowed := check_option_value(name, value):
                 raise section_fault(f"options.{name}", value, allowed)
@@ -45,6 +45,6 @@ class TrainSettings(Section):
     @model_validator(mode="after")
     def _untrained(self) -> "TrainSettings":
         if self.weights is not None and self.epochs == 0 and self.baselines:
-            message = "train.weights starts the main model alone and train.epochs is 0: allowed is []"
+            message = "train.weights starts the main model alone and train.epochs is 0: must be []"
             raise section_fault("baselines", list(self.baselines), message)
         return self

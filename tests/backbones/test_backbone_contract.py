@@ -207,8 +207,8 @@ def test_torchvisions_weights_load_where_they_lie_in_its_cache(name, weights, tm
 @pytest.mark.parametrize(
     ("name", "stream", "options", "said"),
     [
-        ("resnet50", "audio", {}, "allowed are narrow_resnet, resnet18, log_mel_statistics"),
-        ("resnet18", "visual", {}, "allowed are narrow_r2plus1d, r2plus1d_18, narrow_resnet_frames, resnet18_frames"),
+        ("resnet50", "audio", {}, "must be one of narrow_resnet, resnet18, log_mel_statistics"),
+        ("resnet18", "visual", {}, "must be one of narrow_r2plus1d, r2plus1d_18, narrow_resnet_frames, "),
         ("resnet18_frames", "visual", {"width": 8}, "has 64"),
         ("log_mel_statistics", "audio", {"output": "map"}, "has no map"),
         ("r2plus1d_18", "visual", {"width": 32}, "has 64"),

@@ -146,5 +146,5 @@ def test_truncated_missing_and_foreign_files_are_refused(path: Path, tmp_path: P
 
 
 def test_unknown_output_is_refused(path: Path) -> None:
-    with pytest.raises(BadInputError, match="output is 'both': allowed are pooled, map"):
+    with pytest.raises(BadInputError, match="output is 'both': must be one of pooled, map"):
         load_tsav(path, output="both")

@@ -183,10 +183,10 @@ def test_missing_data_are_one_line_and_status_2(project):
 @pytest.mark.parametrize(
     ("section", "values", "words"),
     [
-        ("corpus", {"roots": "x"}, "corpus.roots is unknown: allowed are name, root, "),
-        ("corpus", {"root": 5}, "corpus.root is 5: input should be a valid string"),
-        ("common", {"on_error": "ignore"}, "common.on_error is 'ignore': input should be 'fail' or 'skip'"),
-        ("common", {"threads": 0}, "common.threads is 0: input should be greater than or equal to 1"),
+        ("corpus", {"roots": "x"}, "corpus.roots is unknown: must be one of name, root, "),
+        ("corpus", {"root": 5}, "corpus.root is 5: must be a valid string"),
+        ("common", {"on_error": "ignore"}, "common.on_error is 'ignore': must be 'fail' or 'skip'"),
+        ("common", {"threads": 0}, "common.threads is 0: must be greater than or equal to 1"),
     ],
 )
 def test_bad_parameters_are_one_line_and_status_2(project, section, values, words):

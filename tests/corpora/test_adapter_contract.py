@@ -91,7 +91,7 @@ def test_a_video_in_two_splits_is_a_warning_on_each_of_its_tracks(adapter: Adapt
         ("A", "case"),
         (".", "'.' begins with a '.'"),
         (".partial-x", "'.partial-x' begins with a '.'"),
-        ("ü" * 101, f"'{'ü' * 101}' is 202 bytes long: at most 200 are allowed"),
+        ("ü" * 101, f"'{'ü' * 101}' is 202 bytes long: must be at most 200"),
         ("b b", ""),
         ("b.", ""),
         ("ü" * 100, ""),

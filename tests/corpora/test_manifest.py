@@ -103,10 +103,10 @@ def test_a_leak_between_splits_but_not_from_no_split(root):
 
 
 FAULTS = [
-    ("videos/a.mp4,x,train,,,zwei", "line 2: column label_delay_s: 'zwei': allowed are seconds from -60 to 60, or"),
-    ("videos/a.mp4,x,train,,,nan", "line 2: column label_delay_s: 'nan': allowed"),
-    ("videos/a.mp4,x,train,,,2500", "line 2: column label_delay_s: '2500': allowed"),
-    ("videos/a.mp4,x,dev,,,", "line 2: column split: 'dev': allowed are train, val, test, or blank"),
+    ("videos/a.mp4,x,train,,,zwei", "line 2: column label_delay_s: 'zwei': must be from -60 to 60 seconds, or"),
+    ("videos/a.mp4,x,train,,,nan", "line 2: column label_delay_s: 'nan': must be"),
+    ("videos/a.mp4,x,train,,,2500", "line 2: column label_delay_s: '2500': must be"),
+    ("videos/a.mp4,x,dev,,,", "line 2: column split: 'dev': must be one of train, val, test, or blank"),
     ("videos/a.mp4,../x,,,,", "line 2: column track: '../x' has characters other than letters"),
     ("videos/a.mp4,a  b,,,,", "line 2: column track: 'a  b' has characters other than letters"),
     ("videos/z.mp4,,,,,", "line 2: column video: 'videos/z.mp4': there is no file {root}/videos/z.mp4 (paths are abs"),
@@ -145,9 +145,9 @@ def test_all_faults_are_in_one_message_in_the_order_of_lines(root):
         opened(root, "tarck,Video,age,splits", "", "x,nope.mp4,3,", "y,gone.mp4,4,train", ",,,test")
     text = str(error.value)
     parts = [
-        "line 1: column 'age' is unknown: allowed are video, track, split, crops, labels, label_delay_s",
-        "line 1: column 'splits' is unknown: did you mean split? allowed are",
-        "line 1: column 'tarck' is unknown: did you mean track? allowed are",
+        "line 1: column 'age' is unknown: must be one of video, track, split, crops, labels, label_delay_s",
+        "line 1: column 'splits' is unknown: did you mean split? must be one of",
+        "line 1: column 'tarck' is unknown: did you mean track? must be one of",
         "line 3: column video: 'nope.mp4'",
         "line 4: column video: 'gone.mp4'",
         "line 5: column video: '': the path",

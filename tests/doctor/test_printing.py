@@ -90,9 +90,9 @@ def test_a_kind_is_shown_by_its_first_track_and_the_names_of_the_others():
         ),
         (
             "params",
-            "params.yaml: features.stride is 3: allowed are 1, 2; corpus.roots is unknown: allowed are name",
-            [(0, "params.yaml:"), (1, "features.stride is 3: allowed are 1, 2"),
-             (1, "corpus.roots is unknown: allowed are name")],
+            "params.yaml: features.stride is 3: must be one of 1, 2; corpus.roots is unknown: must be one of name",
+            [(0, "params.yaml:"), (1, "features.stride is 3: must be one of 1, 2"),
+             (1, "corpus.roots is unknown: must be one of name")],
         ),
         ("corpus", "3 tracks of 2 videos; 1 unreadable", [(0, "3 tracks of 2 videos; 1 unreadable")]),
         ("cost", "a; line 3: b", [(0, "a; line 3: b")]),

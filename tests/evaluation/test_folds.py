@@ -46,7 +46,7 @@ def test_leaks_and_too_many_folds_are_refused(tracks: Tracks) -> None:
     with pytest.raises(AVFusionError, match="fold 0: trained and scored on the same videos: train-3"):
         grouped_folds(train, leaking, 3)
     for folds in (1, 9):
-        with pytest.raises(BadInputError, match=f"folds is {folds}: allowed are 2 to 8"):
+        with pytest.raises(BadInputError, match=f"folds is {folds}: must be from 2 to 8"):
             grouped_folds(train, val, folds)
     both_ways = grouped_folds(train, val, 2)
     assert [track.track for track in both_ways[1].train] == [track.track for track in val]

@@ -116,7 +116,7 @@ def test_crops_are_shown_only_where_that_is_allowed(evaluated: Path) -> None:
 
 
 def test_faces_of_a_licensed_corpus_are_refused(evaluated: Path) -> None:
-    with pytest.raises(BadInputError, match=r"report\.thumbnails is true: allowed is false.* affwild2"):
+    with pytest.raises(BadInputError, match=r"report\.thumbnails is true: must be false.* affwild2"):
         write(evaluated, corpus="affwild2", thumbnails=True)
     assert not write(evaluated, corpus="affwild2").named("img")
 

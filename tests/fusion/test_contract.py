@@ -270,7 +270,7 @@ def test_wrong_width_is_named(model: FusionModel, batch: dict[str, torch.Tensor]
 
 def test_unknown_names_are_answered_with_what_there_is() -> None:
     with pytest.raises(
-        BadInputError, match=r"'nonsense' is unknown: allowed are audio_only, visual_only, concat, late"
+        BadInputError, match=r"'nonsense' is unknown: must be one of audio_only, visual_only, concat, late"
     ):
         build_fusion("nonsense")
     with pytest.raises(BadInputError, match=r"concat has no option k: its options are encoder_width, dropout"):
@@ -280,13 +280,13 @@ def test_unknown_names_are_answered_with_what_there_is() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("jca", {"k": 0}, "jca: k is 0: allowed are whole numbers from 1"),
-        ("jca", {"encoder_width": "wide"}, "jca: encoder_width is 'wide': allowed are whole numbers from 1"),
-        ("concat", {"dropout": 1}, "concat: dropout is 1: allowed are numbers from 0 to below 1"),
-        ("recursive_jca", {"shared": 1}, "recursive_jca: shared is 1: allowed are true and false"),
-        ("recursive_jca", {"encoder_width": 5}, "recursive_jca: encoder_width is 5: allowed are even numbers"),
-        ("dynamic", {"temperature": 0}, "dynamic: temperature is 0: allowed are numbers above 0"),
-        ("self_attention", {"heads": 3}, "self_attention: heads is 3: allowed are divisors of encoder_width (128)"),
+        ("jca", {"k": 0}, "jca: k is 0: must be a whole number from 1"),
+        ("jca", {"encoder_width": "wide"}, "jca: encoder_width is 'wide': must be a whole number from 1"),
+        ("concat", {"dropout": 1}, "concat: dropout is 1: must be a number from 0 to below 1"),
+        ("recursive_jca", {"shared": 1}, "recursive_jca: shared is 1: must be true or false"),
+        ("recursive_jca", {"encoder_width": 5}, "recursive_jca: encoder_width is 5: must be an even number"),
+        ("dynamic", {"temperature": 0}, "dynamic: temperature is 0: must be a number above 0"),
+        ("self_attention", {"heads": 3}, "self_attention: heads is 3: must be a divisor of encoder_width (128)"),
     ],
 )
 def test_a_value_that_cannot_be_is_named(name: str, options: dict[str, object], message: str) -> None:

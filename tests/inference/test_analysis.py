@@ -97,7 +97,7 @@ def test_nobody_is_one_person_without_boxes(predictor: Predictor, faceless_video
 def test_names_and_choices(predictor: Predictor, two: Path) -> None:
     assert person_names(3) == ["", "person-2", "person-3"]
     for option, value, allowed in (("people", "some", "main, all"), ("mode", "psychic", "overlap, tile, causal")):
-        with pytest.raises(BadInputError, match=f"{option} is .{value}.: allowed are {allowed}"):
+        with pytest.raises(BadInputError, match=f"{option} is .{value}.: must be one of {allowed}"):
             predictor.analyse(two, **{option: value})
     with pytest.raises(BadInputError, match="mode causal follows one face"):
         predictor.analyse(two, people="all", mode="causal")

@@ -285,7 +285,7 @@ def test_damaged_models_are_named(project: Path) -> None:
 def test_device_names(trained_models: Path) -> None:
     import torch
 
-    with pytest.raises(BadInputError, match="allowed are auto, cpu, cuda"):
+    with pytest.raises(BadInputError, match="must be one of auto, cpu, cuda"):
         Predictor.load(trained_models / "fusion", device="toaster")
     if not torch.cuda.is_available():
         assert Predictor.load(trained_models / "fusion", device="auto").device.type == "cpu"

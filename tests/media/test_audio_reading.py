@@ -52,7 +52,7 @@ def test_too_many_channels_are_refused(tmp_path, media, make_tone, make_flash):
     path = media(
         tmp_path / "65.mkv", make_flash(50, 5), TIMES, sound=make_tone(1.0, 44100, 65), sound_codec="pcm_s16le"
     )
-    with pytest.raises(BadInputError, match=r"65.mkv has 65 channels of audio, allowed are 64"):
+    with pytest.raises(BadInputError, match=r"65.mkv has 65 channels of audio, must be at most 64"):
         read_aligned_audio(path)
 
 

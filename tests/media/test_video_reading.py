@@ -85,7 +85,7 @@ def test_wide_pixels_count_for_the_limit_on_frames(tmp_path, media, plain_video)
     wide = media(tmp_path / "w.mp4", [np.zeros((48, 64, 3), np.uint8)], [0.0], aspect=Fraction(2))
     limits = MediaLimits(pixels=64 * 48)
     assert probe(plain_video, limits).width == 64
-    with pytest.raises(BadInputError, match=r"has frames of 128x48, allowed are 3072 pixels"):
+    with pytest.raises(BadInputError, match=r"has frames of 128x48, must be at most 3072 pixels"):
         probe(wide, limits)
 
 

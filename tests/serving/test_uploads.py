@@ -83,7 +83,7 @@ def test_files_that_are_no_video_are_named(tmp_path: Path, short_video: Path, fa
         ("end.mp4", whole[:-10], "truncated"),
         ("damaged.mp4", bytes(hole), "damaged"),
         ("noise.mp4", bytes(range(256)) * 40, "unknown, damaged or not allowed"),
-        ("long.mp4", face_video.read_bytes(), "allowed are"),
+        ("long.mp4", face_video.read_bytes(), "must be at most"),
     ):
         answer = upload(tmp_path, form(content, name))
         assert (answer.status, words in answer.error) == (400, True), answer

@@ -21,23 +21,23 @@ CONFIGS = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ({"lerning_rate": [1]}, r"sweep\.space\.lerning_rate is \[1\]: .*allowed are model, lr, .*k, "),
+        ({"lerning_rate": [1]}, r"sweep\.space\.lerning_rate is \[1\]: .*must be one of model, lr, .*k, "),
         ({"model": ["concat"], "k": [8]}, r"sweep\.space\.k is \[8\]: train and the models concat have nothing"),
-        ({"model": ["jac"]}, r"sweep\.space\.model is 'jac': allowed are audio_only"),
+        ({"model": ["jac"]}, r"sweep\.space\.model is 'jac': must be one of audio_only"),
         ({"model": "jca"}, r"sweep\.space\.model is 'jca': a list of values is needed, or low and high"),
-        ({"k": {"low": 0, "high": 8}}, r"sweep\.space\.k is 0: allowed are whole numbers from 1"),
-        ({"k": [8, "many"]}, r"sweep\.space\.k is 'many': allowed are whole numbers from 1"),
+        ({"k": {"low": 0, "high": 8}}, r"sweep\.space\.k is 0: must be a whole number from 1"),
+        ({"k": [8, "many"]}, r"sweep\.space\.k is 'many': must be a whole number from 1"),
         ({"k": []}, r"sweep\.space\.k is \[\]: an empty list leaves nothing"),
         ({"k": [8, 8]}, r"sweep\.space\.k .*a value stands there twice"),
         ({"k": [[8]]}, r"sweep\.space\.k .*neither a number nor a word"),
         ({"lr": {"low": 1e-2, "high": 1e-4}}, r"sweep\.space\.lr .*the range is empty: low \(0\.01\) has to be less"),
         ({"lr": {"low": 1e-3, "high": 1e-3}}, r"sweep\.space\.lr .*the range is empty"),
         ({"lr": {"low": 1e-3}}, r"sweep\.space\.lr .*high is missing"),
-        ({"lr": {"low": 1e-3, "hihg": 1}}, r"sweep\.space\.lr .*hihg is unknown: allowed are low, high, log, step"),
+        ({"lr": {"low": 1e-3, "hihg": 1}}, r"sweep\.space\.lr .*hihg is unknown: must be one of low, high, log, step"),
         ({"lr": {"low": 0, "high": 1, "log": True}}, r"sweep\.space\.lr .*a logarithmic range begins above 0"),
         ({"lr": {"low": 1, "high": 2, "log": True, "step": 1}}, r"log and step exclude each other"),
         ({"lr": {"low": "a", "high": 2}}, r"sweep\.space\.lr .*low has to be a number"),
-        ({"dropout": {"low": 0.1, "high": 1.5}}, r"sweep\.space\.dropout is 1\.5: Input should be less than 1"),
+        ({"dropout": {"low": 0.1, "high": 1.5}}, r"sweep\.space\.dropout is 1\.5: must be less than 1"),
         ({"batch_size": [0, 8]}, r"sweep\.space\.batch_size is 0: "),
         ({"k": {"low": 8, "high": 16, "step": 0.5}}, r"between whole numbers it is a whole number"),
         ({"epochs": [3]}, r"sweep\.space\.epochs is \[3\]: train and the models"),
@@ -50,7 +50,7 @@ def test_faults_are_told_with_key_value_and_what_is_allowed(space: dict[str, Any
 
 
 def test_unknown_keys_of_the_section_are_refused() -> None:
-    with pytest.raises(BadInputError, match=r"sweep\.trails is unknown: allowed are study, trials"):
+    with pytest.raises(BadInputError, match=r"sweep\.trails is unknown: must be one of study, trials"):
         check_params({"sweep": {"trails": 3}}, ["sweep"])
 
 

@@ -15,7 +15,7 @@ def test_the_password_is_not_shown() -> None:
 
 @pytest.mark.parametrize("url", ["optuna.db", "", "me:secret@host"])
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(BadInputError, match="no database URL: allowed are sqlite:///FILE and postgresql:") as caught:
+    with pytest.raises(BadInputError, match="no database URL: must be sqlite:///FILE or postgresql:") as caught:
         open_storage(url, 30)
     assert "secret" not in str(caught.value)
 

@@ -119,7 +119,9 @@ def test_untrained_on_features_of_other_backbones_is_refused(root: Path) -> None
 def test_commands_that_train_many_models_refuse_weights_and_no_epochs() -> None:
     config = TrainSettings(model="jca", baselines=())
     refuse_start(config, "a sweep")
-    with pytest.raises(BadInputError, match=r"train\.weights is 'models/x': a sweep trains from random weights"):
+    with pytest.raises(
+        BadInputError, match=r"train\.weights is 'models/x': must be null, since a sweep trains from random weights"
+    ):
         refuse_start(config.model_copy(update={"weights": "models/x"}), "a sweep")
-    with pytest.raises(BadInputError, match=r"train\.epochs is 0: a sweep trains models; allowed is 1 or more"):
+    with pytest.raises(BadInputError, match=r"train\.epochs is 0: must be 1 or more, since a sweep trains models"):
         refuse_start(config.model_copy(update={"epochs": 0}), "a sweep")

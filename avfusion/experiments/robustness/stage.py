@@ -99,7 +99,7 @@ def _ratio(params: Params) -> int:
     if wanted % stride or clip % wanted:
         allowed = ", ".join(str(n) for n in range(stride, clip + 1, stride) if clip % n == 0)
         raise BadInputError(
-            f"params.yaml: robustness.stride is {wanted}: allowed are the multiples of features.stride that divide "
+            f"params.yaml: robustness.stride is {wanted}: must be a multiple of features.stride that divides "
             f"geometry.clip_frames ({allowed})"
         )
     return wanted // stride

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from avfusion.fusion.model_names import FUSION_OPTIONS, check_option_value
+from avfusion.runtime.settings import fault_text
 
 SWEPT_TRAIN_KEYS = (
     "model",
@@ -104,7 +105,7 @@ def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, 
     for key, value in space.items():
         if key not in allowed:
             message = f"train and the models {', '.join(models)} have nothing of that name to search"
-            return key, value, f"{message}: allowed are {', '.join(allowed)}"
+            return key, value, f"{message}: must be one of {', '.join(allowed)}"
         try:
             dimension = parse_dimension(value, key in REAL_KEYS)
             for end in dimension.ends:
@@ -114,7 +115,7 @@ def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, 
                     return key, end, wrong
         except ValidationError as error:
             found = error.errors()[0]
-            return key, found["input"], found["msg"].removeprefix("Value error, ")
+            return key, found["input"], fault_text(found["msg"])
         except ValueError as error:
             return key, value, str(error)
     return None
@@ -134,14 +135,14 @@ def _choice(values: list[Any] | tuple[Any, ...], real: bool) -> Choice:
 
 def _range(written: Mapping[str, Any], real: bool) -> Range:
     if unknown := sorted(written.keys() - {"low", "high", "log", "step"}):
-        raise ValueError(f"{', '.join(map(str, unknown))} is unknown: allowed are low, high, log, step")
+        raise ValueError(f"{', '.join(map(str, unknown))} is unknown: must be one of low, high, log, step")
     if missing := [key for key in ("low", "high") if key not in written]:
         raise ValueError(f"{' and '.join(missing)} is missing")
     low, high = (_number(key, written[key], real) for key in ("low", "high"))
     step = None if written.get("step") is None else _number("step", written["step"], real)
     log = written.get("log", False)
     if not isinstance(log, bool):
-        raise ValueError(f"log is {log!r}: allowed are true and false")
+        raise ValueError(f"log is {log!r}: must be true or false")
     if low >= high:
         raise ValueError(f"the range is empty: low ({low:g}) has to be less than high ({high:g})")
     if log and low <= 0:
@@ -149,7 +150,7 @@ def _range(written: Mapping[str, Any], real: bool) -> Range:
     if log and step is not None:
         raise ValueError("log and step exclude each other")
     if step is not None and step <= 0:
-        raise ValueError(f"step is {step:g}: allowed is more than 0")
+        raise ValueError(f"step is {step:g}: must be above 0")
     if type(low) is not type(high):
         low, high = float(low), float(high)
     if isinstance(low, int) and isinstance(step, float):

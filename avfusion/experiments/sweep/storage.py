@@ -49,7 +49,7 @@ def shown(url: str) -> str:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:
         raise BadInputError(
-            "the storage is no database URL: allowed are sqlite:///FILE and postgresql://USER:PASSWORD@HOST/DATABASE"
+            "the storage is no database URL: must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
         ) from None
 
 

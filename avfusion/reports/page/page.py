@@ -60,7 +60,7 @@ def write_page(
     """
     if report.thumbnails and sources.corpus in FACES_NOT_TO_BE_SHOWN:
         raise BadInputError(
-            f"params.yaml: report.thumbnails is true: allowed is false, since the licence of {sources.corpus} forbids "
+            f"params.yaml: report.thumbnails is true: must be false, since the licence of {sources.corpus} forbids "
             "to show its faces"
         )
     files = ("metrics", "comparisons", "conditions", "protocol")
