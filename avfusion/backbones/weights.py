@@ -1,7 +1,7 @@
 """Backbone weights: safetensors with a JSON beside it that says where they came from; nothing is ever executed."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from avfusion.runtime.atomic import atomic_path, write_json
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.runtime.named_tensors import load_named, read_safetensors, refuse_unusable
+from avfusion.runtime.stamps import Stamp
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,19 @@ class BackboneRecord:
     Attributes:
         identity: name, shape and the SHA-256 of the weights file.
         stream: `audio` or `visual`.
-        provenance: where the weights came from (`start`: see `avfusion.backbones.pretrained.weights_start`; fingerprint
-            of the training, its parameters).
+        provenance: where the weights came from (`start`: see `avfusion.backbones.pretrained.weights_start`; parameters
+            of the training).
         metrics: scores of its head, named with their pooling and split.
+        history: one mapping per epoch of the training.
+        stamp: what the weights were trained from, by which code; None: not trained here.
     """
 
     identity: BackboneIdentity
     stream: str
     provenance: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    stamp: Stamp | None = None
 
 
 def save_backbone(
@@ -40,8 +45,13 @@ def save_backbone(
     *,
     provenance: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
+    history: list[dict[str, float]] | None = None,
+    stamp: Stamp | None = None,
 ) -> BackboneRecord:
-    """Write `<stream>.safetensors` (parameters and head, float32) and `<stream>.json` into `folder`."""
+    """Write `<stream>.safetensors` (parameters and head, float32) and `<stream>.json` into `folder`.
+
+    The content of the stamp is the SHA-256 of the weights.
+    """
     folder = Path(folder)
     path = folder / f"{backbone.stream}.safetensors"
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in backbone.state_dict().items()}
@@ -59,14 +69,22 @@ def save_backbone(
         source=start.get("source", "") + trained,
         licence=start.get("licence", ""),
     )
-    record = BackboneRecord(identity, backbone.stream, provenance or {}, metrics or {})
-    content = identity.model_dump() | {
+    stamp = stamp and replace(stamp, content=identity.sha256)
+    record = BackboneRecord(identity, backbone.stream, provenance or {}, metrics or {}, history or [], stamp)
+    write_backbone_record(folder, record)
+    return record
+
+
+def write_backbone_record(folder: Path, record: BackboneRecord) -> None:
+    """Write `<stream>.json` beside the weights that it describes."""
+    content = record.identity.model_dump() | {
         "stream": record.stream,
         "provenance": record.provenance,
         "metrics": record.metrics,
     }
-    write_json(path.with_suffix(".json"), content)
-    return record
+    if record.stamp:
+        content |= {"history": record.history, "stamp": record.stamp.to_dict()}
+    write_json(folder / f"{record.stream}.json", content)
 
 
 def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
@@ -78,9 +96,11 @@ def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
     path = Path(folder) / f"{stream}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        known = {name: content[name] for name in BackboneIdentity.model_fields if name in content}
-        identity = BackboneIdentity(**known)
-        return BackboneRecord(identity, content["stream"], content["provenance"], content["metrics"])
+        shape = {name: content[name] for name in BackboneIdentity.model_fields if name in content}
+        identity = BackboneIdentity(**shape)
+        stamp = Stamp.from_dict(content["stamp"]) if "stamp" in content else None
+        known = (content["stream"], content["provenance"], content["metrics"], content.get("history", []))
+        return BackboneRecord(identity, *known, stamp)
     except ValidationError as error:  # a ValueError of many lines
         faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
         raise AVFusionError(f"{path} does not describe a backbone (missing or wrong: {faults})") from None

@@ -1,15 +1,12 @@
-"""Tracks with labels, and with pictures or sound, as backbone training reads them from the stores."""
+"""Tracks with labels, and where the stores hold what backbones are trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from avfusion.corpora.table import Track
-from avfusion.data.audio import read_audio
-from avfusion.data.frames import read_frame_times, read_frames
-from avfusion.data.labels import frame_labels
 
 
 @dataclass(frozen=True)
@@ -33,27 +30,29 @@ class LabelledTrack:
     sound: np.ndarray | None = None
 
 
-def labelled_tracks(root: Path, tracks: Sequence[Track], split: str, *, stream: str) -> list[LabelledTrack]:
-    """Read the tracks of a split that have labels and frames, with what `stream` (audio or visual) needs.
+@dataclass(frozen=True)
+class TrackFiles:
+    """Files of one track in the stores below a project; a file may be missing."""
+
+    track: str
+    frames: Path
+    labels: Path
+    sound: Path
+
+
+def track_files(root: Path, track: Track) -> TrackFiles:
+    """Where the stores below `root` hold a track."""
+    data = root / "data"
+    frames, labels = (data / kind / f"{track.track}.parquet" for kind in ("frames", "labels"))
+    return TrackFiles(track.track, frames, labels, data / "audio" / f"{track.video}.wav")
+
+
+def labelled_files(root: Path, tracks: Sequence[Track], split: str) -> Iterator[TrackFiles]:
+    """Files of the tracks of a split that have frames and labels.
 
     A track whose frames are missing was skipped by an earlier stage (`common.on_error: skip`).
     """
-    found = []
     for track in tracks:
-        frames = root / "data" / "frames" / f"{track.track}.parquet"
-        labels = root / "data" / "labels" / f"{track.track}.parquet"
-        if track.split != split or not frames.is_file() or not labels.is_file():
-            continue
-        sound_path = root / "data" / "audio" / f"{track.video}.wav"
-        jpegs: Sequence[bytes | None] = ()
-        if stream == "visual":
-            table = read_frames(frames)
-            time_s, jpegs = table.time_s, table.jpeg
-        else:
-            time_s = read_frame_times(frames)
-        sound = None
-        if stream == "audio" and sound_path.is_file():
-            sound = np.round(read_audio(sound_path) * 32768).astype(np.int16)  # as it is in the file
-        values, valid = frame_labels(labels, len(time_s))
-        found.append(LabelledTrack(track.track, time_s, values, valid, jpegs, sound))
-    return found
+        files = track_files(root, track)
+        if track.split == split and files.frames.is_file() and files.labels.is_file():
+            yield files

@@ -1,82 +1,56 @@
-"""The backbones stage: both streams, from the stores to weights files, history and provenance."""
+"""The backbones stage: both streams, from the stores to weights files and history; each training is kept by its stamp.
+
+A finished training lies in `models/backbones/`. One that is replaced is kept in the stage's private folder, so that
+going back to earlier parameters, inputs or code trains nothing again.
+"""
 
 import csv
+import hashlib
 import io
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from avfusion.backbones.feature_files import audio_transform, clip_geometry
 from avfusion.backbones.folds import HELD_OUT, STREAMS, fold_folder, split_videos, without_videos
 from avfusion.backbones.pretrained import weights_digest, weights_start
-from avfusion.backbones.registry import Backbone, build_backbone, visual_transform
-from avfusion.backbones.settings import BackboneSettings, BackbonesSettings
-from avfusion.backbones.weights import read_backbone_record, save_backbone
+from avfusion.backbones.registry import BACKBONES, build_backbone, visual_transform
+from avfusion.backbones.settings import BackboneSettings
+from avfusion.backbones.weights import BackboneRecord, read_backbone_record, save_backbone, write_backbone_record
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
 from avfusion.data import labels as label_store
-from avfusion.data.clips import Clips, SoundClips, VisualClips
-from avfusion.data.labelled_tracks import labelled_tracks
+from avfusion.data.feature_spec import AudioTransform, VisualTransform
+from avfusion.data.labelled_tracks import TrackFiles, track_files
 from avfusion.params.params import Params
-from avfusion.runtime.atomic import write_text
+from avfusion.runtime.atomic import atomic_path, write_text
+from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import run_tasks
-from avfusion.runtime.fingerprints import fingerprint
-from avfusion.runtime.settings import ExecutionSettings
-from avfusion.training.backbones import BackboneTrainer, BackboneTraining
-from avfusion.training.batch_norm import batch_norms, synchronise_statistics
-from avfusion.training.determinism import make_deterministic
-from avfusion.training.precision import resolve_precision
-from avfusion.training.preparation import Prepare, audio_preparation, visual_preparation
+from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.stamps import Stamp, library_versions
+from avfusion.runtime.units import unit_digest
+from avfusion.training.audio_backbone import audio_data
+from avfusion.training.backbones import HISTORY_COLUMNS, BackboneTraining, TrainingData
+from avfusion.training.precision import Precision, resolve_precision
 from avfusion.training.processes import Processes
+from avfusion.training.train_backbone import train_backbone
+from avfusion.training.visual_backbone import visual_data
 
-VERSION = 1  # of the training code: raised when the same inputs would give other weights
-VALIDATION_STRIDE = 8
-
-
-def train_backbones(
-    root: Path,
-    tracks: Sequence[Track],
-    params: Params,
-    work: Path,
-    *,
-    processes: Processes | None = None,
-) -> dict[str, BackboneTraining]:
-    """Train both streams and write `models/backbones/` and `reports/backbones/history.csv`.
-
-    Args:
-        tracks: all of the corpus; those of train and val are used.
-        params: sections common, geometry, audio and backbones.
-        work: folder of the checkpoints, from which a broken training goes on; when all are trained, those of
-            other parameters or inputs are deleted.
-        processes: that share each training, one after the other; alone, trainings run side by side.
-
-    Returns:
-        The trainings on all training tracks, by stream.
-    """
-    processes = processes or Processes()
-    folds = split_videos(tracks, params.backbones.folds) if params.backbones.folds else []
-    tasks = [
-        BackboneTask(root, tuple(without_videos(tracks, videos)), params, work, stream, fold, tuple(videos), processes)
-        for fold, videos in enumerate([[], *folds])
-        for stream in reversed(STREAMS)  # the longer one, visual, starts first
-    ]
-    trainings = _train_all(tasks, params.execution, processes)
-    if processes.leads:
-        write_text(root / "reports" / "backbones" / "history.csv", history_csv(trainings))
-        _remove_others(root / "models" / "backbones", work, len(folds))
-    return trainings
+KEPT = 4  # trainings in the private folder for each backbone that is wanted, the newest
 
 
 @dataclass(frozen=True)
 class BackboneTask:
-    """What a worker needs to train one stream.
+    """One backbone: what a worker needs to train it.
 
     Attributes:
         tracks: without those that the fold holds out.
+        work: the stage's private folder.
         fold: from 1; 0: the training on all training tracks.
         held_out: base videos of the fold.
         processes: that share the training.
@@ -96,184 +70,332 @@ class BackboneTask:
         """For people."""
         return f"{self.stream}, fold {self.fold}" if self.fold else self.stream
 
+    @property
+    def folder(self) -> Path:
+        """Where the result belongs."""
+        return fold_folder(self.root / "models" / "backbones", self.fold)
 
-def train_backbone(task: BackboneTask) -> BackboneTraining:
-    """Train one stream from the stores and write its weights and record."""
-    root, params, stream, processes = task.root, task.params, task.stream, task.processes
-    settings = params.backbones.visual if stream == "visual" else params.backbones.audio
-    precision = resolve_precision(params.backbones.amp, processes.device)
-    digest = training_fingerprint(root, task.tracks, params, stream, precision.name, processes.device)
-    make_deterministic(params.common.threads)
-    torch.manual_seed(params.backbones.seed)  # of the initial weights
-    backbone = build_backbone(
-        settings.name,
-        stream=stream,
-        width=settings.width,
-        input_size=settings.input_size,
-        output=params.backbones.output if stream == "visual" else "pooled",
-        dropout=settings.dropout,
-        weights=settings.weights if processes.leads else None,  # the others get them from the first
-    )
-    if processes.leads:
-        print(f"{task.name}: {settings.name}, amp {precision.name} ({precision.reason})", flush=True)
-        _warn_of_statistics(backbone, params, settings)
-    training = BackboneTraining([], 0)
-    if settings.epochs:
-        if params.backbones.batch_norm == "train":
-            synchronise_statistics(backbone, processes)
-        prepare, train, val = training_data(root, task.tracks, params, stream)
-        training = BackboneTrainer(
-            backbone,
-            prepare,
-            train,
-            val,
-            settings,
-            seed=params.backbones.seed,
-            batch_norm=params.backbones.batch_norm,
-            augment=params.backbones.augmentation,
-            precision=precision,
-            processes=processes,
-            checkpoints=task.work / digest / stream,
-            fingerprint=digest,
-        ).fit()
-    if processes.leads:
-        provenance = {
-            "start": weights_start(settings.weights, stream),
-            "training": digest,
-            "best_epoch": training.best_epoch,
-            "params": settings.model_dump(mode="json") | _shared(params.backbones, stream),
-            "amp": precision.tags(),
-            "threads": params.common.threads,
-            "processes": training.processes,
-            "torch": torch.__version__,
-        }
-        if task.fold:
-            provenance[HELD_OUT] = list(task.held_out)
-        metrics = training.history[training.best_epoch - 1] if training.best_epoch else {}
-        folder = fold_folder(root / "models" / "backbones", task.fold)
-        save_backbone(folder, backbone, provenance=provenance, metrics=metrics)
-    return training
+    @property
+    def settings(self) -> BackboneSettings:
+        """Of the stream's backbone."""
+        return self.params.backbones.visual if self.stream == "visual" else self.params.backbones.audio
+
+    @property
+    def precision(self) -> Precision:
+        """Of the training, on the device of this process."""
+        return resolve_precision(self.params.backbones.amp, self.processes.device)
 
 
-def _train_all(
-    tasks: Sequence[BackboneTask], execution: ExecutionSettings, processes: Processes
+def backbone_tasks(
+    root: Path, tracks: Sequence[Track], params: Params, work: Path, processes: Processes | None = None
+) -> list[BackboneTask]:
+    """The backbones that the parameters ask for: both streams on all training tracks, and of each fold."""
+    folds = split_videos(tracks, params.backbones.folds) if params.backbones.folds else []
+    return [
+        BackboneTask(
+            *(root, tuple(without_videos(tracks, videos)), params, work, stream, fold, tuple(videos)),
+            processes or Processes(),
+        )
+        for fold, videos in enumerate([[], *folds])
+        for stream in reversed(STREAMS)  # the longer one, visual, starts first
+    ]
+
+
+def train_backbones(
+    root: Path,
+    tracks: Sequence[Track],
+    params: Params,
+    work: Path,
+    *,
+    processes: Processes | None = None,
 ) -> dict[str, BackboneTraining]:
-    """Run the trainings, which do not depend on each other; those on all training tracks, by stream."""
-    if processes.count > 1:
-        found = {task.name: train_backbone(task) for task in tasks}
-    else:
-        outcomes = run_tasks(
-            train_backbone,
-            [(task.name, task) for task in tasks],
-            executor=execution.executor,
-            workers=execution.workers,
-            label="backbones",
-        )
-        found = {outcome.key: outcome.value for outcome in outcomes if outcome.value is not None}
-    return {stream: found[stream] for stream in STREAMS}
+    """Bring `models/backbones/` and `reports/backbones/history.csv` up to date; only what has changed is trained.
+
+    Args:
+        tracks: all of the corpus; those of train and val are used.
+        params: sections common, geometry, audio and backbones.
+        work: private folder, of checkpoints, from which a broken training goes on, and of results that were replaced.
+        processes: that share each training, one after the other; alone, trainings run side by side.
+
+    Returns:
+        The trainings on all training tracks, by stream.
+    """
+    processes = processes or Processes()
+    tasks = backbone_tasks(root, tracks, params, work, processes)
+    stamps: dict[str, Stamp] = {}
+    due: list[str] = []
+    if processes.leads:
+        stamps = {task.name: wanted_stamp(task) for task in tasks}
+        due = [task.name for task in tasks if not _find(task, stamps[task.name])]
+    stamps, due = processes.from_leader((stamps, due))
+    _train_all([(task, stamps[task.name]) for task in tasks if task.name in due], params, processes)
+    if not processes.leads:
+        return {}
+    records = {task.name: read_backbone_record(task.folder, task.stream) for task in tasks}
+    trainings = {stream: _training(records[stream]) for stream in STREAMS}
+    write_text(root / "reports" / "backbones" / "history.csv", history_csv(trainings))
+    _remove_others(tasks, stamps)
+    return trainings
 
 
-def _remove_others(backbones: Path, work: Path, folds: int) -> None:
-    """Delete backbones of folds that there are no more, and checkpoints of other trainings than the present ones."""
-    current = [fold_folder(backbones, fold) for fold in range(folds + 1)]
-    for folder in backbones.glob("fold-*"):
-        if folder not in current:
-            shutil.rmtree(folder)
-    digests = {read_backbone_record(folder, stream).provenance["training"] for folder in current for stream in STREAMS}
-    for folder in work.iterdir() if work.is_dir() else ():
-        if folder.is_dir() and folder.name not in digests:
-            shutil.rmtree(folder)
+def wanted_stamp(task: BackboneTask) -> Stamp:
+    """What decides the weights of a backbone: inputs, parameters, type of device; and code, that of its network too."""
+    network = BACKBONES[task.settings.name].network.__module__
+    return Stamp(_made(task), unit_digest(f"{task.stream}_backbone", network))
 
 
-def _warn_of_statistics(backbone: Backbone, params: Params, settings: BackboneSettings) -> None:
-    if params.backbones.batch_norm == "frozen" and settings.weights == "random" and batch_norms(backbone):
-        print(
-            f"warning: {backbone.stream} backbone: backbones.batch_norm is frozen, but its weights are random, so its "
-            "statistics are those of no data and it trains badly: set backbones.batch_norm to train",
-            flush=True,
-        )
-
-
-def training_data(root: Path, tracks: Sequence[Track], params: Params, stream: str) -> tuple[Prepare, Clips, Clips]:
-    """What lies between clips and the network of a stream, its training clips (every tick) and its validation clips."""
-    geometry, offset = clip_geometry(params), params.geometry.target_offset
-    splits = {"train": 1, "val": VALIDATION_STRIDE}
-    if stream == "visual":
-        picture = visual_transform(params.backbones.visual.name, params.backbones.visual.input_size)
-        train, val = (
-            VisualClips(
-                labelled_tracks(root, tracks, split, stream=stream),
-                geometry,
-                picture,
-                target_offset=offset,
-                stride=stride,
-            )
-            for split, stride in splits.items()
-        )
-        return visual_preparation(picture, hue=params.backbones.hue), train, val
-    sound = audio_transform(params, params.backbones.audio.input_size)
-    heard, heard_val = (
-        SoundClips(
-            labelled_tracks(root, tracks, split, stream=stream), geometry, sound, target_offset=offset, stride=stride
-        )
-        for split, stride in splits.items()
-    )
-    return audio_preparation(sound), heard, heard_val
-
-
-def training_fingerprint(
-    root: Path, tracks: Sequence[Track], params: Params, stream: str, precision: str, device: str
-) -> str:
-    """Digest of everything that decides one stream's weights: inputs, parameters, code version, type of device."""
-    settings = params.backbones.visual if stream == "visual" else params.backbones.audio
-    inputs = {}
-    for track in sorted(tracks, key=lambda track: track.track):
-        if track.split in ("train", "val"):
-            sound = root / "data" / "audio" / f"{track.video}.wav"
-            frames = root / "data" / "frames" / f"{track.track}.parquet"
-            labels = root / "data" / "labels" / f"{track.track}.parquet"
-            inputs[track.track] = [
-                track.split,
-                frame_store.read_fingerprint(frames) if frames.is_file() else None,
-                label_store.read_parquet_fingerprint(labels) if labels.is_file() else None,
-                audio_store.read_fingerprint(sound) if stream == "audio" and sound.is_file() else None,
-            ]
-    return fingerprint(
-        version=VERSION,
-        inputs=inputs,
-        stream=stream,
-        params=settings.model_dump(mode="json"),
-        shared=_shared(params.backbones, stream),
-        start=weights_digest(settings.weights, stream),
-        geometry=params.geometry.model_dump(
-            mode="json", include={"clip_frames", "kept_frames", "fps", "target_offset"}
-        ),
-        audio=params.audio.model_dump(mode="json") if stream == "audio" else None,
-        seed=params.backbones.seed,
-        output=params.backbones.output,
-        precision=precision,
-        threads=params.common.threads,
-        device=torch.device(device).type,
-    )
-
-
-def _shared(backbones: BackbonesSettings, stream: str) -> dict[str, object]:
-    """What both streams train by; the number of folds does not concern a training, the tracks of its fold do."""
-    colours = {"hue"} if stream == "visual" else set()
-    return backbones.model_dump(mode="json", include={"batch_norm", "augmentation"} | colours)
+def retrain(task: BackboneTask) -> str:
+    """SHA-256 of the weights that a training from the start gives; nothing that is kept is touched."""
+    with tempfile.TemporaryDirectory() as folder:
+        backbone, _ = _train(replace(task, work=Path(folder)), wanted_stamp(task))
+        return save_backbone(folder, backbone).identity.sha256
 
 
 def history_csv(trainings: Mapping[str, BackboneTraining]) -> str:
     """CSV with one row per epoch and a column `<stream>_<metric>` per stream and metric, empty where it has ended."""
     streams = [stream for stream, training in trainings.items() if training.history]
-    metrics = {stream: [name for name in trainings[stream].history[0] if name != "epoch"] for stream in streams}
+    columns = [(stream, name) for stream in streams for name in HISTORY_COLUMNS if name != "epoch"]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *(f"{stream}_{name}" for stream in streams for name in metrics[stream])])
+    writer.writerow(["epoch", *(f"{stream}_{name}" for stream, name in columns)])
     for epoch in range(max((len(trainings[stream].history) for stream in streams), default=0)):
         row: list[object] = [epoch + 1]
-        for stream in streams:
+        for stream, name in columns:
             history = trainings[stream].history
-            row += [f"{history[epoch][name]:.6g}" if epoch < len(history) else "" for name in metrics[stream]]
+            row.append(f"{history[epoch][name]:.6g}" if epoch < len(history) else "")
         writer.writerow(row)
     return text.getvalue()
+
+
+def _train_all(due: Sequence[tuple[BackboneTask, Stamp]], params: Params, processes: Processes) -> None:
+    """Run the trainings, which do not depend on each other."""
+    if processes.count > 1:
+        for entry in due:
+            _train_and_save(entry)
+        return
+    run_tasks(
+        _train_and_save,
+        [(task.name, (task, stamp)) for task, stamp in due],
+        executor=params.execution.executor,
+        workers=params.execution.workers,
+        label="backbones",
+    )
+
+
+def _train_and_save(due: tuple[BackboneTask, Stamp]) -> None:
+    """Train a backbone and put its weights and record in the place of what was there, which is kept."""
+    task, stamp = due
+    backbone, training = _train(task, stamp)
+    if not task.processes.leads:
+        return
+    best = training.best_epoch
+    provenance = {
+        "start": weights_start(task.settings.weights, task.stream),
+        "best_epoch": best,
+        "params": task.settings.model_dump(mode="json") | _shared(task),
+        "amp": task.precision.tags(),
+        "threads": task.params.common.threads,
+        "processes": training.processes,
+    }
+    if task.fold:
+        provenance[HELD_OUT] = list(task.held_out)
+    _keep(task.folder, task.stream, task.work)
+    save_backbone(
+        task.folder,
+        backbone,
+        provenance=provenance,
+        metrics=training.history[best - 1] if best else {},
+        history=training.history,
+        stamp=replace(stamp, libraries=library_versions()),
+    )
+    shutil.rmtree(_place(task.work, stamp), ignore_errors=True)
+
+
+def _train(task: BackboneTask, stamp: Stamp) -> tuple[Any, BackboneTraining]:
+    settings, backbones, processes = task.settings, task.params.backbones, task.processes
+    precision = task.precision
+    if processes.leads:
+        print(f"{task.name}: {settings.name}, amp {precision.name} ({precision.reason})", flush=True)
+    build = partial(
+        build_backbone,
+        settings.name,
+        stream=task.stream,
+        width=settings.width,
+        input_size=settings.input_size,
+        output=_output(task),
+        dropout=settings.dropout,
+        weights=settings.weights if processes.leads else None,  # the others get them from the first
+    )
+    return train_backbone(
+        build,
+        training_data(task.root, task.tracks, task.params, task.stream),
+        settings,
+        backbones,
+        precision=precision,
+        threads=task.params.common.threads,
+        processes=processes,
+        checkpoints=_place(task.work, stamp),
+        fingerprint=_key(stamp),
+    )
+
+
+def training_data(root: Path, tracks: Sequence[Track], params: Params, stream: str) -> Callable[[], TrainingData]:
+    """What reads the clips of a stream and gives what lies between them and the network."""
+    geometry, offset = clip_geometry(params), params.geometry.target_offset
+    transform = _transform(params, stream)
+    if isinstance(transform, VisualTransform):
+        return partial(visual_data, root, tracks, geometry, transform, target_offset=offset, hue=params.backbones.hue)
+    return partial(audio_data, root, tracks, geometry, transform, target_offset=offset)
+
+
+def _transform(params: Params, stream: str) -> VisualTransform | AudioTransform:
+    if stream == "visual":
+        return visual_transform(params.backbones.visual.name, params.backbones.visual.input_size)
+    return audio_transform(params, params.backbones.audio.input_size)
+
+
+def _output(task: BackboneTask) -> str:
+    return task.params.backbones.output if task.stream == "visual" else "pooled"
+
+
+def _shared(task: BackboneTask) -> dict[str, object]:
+    """What both streams train by; the number of folds does not concern a training, the tracks of its fold do."""
+    colours = {"hue"} if task.stream == "visual" else set()
+    return task.params.backbones.model_dump(mode="json", include={"batch_norm", "augmentation"} | colours)
+
+
+def _made(task: BackboneTask) -> str:
+    """Fingerprint of everything but code that decides a backbone's weights."""
+    params, stream = task.params, task.stream
+    inputs = {
+        track.track: [track.split, *_contents(track_files(task.root, track), stream)]
+        for track in sorted(task.tracks, key=lambda track: track.track)
+        if track.split in ("train", "val")
+    }
+    return fingerprint(
+        inputs=inputs,
+        stream=stream,
+        params=task.settings.model_dump(mode="json"),
+        shared=_shared(task),
+        start=weights_digest(task.settings.weights, stream),
+        geometry=clip_geometry(params).model_dump(mode="json"),
+        target_offset=params.geometry.target_offset,
+        transform=_transform(params, stream).model_dump(mode="json"),
+        seed=params.backbones.seed,
+        output=_output(task),
+        precision=task.precision.name,
+        threads=params.common.threads,
+        device=task.processes.device.partition(":")[0],
+    )
+
+
+def _contents(files: TrackFiles, stream: str) -> list[str | None]:
+    """Digests of what a backbone reads of a track; None where there is no file."""
+    labels = label_store.read_parquet_fingerprint(files.labels) if files.labels.is_file() else None
+    if stream == "visual":
+        return [labels, frame_store.read_fingerprint(files.frames) if files.frames.is_file() else None]
+    sound = audio_store.read_fingerprint(files.sound) if files.sound.is_file() else None
+    return [labels, _times_digest(files.frames) if files.frames.is_file() else None, sound]
+
+
+def _times_digest(frames: Path) -> str:
+    """Of the frames' times, all that the audio backbone takes from them: other crops leave it as it is."""
+    return hashlib.sha256(frame_store.read_frame_times(frames).tobytes()).hexdigest()
+
+
+def _key(stamp: Stamp) -> str:
+    return fingerprint(made=stamp.made, code=stamp.code)
+
+
+def _place(work: Path, stamp: Stamp) -> Path:
+    """Folder of a training in the private folder: of its checkpoint, or of its result once it was replaced."""
+    return work / _key(stamp)
+
+
+def _find(task: BackboneTask, wanted: Stamp) -> bool:
+    """Bring what is wanted to its place, if it is there or was kept; says so."""
+    for folder in (task.folder, _place(task.work, wanted)):
+        record = _current(folder, task.stream, wanted)
+        if record is None:
+            continue
+        if folder != task.folder:
+            _keep(task.folder, task.stream, task.work)
+            _copy(folder, task.folder, task.stream)
+        if record.provenance.get(HELD_OUT, []) != list(task.held_out):  # the same tracks, but other videos apart
+            own = {key: value for key, value in record.provenance.items() if key != HELD_OUT}
+            own |= {HELD_OUT: list(task.held_out)} if task.fold else {}
+            write_backbone_record(task.folder, replace(record, provenance=own))
+        print(f"{task.name}: trained already, {len(record.history)} epochs", flush=True)
+        return True
+    return False
+
+
+def _current(folder: Path, stream: str, wanted: Stamp) -> BackboneRecord | None:
+    """The record of a finished training with the wanted stamp, whose weights are whole; None where there is none."""
+    record = _whole(folder, stream)
+    return record if record is not None and record.stamp is not None and record.stamp.is_current(wanted) else None
+
+
+def _whole(folder: Path, stream: str) -> BackboneRecord | None:
+    """The record of whole weights; None where there are none, or, said, where they or it cannot be used."""
+    weights = folder / f"{stream}.safetensors"
+    if not weights.with_suffix(".json").is_file():
+        return None
+    try:
+        record = read_backbone_record(folder, stream)
+        _training(record)
+    except AVFusionError as error:
+        print(f"warning: {error}: trained anew", flush=True)
+        return None
+    if not weights.is_file() or file_digest(weights) != record.identity.sha256:
+        print(f"warning: {weights} is not what {stream}.json describes: trained anew", flush=True)
+        return None
+    return record
+
+
+def _training(record: BackboneRecord) -> BackboneTraining:
+    """How a training went, from its record.
+
+    Raises:
+        AVFusionError: the record does not tell.
+    """
+    try:
+        history = [{name: float(row[name]) for name in HISTORY_COLUMNS} for row in record.history]
+        return BackboneTraining(history, int(record.provenance["best_epoch"]), int(record.provenance["processes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise AVFusionError(
+            f"the record of the {record.stream} backbone does not tell its training ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _keep(folder: Path, stream: str, work: Path) -> None:
+    """Copy a finished training into the private folder, before another one takes its place."""
+    try:
+        record = read_backbone_record(folder, stream)
+    except AVFusionError:
+        return
+    if record.stamp is not None and (folder / f"{stream}.safetensors").is_file():
+        _copy(folder, _place(work, record.stamp), stream)
+
+
+def _copy(source: Path, target: Path, stream: str) -> None:
+    for name in (f"{stream}.safetensors", f"{stream}.json"):  # the record last: it says that the weights are there
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(source / name, temporary)
+
+
+def _remove_others(tasks: Sequence[BackboneTask], stamps: Mapping[str, Stamp]) -> None:
+    """Leave in `models/backbones` what is wanted, and in the private folder the newest of the others."""
+    work, backbones = tasks[0].work, tasks[0].folder
+    wanted = {task.folder / f"{task.stream}.{suffix}" for task in tasks for suffix in ("safetensors", "json")}
+    wanted |= {task.folder for task in tasks}
+    others = [path for path in sorted(backbones.rglob("*"), reverse=True) if path not in wanted]
+    for path in others:
+        if path.suffix == ".json" and path.stem in STREAMS:
+            _keep(path.parent, path.stem, work)
+    for path in others:  # files before the folders that they lie in
+        path.rmdir() if path.is_dir() else path.unlink()
+    current = {_place(work, stamp) for stamp in stamps.values()}
+    folders = [path for path in (work.iterdir() if work.is_dir() else ()) if path.is_dir() and path not in current]
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT * len(tasks) :]:
+        shutil.rmtree(folder)

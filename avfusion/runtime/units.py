@@ -11,6 +11,13 @@ from functools import cache
 from avfusion.runtime.code_digest import code_digest
 
 UNITS: Mapping[str, tuple[str, ...]] = {
+    # The training of a backbone; the network's own module is added.
+    "audio_backbone": (
+        *("avfusion.backbones.registry", "avfusion.training.train_backbone", "avfusion.training.audio_backbone"),
+    ),
+    "visual_backbone": (
+        *("avfusion.backbones.registry", "avfusion.training.train_backbone", "avfusion.training.visual_backbone"),
+    ),
     # The training of a fusion model on cached features; the model's own module is added.
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
 }
@@ -20,6 +27,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.errors": "what people are told",
     "avfusion.runtime.execution": "where work is done; every executor gives the same bytes",
     "avfusion.runtime.progress": "what people are told",
+    "avfusion.runtime.stamps": "which results are kept, not what stands in them",
     "avfusion.runtime.workers": "where work is done",
 }
 

@@ -1,9 +1,10 @@
 """Training of one stream's backbone, through a linear head, with the CCC loss (arXiv 2209.09068, section 5.2)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +21,27 @@ from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision
-from avfusion.training.preparation import Prepare
 from avfusion.training.processes import Processes
+
+Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
+STRIDES = {"train": 1, "val": 8}  # ticks from one clip's end to the next one's, by split
+HISTORY_COLUMNS = (
+    *("epoch", "lr", "train_loss", "train_ccc_valence", "train_ccc_arousal"),
+    *("val_ccc_valence", "val_ccc_arousal", "val_ccc_mean"),
+)
+
+
+class TrainingData(NamedTuple):
+    """What a backbone is trained on.
+
+    Attributes:
+        prepare: what lies between stored clips and the network; augments where a generator is given.
+        train, val: clips with targets.
+    """
+
+    prepare: Prepare
+    train: Clips
+    val: Clips
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What decides a backbone's weights changes its training's fingerprint; what does not, does not."""
+"""What decides a backbone's weights changes the stamp that is wanted; what does not, does not."""
 
 from dataclasses import replace
 
@@ -9,9 +9,11 @@ from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
 from avfusion.data.settings import GeometrySettings
-from avfusion.experiments import backbones as backbone_runs
-from avfusion.experiments.backbones import training_fingerprint
+from avfusion.experiments.backbones import BackboneTask, wanted_stamp
 from avfusion.params.params import check_params
+from avfusion.runtime.code_digest import import_closure
+from avfusion.runtime.units import NEUTRAL, UNITS
+from avfusion.training.processes import Processes
 
 
 def relabel(root, track):
@@ -35,32 +37,35 @@ FILES = {
     "labels of train": lambda root: relabel(root, "a"),
     "labels of val": lambda root: relabel(root, "c"),
     "no labels": lambda root: (root / "data" / "labels" / "b.parquet").unlink(),
-    "frames": lambda root: recrop(root, "b"),
+    "crops": lambda root: recrop(root, "b"),
     "no frames": lambda root: (root / "data" / "frames" / "c.parquet").unlink(),
     "sound": lambda root: resound(root, "a"),
     "no sound": lambda root: (root / "data" / "audio" / "c.wav").unlink(),
 }
 GEOMETRY = {"clip_frames": 16, "kept_frames": 4, "fps": None, "target_offset": -16}
 BACKBONE = {
-    "name": "other", "width": 16, "input_size": 56, "weights": "imagenet", "epochs": 5, "steps_per_epoch": None,
+    "name": "", "width": 16, "input_size": 56, "weights": "imagenet", "epochs": 5, "steps_per_epoch": None,
     "batch_size": 9, "lr": 1e-4, "weight_decay": 0.5, "dropout": 0.55, "patience": 1,
 }  # fmt: skip
+
+NAMES = {"audio": "log_mel_statistics", "visual": "narrow_resnet_frames"}
 
 
 @pytest.fixture
 def digest(project):
-    """Digest of a stream's training; keywords name a section (`geometry`, `backbones`, …) and what is other there."""
+    """What a stamp says of inputs and params; keywords name a section (`geometry`, …) and what is other there."""
     root, tracks, sections = project
     params = check_params(sections, list(sections))
 
-    def make(stream, *, tracks=tracks, precision="off", device="cpu", own=None, **changes):
+    def make(stream, *, tracks=tracks, device="cpu", own=None, **changes):
         changed = params.replaced(
             **{name: getattr(params, name).model_copy(update=values) for name, values in changes.items()}
         )
         if own:
             settings = getattr(changed.backbones, stream).model_copy(update=own)
             changed = changed.replaced(backbones=changed.backbones.model_copy(update={stream: settings}))
-        return training_fingerprint(root, tracks, changed, stream, precision, device)
+        processes = Processes(device=device)
+        return wanted_stamp(BackboneTask(root, tuple(tracks), changed, root, stream, processes=processes)).made
 
     make.root, make.tracks = root, tracks
     return make
@@ -72,11 +77,11 @@ def test_changed_files_change_it(stream, name, digest):
     before = digest(stream)
     assert digest(stream) == before
     FILES[name](digest.root)
-    assert (digest(stream) != before) == (stream == "audio" or "sound" not in name)
+    assert (digest(stream) != before) == (name not in {"audio": ("crops",), "visual": ("sound", "no sound")}[stream])
 
 
 @pytest.mark.parametrize("stream", ["audio", "visual"])
-def test_changed_parameters_change_it(stream, digest, monkeypatch):
+def test_changed_parameters_change_it(stream, digest):
     assert set(BACKBONE) == set(BackboneSettings.model_fields)
     a, b, c = digest.tracks
     found = [
@@ -84,18 +89,15 @@ def test_changed_parameters_change_it(stream, digest, monkeypatch):
         digest("visual" if stream == "audio" else "audio"),
         digest(stream, tracks=[a, replace(b, split="val"), c]),
         digest(stream, tracks=[a, replace(b, split="test"), c]),
-        digest(stream, precision="bfloat16"),
-        digest(stream, device="cuda"),
+        digest(stream, backbones={"amp": "bfloat16"}),
+        digest(stream, device="cuda", backbones={"amp": "off"}),
         digest(stream, common={"threads": 2}),
         digest(stream, backbones={"seed": 1}),
-        digest(stream, backbones={"output": "map"}),
         digest(stream, backbones={"batch_norm": "frozen"}),
         digest(stream, backbones={"augmentation": False}),
         *(digest(stream, geometry={key: value}) for key, value in GEOMETRY.items()),
-        *(digest(stream, own={key: value}) for key, value in BACKBONE.items()),
+        *(digest(stream, own={key: NAMES[stream] if key == "name" else value}) for key, value in BACKBONE.items()),
     ]
-    monkeypatch.setattr(backbone_runs, "VERSION", backbone_runs.VERSION + 1)
-    found.append(digest(stream))
     assert len(set(found)) == len(found)
 
 
@@ -114,6 +116,12 @@ def test_the_sound_concerns_only_the_audio_stream(digest):
     assert digest("visual", **other) == digest("visual")
 
 
+def test_maps_concern_only_the_visual_stream(digest):
+    maps = {"backbones": {"output": "map"}}
+    assert digest("visual", **maps) != digest("visual")
+    assert digest("audio", **maps) == digest("audio")
+
+
 @pytest.mark.parametrize("stream", ["audio", "visual"])
 def test_what_training_does_not_read_changes_nothing(stream, digest):
     before = digest(stream)
@@ -124,6 +132,26 @@ def test_what_training_does_not_read_changes_nothing(stream, digest):
     assert digest(stream, backbones={"folds": 2}) == before
     assert (digest(stream, backbones={"hue": 0.1}) == before) == (stream == "audio")
     assert digest(stream, tracks=[a, c]) == digest(stream, tracks=[a, replace(b, split="test"), c])
-    assert digest(stream, device="cuda:0") == digest(stream, device="cuda")
+    off = {"amp": "off"}
+    assert digest(stream, device="cuda:0", backbones=off) == digest(stream, device="cuda", backbones=off)
     assert set(GeometrySettings.model_fields) - set(GEOMETRY) == {"sequence_clips"}
     assert digest(stream, geometry={"sequence_clips": 8}) == before
+
+
+CODE = {
+    "avfusion.data.transforms": {"audio", "visual"},
+    "avfusion.training.backbones": {"audio", "visual"},
+    "avfusion.training.train_backbone": {"audio", "visual"},
+    "avfusion.training.visual_backbone": {"visual"},
+    "avfusion.training.audio_backbone": {"audio"},
+    "avfusion.media.wav": {"audio", "visual"},
+    "avfusion.backbones.extraction": set(),
+    "avfusion.experiments.backbones": set(),
+    "avfusion.params.params": set(),
+}
+
+
+@pytest.mark.parametrize("module", CODE)
+def test_code_concerns_the_streams_that_it_computes(module):
+    units = {stream: import_closure(UNITS[f"{stream}_backbone"], NEUTRAL) for stream in ("audio", "visual")}
+    assert {stream for stream, modules in units.items() if module in modules} == CODE[module]

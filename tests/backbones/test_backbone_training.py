@@ -1,7 +1,8 @@
 """Training of a backbone: it learns, stops, goes on after a break with the same bits, and says what is wrong."""
 
 import json
-from dataclasses import replace
+import shutil
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -15,16 +16,18 @@ from avfusion.data.clips import SoundClips, VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.features import read_features
 from avfusion.data.labels import LabelTable, write_labels
-from avfusion.experiments.backbones import train_backbones, training_data
+from avfusion.experiments import backbones as backbone_runs
+from avfusion.experiments.backbones import backbone_tasks, retrain, train_backbones, training_data
 from avfusion.params.params import check_params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.scoring.ccc import ccc
 from avfusion.training import backbones
+from avfusion.training.audio_backbone import audio_preparation
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.batch_norm import batch_norms
 from avfusion.training.logger import NullLogger
 from avfusion.training.precision import resolve_precision
-from avfusion.training.preparation import audio_preparation, visual_preparation
+from avfusion.training.visual_backbone import visual_preparation
 
 PICTURE = VisualTransform(input_size=28)
 PARAMS = BackboneSettings(
@@ -230,9 +233,11 @@ def test_the_stage_leaves_weights_records_and_history(project):
         assert record.provenance["processes"] == 1
         assert record.provenance["params"]["batch_norm"] == "train"
         assert record.metrics["val_ccc_mean"] == pytest.approx(trainings[stream].history[0]["val_ccc_mean"])
-        checkpoint = root / ".avfusion" / "backbones" / record.provenance["training"] / stream / "checkpoint.pt"
-        assert checkpoint.is_file()
+        assert record.history == trainings[stream].history
+        assert record.stamp.content == record.identity.sha256
+        assert record.stamp.libraries["torch"] == version("torch")
         assert not backbone.training
+    assert not list((root / ".avfusion").rglob("*.pt"))  # nothing is unfinished
     rows = (root / "reports" / "backbones" / "history.csv").read_text().splitlines()
     assert rows[0].startswith("epoch,audio_lr,audio_train_loss,")
     assert rows[0].endswith(",visual_val_ccc_mean")
@@ -243,25 +248,141 @@ def test_again_from_nothing_it_gives_the_same_bytes_and_other_inputs_other_ones(
     root, tracks, sections = project
     run(root, tracks, sections)
     models = root / "models" / "backbones"
-    first = {path.name: path.read_bytes() for path in sorted(models.iterdir())}
-    for path in (root / ".avfusion").rglob("checkpoint.pt"):
-        path.unlink()
+    first = contents(root)
+    shutil.rmtree(models)
     run(root, tracks, sections)
-    assert {path.name: path.read_bytes() for path in sorted(models.iterdir())} == first
+    assert contents(root) == first
 
-    tracks = [replace(track, split="train") if track.track == "b" else track for track in tracks]
-    write_labels(
-        LabelTable(np.zeros(50, np.float32), np.linspace(-1, 1, 50, dtype=np.float32), np.ones(50, bool)),
-        root / "data" / "labels" / "b.parquet",
-        "other labels of b",
-    )
-    before = json.loads(first["audio.json"])["provenance"]["training"]
+    before = read_backbone_record(models, "audio").stamp
+    relabel(root, "other labels of b")
     run(root, tracks, sections)
-    current = {stream: read_backbone_record(models, stream).provenance["training"] for stream in ("audio", "visual")}
-    assert current["audio"] != before
-    checkpoints = {path.name for path in (root / ".avfusion" / "backbones").iterdir()}
-    assert checkpoints == set(current.values())  # those of the former inputs are gone
+    after = read_backbone_record(models, "audio").stamp
+    assert after.made != before.made
+    assert after.code == before.code
     assert (models / "audio.safetensors").read_bytes() != first["audio.safetensors"]
+
+
+def contents(root):
+    return {path.name: path.read_bytes() for path in sorted((root / "models" / "backbones").iterdir())}
+
+
+def relabel(root, fingerprint):
+    table = LabelTable(np.zeros(50, np.float32), np.linspace(-1, 1, 50, dtype=np.float32), np.ones(50, bool))
+    write_labels(table, root / "data" / "labels" / "b.parquet", fingerprint)
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    """A project whose backbones are trained, and the streams that are trained from now on."""
+    root, tracks, sections = project
+    run(root, tracks, sections)
+    streams = []
+    fit = BackboneTrainer.fit
+    monkeypatch.setattr(BackboneTrainer, "fit", lambda self: (streams.append(self.backbone.stream), fit(self))[1])
+    return root, tracks, sections, streams
+
+
+def test_a_clone_that_pulled_the_results_trains_nothing(trained, capsys):
+    root, tracks, sections, streams = trained
+    before, history = contents(root), (root / "reports" / "backbones" / "history.csv").read_bytes()
+    shutil.rmtree(root / ".avfusion", ignore_errors=True)
+    shutil.rmtree(root / "reports")
+    trainings = run(root, tracks, sections)
+    assert not streams
+    assert [len(training.history) for training in trainings.values()] == [1, 1]
+    assert contents(root) == before
+    assert (root / "reports" / "backbones" / "history.csv").read_bytes() == history
+    assert capsys.readouterr().out.count("trained already, 1 epochs") == 2
+
+
+def test_what_was_replaced_is_found_when_it_is_wanted_again(trained):
+    root, tracks, sections, streams = trained
+    before = contents(root)
+    other = sections | {"backbones": sections["backbones"] | {"hue": 0.2}}
+    run(root, tracks, other)
+    assert streams == ["visual"]
+    assert contents(root)["visual.safetensors"] != before["visual.safetensors"]
+    run(root, tracks, sections)
+    assert contents(root) == before
+    run(root, tracks, other)
+    assert streams == ["visual"]
+
+
+def test_the_private_folder_keeps_the_newest(trained):
+    root, tracks, sections, streams = trained
+    hues = [n / 100 for n in range(1, 12)]
+    for hue in hues:
+        sections["backbones"]["visual"]["epochs"] = 0  # each takes the weights it starts from, at once
+        run(root, tracks, sections | {"backbones": sections["backbones"] | {"hue": hue}})
+    assert not streams
+    kept = list((root / ".avfusion" / "backbones").iterdir())
+    assert len(kept) == 2 * backbone_runs.KEPT
+    found = {read_backbone_record(folder, "visual").provenance["params"]["hue"] for folder in kept}
+    assert found == set(hues[-9:-1])
+
+
+FAULTS = {
+    "no JSON": ("visual.json", lambda path: path.write_text("{")),
+    "no stamp": ("visual.json", lambda path: rewrite(path, stamp=None)),
+    "a stamp that is none": ("visual.json", lambda path: rewrite(path, stamp={"made": 1})),
+    "a history that is none": ("visual.json", lambda path: rewrite(path, history=[{"epoch": 1}])),
+    "truncated weights": ("visual.safetensors", lambda path: path.write_bytes(path.read_bytes()[:-4])),
+    "no weights": ("visual.safetensors", lambda path: path.unlink()),
+}
+
+
+def rewrite(path, **changes):
+    record = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in record.items() if value is not None}))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_damaged_result_is_trained_anew_and_said(fault, trained, capsys):
+    root, tracks, sections, streams = trained
+    before = contents(root)
+    name, damage = FAULTS[fault]
+    damage(root / "models" / "backbones" / name)
+    run(root, tracks, sections)
+    assert streams == ["visual"]
+    assert contents(root) == before
+    said = capsys.readouterr().out
+    assert said.count("warning: ") == (fault != "no stamp")
+    assert said.count(": trained anew\n") == (fault != "no stamp")
+
+
+def test_other_code_of_one_stream_trains_that_stream(trained, monkeypatch):
+    root, tracks, sections, streams = trained
+    digest = backbone_runs.unit_digest
+    monkeypatch.setattr(
+        backbone_runs, "unit_digest", lambda unit, *more: f"{digest(unit, *more)}{'x' * (unit == 'audio_backbone')}"
+    )
+    before = contents(root)
+    run(root, tracks, sections)
+    assert streams == ["audio"]
+    after = contents(root)
+    assert after["audio.safetensors"] == before["audio.safetensors"]  # so nothing that is made from it becomes stale
+    assert after["audio.json"] != before["audio.json"]
+
+
+def test_files_that_are_no_result_are_removed(trained):
+    root, tracks, sections, _ = trained
+    before = contents(root)
+    (root / "models" / "backbones" / "fold-9").mkdir()
+    (root / "models" / "backbones" / "fold-9" / "left.txt").touch()
+    (root / "models" / "backbones" / ".partial-1-audio.json").touch()
+    run(root, tracks, sections)
+    assert contents(root) == before
+
+
+def test_trained_again_for_comparison_it_gives_the_kept_weights(trained):
+    root, tracks, sections, streams = trained
+    before = contents(root)
+    params = check_params(sections, list(sections))
+    audio = next(one for one in backbone_tasks(root, tracks, params, root / "work") if one.stream == "audio")
+    assert retrain(audio) == read_backbone_record(root / "models" / "backbones", "audio").identity.sha256
+    assert streams == ["audio"]
+    assert contents(root) == before
+    assert not (root / "work").exists()
 
 
 def test_the_stage_trains_as_its_parameters_say(project, capsys):
@@ -298,7 +419,7 @@ def test_frames_and_statistics_go_through_training_and_features(project):
     # Their mean over space is what the trained network gives for these crops.
     visual, _ = load_backbone(root / "models" / "backbones", "visual")
     params = check_params(sections, list(sections))
-    prepare, _, val = training_data(root, tracks, params, "visual")
+    prepare, _, val = training_data(root, tracks, params, "visual")()
     with torch.inference_mode():
         expected = visual(prepare(val.load(np.array([2])), None))  # ends at frame 17, as the second clip
     assert table.visual[1].mean(axis=(1, 2)) == pytest.approx(expected[0].numpy(), rel=2e-3, abs=2e-3)

@@ -16,12 +16,12 @@ from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.features import read_features
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
-from avfusion.experiments import backbones as backbone_runs
-from avfusion.experiments.backbones import train_backbones
+from avfusion.experiments.backbones import _find, backbone_tasks, train_backbones, wanted_stamp
 from avfusion.experiments.training import common_spec
 from avfusion.params.params import check_params
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest
+from avfusion.training import visual_backbone
 
 STREAMS = ("audio", "visual")
 
@@ -61,15 +61,15 @@ def checked(sections):
 def test_training_tracks_have_features_of_backbones_that_never_saw_their_video(corpus, monkeypatch):
     root, tracks, sections = corpus
     seen = {}
-    read = backbone_runs.labelled_tracks
+    read = visual_backbone.labelled_files
 
-    def noting(where, some, split, *, stream):
-        found = read(where, some, split, stream=stream)
+    def noting(where, some, split):
+        found = list(read(where, some, split))
         if split == "train":
-            seen[frozenset(one.name for one in found)] = True
+            seen[frozenset(one.track for one in found)] = True
         return found
 
-    monkeypatch.setattr(backbone_runs, "labelled_tracks", noting)
+    monkeypatch.setattr(visual_backbone, "labelled_files", noting)
     params = checked(sections)
     train_backbones(root, tracks, params, root / ".avfusion" / "backbones")
     backbones = root / "models" / "backbones"
@@ -133,19 +133,44 @@ def test_features_are_those_of_a_folds_weights_as_they_are_now(corpus):
     assert not np.allclose(after.visual, before.visual)
 
 
-def test_without_folds_their_backbones_are_removed_and_nothing_else_changes(corpus):
+def test_without_folds_their_backbones_are_removed_and_nothing_else_changes(corpus, capsys):
     root, tracks, sections = corpus
     params = checked(sections)
     train_backbones(root, tracks, params, root / ".avfusion" / "backbones")
     backbones = root / "models" / "backbones"
-    with_folds = {path.name: path.read_bytes() for path in backbones.glob("*.safetensors")}
-    assert len(list((root / ".avfusion" / "backbones").iterdir())) == 6
+    with_folds = {str(path.relative_to(backbones)): path.read_bytes() for path in backbones.rglob("*.safetensors")}
+    assert len(with_folds) == 6
     sections["backbones"]["folds"] = 0
     train_backbones(root, tracks, checked(sections), root / ".avfusion" / "backbones")
-    assert {path.name: path.read_bytes() for path in backbones.glob("*.safetensors")} == with_folds
+    assert {path.name: path.read_bytes() for path in backbones.rglob("*.safetensors")} == {
+        f"{stream}.safetensors": with_folds[f"{stream}.safetensors"] for stream in STREAMS
+    }
     assert not list(backbones.glob("fold-*"))
-    assert len(list((root / ".avfusion" / "backbones").iterdir())) == 2
     assert set(backbone_folders(backbones, tracks, 0).values()) == {backbones}
+    # With folds again, those that were there are found.
+    capsys.readouterr()
+    train_backbones(root, tracks, params, root / ".avfusion" / "backbones")
+    assert capsys.readouterr().out.count("trained already") == 6
+    assert {str(path.relative_to(backbones)): path.read_bytes() for path in backbones.rglob("*.safetensors")} == (
+        with_folds
+    )
+
+
+def test_a_video_more_in_what_a_fold_holds_out_trains_nothing(corpus, capsys):
+    """Its backbones never see the video, but their record says so."""
+    root, tracks, sections = corpus
+    params, backbones = checked(sections), root / "models" / "backbones"
+    train_backbones(root, tracks, params, root / ".avfusion" / "backbones")
+    apart = read_backbone_record(backbones / "fold-1", "visual").provenance["held_out"]
+    task = next(one for one in backbone_tasks(root, tracks, params, root / "work") if one.name == "visual, fold 1")
+    assert list(task.held_out) == apart
+    more = replace(task, held_out=("more", *task.held_out))
+    capsys.readouterr()
+    assert _find(more, wanted_stamp(more))
+    assert "visual, fold 1: trained already, 1 epochs" in capsys.readouterr().out
+    record = read_backbone_record(backbones / "fold-1", "visual")
+    assert record.provenance["held_out"] == ["more", *apart]
+    assert record.stamp.is_current(wanted_stamp(task))
 
 
 def test_folds_share_no_video_and_cover_all(corpus):
