@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup demo repro sweep test test-slow fuzz accept lint format deps lock ui bench clean
+.PHONY: help setup demo repro sweep test test-slow fuzz accept lint format lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
@@ -18,7 +18,7 @@ help:
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
 	@echo "make ui         MLflow page on http://127.0.0.1:5000"
-	@echo "make lint       ruff, mypy and the order of rooms; make format: put into shape; make deps: first-party imports into dvc.yaml"
+	@echo "make lint       ruff, mypy and the order of rooms; make format: put into shape"
 	@echo "make bench      benchmarks; make clean: remove everything that the pipeline made"
 
 setup: .venv/.installed
@@ -67,9 +67,6 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
-
-deps: setup
-	$(BIN)/python pipelines/dependencies.py
 
 lock: setup
 	$(BIN)/uv pip compile --universal --generate-hashes --all-extras --python-version 3.11 --quiet \

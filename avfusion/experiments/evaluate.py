@@ -28,6 +28,7 @@ from avfusion.reports.report import (
     bootstrap_facts,
     comparisons,
     conditions,
+    headline,
     metrics_table,
     write_report,
     write_track_scores,
@@ -145,7 +146,11 @@ def page_sources(
 def write_evaluation(
     folder: Path, splits: Splits, models: Sequence[str], config: EvaluateSettings, protocol: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write reports/evaluate/; `models` begins with the main one. Returns the contents of metrics.json."""
+    """Write the folder (reports/evaluate/) and summary.json beside it; `models` begins with the main one.
+
+    Returns:
+        the contents of metrics.json.
+    """
     windows = (config.smoothing_valence, config.smoothing_arousal)
     main, others = models[0], models[1:]
     draws = {"resamples": config.bootstrap, "seed": config.seed}
@@ -161,13 +166,15 @@ def write_evaluation(
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
-    write_report(folder / "comparisons.json", comparisons(splits, main, others, **draws))
+    differences = comparisons(splits, main, others, **draws)
+    write_report(folder / "comparisons.json", differences)
     write_report(folder / "conditions.json", conditions(splits, models))
     write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})
     shown = "test" if any(track.valid.any() for track in splits.get("test", [])) else "val"
     plot_plane(folder / "plane.png", splits[shown], main, shown)
     plot_ccc(folder / "ccc.png", metrics, [*others, main], facts["notes"])
     write_report(folder / "metrics.json", metrics)
+    write_report(folder.parent / "summary.json", headline(metrics, differences, main, others))
     return metrics
 
 

@@ -1,4 +1,4 @@
-"""The files of reports/evaluate/ that hold numbers."""
+"""The files of reports/evaluate/ that hold numbers, and reports/summary.json."""
 
 import csv
 import io
@@ -65,6 +65,40 @@ def comparisons(
         split: {other: paired_difference(tracks, main, other, resamples=resamples, seed=seed) for other in others}
         for split, tracks in splits.items()
     }
+
+
+def headline(
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    differences: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    main: str,
+    others: Sequence[str],
+) -> dict[str, float | None]:
+    """The numbers of reports/summary.json, DVC's metric: short names and 3 decimals, so that a table holds them.
+
+    `val` and `test` are the main model's mean CCC; `_v` and `_a` are its valence and arousal, `_b` is the mean CCC of
+    the best baseline. `gain` is the main model's difference to that baseline, from `least` to `most` the 95 % interval
+    of the gain; these three belong to the test split where it has labels, else to validation. None: not computable.
+
+    Args:
+        metrics: contents of metrics.json.
+        differences: `comparisons` of the main model with the baselines.
+        main: the main model.
+        others: the baselines.
+    """
+    numbers: dict[str, float | None] = {}
+    gain: Mapping[str, Any] = {}
+    for split in ("val", "test"):
+        entry = metrics.get(split, {}).get(main, {})
+        for suffix, target in (("", "mean"), ("_v", "valence"), ("_a", "arousal")):
+            numbers[f"{split}{suffix}"] = entry.get(f"ccc_{target}")
+        scores = {name: metrics[split][name]["ccc_mean"] for name in others if split in metrics}
+        scored = {name: score for name, score in scores.items() if score is not None}
+        best = max(scored, key=lambda name: scored[name], default=None)
+        numbers[f"{split}_b"] = scored[best] if best else None
+        gain = differences[split][best]["mean"] if best else gain
+    numbers["gain"] = gain.get("difference")
+    numbers["least"], numbers["most"] = gain.get("ci95") or (None, None)
+    return {name: None if value is None else round(value, 3) + 0.0 for name, value in numbers.items()}
 
 
 def conditions(

@@ -29,6 +29,7 @@ from avfusion.experiments.training import model_folder, model_names, read_inputs
 from avfusion.fusion.files import load_fusion
 from avfusion.params.params import check_params
 from avfusion.reports.page.page import write_page
+from avfusion.reports.report import headline
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import folder_digest
@@ -114,6 +115,34 @@ def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
     assert metrics["val"]["jca"]["ccc_mean"] is not None
     predictions = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-0.parquet")
     assert predictions["true_valence"].null_count == len(predictions) == 300
+
+
+def test_the_summary_has_the_main_models_scores_and_its_gain_over_the_best_baseline(root: Path) -> None:
+    metrics = evaluate(root)
+    summary = json.loads((root / "reports" / "summary.json").read_text())
+    gains = json.loads((root / "reports" / "evaluate" / "comparisons.json").read_text())["test"]["audio_only"]["mean"]
+    expected = {"gain": gains["difference"], "least": gains["ci95"][0], "most": gains["ci95"][1]}
+    for split in ("val", "test"):
+        main = metrics[split]["jca"]
+        expected |= {split: main["ccc_mean"], f"{split}_v": main["ccc_valence"], f"{split}_a": main["ccc_arousal"]}
+        expected[f"{split}_b"] = metrics[split]["audio_only"]["ccc_mean"]
+    assert summary == pytest.approx(expected, abs=0.0005)
+    assert summary["gain"] == pytest.approx(summary["test"] - summary["test_b"], abs=0.0011)
+
+
+def test_the_summary_chooses_the_best_baseline_and_falls_back_to_validation() -> None:
+    def entry(mean: float | None) -> dict[str, Any]:
+        return {"ccc_mean": mean, "ccc_valence": mean, "ccc_arousal": mean}
+
+    val = {"jca": entry(0.5), "audio_only": entry(0.2), "concat": entry(0.52), "oracle": entry(0.9)}
+    metrics = {"val": val, "test": {name: entry(None) for name in val}}
+    differences = {"val": {"audio_only": {"mean": {"difference": 0.3, "ci95": [0.1, 0.5]}}}, "test": {}}
+    differences["val"]["concat"] = {"mean": {"difference": -0.02, "ci95": None}}
+    summary = headline(metrics, differences, "jca", ["audio_only", "concat"])
+    unknown = dict.fromkeys(("test", "test_v", "test_a", "test_b", "least", "most"))
+    assert summary == {"val": 0.5, "val_v": 0.5, "val_a": 0.5, "val_b": 0.52, "gain": -0.02} | unknown
+    alone = headline(metrics, {"val": {}, "test": {}}, "jca", [])
+    assert alone == {"val": 0.5, "val_v": 0.5, "val_a": 0.5, "val_b": None, "gain": None} | unknown
 
 
 def test_predictions_have_a_row_per_frame_of_every_track(root: Path) -> None:
