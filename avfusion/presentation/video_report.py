@@ -5,12 +5,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -19,10 +19,9 @@ from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
 from avfusion.presentation.overlay_panel import clock, signed
-from avfusion.presentation.video_report_template import SCRIPT, STYLE, TEMPLATE
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.reports.page import charts
-from avfusion.reports.page.template import STYLE as PAGE_STYLE
+from avfusion.reports.page.templates import page_template
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import AVFusionError, describe_os_error
 
@@ -83,11 +82,10 @@ def write_video_report(
     x = x / length
     drawn = {"valence": valence, "arousal": arousal}
     nothing = np.zeros(len(x), bool)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = environment.from_string(TEMPLATE).render(
-        style=Markup(PAGE_STYLE + STYLE),
-        script=Markup(SCRIPT),
-        script_hash=base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode(),
+    script = "\n" + resources.files("avfusion.presentation").joinpath("video_report.js").read_text(encoding="utf-8")
+    text = page_template("avfusion.presentation", "video_report.html.jinja").render(
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         provenance=json.dumps(dict(provenance or {}), sort_keys=True),
         title=title or Path(video).name,
         clock=clock,

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from avfusion.corpora.demo.truth import ORACLES
-from avfusion.reports.page.template import STYLE, TEMPLATE
+from avfusion.reports.page.templates import page_template
 from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
 from avfusion.reports.plots.style import model_title
 from avfusion.reports.plots.traces import CONDITION_TITLES
@@ -74,9 +72,7 @@ def write_page(
     drawn = {figure["track"]: f"track-{i}" for i, figure in enumerate(f for p in figures for f in p["figures"])}
     notes = protocol["bootstrap"]["notes"]
     noted = [SPLIT_WORDS[split] for split in scored if split in notes]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=False)
-    text = environment.from_string(TEMPLATE).render(
-        style=Markup(STYLE),
+    text = page_template("avfusion.reports.page", "page.html.jinja").render(
         title=model_title(main),
         corpus=sources.corpus,
         synthetic=sources.corpus == "demo",
