@@ -202,4 +202,4 @@ def test_the_package_is_the_parents_wherever_that_has_it(tmp_path: Path) -> None
         "print(Worker().call(inspect.getfile, WorkerError))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == f"{tmp_path}/code/avfusion/workers.py"
+    assert done.stdout.strip() == f"{tmp_path}/code/avfusion/runtime/workers.py"

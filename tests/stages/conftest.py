@@ -74,7 +74,7 @@ class SmallProject:
         self, execution: ExecutionSettings = SERIAL, stages: Sequence[str] = ("labels", "frames", "audio", "features")
     ) -> dict[str, StoreReport]:
         """What the stages' scripts do, here, one after the other."""
-        params = load_params(self.root / "params.yaml").model_copy(update={"execution": execution})
+        params = load_params(self.root / "params.yaml").replaced(execution=execution)
         data = self.root / "data"
         tracks = read_tracks(data / "corpus" / "tracks.parquet")
         faces = self.root / "reports" / "faces"

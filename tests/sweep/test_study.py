@@ -125,7 +125,7 @@ def hang(trial):
     print("running", flush=True)
     threading.Event().wait()
 
-study = open_study(open_storage(sys.argv[1], 1), Sweep(pruner="none"), SearchSpace.of({}, Train()))
+study = open_study(open_storage(sys.argv[1], 1), SweepSettings(pruner="none"), SearchSpace.of({}, TrainSettings()))
 work(study, hang, 3, threading.Event())
 """
 

@@ -39,7 +39,7 @@ def trained(clips):
         torch.zeros(len(index), dtype=torch.int64), ("a",),
     )
     labelled = SimpleNamespace(valid=np.ones(1, bool))  # all that is asked of validation before it begins
-    training = FusionTraining("concat", data, [labelled], Train(), Geometry(), 1, quiet=True)
+    training = FusionTraining("concat", data, [labelled], TrainSettings(), GeometrySettings(), 1, quiet=True)
     precision = resolve_precision("off", "cpu")
     training._train_epoch(training._setup(precision), precision)
     return sum(table.nbytes for table in tables), resident("VmHWM") - before
