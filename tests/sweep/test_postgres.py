@@ -114,7 +114,8 @@ from avfusion.experiments.sweep.space import SearchSpace
 from avfusion.experiments.sweep.storage import open_storage
 from avfusion.experiments.sweep.study import open_study
 from avfusion.experiments.sweep.worker import work
-study = open_study(open_storage(sys.argv[1], 1), SweepSettings(study="many", pruner="none"), SearchSpace.of({}, TrainSettings()))
+settings = SweepSettings(study="many", pruner="none")
+study = open_study(open_storage(sys.argv[1], 1), settings, SearchSpace.of({}, TrainSettings()))
 work(study, lambda trial: trial.suggest_float("lr", 0, 1), int(sys.argv[2]), threading.Event())
 """
 
