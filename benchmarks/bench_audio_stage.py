@@ -18,7 +18,8 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from avfusion.corpora.sources import video_source
-from avfusion.data.audio_store import _make_audio
+from avfusion.data.video_sound import SoundTask, make_audio
+from avfusion.runtime.stamps import UNSTAMPED
 
 ROUNDS, SECONDS, FPS = 25, 60, 25
 LIMIT = 0.8
@@ -74,8 +75,8 @@ def main() -> None:
             make_video(path, codec, rate, layout)
             sides: dict[str, Callable[[], object]] = {
                 "bare": lambda path=path: bare(path),
-                "stage": lambda path=path: _make_audio(
-                    (path, video_source(path).digest), path.with_suffix(".wav"), "fingerprint"
+                "stage": lambda path=path: make_audio(
+                    SoundTask(path, video_source(path).digest), path.with_suffix(".wav"), UNSTAMPED
                 ),
             }
             best = dict.fromkeys(sides, float("inf"))

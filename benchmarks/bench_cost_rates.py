@@ -93,18 +93,18 @@ def media_rates(folder: Path) -> None:
     for number, crop in enumerate(crops, 1):
         (ready / f"{number:05d}.jpg").write_bytes(encode_crop(crop, 95))
     times, table = np.arange(len(crops)) / FPS, folder / "frames.parquet"
-    rows = cost(lambda: write_frames(table, source_crop_rows([ready], times, jpeg_quality=95), ""), len(crops))
+    rows = cost(lambda: write_frames(table, source_crop_rows([ready], times, jpeg_quality=95)), len(crops))
     show("READY_CROP", rows, rates.READY_CROP)
     show("CROP_NAME", cost(lambda: list_crops([ready]), len(crops)), rates.CROP_NAME)
     labels = folder / "labels.txt"
     labels.write_text("valence,arousal\n" + "0.123,-0.456\n" * 4500)
-    row = cost(lambda: write_labels(read_annotation(labels), folder / "labels.parquet", ""), 4500)
+    row = cost(lambda: write_labels(read_annotation(labels), folder / "labels.parquet"), 4500)
     show("LABEL_ROW", row, rates.LABEL_ROW)
 
     def sound() -> None:
         samples = read_aligned_audio(video)
         assert samples is not None
-        write_audio(folder / "sound.wav", samples, "")
+        write_audio(folder / "sound.wav", samples)
 
     show("SOUND_SECOND", cost(sound, FRAMES / FPS), rates.SOUND_SECOND)
 

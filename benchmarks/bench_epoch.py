@@ -65,9 +65,9 @@ def write_corpus(root: Path, scale: float) -> int:
             features = FeatureTable(ends, audio, visual, present, present, spec, name)
             write_features(root / "data" / "features" / f"{name}.safetensors", features)
             rows = (FrameRow(i + 1, i / 25, None, 0.0) for i in range(frames))
-            write_frames(root / "data" / "frames" / f"{name}.parquet", rows, name)
+            write_frames(root / "data" / "frames" / f"{name}.parquet", rows)
             labels = rng.uniform(-1, 1, (2, frames)).astype(np.float32)
-            write_labels(LabelTable(*labels, present), root / "data" / "labels" / f"{name}.parquet", name)
+            write_labels(LabelTable(*labels, present), root / "data" / "labels" / f"{name}.parquet")
             table.append(Track(track=name, video=name, split=split, frames=frames, fps=25, duration_s=frames / 25,
                                has_audio=True, label_rows=frames, crops=0, warnings=(), video_path="", crops_paths=(),
                                labels_path="", video_hash=name, crops_hash="", labels_hash=""))  # fmt: skip

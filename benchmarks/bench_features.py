@@ -86,8 +86,8 @@ def make_project(root: Path, params: Params, tracks: int, frames: int) -> list[T
         (root / "data" / folder).mkdir(parents=True)
     for number in range(tracks):
         rows = (FrameRow(n + 1, n / FPS, jpegs[n % 8], 1.0) for n in range(frames))
-        write_frames(root / "data" / "frames" / f"{number}.parquet", rows, str(number))
-        write_audio(root / "data" / "audio" / f"{number}.wav", noise, str(number))
+        write_frames(root / "data" / "frames" / f"{number}.parquet", rows)
+        write_audio(root / "data" / "audio" / f"{number}.wav", noise)
     for stream in STREAMS:
         wanted = getattr(params.backbones, stream)
         backbone = build_backbone(wanted.name, stream=stream, width=wanted.width, input_size=wanted.input_size)

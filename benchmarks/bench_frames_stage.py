@@ -20,9 +20,10 @@ import numpy as np
 from skimage.data import astronaut
 
 from avfusion.corpora.sources import crops_digest, video_source
-from avfusion.data.frame_store import _FrameTask, _make_frames
 from avfusion.data.frames import read_frames
 from avfusion.data.settings import FramesSettings
+from avfusion.data.source_crops import SourceCropsTask, make_frames_of_crops
+from avfusion.runtime.stamps import UNSTAMPED
 
 ROUNDS, CROPS, FPS, RATE = 25, 3000, 25, 44100
 LIMIT = 1.5
@@ -75,10 +76,10 @@ def main() -> None:
         make_video(root / "video.mp4")
         video, crops = root / "video.mp4", root / "crops"
         scanned = crops_digest({path.name: path.stat().st_size for path in crops.iterdir()})
-        task = _FrameTask(video, (crops,), None, FramesSettings(), video_source(video).digest, scanned)
+        task = SourceCropsTask(video, video_source(video).digest, (crops,), scanned, FramesSettings().jpeg_quality)
         sides: dict[str, Callable[[], None]] = {
             "bare": lambda: bare(root / "crops", root / "bytes"),
-            "stage": lambda: _make_frames(task, root / "table.parquet", "fingerprint"),
+            "stage": lambda: make_frames_of_crops(task, root / "table.parquet", UNSTAMPED),
         }
         best = dict.fromkeys(sides, float("inf"))
         for _ in range(ROUNDS):

@@ -186,8 +186,8 @@ def make_stores(out: Path, minutes: int) -> None:
     minute = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
     for name in ("frames", "audio"):
         (out / "data" / name).mkdir(parents=True)
-    write_frames(out / "data" / "frames" / "long.parquet", rows, "")
-    write_audio(out / "data" / "audio" / "long.wav", (minute for _ in range(minutes)), "")
+    write_frames(out / "data" / "frames" / "long.parquet", rows)
+    write_audio(out / "data" / "audio" / "long.wav", (minute for _ in range(minutes)))
 
 
 def predict(video: Path, out: Path) -> None:

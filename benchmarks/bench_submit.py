@@ -6,6 +6,7 @@ operation: pandas reads the sample and writes it with five decimals, without pre
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import yaml
 
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
+from avfusion.data.track_data import inputs_digest
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
 
@@ -46,12 +48,23 @@ def write_project(root: Path) -> None:
     features = read_features(root / "data/features/test-0.safetensors")
     names = [f"video-{number:03d}" for number in range(TRACKS)]
     write_tracks(root / "data/corpus/tracks.parquet", [replace(track, track=name, frames=FRAMES) for name in names])
+    known = {}
     for name in names:
-        write_features(root / "data/features" / f"{name}.safetensors", replace(features, fingerprint=name))
+        write_features(root / "data/features" / f"{name}.safetensors", features)
+        shutil.copyfile(root / "data/frames/test-0.parquet", root / "data/frames" / f"{name}.parquet")
+        known[name] = inputs_digest(root, replace(track, track=name))
         values = np.clip(rng.normal(0, 0.3, (FRAMES, 2)), -1, 1).astype(np.float32)
         flags, zeros = np.zeros(FRAMES, bool), np.zeros((FRAMES, 2), np.float32)
         entry = TrackPredictions(
-            name, name, "test", zeros[:, 0], zeros, flags, zeros > 0, {"jca": values}, features=name
+            name,
+            name,
+            "test",
+            zeros[:, 0],
+            zeros,
+            flags,
+            zeros > 0,
+            {"jca": values},
+            features=known[name],
         )
         write_predictions(root / "reports/evaluate/predictions" / f"{name}.parquet", entry, "jca")
     windows = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]

@@ -84,14 +84,13 @@ def write_planted_corpus(
                 audio_present=present["audio"],
                 visual_present=present["visual"],
                 feature_spec=spec,
-                fingerprint=f"features of {name}",
             )
             write_features(root / "data" / "features" / f"{name}.safetensors", features)
             rows = (FrameRow(i + 1, float(t), None, 0.0) for i, t in enumerate(time_s))
-            write_frames(root / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
+            write_frames(root / "data" / "frames" / f"{name}.parquet", rows)
             labels = np.where(valid[:, None] & (split != "test"), truth, np.nan).astype(np.float32)
             labelled = LabelTable(labels[:, 0], labels[:, 1], valid & (split != "test"))
-            write_labels(labelled, root / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
+            write_labels(labelled, root / "data" / "labels" / f"{name}.parquet")
             _write_truth(root / "data" / "raw" / "demo" / "truth" / f"{name}.parquet", truth, valid, rng)
             table.append(
                 Track(

@@ -69,7 +69,6 @@ class FeatureExtractor:
         sound: Sound | None,
         *,
         stride: int | None = None,
-        fingerprint: str = "",
     ) -> FeatureTable:
         """Features of every clip of one track.
 
@@ -78,7 +77,6 @@ class FeatureExtractor:
             crops: of N frames.
             sound: at the spec's rate, sample 0 at the time of the first frame; None: no audio stream.
             stride: ticks between clips; default: the spec's.
-            fingerprint: kept with the features.
         """
         spec = self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
         time_s, geometry = np.asarray(time_s), spec.geometry
@@ -100,7 +98,6 @@ class FeatureExtractor:
             audio_present=audio_present,
             visual_present=visual_present,
             feature_spec=spec,
-            fingerprint=fingerprint,
         )
 
     def visual_clips(

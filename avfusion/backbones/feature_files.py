@@ -1,30 +1,30 @@
-"""One feature file per track: what the features stage does in each worker."""
+"""Keep data/features true: one feature file per track."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
-from avfusion.backbones.registry import visual_transform
+from avfusion.backbones.registry import BACKBONES, visual_transform
 from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
-from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
+from avfusion.backbones.track_features import FeatureTask, make_feature_file
+from avfusion.backbones.weights import BackboneRecord, read_backbone_record
 from avfusion.corpora.table import Track
 from avfusion.data import audio as audio_store
 from avfusion.data import frames as frame_store
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, FeatureSpec
-from avfusion.data.features import read_features_fingerprint, write_features
+from avfusion.data.features import read_stamp
 from avfusion.data.settings import AudioSettings, GeometrySettings
-from avfusion.data.store import StoreReport, update_store
+from avfusion.data.store import Store, StoreReport, update_store
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import list_failures, raise_failures
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.settings import CommonSettings, ExecutionSettings
+from avfusion.runtime.stamps import Stamp, content_of
+from avfusion.runtime.units import unit_digest
 
 
 class FeatureSections(Protocol):
@@ -36,29 +36,6 @@ class FeatureSections(Protocol):
     backbones: BackbonesSettings
     features: FeaturesSettings
     execution: ExecutionSettings
-
-
-@dataclass(frozen=True)
-class FeatureTask:
-    """What a worker needs to make one track's features.
-
-    Attributes:
-        track: its name.
-        frames: its frame table.
-        sound: its video's sound, None without an audio stream.
-        backbones: folder of both streams' weights.
-        out_of_fold: SHA-256 of them where they are those of a fold, by stream.
-        spec: the feature spec, as JSON so that a worker keeps its models while it stays the same.
-        device: where the backbones run.
-    """
-
-    track: str
-    frames: Path
-    sound: Path | None
-    backbones: Path
-    spec: str
-    device: str = "cpu"
-    out_of_fold: dict[str, str] | None = None
 
 
 def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
@@ -93,6 +70,12 @@ def audio_transform(params: FeatureSections, bands: int) -> AudioTransform:
     return AudioTransform(sample_rate=params.audio.sample_rate, n_mels=bands, window_s=params.audio.window_s)
 
 
+def extraction_code(spec: FeatureSpec) -> str:
+    """Digest of the code that extracts features by a spec: that of the two networks, and of all around them."""
+    networks = {BACKBONES[identity.name].network.__module__ for identity in spec.backbones.values()}
+    return unit_digest("features", *sorted(networks))
+
+
 def update_features(
     root: Path, tracks: Sequence[Track], params: FeatureSections, *, device: str = "cpu"
 ) -> StoreReport:
@@ -103,8 +86,37 @@ def update_features(
     Raises:
         AVFusionError: backbones are missing, no track has frames, or tracks failed and `common.on_error` is fail.
     """
+    store, deaf = feature_store(root, tracks, params, device=device)
+    list_failures(deaf)
+    if params.common.on_error == "fail":
+        raise_failures("features", deaf, len(tracks))
+    if not store.wanted:
+        raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
+    gpus, execution = torch.cuda.device_count() if device == "cuda" else 0, params.execution
+    if execution.executor == "processes":
+        execution = execution.model_copy(update={"workers": max(execution.workers, gpus)})
+    report = update_store(
+        store,
+        execution=execution,
+        label="features",
+        on_error=params.common.on_error,
+        weights={track.track: track.duration_s for track in tracks},
+        gpus=gpus,
+    )
+    return replace(report, failed=deaf | report.failed)
+
+
+def feature_store(
+    root: Path, tracks: Sequence[Track], params: FeatureSections, *, device: str = "cpu"
+) -> tuple[Store[FeatureTask], dict[str, str]]:
+    """The feature files that should be there: one for each track with frames; and why tracks with frames have none.
+
+    Raises:
+        AVFusionError: backbones are missing.
+    """
     backbones = root / "models" / "backbones"
     spec = feature_spec(params, {stream: read_backbone_record(backbones, stream) for stream in STREAMS})
+    code = extraction_code(spec)
     folders = backbone_folders(backbones, tracks, params.backbones.folds)
     tasks, wanted = {}, {}
     deaf: dict[str, str] = {}
@@ -127,52 +139,12 @@ def update_features(
             weights_of_fold(backbones, folders[track.track]),
         )
         tasks[track.track] = task
-        wanted[track.track] = fingerprint(
+        made = fingerprint(
             spec=spec.deciding(),
-            frames=frame_store.read_fingerprint(frames),
-            sound=audio_store.read_fingerprint(sound) if heard else None,
+            frames=content_of(frames, frame_store.read_stamp),
+            sound=content_of(sound, audio_store.read_stamp),
             **({"out_of_fold": task.out_of_fold} if task.out_of_fold else {}),
         )
-    list_failures(deaf)
-    if params.common.on_error == "fail":
-        raise_failures("features", deaf, len(tracks))
-    if not tasks:
-        raise AVFusionError(f"{root / 'data' / 'frames'} holds no frames of the corpus: run the frames stage")
-    gpus, execution = torch.cuda.device_count() if device == "cuda" else 0, params.execution
-    if execution.executor == "processes":
-        execution = execution.model_copy(update={"workers": max(execution.workers, gpus)})
-    report = update_store(
-        root / "data" / "features",
-        ".safetensors",
-        wanted,
-        tasks,
-        make_feature_file,
-        read_features_fingerprint,
-        execution=execution,
-        label="features",
-        on_error=params.common.on_error,
-        weights={track.track: track.duration_s for track in tracks},
-        gpus=gpus,
-    )
-    return replace(report, failed=deaf | report.failed)
-
-
-def make_feature_file(task: FeatureTask, path: Path, fingerprint: str) -> None:
-    """Write one track's feature file to `path`."""
-    extractor = _extractor(task.backbones, task.spec, task.device, tuple((task.out_of_fold or {}).items()))
-    times = frame_store.read_frame_times(task.frames)
-    with (
-        frame_store.CropFile(task.frames) as crops,
-        nullcontext() if task.sound is None else audio_store.AudioFile(task.sound) as sound,
-    ):
-        table = extractor.extract_track(times, crops, sound, fingerprint=fingerprint)
-    write_features(path, replace(table, out_of_fold=task.out_of_fold))
-
-
-@lru_cache(maxsize=1)  # models are loaded once in each worker
-def _extractor(backbones: Path, spec: str, device: str, out_of_fold: tuple[tuple[str, str], ...]) -> FeatureExtractor:
-    """Of the weights in a folder, which the spec identifies but where they are those of a fold."""
-    parsed = FeatureSpec.model_validate_json(spec)
-    visual, _ = load_backbone(backbones, "visual", output=parsed.output)
-    audio, _ = load_backbone(backbones, "audio")
-    return FeatureExtractor(visual, audio, parsed, device=device)
+        wanted[track.track] = Stamp(made, code)
+    features = root / "data" / "features"
+    return Store(features, ".safetensors", wanted, tasks, make_feature_file, read_stamp), deaf

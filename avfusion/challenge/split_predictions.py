@@ -11,8 +11,7 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from avfusion.corpora.table import Track, read_tracks
-from avfusion.data.features import read_features_fingerprint
-from avfusion.data.track_data import feature_path
+from avfusion.data.track_data import feature_path, inputs_digest
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.smoothing import smooth
@@ -137,7 +136,7 @@ def _check_windows(protocol: Mapping[str, Any], windows: tuple[int, int]) -> Non
 def _outdated(root: Path, track: Track, frames: int, features: str) -> str:
     if frames != track.frames:
         return f"{frames} frames predicted, {track.frames} in the video"
-    if features != read_features_fingerprint(feature_path(root, track.track)):
+    if features != inputs_digest(root, track):
         return "its features were computed anew"
     return ""
 

@@ -9,13 +9,17 @@ from typing import Protocol, Self
 import numpy as np
 import soundfile
 
-from avfusion.media.wav import SAMPLE_RATE, write_wav
+from avfusion.media.wav import SAMPLE_RATE, read_comment, write_wav
 from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.stamps import UNSTAMPED, Stamp
+
+_BLOCK = 1 << 16  # samples
 
 
-def write_audio(path: str | Path, samples: np.ndarray | Iterable[np.ndarray], fingerprint: str) -> None:
-    """Write (n,) samples in [-1, 1], or blocks of them as they come; the fingerprint goes into the WAV's comment."""
-    write_wav(path, [samples] if isinstance(samples, np.ndarray) else samples, comment=fingerprint)
+def write_audio(path: str | Path, samples: np.ndarray | Iterable[np.ndarray], wanted: Stamp = UNSTAMPED) -> None:
+    """Write (n,) samples in [-1, 1], or blocks of them as they come; the stamp is the WAV's comment."""
+    blocks = [samples] if isinstance(samples, np.ndarray) else samples
+    write_wav(path, blocks, comment=lambda content: wanted.completed(content).to_json())
 
 
 def read_audio(path: str | Path) -> np.ndarray:
@@ -91,10 +95,17 @@ def audio_samples(path: str | Path) -> int:
         return int(soundfile.info(str(path)).frames)
 
 
-def read_fingerprint(path: str | Path) -> str | None:
-    """The fingerprint inside a WAV, None without one."""
-    with soundfile.SoundFile(path) as stream:
-        return stream.comment or None
+def read_stamp(path: str | Path) -> Stamp | None:
+    """The stamp of a WAV, None without one."""
+    comment = read_comment(path)
+    return Stamp.from_json(comment) if comment else None
+
+
+def restamp(source: Path, target: Path, stamp: Stamp) -> None:
+    """Copy a WAV with another stamp, a piece at a time."""
+    with AudioFile(source) as sound:
+        pieces = (sound[start : start + _BLOCK] for start in range(0, len(sound), _BLOCK))
+        write_wav(target, pieces, comment=lambda _: stamp.to_json())
 
 
 @contextmanager

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from avfusion.corpora.sources import refuse_changed
 from avfusion.corpora.table import Track
-from avfusion.data.audio import read_fingerprint, write_audio
+from avfusion.data.audio import read_stamp
 from avfusion.data.settings import AudioSettings
-from avfusion.data.store import StoreReport, update_store
-from avfusion.media.audio import aligned_audio
+from avfusion.data.store import Store, StoreReport, update_store
+from avfusion.data.video_sound import SoundTask, make_audio
 from avfusion.media.time_limits import decoding_limit_s
-from avfusion.media.timeline import read_timeline
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.settings import ExecutionSettings
-
-VERSION = 3  # raise it when equal inputs give other samples
+from avfusion.runtime.stamps import Stamp
+from avfusion.runtime.units import unit_digest
 
 
 def update_audio(
@@ -31,27 +29,28 @@ def update_audio(
     Raises:
         AVFusionError: some videos failed and `on_error` is not "skip"; the others are done.
     """
-    videos = {track.video: track for track in tracks if track.has_audio}
     return update_store(
-        folder,
-        ".wav",
-        {
-            video: fingerprint(version=VERSION, video=track.video_hash, sample_rate=settings.sample_rate)
-            for video, track in videos.items()
-        },
-        {video: (corpus_root / track.video_path, track.video_hash) for video, track in videos.items()},
-        _make_audio,
-        read_fingerprint,
+        audio_store(folder, corpus_root, tracks, settings),
         execution=execution,
         label="audio",
         on_error=on_error,
-        limits_s={video: decoding_limit_s(track.duration_s) for video, track in videos.items()},
-        weights={video: track.duration_s for video, track in videos.items()},
+        limits_s={track.video: decoding_limit_s(track.duration_s) for track in tracks},
+        weights={track.video: track.duration_s for track in tracks},
     )
 
 
-def _make_audio(task: tuple[Path, str], path: Path, digest: str) -> None:
-    video, video_hash = task
-    refuse_changed(video, video_hash)
-    # A stream of which nothing can be decoded leaves an empty file: absent audio, and no reason to try again.
-    write_audio(path, aligned_audio(video, read_timeline(video)), digest)
+def audio_store(folder: Path, corpus_root: Path, tracks: Sequence[Track], settings: AudioSettings) -> Store[SoundTask]:
+    """The WAV files that should be in `folder`: one for each video with an audio stream."""
+    videos = {track.video: track for track in tracks if track.has_audio}
+    code = unit_digest("audio")
+    return Store(
+        folder,
+        ".wav",
+        {
+            video: Stamp(fingerprint(video=track.video_hash, sample_rate=settings.sample_rate), code)
+            for video, track in videos.items()
+        },
+        {video: SoundTask(corpus_root / track.video_path, track.video_hash) for video, track in videos.items()},
+        make_audio,
+        read_stamp,
+    )

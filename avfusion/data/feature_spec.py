@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import fingerprint
 
-VERSION = 2  # of the extraction code: raised when the same spec would give other numbers
+_LAST_VERSION = 2  # models made before specs carried `code` have a version; this one gave the numbers of today
 
 
 class _Part(BaseModel):
@@ -65,7 +65,11 @@ class BackboneIdentity(_Part):
 
 
 class FeatureSpec(_Part):
-    """What decides the numbers in a feature file."""
+    """What decides the numbers in a feature file.
+
+    `code` is the digest of the code that extracted them, "" where it is not known. It says where features came from
+    and is no part of `digest()`: other code may well give the same numbers, and files carry the code in their stamp.
+    """
 
     geometry: ClipGeometry
     stride: int
@@ -76,7 +80,7 @@ class FeatureSpec(_Part):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: int = 1
     batch_size: int = 32
-    version: int = VERSION
+    code: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -87,12 +91,13 @@ class FeatureSpec(_Part):
         """Read what `to_dict` gave.
 
         Raises:
-            BadInputError: it is of another version, or a key is missing, unknown or of the wrong type.
+            BadInputError: it is of an old version, or a key is missing, unknown or of the wrong type.
         """
-        if (found := values.get("version", VERSION)) != VERSION:
+        values = dict(values)
+        if (found := values.pop("version", _LAST_VERSION)) != _LAST_VERSION:
             raise BadInputError(
-                f"feature spec of version {found}, this avfusion extracts by version {VERSION} and would give other "
-                "features: make features and models anew (`dvc repro`), or use the avfusion that the model is from"
+                f"feature spec of version {found}: this avfusion would extract other features: make features and "
+                "models anew (`dvc repro`), or use the avfusion that the model is from"
             )
         try:
             return cls.model_validate(values)
@@ -101,8 +106,8 @@ class FeatureSpec(_Part):
             raise BadInputError(f"not a feature spec of this version of avfusion: {faults}") from None
 
     def deciding(self) -> dict[str, Any]:
-        """What decides numbers, as JSON: all but the words on where weights come from, which may be put better."""
-        return self.model_dump(mode="json", exclude={"backbones": {"__all__": {"source", "licence"}}})
+        """What decides numbers, as JSON: all but `code`, and the words on where weights come from."""
+        return self.model_dump(mode="json", exclude={"code": True, "backbones": {"__all__": {"source", "licence"}}})
 
     def digest(self) -> str:
         """Hexadecimal digest; equal for specs that give equal numbers."""

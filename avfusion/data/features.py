@@ -1,6 +1,7 @@
 """Feature files: one vector (or map) per clip and stream, with presence and the spec that made them."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from safetensors.numpy import save_file
 
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.fingerprints import arrays_digest
+from avfusion.runtime.stamps import UNSTAMPED, Stamp
 
 # One key: safetensors writes several in random order, and equal features must be equal bytes.
 METADATA_KEY = "avfusion"
@@ -26,7 +29,7 @@ class FeatureTable:
         visual: (T, D_v) or (T, D_v, H, W) float16; zeros where absent.
         audio_present, visual_present: (T,) bool.
         feature_spec: what made them.
-        fingerprint: digest of the inputs, empty if none was given.
+        content: digest of the arrays, as the file's stamp has it; empty in a table that was not read from a file.
         out_of_fold: SHA-256 of the weights by stream, where they are not those of the spec but of a fold that never saw
             the track.
     """
@@ -37,7 +40,7 @@ class FeatureTable:
     audio_present: np.ndarray
     visual_present: np.ndarray
     feature_spec: FeatureSpec
-    fingerprint: str = ""
+    content: str = ""
     out_of_fold: dict[str, str] | None = None
 
 
@@ -50,8 +53,8 @@ _ARRAYS = {
 }
 
 
-def write_features(path: str | Path, table: FeatureTable) -> None:
-    """Write a feature file; equal tables give equal bytes.
+def write_features(path: str | Path, table: FeatureTable, wanted: Stamp = UNSTAMPED) -> None:
+    """Write a feature file with its stamp; equal tables give equal bytes.
 
     Raises:
         AVFusionError: a feature is NaN or infinite (also: beyond the range of float16), or lengths differ.
@@ -63,7 +66,9 @@ def write_features(path: str | Path, table: FeatureTable) -> None:
     if len(set(lengths.values())) != 1:
         raise AVFusionError(f"features of {Path(path).name} differ in length: {lengths}")
     refuse_not_finite(arrays["audio"], arrays["visual"], Path(path).name)
-    metadata: dict[str, Any] = {"feature_spec": table.feature_spec.to_dict(), "fingerprint": table.fingerprint}
+    stamp = wanted.completed(arrays_digest(arrays))
+    spec = table.feature_spec.to_dict() | {"code": stamp.code}
+    metadata: dict[str, Any] = {"feature_spec": spec, "stamp": stamp.to_dict()}
     if table.out_of_fold:
         metadata["out_of_fold"] = table.out_of_fold
     save_file(arrays, path, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
@@ -99,7 +104,7 @@ def read_features(path: str | Path) -> FeatureTable:
     return FeatureTable(
         **arrays,
         feature_spec=FeatureSpec.from_dict(metadata["feature_spec"]),
-        fingerprint=metadata["fingerprint"],
+        content=Stamp.from_dict(metadata["stamp"]).content,
         out_of_fold=metadata.get("out_of_fold"),
     )
 
@@ -127,10 +132,27 @@ def feature_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
 
-def read_features_fingerprint(path: str | Path) -> str | None:
-    """Fingerprint inside a feature file, None where it has none."""
-    fingerprint = _metadata(path)["fingerprint"]
-    return str(fingerprint) or None
+def read_stamp(path: str | Path) -> Stamp | None:
+    """The stamp of a feature file.
+
+    Raises:
+        AVFusionError: not a feature file.
+        KeyError, TypeError: it has none.
+    """
+    return Stamp.from_dict(_metadata(path)["stamp"])
+
+
+def restamp(source: Path, target: Path, stamp: Stamp) -> None:
+    """Copy a feature file with another stamp; the arrays are copied as they lie."""
+    with source.open("rb") as old, target.open("wb") as new:
+        header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
+        metadata = json.loads(header["__metadata__"][METADATA_KEY]) | {"stamp": stamp.to_dict()}
+        metadata["feature_spec"]["code"] = stamp.code
+        header["__metadata__"][METADATA_KEY] = json.dumps(metadata, sort_keys=True)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # arrays begin at a multiple of eight bytes
+        new.write(len(text).to_bytes(8, "little") + text)
+        shutil.copyfileobj(old, new, 1 << 20)
 
 
 def _metadata(path: str | Path) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The frame store: data/frames/<track>.parquet, one row per video frame with its time and its face crop as JPEG."""
 
+import hashlib
 import json
+import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import cv2
 import numpy as np
@@ -15,11 +17,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.stamps import UNSTAMPED, Stamp
 
 CROP_SIZE = 112
 _ROWS_PER_GROUP = 1024  # so that writing, and reading single crops, needs little memory
-_KEY = b"avfusion"
+_STAMP_KEY = "avfusion.stamp"
 _WARNINGS_KEY = "avfusion.warnings"
+_HASHED = struct.Struct("<idfi")  # frame, time, confidence, and bytes of the crop (-1: none), which follow
+# JPEG does not compress any further, and a dictionary of it only costs time.
+_STORED: dict[str, Any] = {
+    "compression": {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"},
+    "use_dictionary": False,
+}
 _SCHEMA = pa.schema(
     [("frame", pa.int32()), ("time_s", pa.float64()), ("jpeg", pa.binary()), ("face_confidence", pa.float32())]
 )
@@ -114,17 +123,20 @@ class CropFile:
 
 
 def write_frames(
-    path: str | Path, rows: Iterable[FrameRow], fingerprint: str, warnings: Callable[[], Sequence[str]] = tuple
+    path: str | Path,
+    rows: Iterable[FrameRow],
+    wanted: Stamp = UNSTAMPED,
+    warnings: Callable[[], Sequence[str]] = tuple,
 ) -> None:
     """Write rows as they come, a thousand at a time.
 
     Args:
         path: The file (a temporary path of the caller: it is not written atomically here).
         rows: In order of frames.
-        fingerprint: Of what the rows were made from.
+        wanted: What the rows are made from; the stamp of the file.
         warnings: Asked after the last row; kept in the file.
     """
-    with FrameWriter(path, fingerprint) as writer:
+    with FrameWriter(path, wanted) as writer:
         for row in rows:
             writer.write(row)
         writer.remark(warnings())
@@ -133,16 +145,17 @@ def write_frames(
 class FrameWriter:
     """Writes rows as they come, a thousand at a time; as a context manager, it closes the file."""
 
-    def __init__(self, path: str | Path, fingerprint: str = "") -> None:
-        self._schema = _SCHEMA.with_metadata({_KEY: json.dumps({"fingerprint": fingerprint})})
-        # JPEG does not compress any further, and a dictionary of it only costs time.
-        compression = {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"}
-        self._writer = pq.ParquetWriter(path, self._schema, compression=compression, use_dictionary=False)
+    def __init__(self, path: str | Path, wanted: Stamp = UNSTAMPED) -> None:
+        self._wanted, self._content = wanted, hashlib.sha256()
+        self._writer = pq.ParquetWriter(path, _SCHEMA, **_STORED)
         self._waiting: list[FrameRow] = []
 
     def write(self, row: FrameRow) -> None:
         """Append the next frame."""
         self._waiting.append(row)
+        crop = -1 if row.jpeg is None else len(row.jpeg)
+        self._content.update(_HASHED.pack(row.frame, row.time_s, row.face_confidence, crop))
+        self._content.update(row.jpeg or b"")
         if len(self._waiting) == _ROWS_PER_GROUP:
             self._flush()
 
@@ -153,9 +166,9 @@ class FrameWriter:
 
     def _flush(self) -> None:
         if self._waiting:
-            columns = zip(zip(*self._waiting, strict=True), self._schema, strict=True)
+            columns = zip(zip(*self._waiting, strict=True), _SCHEMA, strict=True)
             arrays = [pa.array(values, field.type) for values, field in columns]
-            self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+            self._writer.write_batch(pa.record_batch(arrays, schema=_SCHEMA))
             self._waiting = []
 
     def __enter__(self) -> Self:
@@ -166,6 +179,8 @@ class FrameWriter:
     ) -> None:
         if kind is None:
             self._flush()
+            stamp = self._wanted.completed(self._content.hexdigest()[:32])
+            self._writer.add_key_value_metadata({_STAMP_KEY: stamp.to_json()})
         self._writer.close()
 
 
@@ -217,10 +232,19 @@ def read_crops_at(path: str | Path, rows: Sequence[int]) -> list[bytes | None]:
     return found
 
 
-def read_fingerprint(path: str | Path) -> str | None:
-    """The fingerprint inside a frame file, None without one."""
-    metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata[_KEY])["fingerprint"] if _KEY in metadata else None
+def read_stamp(path: str | Path) -> Stamp | None:
+    """The stamp of a frame file, None without one."""
+    stored = (pq.read_metadata(path).metadata or {}).get(_STAMP_KEY.encode())
+    return Stamp.from_json(stored) if stored else None
+
+
+def restamp(source: Path, target: Path, stamp: Stamp) -> None:
+    """Copy a frame file with another stamp, a row group at a time."""
+    with pq.ParquetFile(source) as file, pq.ParquetWriter(target, _SCHEMA, **_STORED) as writer:
+        for group in range(file.num_row_groups):
+            writer.write_table(file.read_row_group(group))
+        writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(read_warnings(source))})
+        writer.add_key_value_metadata({_STAMP_KEY: stamp.to_json()})
 
 
 def read_warnings(path: str | Path) -> list[str]:

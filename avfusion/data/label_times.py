@@ -15,7 +15,6 @@ import numpy as np
 from avfusion.data.labels import LabelTable
 from avfusion.data.own_labels import OwnLabels
 
-VERSION = 2  # raise it when equal labels and times give other values
 SAME_S = 1e-3  # stamps are often written in milliseconds
 LONGEST_GAP = 3.0
 _ROUNDING_S = 1e-6

@@ -4,7 +4,6 @@ An annotation file has the header `valence,arousal` and one `v,a` line per video
 either value means that the frame is not annotated.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +16,14 @@ import pyarrow.parquet as pq
 
 from avfusion.corpora.csv_table import NUMBER, list_faults, shown
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import arrays_digest
+from avfusion.runtime.stamps import UNSTAMPED, Stamp
 
 T = TypeVar("T")
 
 HEADER = "valence,arousal"
 NOT_ANNOTATED = -5.0
-VERSION = 1
+STAMP_KEY = b"avfusion.stamp"
 FAULTS_SHOWN = 3  # per file
 
 _CELL = rf"[ \t]*({NUMBER})[ \t]*"
@@ -154,12 +155,13 @@ def any_annotated(path: str | Path) -> bool:
     return False
 
 
-def write_labels(table: LabelTable, path: str | Path, fingerprint: str) -> None:
-    """Write one track's label file: frame (int32, from 1), valence, arousal (float32), valid."""
+def write_labels(table: LabelTable, path: str | Path, wanted: Stamp = UNSTAMPED) -> None:
+    """Write one track's label file: frame (int32, from 1), valence, arousal (float32), valid; and its stamp."""
     frames = np.arange(1, len(table) + 1, dtype=np.int32)
-    schema = SCHEMA.with_metadata({b"avfusion": json.dumps({"fingerprint": fingerprint}).encode()})
-    columns = [frames, table.valence, table.arousal, table.valid]
-    pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=schema), path)
+    columns = dict(zip(SCHEMA.names, (frames, table.valence, table.arousal, table.valid), strict=True))
+    stamp = wanted.completed(arrays_digest(columns))
+    schema = SCHEMA.with_metadata({STAMP_KEY: stamp.to_json()})
+    pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns.values()], schema=schema), path)
 
 
 def read_labels(path: str | Path) -> LabelTable:
@@ -192,8 +194,14 @@ def frame_labels(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
     return labels, valid
 
 
-def read_parquet_fingerprint(path: str | Path) -> str | None:
-    """The fingerprint in the `avfusion` metadata of a parquet file, None where there is none."""
+def read_stamp(path: str | Path) -> Stamp | None:
+    """The stamp of a label file, None without one."""
     metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
-    stored = metadata.get(b"avfusion")
-    return json.loads(stored)["fingerprint"] if stored else None
+    stored = metadata.get(STAMP_KEY)
+    return Stamp.from_json(stored) if stored else None
+
+
+def restamp(source: Path, target: Path, stamp: Stamp) -> None:
+    """Copy a label file with another stamp."""
+    table = pq.read_table(source, partitioning=None)
+    pq.write_table(table.replace_schema_metadata({STAMP_KEY: stamp.to_json()}), target)

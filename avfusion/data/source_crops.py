@@ -5,6 +5,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,11 @@ import numpy as np
 
 from avfusion.corpora.crops import merge_crops
 from avfusion.corpora.layout import is_litter
-from avfusion.corpora.sources import RESCAN, crops_digest
-from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop
+from avfusion.corpora.sources import RESCAN, crops_digest, refuse_changed
+from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop, write_frames
+from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.stamps import Stamp
 
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others in the range are no frame headers
 _START_OF_SCAN = 0xDA
@@ -22,6 +25,34 @@ _END_OF_IMAGE = b"\xff\xd9"
 _READ_BYTES = 1 << 16
 _MOST_BYTES = 1 << 24  # of one crop
 _MARKER = re.compile(rb"\xff[^\x00]")  # within entropy-coded data, ff is followed by 00
+
+
+@dataclass(frozen=True)
+class SourceCropsTask:
+    """What a worker needs to make the frames of a track whose crops came with the corpus."""
+
+    video: Path
+    video_hash: str
+    folders: tuple[Path, ...]
+    crops_hash: str
+    jpeg_quality: int
+
+
+def make_frames_of_crops(task: SourceCropsTask, path: Path, wanted: Stamp) -> None:
+    """Write one track's frame table to `path`.
+
+    Its warnings are of the pictures; what packets and names of files tell, the table of tracks says.
+    """
+    refuse_changed(task.video, task.video_hash)
+    warnings: list[str] = []
+    rows = source_crop_rows(
+        task.folders,
+        read_timeline(task.video, sound=False).times_s,
+        jpeg_quality=task.jpeg_quality,
+        crops_hash=task.crops_hash,
+        on_warning=warnings.append,
+    )
+    write_frames(path, rows, wanted, lambda: warnings)
 
 
 def source_crop_rows(

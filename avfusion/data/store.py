@@ -1,22 +1,56 @@
 """A folder with one file per track (or video), kept true: each file belongs to its inputs, and no other file is there.
 
-DVC neither empties nor checks these folders (`persist: true`), so a stage does it: every file carries the fingerprint
-of what it was made from; a file with another fingerprint is made anew, a file of no current track is deleted, and an
-unfinished one never has a final name.
+DVC neither empties nor checks these folders (`persist: true`), so a stage does it: every file carries the stamp of what
+it was made from and by which code; a file with another stamp is made anew, a file of no current track is deleted, and
+an unfinished one never has a final name.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from avfusion.corpora.sources import RESCAN
 from avfusion.runtime.atomic import TEMPORARY_PREFIX, atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
 from avfusion.runtime.settings import ExecutionSettings
+from avfusion.runtime.stamps import Stamp
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Store(Generic[T]):
+    """A folder of results, and what should be in it.
+
+    Attributes:
+        folder: where the files `<key><suffix>` lie.
+        suffix: of their names.
+        wanted: key to the stamp (without content) of the file that should be there.
+        payloads: key to what `make` needs; keys without need to be made may be absent.
+        make: `make(payload, path, wanted)` writes the file with the stamp completed; runs in the executor, so it must
+            be picklable.
+        read_stamp: gives the stamp inside a file, None (or any exception) where there is none.
+    """
+
+    folder: Path
+    suffix: str
+    wanted: Mapping[str, Stamp]
+    payloads: Mapping[str, T]
+    make: Callable[[T, Path, Stamp], None]
+    read_stamp: Callable[[Path], Stamp | None]
+
+    def path(self, key: str) -> Path:
+        """The file of a key."""
+        return self.folder / f"{key}{self.suffix}"
+
+    def stamp(self, key: str) -> Stamp | None:
+        """The stamp of the file that is there, None where it cannot be read."""
+        try:
+            return self.read_stamp(self.path(key))
+        except Exception:  # whatever cannot be read is made anew
+            return None
 
 
 @dataclass(frozen=True)
@@ -30,12 +64,7 @@ class StoreReport:
 
 
 def update_store(
-    folder: str | Path,
-    suffix: str,
-    wanted: Mapping[str, str],
-    payloads: Mapping[str, T],
-    make: Callable[[T, Path, str], None],
-    read_fingerprint: Callable[[Path], str | None],
+    store: Store[Any],
     *,
     execution: ExecutionSettings,
     label: str,
@@ -44,13 +73,10 @@ def update_store(
     weights: Mapping[str, float] | None = None,
     gpus: int = 0,
 ) -> StoreReport:
-    """Bring `folder` to hold exactly one file `<key><suffix>` of the wanted fingerprint for every key.
+    """Bring a store to hold exactly one file of the wanted stamp for every key.
 
     Args:
-        wanted: Key to fingerprint of the file that should be there.
-        payloads: Key to what `make` needs; keys without need to be made may be absent.
-        make: `make(payload, path, fingerprint)` writes the file; runs in the executor, so it must be picklable.
-        read_fingerprint: Gives the fingerprint inside a file, None (or any exception) where there is none.
+        store: The folder and what should be in it.
         execution: Where files are made.
         label: What they are, for people.
         on_error: Whether failures are raised.
@@ -63,12 +89,11 @@ def update_store(
     Raises:
         AVFusionError: some keys failed and `on_error` is not "skip"; the finished ones stay.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    _remove_temporaries(folder)
-    kept, removed = _sort_out(folder, suffix, wanted, read_fingerprint)
-    due = [key for key in wanted if key not in kept]
-    tasks = [(key, (make, payloads[key], folder / f"{key}{suffix}", wanted[key])) for key in due]
+    store.folder.mkdir(parents=True, exist_ok=True)
+    _remove_temporaries(store.folder)
+    kept, removed = _sort_out(store, label)
+    due = [key for key in store.wanted if key not in kept]
+    tasks = [(key, (store.make, store.payloads[key], store.path(key), store.wanted[key])) for key in due]
     try:
         outcomes = run_tasks(
             _make_file,
@@ -82,14 +107,14 @@ def update_store(
             gpus=gpus,
         )
     finally:
-        _remove_temporaries(folder)  # of workers that died, or were ended by Ctrl-C
+        _remove_temporaries(store.folder)  # of workers that died, or were ended by Ctrl-C
     failed = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     made = tuple(key for key in due if key not in failed)
     print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
     list_failures(failed)
     if on_error != "skip":
-        refuse_failures(label, failed, len(wanted))
-    return StoreReport(made, tuple(key for key in wanted if key in kept), removed, failed)
+        refuse_failures(label, failed, len(store.wanted))
+    return StoreReport(made, tuple(key for key in store.wanted if key in kept), removed, failed)
 
 
 def refuse_failures(label: str, failed: Mapping[str, str], total: int) -> None:
@@ -99,38 +124,34 @@ def refuse_failures(label: str, failed: Mapping[str, str], total: int) -> None:
     raise_failures(label, failed, total, hint=SKIP_HINT)
 
 
-def _make_file(task: tuple[Callable[[Any, Path, str], None], Any, Path, str]) -> None:
-    make, payload, path, fingerprint = task
+def _make_file(task: tuple[Callable[[Any, Path, Stamp], None], Any, Path, Stamp]) -> None:
+    make, payload, path, wanted = task
     with atomic_path(path) as temporary:
-        make(payload, temporary, fingerprint)
+        make(payload, temporary, wanted)
         if not temporary.is_file():
             raise AVFusionError(f"nothing was written for {path.name}")
 
 
-def _sort_out(
-    folder: Path, suffix: str, wanted: Mapping[str, str], read_fingerprint: Callable[[Path], str | None]
-) -> tuple[set[str], tuple[str, ...]]:
+def _sort_out(store: Store[Any], label: str) -> tuple[set[str], tuple[str, ...]]:
     """Delete files of no wanted key and outdated ones; give the keys that are right, and those of no wanted key."""
-    kept, removed = set(), []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() or not path.name.endswith(suffix):
+    kept, removed, unreadable = set(), [], 0
+    for path in sorted(store.folder.iterdir()):
+        if path.is_dir() or not path.name.endswith(store.suffix):
             continue
-        key = path.name.removesuffix(suffix)
-        if key not in wanted:
+        key = path.name.removesuffix(store.suffix)
+        if key not in store.wanted:
             removed.append(key)
             path.unlink()
-        elif _fingerprint_or_none(path, read_fingerprint) == wanted[key]:
+            continue
+        stamp = store.stamp(key)
+        unreadable += stamp is None
+        if stamp is not None and stamp.is_current(store.wanted[key]):
             kept.add(key)
         else:
             path.unlink()
+    if unreadable:
+        print(f"{label}: no stamp can be read in {unreadable} of the files: made anew", flush=True)
     return kept, tuple(removed)
-
-
-def _fingerprint_or_none(path: Path, read_fingerprint: Callable[[Path], str | None]) -> str | None:
-    try:
-        return read_fingerprint(path)
-    except Exception:  # whatever cannot be read is made anew
-        return None
 
 
 def _remove_temporaries(folder: Path) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 
 from avfusion.corpora.table import Track
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.features import feature_shapes, read_features
+from avfusion.data.features import feature_shapes, read_features, read_stamp
 from avfusion.data.frames import read_frame_times
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.labels import frame_labels
 from avfusion.data.settings import GeometrySettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.fingerprints import arrays_digest, fingerprint
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class TrackData:
         labels: (N, 2) valence and arousal, 0 where not valid.
         valid: (N,) bool, frames with a label.
         feature_spec: what made the features.
-        fingerprint: of the feature file.
+        fingerprint: digest of what its feature file and its frames' times hold (`inputs_digest`).
     """
 
     track: str
@@ -60,6 +61,10 @@ def feature_path(root: Path, track: str) -> Path:
     return root / "data" / "features" / f"{track}.safetensors"
 
 
+def _frames_path(root: Path, track: str) -> Path:
+    return root / "data" / "frames" / f"{track}.parquet"
+
+
 def load_track(root: Path, track: Track, geometry: GeometrySettings) -> TrackData:
     """Read a track's features, frame times and labels from the stores below `root`.
 
@@ -72,7 +77,7 @@ def load_track(root: Path, track: Track, geometry: GeometrySettings) -> TrackDat
         raise BadInputError(f"{path} is missing: run the stage `features`")
     stored = read_features(path)
     stride = stored.feature_spec.stride
-    time_s = read_frame_times(root / "data" / "frames" / f"{track.track}.parquet")
+    time_s = read_frame_times(_frames_path(root, track.track))
     clock = clock_frames(time_s, geometry.fps)
     ticks = clip_end_ticks(len(clock), stride)
     if not np.array_equal(stored.clip_end, clock[ticks] + 1):
@@ -99,8 +104,22 @@ def load_track(root: Path, track: Track, geometry: GeometrySettings) -> TrackDat
         labels=labels,
         valid=valid,
         feature_spec=stored.feature_spec,
-        fingerprint=stored.fingerprint,
+        fingerprint=_inputs_digest(stored.content, time_s),
     )
+
+
+def inputs_digest(root: Path, track: Track) -> str:
+    """Digest of a stored track's features and of the times of its frames; reads no feature.
+
+    Raises:
+        AVFusionError: a file is missing or is something else.
+    """
+    stamp = read_stamp(feature_path(root, track.track))
+    return _inputs_digest(stamp.content if stamp else "", read_frame_times(_frames_path(root, track.track)))
+
+
+def _inputs_digest(features: str, time_s: np.ndarray) -> str:
+    return fingerprint(features=features, times=arrays_digest({"time_s": time_s}))
 
 
 def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: GeometrySettings) -> list[TrackData]:

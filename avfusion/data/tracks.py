@@ -23,8 +23,7 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.execution import SKIP_HINT, list_failures, raise_failures, run_tasks
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.settings import ExecutionSettings
-
-VERSION = 3  # of what a probe says; raised when it says something else about the same file
+from avfusion.runtime.units import unit_digest
 
 
 def build_tracks(
@@ -137,7 +136,7 @@ def _probe_videos(
     failures = {outcome.key: without_place(outcome.error, root, outcome.key) for outcome in outcomes if outcome.error}
     if cache:
         videos = {scanned[path].digest: asdict(info) for path, info in infos.items()}
-        write_json(cache, {"version": VERSION, "videos": videos})
+        write_json(cache, {"code": unit_digest("probes"), "videos": videos})
     return infos, failures
 
 
@@ -146,10 +145,10 @@ def _probe_below(root: Path, path: str) -> MediaInfo:
 
 
 def read_probes(cache: Path) -> dict[str, MediaInfo]:
-    """What earlier runs found in videos, by hash of the video; empty where there is no such file or it is damaged."""
+    """What earlier runs found in videos, by hash of the video; empty where no file of the same code can be read."""
     try:
         stored = json.loads(cache.read_text(encoding="utf-8"))
-        if stored.get("version") != VERSION:
+        if stored.get("code") != unit_digest("probes"):
             return {}
         return {
             digest: MediaInfo(**info | {"warnings": tuple(info["warnings"])})

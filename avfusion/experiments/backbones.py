@@ -32,7 +32,7 @@ from avfusion.runtime.atomic import atomic_path, write_text
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import run_tasks
 from avfusion.runtime.fingerprints import file_digest, fingerprint
-from avfusion.runtime.stamps import Stamp, library_versions
+from avfusion.runtime.stamps import Stamp, content_of, library_versions
 from avfusion.runtime.units import unit_digest
 from avfusion.training.audio_backbone import audio_data
 from avfusion.training.backbones import HISTORY_COLUMNS, BackboneTraining, TrainingData
@@ -291,10 +291,10 @@ def _made(task: BackboneTask) -> str:
 
 def _contents(files: TrackFiles, stream: str) -> list[str | None]:
     """Digests of what a backbone reads of a track; None where there is no file."""
-    labels = label_store.read_parquet_fingerprint(files.labels) if files.labels.is_file() else None
+    labels = content_of(files.labels, label_store.read_stamp)
     if stream == "visual":
-        return [labels, frame_store.read_fingerprint(files.frames) if files.frames.is_file() else None]
-    sound = audio_store.read_fingerprint(files.sound) if files.sound.is_file() else None
+        return [labels, content_of(files.frames, frame_store.read_stamp)]
+    sound = content_of(files.sound, audio_store.read_stamp)
     return [labels, _times_digest(files.frames) if files.frames.is_file() else None, sound]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.labels import read_stamp
 from avfusion.data.settings import FramesSettings, GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.start import read_start
@@ -19,7 +20,8 @@ from avfusion.fusion.registry import FUSION_MODELS
 from avfusion.fusion.track_inference import predict_track
 from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.stamps import content_of
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.track_predictions import TARGETS
 from avfusion.training.logger import RunLogger
@@ -242,5 +244,4 @@ def split_scores(
 
 
 def _label_digest(root: Path, track: TrackData) -> str:
-    path = root / "data" / "labels" / f"{track.track}.parquet"
-    return file_digest(path) if path.is_file() else ""
+    return content_of(root / "data" / "labels" / f"{track.track}.parquet", read_stamp) or ""

@@ -119,7 +119,7 @@ def read_streams(
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"
-        write_audio(sound, aligned_audio(path, timeline), "")
+        write_audio(sound, aligned_audio(path, timeline))
     samples = 0 if sound is None else audio_samples(sound)
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
     size = _upright_size(path, timeline)

@@ -2,13 +2,25 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 
 def fingerprint(**parts: object) -> str:
     """Digest of named JSON-able parts, independent of their order; 32 hexadecimal digits."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """Digest of arrays by name, their kinds, shapes and values, in the order given; 32 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return digest.hexdigest()[:32]
 
 
 def file_digest(path: str | Path) -> str:

@@ -1,10 +1,12 @@
 """The stamp of a kept result: what it was made from, by which code, and what it holds."""
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "torchaudio", "av", "opencv-python-headless", "numpy")
@@ -36,11 +38,32 @@ class Stamp:
         """Whether a result with this stamp is the one that is wanted."""
         return (self.made, self.code) == (wanted.made, wanted.code)
 
+    def completed(self, content: str) -> "Stamp":
+        """The stamp of a result that was made as wanted, here and now, and holds this."""
+        return replace(self, content=content, libraries=library_versions())
+
+    def renewed(self, wanted: "Stamp", entry: Mapping[str, Any]) -> "Stamp":
+        """The stamp of the same result under the code that is wanted, which gives equal results, as `entry` records."""
+        return replace(self, code=wanted.code, vouched=(*self.vouched, entry))
+
+    def to_json(self) -> str:
+        """One line of JSON; equal stamps give equal bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Stamp":
+        """Read what `to_json` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        return cls.from_dict(json.loads(text))
+
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form, without what is empty."""
-        values: dict[str, Any] = {"made": self.made, "code": self.code, "content": self.content}
-        values |= {"libraries": dict(self.libraries), "vouched": [dict(entry) for entry in self.vouched]}
-        return {key: value for key, value in values.items() if value}
+        """JSON-able form, without empty lists."""
+        more = {"libraries": dict(self.libraries), "vouched": [dict(entry) for entry in self.vouched]}
+        stamp = {"made": self.made, "code": self.code, "content": self.content}
+        return stamp | {key: value for key, value in more.items() if value}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Stamp":
@@ -49,10 +72,19 @@ class Stamp:
         Raises:
             KeyError, TypeError: it is something else.
         """
-        made, code, content = values["made"], values["code"], values.get("content", "")
+        made, code, content = values["made"], values["code"], values["content"]
         if not all(isinstance(text, str) for text in (made, code, content)):
             raise TypeError("a stamp holds texts")
         return cls(made, code, content, dict(values.get("libraries", {})), tuple(values.get("vouched", ())))
+
+
+UNSTAMPED = Stamp("", "")  # of what nobody will ask for again: only its content is known
+
+
+def content_of(path: Path, read_stamp: Callable[[Path], Stamp | None]) -> str | None:
+    """Digest of what a kept result holds; None where there is none."""
+    stamp = read_stamp(path) if path.is_file() else None
+    return stamp.content if stamp else None
 
 
 @cache

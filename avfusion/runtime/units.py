@@ -11,6 +11,22 @@ from functools import cache
 from avfusion.runtime.code_digest import code_digest
 
 UNITS: Mapping[str, tuple[str, ...]] = {
+    # One video of the demo corpus, with its crops, annotations and truth.
+    "demo": ("avfusion.corpora.demo.video_files",),
+    # What is found in a video file: frames, rate, duration, streams.
+    "probes": ("avfusion.media.probe",),
+    # The labels of a track's frames.
+    "labels": ("avfusion.data.frame_labels", "avfusion.data.labels", "avfusion.data.own_labels"),
+    # The frames of a track whose crops come with the corpus.
+    "crops": ("avfusion.data.source_crops",),
+    # The frames of a track whose faces are found by the project.
+    "faces": ("avfusion.data.detected_crops",),
+    # The contact sheet of a track.
+    "sheets": ("avfusion.data.contact_sheets",),
+    # The sound of a video.
+    "audio": ("avfusion.data.video_sound",),
+    # The features of a track; the modules of both networks are added.
+    "features": ("avfusion.backbones.track_features",),
     # The training of a backbone; the network's own module is added.
     "audio_backbone": (
         *("avfusion.backbones.registry", "avfusion.training.train_backbone", "avfusion.training.audio_backbone"),
@@ -22,13 +38,23 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
 }
 
+_KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"
+_WHERE = "where and in what order work is done; every executor gives the same bytes"
+
 NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.atomic": "how files are written, not what stands in them",
+    "avfusion.runtime.own_folder": "how files are written, not what stands in them",
     "avfusion.runtime.errors": "what people are told",
-    "avfusion.runtime.execution": "where work is done; every executor gives the same bytes",
     "avfusion.runtime.progress": "what people are told",
-    "avfusion.runtime.stamps": "which results are kept, not what stands in them",
-    "avfusion.runtime.workers": "where work is done",
+    "avfusion.runtime.quantities": "what people are told",
+    "avfusion.runtime.execution": _WHERE,
+    "avfusion.runtime.workers": _WHERE,
+    "avfusion.runtime.project": "where the project lies",
+    "avfusion.runtime.code_digest": _KNOWN_AGAIN,
+    "avfusion.runtime.fingerprints": _KNOWN_AGAIN,
+    "avfusion.runtime.stamps": _KNOWN_AGAIN,
+    "avfusion.runtime.units": _KNOWN_AGAIN,
+    "avfusion.corpora.sources": "names and hashes of raw files, which are among the inputs of what is made of them",
 }
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from avfusion.corpora.demo.latents import Signals
 from avfusion.corpora.demo.plan import VideoPlan, frame_times
-from avfusion.corpora.demo.render import annotation
+from avfusion.corpora.demo.video_files import annotation
 from tests.affwild2_tree.videos import VIDEOS
 
 EDITION, LATER_EDITION = "VA_Set", "VA_Estimation_Challenge"

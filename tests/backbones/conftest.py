@@ -106,10 +106,10 @@ def project(tmp_path, track_maker):
     for index, (name, split) in enumerate({"a": "train", "b": "train", "c": "val"}.items()):
         made = track_maker(name, index, frames=50)
         rows = (FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(made.time_s, made.jpegs, strict=True)))
-        write_frames(tmp_path / "data" / "frames" / f"{name}.parquet", rows, f"frames of {name}")
-        write_audio(tmp_path / "data" / "audio" / f"{name}.wav", made.sound / 32768, f"sound of {name}")
+        write_frames(tmp_path / "data" / "frames" / f"{name}.parquet", rows)
+        write_audio(tmp_path / "data" / "audio" / f"{name}.wav", made.sound / 32768)
         table = LabelTable(made.labels[:, 0], made.labels[:, 1], made.valid)
-        write_labels(table, tmp_path / "data" / "labels" / f"{name}.parquet", f"labels of {name}")
+        write_labels(table, tmp_path / "data" / "labels" / f"{name}.parquet")
         tracks.append(Track(name, name, split, f"{name}.mp4", (), "", "", "", "", 50, 25.0, 2.0, True, 50, 50, ()))
     short = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8, "width": 8}
     sections = {

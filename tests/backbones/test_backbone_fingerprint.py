@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from avfusion.backbones.settings import BackboneSettings
@@ -18,19 +19,20 @@ from avfusion.training.processes import Processes
 
 def relabel(root, track):
     path = root / "data" / "labels" / f"{track}.parquet"
-    write_labels(read_labels(path), path, "others")
+    table = read_labels(path)
+    write_labels(replace(table, valence=table.valence * np.float32(0.9)), path)
 
 
 def recrop(root, track):
     path = root / "data" / "frames" / f"{track}.parquet"
     table = read_frames(path)
-    rows = [FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(table.time_s, table.jpeg, strict=True))]
-    write_frames(path, rows, "others")
+    rows = [FrameRow(n + 1, t, j, 0.5) for n, (t, j) in enumerate(zip(table.time_s, table.jpeg, strict=True))]
+    write_frames(path, rows)
 
 
 def resound(root, track):
     path = root / "data" / "audio" / f"{track}.wav"
-    write_audio(path, read_audio(path), "others")
+    write_audio(path, read_audio(path) * np.float32(0.5))
 
 
 FILES = {

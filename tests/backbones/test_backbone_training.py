@@ -254,7 +254,7 @@ def test_again_from_nothing_it_gives_the_same_bytes_and_other_inputs_other_ones(
     assert contents(root) == first
 
     before = read_backbone_record(models, "audio").stamp
-    relabel(root, "other labels of b")
+    relabel(root)
     run(root, tracks, sections)
     after = read_backbone_record(models, "audio").stamp
     assert after.made != before.made
@@ -266,9 +266,10 @@ def contents(root):
     return {path.name: path.read_bytes() for path in sorted((root / "models" / "backbones").iterdir())}
 
 
-def relabel(root, fingerprint):
-    table = LabelTable(np.zeros(50, np.float32), np.linspace(-1, 1, 50, dtype=np.float32), np.ones(50, bool))
-    write_labels(table, root / "data" / "labels" / "b.parquet", fingerprint)
+def relabel(root):
+    arousal = np.linspace(-1, 1, 50, dtype=np.float32)
+    table = LabelTable(np.zeros(50, np.float32), arousal, np.ones(50, bool))
+    write_labels(table, root / "data" / "labels" / "b.parquet")
 
 
 @pytest.fixture

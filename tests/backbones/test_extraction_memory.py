@@ -23,7 +23,7 @@ def long_table(tmp_path_factory):
     path = tmp_path_factory.mktemp("long") / "frames.parquet"
     noise = np.random.default_rng(0).bytes(4000)
     rows = (FrameRow(n + 1, n / 25, None if n % 10 == 9 else n.to_bytes(4, "big") + noise, 1.0) for n in range(9000))
-    write_frames(path, rows, "")
+    write_frames(path, rows)
     return path
 
 
@@ -68,7 +68,7 @@ def test_other_files_are_named(tmp_path):
 
 def test_sound_is_cut_out_of_its_file(tmp_path, track_maker):
     sound = track_maker("a", 1).sound
-    write_audio(tmp_path / "a.wav", sound / np.float32(32768), "")
+    write_audio(tmp_path / "a.wav", sound / np.float32(32768))
     with AudioFile(tmp_path / "a.wav") as file:
         assert len(file) == len(sound)
         for start, stop in ((0, 100), (5000, 5000), (300, 200), (len(sound) - 3, len(sound) + 50), (7, 8)):
@@ -80,10 +80,10 @@ def test_sound_is_cut_out_of_its_file(tmp_path, track_maker):
 
 def test_files_give_the_features_of_arrays(models, track_maker, tmp_path):
     track = track_maker("a", 1)
-    write_audio(tmp_path / "a.wav", track.sound / np.float32(32768), "")
+    write_audio(tmp_path / "a.wav", track.sound / np.float32(32768))
     jpegs = [None if n % 7 == 0 else jpeg for n, jpeg in enumerate(track.jpegs)]
     rows = (FrameRow(n + 1, t, jpeg, 1.0) for n, (t, jpeg) in enumerate(zip(track.time_s, jpegs, strict=True)))
-    write_frames(tmp_path / "a.parquet", rows, "")
+    write_frames(tmp_path / "a.parquet", rows)
     extractor = FeatureExtractor(models.visual, models.audio, models.spec)
     expected = extractor.extract_track(track.time_s, jpegs, read_audio(tmp_path / "a.wav"))
     with CropFile(tmp_path / "a.parquet") as crops, AudioFile(tmp_path / "a.wav") as sound:

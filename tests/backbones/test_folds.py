@@ -42,13 +42,13 @@ def corpus(project):
         table = read_frames(root / "data" / "frames" / "a.parquet")
         shifted = [*table.jpeg[number + 1 :], *table.jpeg[: number + 1]]  # no two tracks look the same
         rows = [FrameRow(n + 1, t, j, 1.0) for n, (t, j) in enumerate(zip(table.time_s, shifted, strict=True))]
-        write_frames(root / "data" / "frames" / f"{copy}.parquet", rows, f"frames of {copy}")
+        write_frames(root / "data" / "frames" / f"{copy}.parquet", rows)
         if copy != "t":
             labels = read_labels(root / "data" / "labels" / "a.parquet")
-            write_labels(labels, root / "data" / "labels" / f"{copy}.parquet", f"labels of {copy}")
+            write_labels(labels, root / "data" / "labels" / f"{copy}.parquet")
     for number, video in enumerate("bdet"):
         sound = read_audio(root / "data" / "audio" / "a.wav")
-        write_audio(root / "data" / "audio" / f"{video}.wav", sound * 0.5**number, f"sound of {video}")
+        write_audio(root / "data" / "audio" / f"{video}.wav", sound * 0.5**number)
     sections["backbones"] |= {"folds": 2}
     sections["features"] = {"stride": 16, "batch_size": 4}
     return root, tracks, sections

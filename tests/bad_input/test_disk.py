@@ -67,7 +67,7 @@ def test_every_writer_says_that_the_disk_is_full(disk, tmp_path):
         return run
 
     for name, write in {
-        "a.wav": at("a.wav", lambda path: write_audio(path, np.zeros(40_000), "f")),
+        "a.wav": at("a.wav", lambda path: write_audio(path, np.zeros(40_000))),
         "a.safetensors": at("a.safetensors", lambda path: save_file({"a": torch.zeros(50_000)}, path)),
         "a.txt": at("a.txt", lambda path: path.write_text("x" * 200_000)),
         CHECKPOINT: lambda: save_checkpoint(folder, {"a": torch.zeros(50_000)}),

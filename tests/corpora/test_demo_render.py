@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from avfusion.corpora.demo import film, plan, render
+from avfusion.corpora.demo import film, plan, video_files
 from avfusion.corpora.demo.plan import VideoPlan, frame_times, plan_videos
 from avfusion.corpora.demo.render import render_demo
 from avfusion.corpora.settings import RenderSettings
@@ -197,7 +197,12 @@ def test_the_numbers_of_blas_threads_are_fixed(outside: int, tmp_path: Path, mon
 
         monkeypatch.setattr(module, name, watched)
 
-    for module, name in ((plan, "draw_corpus"), (render, "fit_scale"), (film, "film"), (render, "truth_table")):
+    for module, name in (
+        (plan, "draw_corpus"),
+        (video_files, "fit_scale"),
+        (film, "film"),
+        (video_files, "truth_table"),
+    ):
         watch(module, name)
     with threadpool_limits(outside, "blas"):
         render_demo(tmp_path, TINY.model_copy(update={"train": 1}), ExecutionSettings(executor="serial"))
@@ -207,6 +212,6 @@ def test_the_numbers_of_blas_threads_are_fixed(outside: int, tmp_path: Path, mon
 def test_other_parameters_remake_every_video(tmp_path: Path) -> None:
     serial = ExecutionSettings(executor="serial")
     render_demo(tmp_path, TINY.model_copy(update={"train": 1}), serial)
-    first = json.loads((tmp_path / "truth" / "demo-001.json").read_text())["fingerprint"]
+    first = json.loads((tmp_path / "truth" / "demo-001.json").read_text())["stamp"]["made"]
     render_demo(tmp_path, TINY.model_copy(update={"train": 1, "seed": 9}), serial)
-    assert json.loads((tmp_path / "truth" / "demo-001.json").read_text())["fingerprint"] != first
+    assert json.loads((tmp_path / "truth" / "demo-001.json").read_text())["stamp"]["made"] != first

@@ -1,6 +1,7 @@
 """The annotation reader: every bad line is named, everything else is read; and the label files."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,10 +16,12 @@ from avfusion.data.labels import (
     read_all,
     read_annotation,
     read_labels,
-    read_parquet_fingerprint,
+    read_stamp,
+    restamp,
     write_labels,
 )
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.stamps import Stamp, library_versions
 
 
 def annotation(tmp_path, text: str | bytes):
@@ -191,13 +194,21 @@ def test_label_files_round_trip_with_the_same_bytes(tmp_path):
     table = LabelTable(
         np.array([0.5, np.nan], np.float32), np.array([-0.5, np.nan], np.float32), np.array([True, False])
     )
-    write_labels(table, tmp_path / "a.parquet", "f" * 32)
-    write_labels(table, tmp_path / "b.parquet", "f" * 32)
+    write_labels(table, tmp_path / "a.parquet", Stamp("inputs", "code"))
+    write_labels(table, tmp_path / "b.parquet", Stamp("inputs", "code"))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     back = read_labels(tmp_path / "a.parquet")
     np.testing.assert_array_equal(back.valence, table.valence)
     assert back.valid.tolist() == [True, False]
-    assert read_parquet_fingerprint(tmp_path / "a.parquet") == "f" * 32
+    stamp = read_stamp(tmp_path / "a.parquet")
+    assert (stamp.made, stamp.code, stamp.libraries) == ("inputs", "code", library_versions())
+    restamp(tmp_path / "a.parquet", tmp_path / "same.parquet", stamp)
+    assert (tmp_path / "same.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+    restamp(tmp_path / "a.parquet", tmp_path / "b.parquet", replace(stamp, code="other"))
+    assert read_stamp(tmp_path / "b.parquet") == replace(stamp, code="other")
+    assert read_labels(tmp_path / "b.parquet").valid.tolist() == [True, False]
+    write_labels(replace(table, valid=np.array([True, True])), tmp_path / "b.parquet", Stamp("inputs", "code"))
+    assert read_stamp(tmp_path / "b.parquet").content != stamp.content
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert [f"{field.name} {field.type}" for field in schema] == [
         "frame int32", "valence float", "arousal float", "valid bool",

@@ -9,49 +9,50 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.data.store import update_store
+from avfusion.data.store import Store, update_store
 from avfusion.runtime.atomic import TEMPORARY_PREFIX
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.settings import ExecutionSettings
+from avfusion.runtime.stamps import Stamp
 
 SERIAL = ExecutionSettings(executor="serial", workers=1)
 PROCESSES = ExecutionSettings(executor="processes", workers=2)
 
 
-def write(payload: str, path: Path, fingerprint: str) -> None:
+def write(payload: str, path: Path, wanted: Stamp) -> None:
     if payload == "bad":
         path.write_text("half")
         raise AVFusionError("it is bad")
-    path.write_text(f"{fingerprint}\n{payload}")
+    path.write_text(f"{wanted.made} {wanted.code}\n{payload}")
 
 
-def write_slowly(payload: str, path: Path, fingerprint: str) -> None:
-    path.write_text(fingerprint + "\nhal")
+def write_slowly(payload: str, path: Path, wanted: Stamp) -> None:
+    path.write_text(f"{wanted.made} {wanted.code}\nhal")
     time.sleep(60)
 
 
-def die_writing(payload: str, path: Path, fingerprint: str) -> None:
-    write(payload, path, fingerprint)
+def die_writing(payload: str, path: Path, wanted: Stamp) -> None:
+    write(payload, path, wanted)
     if payload == "die":
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def write_nothing(payload: str, path: Path, fingerprint: str) -> None:
+def write_nothing(payload: str, path: Path, wanted: Stamp) -> None:
     pass
 
 
-def fingerprint_of(path: Path) -> str:
-    return path.read_text().splitlines()[0]
+def stamp_of(path: Path) -> Stamp:
+    return Stamp(*path.read_text().splitlines()[0].split(" "))
 
 
-def update(folder, wanted, payloads, execution=SERIAL, make=write, **options):
-    return update_store(
-        folder, ".txt", wanted, payloads, make, fingerprint_of, execution=execution, label="store", **options
-    )
+def update(folder, wanted, payloads, execution=SERIAL, make=write, code="c", **options):
+    stamps = {key: Stamp(made, code) for key, made in wanted.items()}
+    store = Store(Path(folder), ".txt", stamps, payloads, make, stamp_of)
+    return update_store(store, execution=execution, label="store", **options)
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {path.name: path.read_text() for path in folder.iterdir()}
+    return {path.name: path.read_text().replace(" c\n", "\n") for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("execution", [SERIAL, PROCESSES], ids=["serial", "processes"])
@@ -65,6 +66,12 @@ def test_only_what_changed_is_made_and_orphans_go(tmp_path, execution, capsys):
     assert contents(folder) == {"a.txt": "1\nA", "b.txt": "2\nB2", "d.txt": "1\nD"}
     assert (folder / "a.txt").stat().st_mtime_ns == before
     assert "store: 2 made, 1 kept, 1 removed, 0 failed" in capsys.readouterr().out
+
+
+def test_other_code_makes_everything_anew(tmp_path):
+    update(tmp_path, {"a": "1", "b": "1"}, {"a": "A", "b": "B"})
+    assert update(tmp_path, {"a": "1", "b": "1"}, {"a": "A", "b": "B"}, code="d").made == ("a", "b")
+    assert (tmp_path / "a.txt").read_text() == "1 d\nA"
 
 
 def test_failures_are_listed_raised_at_the_end_and_leave_no_file(tmp_path, capsys):
@@ -81,13 +88,14 @@ def test_skip_reports_failures_without_raising(tmp_path):
     assert report.made == ("a",)
 
 
-def test_unreadable_files_are_made_anew_and_leftovers_of_a_kill_removed(tmp_path):
+def test_unreadable_files_are_made_anew_and_leftovers_of_a_kill_removed(tmp_path, capsys):
     (tmp_path / "a.txt").write_bytes(b"")
     (tmp_path / f"{TEMPORARY_PREFIX}999-b.txt").write_text("half")
     (tmp_path / "notes.md").write_text("not ours")
     report = update(tmp_path, {"a": "1"}, {"a": "A"})
     assert (report.made, report.removed) == (("a",), ())
     assert contents(tmp_path) == {"a.txt": "1\nA", "notes.md": "not ours"}
+    assert "store: no stamp can be read in 1 of the files: made anew\n" in capsys.readouterr().out
 
 
 def test_a_worker_that_dies_while_writing_leaves_nothing(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,14 +13,16 @@ from avfusion.data.frames import (
     encode_crop,
     read_crops_at,
     read_face_confidence,
-    read_fingerprint,
     read_frame_times,
     read_frames,
+    read_stamp,
     read_warnings,
+    restamp,
     write_frames,
 )
 from avfusion.data.source_crops import source_crop_rows
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.stamps import Stamp, library_versions
 
 
 def _picture(seed=0, size=112, channels=3):
@@ -37,7 +41,7 @@ def _rows(count):
 
 def test_round_trip_of_a_table_of_several_row_groups(tmp_path):
     path = tmp_path / "t.parquet"
-    write_frames(path, _rows(2500), "abc", lambda: ["one remark"])
+    write_frames(path, _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"])
     table = read_frames(path)
     expected = list(_rows(2500))
     assert table.frame.dtype == np.int32
@@ -51,13 +55,44 @@ def test_round_trip_of_a_table_of_several_row_groups(tmp_path):
     np.testing.assert_array_equal(read_face_confidence(path), table.face_confidence)
     assert read_crops_at(path, [0, 1023, 1024, 2404, 2499]) == [b"crop 0", b"crop 1023", None, None, None]
     assert read_crops_at(path, [1025, 2498]) == [b"crop 1025", b"crop 2498"]
-    assert read_fingerprint(path) == "abc"
+    stamp = read_stamp(path)
+    assert (stamp.made, stamp.code, stamp.libraries) == ("inputs", "code", library_versions())
     assert read_warnings(path) == ["one remark"]
+
+
+def test_the_content_depends_on_the_rows_alone(tmp_path):
+    def content(rows, *more):
+        write_frames(tmp_path / "t.parquet", rows, *more)
+        return read_stamp(tmp_path / "t.parquet").content
+
+    rows = list(_rows(1100))
+    other = [
+        [*rows[:7], rows[7]._replace(jpeg=b"crop 8"), *rows[8:]],
+        [*rows[:7], rows[7]._replace(jpeg=None), *rows[8:]],
+        [*rows[:7], rows[7]._replace(time_s=0.281), *rows[8:]],
+        [*rows[:7], rows[7]._replace(face_confidence=0.8), *rows[8:]],
+        [*rows[:7], rows[7]._replace(frame=9), *rows[8:]],
+        rows[:-1],
+    ]
+    found = [content(rows), *map(content, other)]
+    assert len(set(found)) == 7
+    assert content(rows, Stamp("other inputs", "other code"), lambda: ["a remark"]) == found[0]
+
+
+def test_another_stamp_changes_nothing_else(tmp_path):
+    write_frames(tmp_path / "a", _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"])
+    stamp = read_stamp(tmp_path / "a")
+    restamp(tmp_path / "a", tmp_path / "same", stamp)
+    assert (tmp_path / "same").read_bytes() == (tmp_path / "a").read_bytes()
+    restamp(tmp_path / "a", tmp_path / "b", replace(stamp, code="other"))
+    assert read_stamp(tmp_path / "b") == replace(stamp, code="other")
+    assert read_warnings(tmp_path / "b") == ["one remark"]
+    assert read_frames(tmp_path / "b").jpeg == read_frames(tmp_path / "a").jpeg
 
 
 def test_equal_rows_give_equal_bytes(tmp_path):
     for name in "ab":
-        write_frames(tmp_path / name, _rows(100), "abc")
+        write_frames(tmp_path / name, _rows(100))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 

@@ -13,7 +13,7 @@ from avfusion.corpora.sources import scan
 from avfusion.corpora.table import Track, read_tracks, write_tracks
 from avfusion.data.audio_store import update_audio
 from avfusion.data.frame_store import update_frames
-from avfusion.data.frames import read_fingerprint, read_frames
+from avfusion.data.frames import read_frames, read_stamp
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels
 from avfusion.data.settings import AudioSettings, FramesSettings
@@ -118,7 +118,7 @@ def test_through_all_stages(root: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(uneven.time_s * 1000, CLOCK_MS, atol=0.6)
     assert len(read_frames(tmp_path / "frames" / "talk_left.parquet").frame) == 65
     assert [table[f"talk_{side}"].side for side in ("left", "right")] == ["left", "right"]
-    sides = {read_fingerprint(tmp_path / "frames" / f"talk_{side}.parquet") for side in ("left", "right")}
+    sides = {read_stamp(tmp_path / "frames" / f"talk_{side}.parquet").made for side in ("left", "right")}
     assert len(sides) == 2, "each follows its own person"
 
     assert update_audio(tmp_path / "audio", root, tracks, AudioSettings(), SERIAL).made == ("talk",)

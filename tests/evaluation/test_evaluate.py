@@ -163,9 +163,9 @@ def test_predictions_have_a_row_per_frame_of_every_track(root: Path) -> None:
 def test_presence_is_that_of_the_clip_ending_at_the_frame(root: Path) -> None:
     """From the stores' face confidence and the WAV's length: exact between clip ends, too (stride 8)."""
     (root / "data" / "audio").mkdir()
-    write_audio(root / "data" / "audio" / "test-1.wav", np.zeros(44100, np.float32), "")
+    write_audio(root / "data" / "audio" / "test-1.wav", np.zeros(44100, np.float32))
     rows = (FrameRow(i + 1, i / 25, b"crop" if i in (10, 60) else None, float(i in (10, 60))) for i in range(300))
-    write_frames(root / "data" / "frames" / "test-1.parquet", rows, "")
+    write_frames(root / "data" / "frames" / "test-1.parquet", rows)
     evaluate(root)
     table = pq.read_table(root / "reports" / "evaluate" / "predictions" / "test-1.parquet").to_pandas()
     frames = np.arange(300)

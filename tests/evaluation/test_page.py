@@ -63,7 +63,7 @@ def frames(folder: Path, name: str) -> None:
     crop = encode_crop(np.full((112, 112, 3), 120, np.uint8), 90)
     folder.mkdir(exist_ok=True)
     rows = (FrameRow(i + 1, i / 25, crop if i < 200 else None, float(i < 200)) for i in range(300))
-    write_frames(folder / f"{name}.parquet", rows, "")
+    write_frames(folder / f"{name}.parquet", rows)
 
 
 @pytest.fixture(scope="module")

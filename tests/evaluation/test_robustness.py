@@ -186,9 +186,9 @@ def test_features_are_those_of_the_disturbed_stream(trained_models: Path, tmp_pa
     random = np.random.default_rng(0)
     crops = [encode_crop(random.integers(0, 255, (112, 112, 3)).astype(np.uint8), 95) for _ in range(40)]
     rows = [FrameRow(i + 1, i / 25, None if i < 3 else crop, float(i >= 3)) for i, crop in enumerate(crops)]
-    write_frames(tmp_path / "t.parquet", rows, "")
+    write_frames(tmp_path / "t.parquet", rows)
     for name in ("t", "other"):
-        write_audio(tmp_path / f"{name}.wav", (0.1 * random.normal(size=70560)).astype(np.float32), "")
+        write_audio(tmp_path / f"{name}.wav", (0.1 * random.normal(size=70560)).astype(np.float32))
     task = DisturbedTask(
         track="t",
         frames=tmp_path / "t.parquet",

@@ -71,10 +71,10 @@ def test_features_are_those_of_the_features_stage(
 
     crops = face_crops(face_video)
     rows = (FrameRow(c.frame, c.time_s, None if c.rgb is None else encode_crop(c.rgb, 95), c.confidence) for c in crops)
-    write_frames(tmp_path / "f.parquet", rows, "")
+    write_frames(tmp_path / "f.parquet", rows)
     sound = read_aligned_audio(face_video)
     assert sound is not None
-    write_audio(tmp_path / "a.wav", sound, "")
+    write_audio(tmp_path / "a.wav", sound)
     frames = read_frames(tmp_path / "f.parquet")
     folder = ModelFolder.open(Path(predictor.source))
     networks = [load_backbone(folder.backbones[stream].parent, stream)[0] for stream in ("visual", "audio")]

@@ -242,7 +242,9 @@ def test_blocks_follow_each_other_and_are_small(tmp_path, media, make_tone, make
 
 
 def test_wav_is_clipped_and_exact(tmp_path):
-    write_wav(tmp_path / "a.wav", [np.array([0.0, 0.5]), np.array([-0.25, 2.0, -2.0])], comment="made for a test")
+    write_wav(
+        tmp_path / "a.wav", [np.array([0.0, 0.5]), np.array([-0.25, 2.0, -2.0])], comment=lambda _: "made for a test"
+    )
     samples, rate = soundfile.read(tmp_path / "a.wav", dtype="int16")
     assert rate == 44100
     assert samples.tolist() == [0, 16384, -8192, 32767, -32768]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.data import audio_store, feature_spec, frame_store, label_store, tracks
-from avfusion.data.feature_spec import FeatureSpec
+from avfusion.backbones import feature_files
+from avfusion.data import audio_store, frame_store, label_store, tracks
 
 WHOLE = {"data/corpus/tracks.parquet", "reports/faces/summary.csv"}  # tables of the whole corpus
 FOLDERS = {
@@ -100,32 +100,35 @@ def test_changed_labels_and_crops_concern_what_is_made_of_them(project):
 
 
 @pytest.mark.parametrize("stage", FOLDERS)
-def test_a_raised_version_remakes_every_file_of_its_stage(project, stage, monkeypatch):
+def test_other_code_remakes_every_file_of_its_stage(project, stage, monkeypatch):
     before = project.identities(*FOLDERS[stage])
     contents = project.contents()
-    module = {"labels": label_store, "frames": frame_store, "audio": audio_store, "features": feature_spec}[stage]
-    monkeypatch.setattr(module, "VERSION", module.VERSION + 1)
-    if stage == "features":  # it is the default of a field, which was read when the class was made
-        monkeypatch.setattr(FeatureSpec.model_fields["version"], "default", module.VERSION)
-        FeatureSpec.model_rebuild(force=True)
-    try:
-        report = project.update(stages=[stage])[stage]
-    finally:
-        monkeypatch.undo()
-        FeatureSpec.model_rebuild(force=True)
+    module = {"labels": label_store, "frames": frame_store, "audio": audio_store, "features": feature_files}[stage]
+    monkeypatch.setattr(module, "unit_digest", lambda *names: "other code")
+    report = project.update(stages=[stage])[stage]
     assert report.made == (("found", "pair") if stage == "audio" else TRACKS)
     assert report.kept == ()
     after = project.identities(*FOLDERS[stage])
     remade = {path for path in before if before[path] != after[path]}
     assert remade - WHOLE == before.keys() - WHOLE
     changed = {path for path, content in project.contents().items() if content != contents[path]}
-    assert changed == before.keys() - WHOLE, "the fingerprint inside each is another one"
+    assert changed == before.keys() - WHOLE, "the stamp inside each is another one"
+    later = list(FOLDERS)[list(FOLDERS).index(stage) + 1 :]
+    assert all(not report.made for report in project.update(stages=later).values()), "the contents are the same"
 
 
-def test_a_raised_version_of_the_probe_asks_every_video_again(project, monkeypatch, capsys):
+def test_code_of_one_kind_of_frames_concerns_that_kind(project, monkeypatch):
+    real = frame_store.unit_digest
+    monkeypatch.setattr(frame_store, "unit_digest", lambda unit: "other" if unit == "faces" else real(unit))
+    assert project.update(stages=["frames"])["frames"].made == ("found",)
+    monkeypatch.setattr(frame_store, "unit_digest", lambda unit: "other" if unit in ("faces", "crops") else real(unit))
+    assert project.update(stages=["frames"])["frames"].made == ("mute", "pair_left", "pair_right")
+
+
+def test_other_code_of_the_probe_asks_every_video_again(project, monkeypatch, capsys):
     project.scan()
     assert "probing" not in capsys.readouterr().out
-    monkeypatch.setattr(tracks, "VERSION", tracks.VERSION + 1)
+    monkeypatch.setattr(tracks, "unit_digest", lambda unit: "other code")
     contents = project.contents("data/corpus")
     project.scan()
     assert "probing videos: 3/3" in capsys.readouterr().out

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from avfusion.corpora.table import Track, read_tracks, write_tracks
@@ -42,7 +43,7 @@ def change_label(track: str) -> Change:
         path = root / "data" / "labels" / f"{track}.parquet"
         table = read_labels(path)
         table = replace(table, valence=table.valence * 0.9)
-        write_labels(table, path, f"labels of {track}")
+        write_labels(table, path)
 
     return change
 
@@ -50,7 +51,8 @@ def change_label(track: str) -> Change:
 def change_features(track: str) -> Change:
     def change(root: Path) -> None:
         path = root / "data" / "features" / f"{track}.safetensors"
-        write_features(path, replace(read_features(path), fingerprint="others"))
+        table = read_features(path)
+        write_features(path, replace(table, audio=table.audio * np.float16(0.5)))
 
     return change
 

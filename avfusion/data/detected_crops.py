@@ -1,0 +1,47 @@
+"""From a video to the crops of the face that is followed in it, as a frame table: what a worker does."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.corpora.sources import refuse_changed
+from avfusion.data.frames import FrameRow, encode_crop, write_frames
+from avfusion.data.settings import FramesSettings
+from avfusion.media.face_tracks import face_crops
+from avfusion.media.persons import Side
+from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.runtime.stamps import Stamp
+
+
+@dataclass(frozen=True)
+class DetectedCropsTask:
+    """What a worker needs to make the frames of a track whose faces have to be found."""
+
+    video: Path
+    video_hash: str
+    side: Side | None
+    settings: FramesSettings
+
+
+def make_frames_of_faces(task: DetectedCropsTask, path: Path, wanted: Stamp) -> None:
+    """Write one track's frame table to `path`."""
+    refuse_changed(task.video, task.video_hash)
+    warnings: list[str] = []
+    write_frames(path, _rows(task, read_timeline(task.video, sound=False), warnings), wanted, lambda: warnings)
+
+
+def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> Iterator[FrameRow]:
+    found = False
+    for crop in face_crops(
+        task.video,
+        detect_every=task.settings.detect_every,
+        min_confidence=task.settings.min_confidence,
+        side=task.side,
+        timeline=timeline,
+        on_warning=warnings.append,
+    ):
+        found |= crop.rgb is not None
+        jpeg = None if crop.rgb is None else encode_crop(crop.rgb, task.settings.jpeg_quality)
+        yield FrameRow(crop.frame, crop.time_s, jpeg, crop.confidence)
+    if not found:
+        warnings.append("no face was found in any frame")

@@ -1,0 +1,43 @@
+"""From a track's annotation to the labels of its video's frames, as a label file: what a worker does."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avfusion.corpora.sources import RESCAN, refuse_changed
+from avfusion.data.label_times import labels_by_number, labels_by_time
+from avfusion.data.labels import LabelTable, write_labels
+from avfusion.data.own_labels import OwnLabels
+from avfusion.media.timeline import read_timeline
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.stamps import Stamp
+
+Labels = LabelTable | OwnLabels
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """What a worker needs to make one track's labels; `timed`: the times of the video's frames are needed."""
+
+    labels: Labels
+    video: Path
+    video_hash: str
+    frames: int
+    delay_s: float
+    timed: bool
+
+
+def make_labels(task: LabelTask, path: Path, wanted: Stamp) -> None:
+    """Write one track's label file to `path`."""
+    write_labels(_paired(task), path, wanted)
+
+
+def _paired(task: LabelTask) -> LabelTable:
+    if isinstance(task.labels, LabelTable):
+        return task.labels.head(task.frames)
+    if not task.timed:
+        return labels_by_number(task.labels, task.frames)
+    refuse_changed(task.video, task.video_hash)
+    timeline = read_timeline(task.video)
+    if timeline.frames != task.frames:
+        raise BadInputError(f"{task.video} has {timeline.frames} frames, {task.frames} when it was scanned: {RESCAN}")
+    return labels_by_time(task.labels, timeline.times_s, timeline.end_s, task.delay_s)
