@@ -19,7 +19,7 @@ def test_a_model_that_cannot_be_used_is_one_line(project, trained_models, face_v
     shutil.copytree(trained_models, project.root / "other")
     config = project.root / "other" / "fusion" / "config.json"
     values = json.loads(config.read_text())
-    values["feature_spec"]["version"] += 1
+    values["feature_spec"]["version"] = 1
     config.write_text(json.dumps(values))
     for model, words in (
         (("--model", "gone"), "error: there is no model folder gone: a folder, models:/… or runs:/… is needed"),

@@ -162,7 +162,7 @@ def test_what_cannot_be_served_is_one_line(project: Path, trained_models: Path) 
     assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
     assert "there is no model folder" in gone.stderr
     config = json.loads((model / "config.json").read_text())
-    config["feature_spec"]["version"] += 1
+    config["feature_spec"]["version"] = 1
     (model / "config.json").write_text(json.dumps(config))
     other = run_serve("--model", model, "--port", 0)
     assert other.returncode == 2
