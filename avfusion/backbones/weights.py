@@ -1,7 +1,7 @@
 """Backbone weights: safetensors with a JSON beside it that says where they came from; nothing is ever executed."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,11 @@ def save_backbone(
     provenance: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
     history: list[dict[str, float]] | None = None,
-    stamp: Stamp | None = None,
+    wanted: Stamp | None = None,
 ) -> BackboneRecord:
     """Write `<stream>.safetensors` (parameters and head, float32) and `<stream>.json` into `folder`.
 
-    The content of the stamp is the SHA-256 of the weights.
+    The content of the stamp that is wanted of them becomes the SHA-256 of the weights.
     """
     folder = Path(folder)
     path = folder / f"{backbone.stream}.safetensors"
@@ -69,7 +69,7 @@ def save_backbone(
         source=start.get("source", "") + trained,
         licence=start.get("licence", ""),
     )
-    stamp = stamp and replace(stamp, content=identity.sha256)
+    stamp = wanted.completed(identity.sha256) if wanted else None
     record = BackboneRecord(identity, backbone.stream, provenance or {}, metrics or {}, history or [], stamp)
     write_backbone_record(folder, record)
     return record

@@ -32,7 +32,7 @@ from avfusion.runtime.atomic import atomic_path, write_text
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import run_tasks
 from avfusion.runtime.fingerprints import file_digest, fingerprint
-from avfusion.runtime.stamps import Stamp, content_of, library_versions
+from avfusion.runtime.stamps import Stamp, content_of
 from avfusion.runtime.units import unit_digest
 from avfusion.training.audio_backbone import audio_data
 from avfusion.training.backbones import HISTORY_COLUMNS, BackboneTraining, TrainingData
@@ -206,7 +206,7 @@ def _train_and_save(due: tuple[BackboneTask, Stamp]) -> None:
         provenance=provenance,
         metrics=training.history[best - 1] if best else {},
         history=training.history,
-        stamp=replace(stamp, libraries=library_versions()),
+        wanted=stamp,
     )
     shutil.rmtree(_place(task.work, stamp), ignore_errors=True)
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.corpora.demo.truth import ORACLES, read_truth
+from avfusion.corpora.demo.truth import ORACLES, read_truth, truth_folder
+from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
 from avfusion.data.feature_spec import FeatureSpec
@@ -20,7 +21,7 @@ from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.track_inference import predict_track
-from avfusion.reports.page.page import PageSources
+from avfusion.reports.page.page import PageSources, write_page
 from avfusion.reports.plots.bars import plot_ccc
 from avfusion.reports.plots.plane import plot_plane
 from avfusion.reports.plots.traces import plot_trace
@@ -33,13 +34,50 @@ from avfusion.reports.report import (
     write_report,
     write_track_scores,
 )
-from avfusion.reports.settings import EvaluateSettings
+from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.scoring.released_protocol import DESCRIPTION
 from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
+from avfusion.training.determinism import make_deterministic
 
 SPLITS = ("val", "test")
 Splits = Mapping[str, Sequence[TrackPredictions]]
+
+
+def evaluate_models(
+    root: Path,
+    folders: Mapping[str, Path],
+    digest: str,
+    *,
+    threads: int,
+    corpus: CorpusSettings,
+    geometry: GeometrySettings,
+    config: EvaluateSettings,
+    report: ReportSettings,
+) -> None:
+    """Predict every frame of the validation and test tracks, score, compare and draw: all of reports/evaluate/.
+
+    Args:
+        root: the project.
+        folders: of the models by name, the main one first.
+        digest: of the main model.
+        threads: that torch computes with.
+        corpus, geometry, config, report: sections of params.yaml.
+    """
+    make_deterministic(threads)
+    tracks = load_evaluated(root, geometry)
+    everything = [track for split in tracks.values() for track in split]
+    models, trained = load_models(folders, everything)
+    mode, stride = trained["inference"], trained["feature_spec"]["stride"]
+    truth = truth_folder(root, corpus)
+    splits = {
+        split: predict_tracks(entries, models, geometry, stride, mode, root, truth) for split, entries in tracks.items()
+    }
+    names, folder = list(models), root / "reports" / "evaluate"
+    protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
+    write_evaluation(folder, splits, names, config, protocol)
+    sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
+    write_page(folder, splits, names, config, report, sources)
 
 
 def load_evaluated(root: Path, geometry: GeometrySettings) -> dict[str, list[TrackData]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.fingerprints import file_digest, fingerprint
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -58,8 +58,11 @@ class ModelFolder:
         return dict(sorted(parts.items()))
 
     def digest(self) -> str:
-        """What identifies the model: SHA-256 over names and contents of its files, 64 hexadecimal digits."""
-        listing = "".join(f"{name}\0{file_digest(path)}\n" for name, path in self.files().items())
+        """What identifies the model: SHA-256 over names and contents of its files, 64 hexadecimal digits.
+
+        The stamps of the backbones, which say by which code they were made, are no part of it.
+        """
+        listing = "".join(f"{name}\0{_content_digest(path)}\n" for name, path in self.files().items())
         return hashlib.sha256(listing.encode()).hexdigest()
 
     def copy_to(self, folder: str | Path) -> None:
@@ -68,6 +71,13 @@ class ModelFolder:
             target = Path(folder) / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+
+
+def _content_digest(path: Path) -> str:
+    if path.suffix == ".json":
+        record = json.loads(path.read_text(encoding="utf-8"))
+        return fingerprint(record={key: value for key, value in record.items() if key != "stamp"})
+    return file_digest(path)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -36,6 +36,8 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     ),
     # The training of a fusion model on cached features; the model's own module is added.
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
+    # Scores, comparisons and pictures of trained models; the models' own modules are added.
+    "evaluation": ("avfusion.experiments.evaluate",),
 }
 
 _KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"

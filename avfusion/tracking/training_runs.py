@@ -113,7 +113,12 @@ def _end_runs(root: Path, run_ids: Iterable[str]) -> None:
 
 
 def log_evaluation(
-    root: Path, record: Path, metrics: Mapping[str, Mapping[str, Any]], files: Mapping[str, list[Path]]
+    root: Path,
+    record: Path,
+    metrics: Mapping[str, Mapping[str, Any]],
+    files: Mapping[str, list[Path]],
+    *,
+    tag: tuple[str, str] = ("", ""),
 ) -> list[str]:
     """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and files to the runs of a training.
 
@@ -121,6 +126,7 @@ def log_evaluation(
         record: reports/train/run.json.
         metrics: contents of reports/evaluate/metrics.json.
         files: pictures and facts by model.
+        tag: name and value that a run gets when it has all this; a run that has it already is left as it is.
 
     Returns:
         Models whose run is in the store; the others were trained elsewhere, or their runs were deleted.
@@ -136,12 +142,16 @@ def log_evaluation(
         for name, entry in json.loads(record.read_text(encoding="utf-8"))["runs"].items():
             if not run_exists(client, entry["run_id"]):
                 continue
+            logged.append(name)
+            if tag[0] and client.get_run(entry["run_id"]).data.tags.get(tag[0]) == tag[1]:
+                continue
             run = TrackedRun(client, entry["run_id"], root)
             scores = {split: metrics[split].get(name, {}) for split in metrics}
             run.log_metrics({key: value for split in scores for key, value in _flat(split, scores[split])})
             for path in files.get(name, []):
                 run.log_artifact(path, "evaluate")
-            logged.append(name)
+            if tag[0]:
+                run.set_tags(dict([tag]))
     return logged
 
 

@@ -127,6 +127,14 @@ def test_scores_go_to_the_runs_that_the_store_has(project: Path, monkeypatch: py
     }
     assert [item.path for item in MlflowClient().list_artifacts(run.run_id, "evaluate")] == ["evaluate/protocol.json"]
 
+    # What a run has already is not logged again.
+    for value, expected in (("first", 0.75), ("first", 0.75), ("second", 0.25)):
+        scores["val"]["jca"]["ccc_mean"] = expected
+        assert log_evaluation(project, record, scores, {}, tag=("evaluation.content", value)) == ["jca"]
+        scores["val"]["jca"]["ccc_mean"] = -1.0
+        log_evaluation(project, record, scores, {}, tag=("evaluation.content", value))
+        assert MlflowClient().get_run(run.run_id).data.metrics["val/ccc_mean"] == expected
+
     def fail(*arguments: object) -> None:
         raise MlflowException("connection lost\nand more")
 

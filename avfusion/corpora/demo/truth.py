@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from avfusion.corpora.adapters import corpus_root
-from avfusion.corpora.settings import CorpusSettings
+from avfusion.corpora.settings import DEMO_ROOT, CorpusSettings
 from avfusion.scoring.track_predictions import TARGETS
 
 # Name in reports → columns of the truth file: predictions from the known cues of both streams, or of one.
@@ -27,7 +26,7 @@ class Truth:
 
 def truth_folder(project: Path, corpus: CorpusSettings) -> Path | None:
     """Where the truth of the tracks is kept; None for every corpus but the demo, whatever its folders are called."""
-    return corpus_root(project, corpus) / "truth" if corpus.name == "demo" else None
+    return project / DEMO_ROOT / "truth" if corpus.name == "demo" else None
 
 
 def read_truth(folder: Path | None, track: str, frames: int) -> Truth | None:

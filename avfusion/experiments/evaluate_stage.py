@@ -1,0 +1,143 @@
+"""The stage `evaluate`: reports/evaluate/ is kept while what decides it stays, and the models' runs have its scores."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avfusion.corpora.demo.truth import truth_folder
+from avfusion.corpora.table import read_tracks
+from avfusion.data import features, frames, labels
+from avfusion.data.audio import audio_samples
+from avfusion.data.labelled_tracks import track_files
+from avfusion.data.track_data import feature_path
+from avfusion.experiments.evaluate import SPLITS, evaluate_models, trace_paths
+from avfusion.experiments.stage import Stage
+from avfusion.experiments.training import model_folder, model_names
+from avfusion.fusion.files import CONFIG, WEIGHTS
+from avfusion.fusion.model_folder import ModelFolder
+from avfusion.fusion.registry import FUSION_MODELS
+from avfusion.params.params import Params
+from avfusion.reports import page
+from avfusion.runtime.atomic import write_json
+from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.stamps import Stamp, content_of
+from avfusion.runtime.units import unit_digest
+from avfusion.tracking.training_runs import log_evaluation
+
+OUTS = (
+    *("metrics.json", "comparisons.json", "conditions.json", "tracks.csv", "report.html", "ccc.png", "plane.png"),
+    *("predictions", "traces", "../summary.json"),
+)
+PROTOCOL = "protocol.json"
+PAGE = Path(page.__path__[0])
+
+
+def run_evaluation(stage: Stage) -> None:
+    """Bring reports/evaluate/ up to date, and add the scores to the runs of the models where they lack them.
+
+    Raises:
+        BadInputError, AVFusionError: as `evaluate_models`.
+    """
+    root, params = stage.root, stage.params
+    folder = root / "reports" / "evaluate"
+    folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}
+    wanted = wanted_stamp(root, folders, params)
+    if is_current(folder, wanted):
+        print("evaluated already: models, data, parameters and code are those of reports/evaluate/", flush=True)
+    else:
+        (folder / PROTOCOL).unlink(missing_ok=True)  # while the files are being replaced, none belongs to a stamp
+        main = next(iter(folders.values()))
+        evaluate_models(
+            root,
+            folders,
+            ModelFolder.open(main).digest(),
+            threads=params.common.threads,
+            corpus=params.corpus,
+            geometry=params.geometry,
+            config=params.evaluate,
+            report=params.report,
+        )
+        _stamp(folder, wanted)
+    _log(stage, folder, list(folders))
+
+
+def wanted_stamp(root: Path, folders: Mapping[str, Path], params: Params) -> Stamp:
+    """What decides the files of reports/evaluate/: data, models, parameters and code, that of the models too.
+
+    Args:
+        folders: of the models by name, the main one first.
+    """
+    models = [FUSION_MODELS[name].__module__ for name in folders]
+    truth = truth_folder(root, params.corpus)
+    tracks = {}
+    for track in read_tracks(root / "data" / "corpus" / "tracks.parquet"):
+        if track.split not in SPLITS or not feature_path(root, track.track).is_file():
+            continue
+        files, known = track_files(root, track), truth / f"{track.track}.parquet" if truth else None
+        tracks[track.track] = {
+            "video": track.video,
+            "split": track.split,
+            "features": content_of(feature_path(root, track.track), features.read_stamp),
+            "frames": content_of(files.frames, frames.read_stamp),
+            "labels": content_of(files.labels, labels.read_stamp),
+            "samples": audio_samples(files.sound),
+            "truth": file_digest(known) if known and known.is_file() else None,
+        }
+    made = fingerprint(
+        tracks=list(tracks.items()),
+        models=[(name, _digest(folder / CONFIG), _digest(folder / WEIGHTS)) for name, folder in folders.items()],
+        main=ModelFolder.open(next(iter(folders.values()))).digest(),
+        threads=params.common.threads,
+        corpus=params.corpus.name,
+        geometry=params.geometry.model_dump(mode="json"),
+        evaluate=params.evaluate.model_dump(mode="json"),
+        report=params.report.model_dump(mode="json"),
+        templates=_templates(),
+    )
+    return Stamp(made, unit_digest("evaluation", *models))
+
+
+def is_current(folder: Path, wanted: Stamp) -> bool:
+    """Whether the folder holds what is wanted, every file as it was written; a stamp that cannot be read is told."""
+    path = folder / PROTOCOL
+    if not path.is_file():
+        return False
+    try:
+        stamp = Stamp.from_dict(json.loads(path.read_text(encoding="utf-8"))["stamp"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"warning: {path} has no stamp that can be read ({type(error).__name__}): evaluated anew", flush=True)
+        return False
+    return stamp.is_current(wanted) and stamp.content == _content(folder)
+
+
+def _stamp(folder: Path, wanted: Stamp) -> None:
+    protocol = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
+    write_json(folder / PROTOCOL, protocol | {"stamp": wanted.completed(_content(folder)).to_dict()})
+
+
+def _content(folder: Path) -> str:
+    """Digest of the files' names and bytes."""
+    found: dict[str, str] = {}
+    for name in OUTS:
+        out = folder / name
+        found |= {f"{name} {path.name}": file_digest(path) for path in (out, *out.glob("*")) if path.is_file()}
+    return fingerprint(files=found)
+
+
+def _digest(path: Path) -> str | None:
+    return file_digest(path) if path.is_file() else None
+
+
+def _templates() -> dict[str, str]:
+    """Digests of the page's template and style, which are no code."""
+    files = sorted(path for kind in ("jinja", "css", "js") for path in PAGE.glob(f"*.{kind}"))
+    return {path.name: file_digest(path) for path in files}
+
+
+def _log(stage: Stage, folder: Path, names: Sequence[str]) -> None:
+    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    files = {name: [folder / PROTOCOL] for name in names}
+    files[names[0]] += [folder / "report.html", *trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
+    record = stage.root / "reports" / "train" / "run.json"
+    log_evaluation(stage.project, record, metrics, files, tag=("evaluation.content", file_digest(folder / PROTOCOL)))
