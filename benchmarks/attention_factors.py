@@ -33,7 +33,7 @@ from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
 from avfusion.experiments.robustness.features import track_random
 from avfusion.experiments.training import read_inputs
-from avfusion.fusion.model_names import FUSION_OPTIONS
+from avfusion.fusion.catalogue import tunable_options
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import load_params
 from avfusion.params.yaml_text import with_values
@@ -185,7 +185,7 @@ def run_cell(cell: Cell, root: Path, seeds: Sequence[int]) -> dict[str, np.ndarr
         known = replace(inputs, train=cell.tracks(inputs.train, seed) if cell.tracks else inputs.train)
         data = known.sequences(geometry)
         for name in MODELS:
-            options = {key: value for key, value in cell.options.items() if key in FUSION_OPTIONS[name]}
+            options = {key: value for key, value in cell.options.items() if key in tunable_options(name)}
             config = TrainSettings.model_validate(
                 params.train.model_dump() | {"model": name, "options": options, "seed": seed, **cell.train}
             )

@@ -3,16 +3,23 @@
 import torch
 from torch import Tensor, nn
 
+from avfusion.backbones.registry import Output, register_backbone
 from avfusion.backbones.resnet import STRIDE, ResNet
+from avfusion.runtime.settings import Count
 
 
+@register_backbone("narrow_resnet", blocks=1)
+@register_backbone("resnet18", blocks=2, width=64, pretrained="imagenet", imported=("tsav",))
 class SpectrogramResNet(ResNet):
     """ResNet over a spectrogram of any length; width 64, two blocks: `resnet18` with a one-channel stem."""
 
     stream = "audio"
-    map_stride: int | None = STRIDE
+    features = (8, "width")
+    map_stride = STRIDE
 
-    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled", input_size: int = 64) -> None:
+    def __init__(
+        self, *, width: Count = 64, blocks: Count = 2, output: Output = "pooled", input_size: Count = 64
+    ) -> None:
         super().__init__(1, width=width, blocks=blocks)
         self.output = output
 
@@ -22,16 +29,18 @@ class SpectrogramResNet(ResNet):
         return x if self.output == "map" else x.mean(dim=(2, 3))
 
 
+@register_backbone("log_mel_statistics")
 class LogMelStatistics(nn.Module):
     """Mean and standard deviation of every mel band over time: nothing is learnt before the head.
 
-    What a network gains over it, it has learnt from the course of the sound. `width` and `blocks` are without effect.
+    What a network gains over it, it has learnt from the course of the sound. `width` is without effect.
     """
 
     stream = "audio"
-    map_stride: int | None = None
+    features = (2, "input_size")
+    map_stride = None
 
-    def __init__(self, *, width: int = 64, blocks: int = 0, output: str = "pooled", input_size: int = 64) -> None:
+    def __init__(self, *, width: Count = 64, output: Output = "pooled", input_size: Count = 64) -> None:
         super().__init__()
         self.output = output
         self.feature_dim = 2 * input_size

@@ -49,7 +49,7 @@ class FeatureExtractor:
         self.spec = spec
         self.device = torch.device(device)
         self.dtype = arithmetic(spec.dtype, self.device)
-        self._shapes = {backbone.stream: _feature_shape(backbone) for backbone in (visual, audio)}
+        self._shapes = {backbone.stream: backbone.feature_shape for backbone in (visual, audio)}
         self._networks = {backbone.stream: freeze(backbone, self.device, self.dtype) for backbone in (visual, audio)}
         self._log_mel = LogMel(spec.audio).to(self.device)
 
@@ -204,12 +204,6 @@ class FeatureExtractor:
             if computed is not None:
                 _store(features, *computed)
         return features
-
-
-def _feature_shape(backbone: Backbone) -> tuple[int, ...]:
-    if backbone.output == "pooled":
-        return (backbone.feature_dim,)
-    return (backbone.feature_dim, backbone.map_side, backbone.map_side)
 
 
 def _batches(clips: np.ndarray, size: int) -> list[np.ndarray]:

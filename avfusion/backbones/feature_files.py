@@ -7,8 +7,9 @@ from typing import Protocol
 
 import torch
 
+from avfusion.backbones.catalogue import backbone_module
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
-from avfusion.backbones.registry import BACKBONES, visual_transform
+from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
 from avfusion.backbones.track_features import FeatureTask, make_feature_file
 from avfusion.backbones.weights import BackboneRecord, read_backbone_record
@@ -72,7 +73,7 @@ def audio_transform(params: FeatureSections, bands: int) -> AudioTransform:
 
 def extraction_code(spec: FeatureSpec) -> str:
     """Digest of the code that extracts features by a spec: that of the two networks, and of all around them."""
-    networks = {BACKBONES[identity.name].network.__module__ for identity in spec.backbones.values()}
+    networks = {backbone_module(stream, identity.name) for stream, identity in spec.backbones.items()}
     return unit_digest("features", *sorted(networks))
 
 

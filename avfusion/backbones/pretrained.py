@@ -8,13 +8,21 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from avfusion.backbones.names import IMPORT_FOLDER, IMPORTED, PRETRAINED
+from avfusion.backbones.catalogue import IMPORT_FOLDER, imported_sources, pretrained, pretrained_sources
 from avfusion.backbones.origins import ORIGINS, OWN_FILE, Origin
-from avfusion.backbones.registry import Backbone
+from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.runtime.named_tensors import load_named, read_checkpoint, read_safetensors, refuse_no_file
+
+
+def start_backbone(name: str, *, weights: str | None, **options: Any) -> Backbone:
+    """Build a backbone with the weights that it starts from: see `build_backbone` and `load_pretrained`."""
+    backbone = build_backbone(name, **options)
+    if weights not in (None, "random"):
+        load_pretrained(backbone, str(weights))
+    return backbone
 
 
 def load_pretrained(backbone: Backbone, weights: str) -> None:
@@ -31,19 +39,19 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
     """
     stream = backbone.stream
     key = f"backbones.{stream}.weights"
-    ready = PRETRAINED.get(backbone.name)
-    if weights in PRETRAINED.values():
+    ready = pretrained(backbone.name)
+    if weights in pretrained_sources():
         if weights != ready:
-            fitting = " and ".join(name for name, pretrained in PRETRAINED.items() if pretrained == weights)
+            fitting = " and ".join(pretrained_sources()[weights])
             raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
         load_named(backbone.network, _torchvision_weights(weights, key, grey=stream == "audio"), weights)
         return
-    if weights in IMPORTED:
+    if weights in imported_sources():
         _load_imported(backbone, weights, key)
         return
     path = Path(weights)
     if path.suffix != ".safetensors":
-        names = ", ".join(name for name in ("random", ready, *IMPORTED) if name)
+        names = ", ".join(name for name in ("random", ready, *imported_sources()) if name)
         allowed = f"{names}, or a .safetensors file (pickled checkpoints can run code)"
         raise BadInputError(f"{key} is {weights!r}: must be one of {allowed}")
     refuse_no_file(path, key)
@@ -64,7 +72,7 @@ def weights_digest(weights: str, stream: str) -> dict[str, str]:
     if path is None or not path.is_file():
         return {"weights": weights}
     digest = file_digest(path)
-    genuine = weights in PRETRAINED.values() and digest.startswith(_hash_prefix(path))
+    genuine = weights in pretrained_sources() and digest.startswith(_hash_prefix(path))
     return {"weights": weights} | ({} if genuine else {"sha256": digest})
 
 
@@ -72,10 +80,10 @@ def weights_start(weights: str, stream: str) -> dict[str, Any]:
     """For the record: `weights_digest`, `source` and `licence`, and for imported weights the file they came from."""
     digest = weights_digest(weights, stream)
     origin = ORIGINS.get(weights, OWN_FILE)
-    if weights in PRETRAINED.values() and "sha256" in digest:
+    if weights in pretrained_sources() and "sha256" in digest:
         origin = Origin(f"a file in the place of {origin.source}, whose SHA-256 it does not have", OWN_FILE.licence)
     path = weights_path(weights, stream)
-    record = None if weights in PRETRAINED.values() or path is None else _record_beside(path)
+    record = None if weights in pretrained_sources() or path is None else _record_beside(path)
     if record is None or record.identity.sha256 != digest.get("sha256"):
         return digest | origin.to_dict()
     start = record.provenance.get("start", {})
@@ -84,9 +92,9 @@ def weights_start(weights: str, stream: str) -> dict[str, Any]:
 
 def weights_path(weights: str, stream: str) -> Path | None:
     """The file behind `backbones.<stream>.weights`, whether it is there or not; None: there is none (`random`)."""
-    if weights in PRETRAINED.values():
+    if weights in pretrained_sources():
         return _torchvision_file(weights)
-    if weights in IMPORTED:
+    if weights in imported_sources():
         return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
     return None if weights == "random" else Path(weights)
 

@@ -1,44 +1,36 @@
 """Backbones by name: one interface for every network that turns clips of a stream into features."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from avfusion.backbones.audio import LogMelStatistics, SpectrogramResNet
-from avfusion.backbones.names import CROP_SIDES, FULL_WIDTH
-from avfusion.backbones.visual import FrameResNet, R2Plus1D
+from avfusion.backbones.catalogue import backbone_fault, feature_shape, find_backbone, network_arguments
 from avfusion.data.feature_spec import VisualTransform
 from avfusion.runtime.errors import BadInputError
 
-
-@dataclass(frozen=True)
-class BackboneEntry:
-    """A registered backbone: its stream, class, depth, and whether its width is fixed to that of published weights."""
-
-    stream: str
-    network: type[nn.Module]
-    blocks: int
-    full_size: bool
+Output = Literal["pooled", "map"]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-BACKBONES = {
-    "narrow_r2plus1d": BackboneEntry("visual", R2Plus1D, blocks=1, full_size=False),
-    "r2plus1d_18": BackboneEntry("visual", R2Plus1D, blocks=2, full_size=True),
-    "narrow_resnet_frames": BackboneEntry("visual", FrameResNet, blocks=1, full_size=False),
-    "resnet18_frames": BackboneEntry("visual", FrameResNet, blocks=2, full_size=True),
-    "narrow_resnet": BackboneEntry("audio", SpectrogramResNet, blocks=1, full_size=False),
-    "resnet18": BackboneEntry("audio", SpectrogramResNet, blocks=2, full_size=True),
-    "log_mel_statistics": BackboneEntry("audio", LogMelStatistics, blocks=0, full_size=False),
-}
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+def register_backbone(name: str, **about: Any) -> Callable[[type[Network]], type[Network]]:
+    """Make the network class below known as backbone `name`.
+
+    Its `__init__` takes `width`, `input_size` and `output` by keyword, with their types and bounds. Class attributes
+    say the rest: `stream`; `features`, (n, "width" or "input_size") for n features for each of them; `map_stride` of
+    the map, None where there is none; `normalisation`, mean and std of the colours that its weights want.
+
+    Args:
+        about: `width`, where it is fixed; `pretrained`, torchvision's weights; `imported`, the weights that
+            `avfusion import-weights` makes for it; all else goes to `__init__`.
+    """
+    return lambda network: network
 
 
 def visual_transform(name: str, input_size: int) -> VisualTransform:
-    """What crops go through before the visual backbone `name`: colours are normalised as for its published weights."""
-    if BACKBONES[name].network is FrameResNet:
-        return VisualTransform(input_size=input_size, **IMAGENET)
-    return VisualTransform(input_size=input_size)
+    """What crops go through before a visual backbone: colours are normalised as its weights want them."""
+    normalisation = find_backbone("visual", name).facts.get("normalisation") or {}
+    return VisualTransform(input_size=input_size, **normalisation)
 
 
 class Head(nn.Module):
@@ -59,29 +51,36 @@ class Backbone(nn.Module):
 
     Attributes:
         name, stream, width, input_size: what `build_backbone` was asked for.
-        feature_dim: channels D of the features.
+        feature_shape: of a clip's features, (D,) or those of the map before pooling, (D, H, W).
         network: the module whose parameters carry torchvision's names.
     """
 
-    def __init__(self, name: str, network: nn.Module, *, width: int, input_size: int, dropout: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        *,
+        stream: str,
+        width: int,
+        input_size: int,
+        feature_shape: tuple[int, ...],
+        dropout: float,
+    ) -> None:
         super().__init__()
-        self.name = name
-        self.stream = str(network.stream)
-        self.width = width
-        self.input_size = input_size
-        self.feature_dim = int(network.feature_dim)  # type: ignore[arg-type]
+        self.name, self.stream, self.width, self.input_size = name, stream, width, input_size
+        self.feature_shape = feature_shape
         self.network = network
         self.head = Head(self.feature_dim, dropout)
 
     @property
-    def output(self) -> str:
-        """`pooled`: features (B, D); `map`: (B, D, H, W) before pooling."""
-        return str(self.network.output)
+    def feature_dim(self) -> int:
+        """Channels D of the features."""
+        return self.feature_shape[0]
 
     @property
-    def map_side(self) -> int:
-        """Rows and columns of the map of a square input."""
-        return math.ceil(self.input_size / self.network.map_stride)  # type: ignore[operator]
+    def output(self) -> str:
+        """`pooled`: features (B, D); `map`: (B, D, H, W) before pooling."""
+        return "pooled" if len(self.feature_shape) == 1 else "map"
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips of the stream, batched → features (B, D) or (B, D, H, W)."""
@@ -96,47 +95,39 @@ def build_backbone(
     name: str,
     *,
     stream: str,
-    width: int = FULL_WIDTH,
+    width: int = 64,
     input_size: int | None = None,
     output: str = "pooled",
     dropout: float = 0.0,
-    weights: str | None = None,
 ) -> Backbone:
-    """Build a registered backbone.
+    """Build a backbone with random weights (`avfusion.backbones.pretrained` loads others).
 
     Args:
+        name: a registered backbone, or `package.module:Class`.
         stream: `audio` or `visual`; must be that of the backbone.
         width: channels of the first stage (the last has 8 times as many); 64 for the full-size ones; without effect on
             `log_mel_statistics`.
         input_size: pixels of a crop's side (default 112), or mel bands (default 64).
         output: `pooled` or `map`.
         dropout: share of features that the head drops in training.
-        weights: None or `random`; `kinetics400` / `imagenet` (torchvision's, downloaded once); `tsav` (imported); or a
-            safetensors file.
 
     Raises:
-        BadInputError: unknown name, wrong stream, a shape that the backbone does not have, or unusable weights.
+        BadInputError: unknown name, wrong stream, or a shape that the backbone does not have.
     """
-    known = [entry for entry, value in BACKBONES.items() if value.stream == stream]
-    if name not in known:
-        raise BadInputError(f"backbones.{stream}.name is {name!r}: must be one of {', '.join(known) or 'none'}")
-    entry = BACKBONES[name]
-    if entry.full_size and width != FULL_WIDTH:
-        raise BadInputError(f"backbones.{stream}.width is {width}: {name} has {FULL_WIDTH}")
+    size = input_size or (112 if stream == "visual" else 64)
+    if wrong := backbone_fault(stream, name, "random", width, size):
+        key, allowed = wrong
+        value = {"name": name, "width": width, "input_size": size}[key]
+        raise BadInputError(f"backbones.{stream}.{key} is {value!r}: {allowed}")
     if output not in ("pooled", "map"):
         raise BadInputError(f"backbones.output is {output!r}: must be one of pooled, map")
-    size = input_size or (112 if stream == "visual" else 64)
-    smallest, largest = CROP_SIDES
-    if stream == "visual" and not smallest <= size <= largest:
-        raise BadInputError(
-            f"backbones.visual.input_size is {size}: must be from {smallest} to {largest} pixels (a crop's size)"
-        )
-    network = entry.network(width=width, blocks=entry.blocks, output=output, input_size=size)
-    if output == "map" and network.map_stride is None:
-        raise BadInputError(f"backbones.output is 'map': must be 'pooled', since {name} has no map")
-    backbone = Backbone(name, network, width=width, input_size=size, dropout=dropout)
-    if weights not in (None, "random"):
-        from avfusion.backbones.pretrained import load_pretrained
-
-        load_pretrained(backbone, str(weights))
-    return backbone
+    shape = feature_shape(stream, name, width, size, output)
+    entry = find_backbone(stream, name)
+    try:
+        made = entry.load()
+    except BadInputError as error:
+        raise BadInputError(f"backbones.{stream}.name is {name!r}: {error}") from None
+    if not issubclass(made, nn.Module):
+        raise BadInputError(f"backbones.{stream}.name is {name!r}: it must derive from torch.nn.Module")
+    network = made(width=width, output=output, input_size=size, **network_arguments(entry))
+    return Backbone(name, network, stream=stream, width=width, input_size=size, feature_shape=shape, dropout=dropout)

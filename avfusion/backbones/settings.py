@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from avfusion.backbones.names import check_backbone
-from avfusion.runtime.settings import Count, Number, Positive, Section, Seed, section_fault
+from avfusion.backbones.catalogue import backbone_fault
+from avfusion.runtime.settings import Count, Number, Positive, Section, Seed, Share, section_fault
 
 
 def _folds(value: object) -> object:
@@ -29,7 +29,7 @@ class BackboneSettings(Section):
     batch_size: Annotated[int, Field(ge=2, strict=True)] = 32
     lr: Positive = 1e-3
     weight_decay: Annotated[Number, Field(ge=0)] = 1e-2
-    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.3
+    dropout: Share = 0.3
     patience: Count = 3
 
 
@@ -49,7 +49,7 @@ class BackbonesSettings(Section):
     @model_validator(mode="after")
     def _names(self) -> "BackbonesSettings":
         for stream, backbone in (("visual", self.visual), ("audio", self.audio)):
-            if wrong := check_backbone(stream, backbone.name, backbone.weights, backbone.width, backbone.input_size):
+            if wrong := backbone_fault(stream, backbone.name, backbone.weights, backbone.width, backbone.input_size):
                 key, allowed = wrong
                 raise section_fault(f"{stream}.{key}", getattr(backbone, key), allowed)
         return self

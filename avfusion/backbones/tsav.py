@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from avfusion.backbones.audio import SpectrogramResNet
+from avfusion.backbones.registry import Output
 from avfusion.backbones.visual import R2Plus1D
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.named_tensors import load_named, read_checkpoint, refuse_unusable
@@ -30,7 +31,7 @@ class TSAVHead(nn.Module):
         return self.linear(torch.cat([audio, visual], dim=1))
 
 
-def load_tsav(path: str | Path, output: str = "pooled") -> tuple[SpectrogramResNet, R2Plus1D, TSAVHead]:
+def load_tsav(path: str | Path, output: Output = "pooled") -> tuple[SpectrogramResNet, R2Plus1D, TSAVHead]:
     """Read TSAV's published checkpoint: both backbones and the head, in eval mode on the CPU.
 
     Its visual stem has a fourth input channel, the mask of the face. It is dropped, which gives what a mask of

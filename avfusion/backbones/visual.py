@@ -4,14 +4,20 @@ Parameters have torchvision's names, so that its weights and the published ones 
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from avfusion.backbones.blocks import ClipBlock, Conv2Plus1D
-from avfusion.backbones.names import FULL_WIDTH
+from avfusion.backbones.registry import Output, register_backbone
 from avfusion.backbones.resnet import STRIDE, ResNet
+from avfusion.runtime.settings import Count
+
+FULL_WIDTH = 64  # of the published networks
 
 
+@register_backbone("narrow_r2plus1d", blocks=1)
+@register_backbone("r2plus1d_18", blocks=2, width=FULL_WIDTH, pretrained="kinetics400", imported=("tsav",))
 class R2Plus1D(nn.Module):
     """R(2+1)D residual network of any width and depth, without a classifier.
 
@@ -21,9 +27,12 @@ class R2Plus1D(nn.Module):
     """
 
     stream = "visual"
-    map_stride: int | None = 16
+    features = (8, "width")
+    map_stride = 16
 
-    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled", input_size: int = 112) -> None:
+    def __init__(
+        self, *, width: Count = 64, blocks: Count = 2, output: Output = "pooled", input_size: Count = 112
+    ) -> None:
         super().__init__()
         self.output = output
         self.feature_dim = 8 * width
@@ -45,6 +54,8 @@ class R2Plus1D(nn.Module):
         return x.mean(dim=2) if self.output == "map" else x.mean(dim=(2, 3, 4))
 
 
+@register_backbone("narrow_resnet_frames", blocks=1)
+@register_backbone("resnet18_frames", blocks=2, width=FULL_WIDTH, pretrained="imagenet")
 class FrameResNet(ResNet):
     """2-D ResNet on every frame of a clip, averaged over time: it sees what faces look like, not how they move.
 
@@ -52,9 +63,13 @@ class FrameResNet(ResNet):
     """
 
     stream = "visual"
-    map_stride: int | None = STRIDE
+    features = (8, "width")
+    map_stride = STRIDE
+    normalisation: ClassVar = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # ImageNet's
 
-    def __init__(self, *, width: int = 64, blocks: int = 2, output: str = "pooled", input_size: int = 112) -> None:
+    def __init__(
+        self, *, width: Count = 64, blocks: Count = 2, output: Output = "pooled", input_size: Count = 112
+    ) -> None:
         super().__init__(3, width=width, blocks=blocks)
         self.output = output
 

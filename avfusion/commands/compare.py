@@ -26,7 +26,7 @@ def compare(
     model, params.yaml or the features cannot be used; 1 something failed.
     """
     from avfusion.experiments.run_comparison import run_comparison
-    from avfusion.fusion.model_names import FUSION_OPTIONS
+    from avfusion.fusion.catalogue import fusion_names, takes_maps
     from avfusion.runtime.errors import BadInputError
     from avfusion.runtime.project import project_root
 
@@ -37,5 +37,5 @@ def compare(
         numbers = [-1]
     if min(numbers) < 0:
         raise BadInputError(f"--seeds is {seeds!r}: whole numbers from 0 with commas between them are needed")
-    every = [name for name in FUSION_OPTIONS if name != "released_coattention"]
+    every = [name for name in fusion_names() if not takes_maps(name)]
     print(run_comparison(project_root(), list(dict.fromkeys(names or every)), numbers, split.value))

@@ -36,7 +36,7 @@ def import_weights(
 
     Exit status: 0 done; 2 FILE or DIR cannot be used; 1 something failed.
     """
-    from avfusion.backbones.names import IMPORT_FOLDER
+    from avfusion.backbones.catalogue import IMPORT_FOLDER
     from avfusion.fusion.import_weights import import_jointcam, import_tsav
     from avfusion.runtime.project import project_root
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from avfusion.backbones.names import feature_values
+from avfusion.backbones.catalogue import feature_shape
 from avfusion.backbones.settings import BackboneSettings
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
@@ -137,8 +137,9 @@ def clock(seconds: float) -> str:
 def feature_bytes(clips: int, params: Params) -> float:
     """Of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
     visual, audio = params.backbones.visual, params.backbones.audio
-    values = feature_values(visual.name, visual.width, visual.input_size, params.backbones.output)
-    return clips * (values + feature_values(audio.name, audio.width, audio.input_size)) * 2.0
+    shape = feature_shape("visual", visual.name, visual.width, visual.input_size, params.backbones.output)
+    (sound,) = feature_shape("audio", audio.name, audio.width, audio.input_size)
+    return clips * (math.prod(shape) + sound) * 2.0
 
 
 def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
@@ -191,7 +192,7 @@ def _backbones(work: Workload, params: Params, cores: int) -> _Work:
     for backbone in (backbones.visual, backbones.audio):
         seen = _clips_of_an_epoch(backbone, work.clips(1, "train"))
         checked = work.clips(VALIDATION_STRIDE, "val")
-        rate = rates.BACKBONES[backbone.name]
+        rate = rates.backbone_rate(backbone.name)
         cost = backbone.epochs * (seen * rate.training + checked * rate.float32)
         spent.append(cost * rate.scale(backbone.width, backbone.input_size))
         clips += trainings * backbone.epochs * seen
@@ -219,7 +220,7 @@ def _features(work: Workload, params: Params, spread: int, cores: int) -> _Work:
     clips = work.clips(features.stride)
     per_clip = 0.0
     for backbone in (backbones.visual, backbones.audio):
-        rate = rates.BACKBONES[backbone.name]
+        rate = rates.backbone_rate(backbone.name)
         per_clip += rate.features(features.dtype) * rate.scale(backbone.width, backbone.input_size)
     text = f"{clips:,} clips (stride {features.stride}), {backbones.visual.name} and {backbones.audio.name}"
     text += f", {features.dtype}" + (", maps" if backbones.output == "map" else "")
@@ -264,7 +265,7 @@ def _robustness(work: Workload, params: Params, spread: int) -> _Work:
     clips = round(count * mean / stride)
     spent = 0.0
     for stream, backbone in (("audio", backbones.audio), ("visual", backbones.visual)):
-        rate = rates.BACKBONES[backbone.name]
+        rate = rates.backbone_rate(backbone.name)
         signals = sum(one.stream == stream and one.kind not in MASKED for one in CONDITIONS)
         cost = rate.features(params.features.dtype) * rate.scale(backbone.width, backbone.input_size)
         spent += signals * clips * cost * rates.DISTURBED_CLIP

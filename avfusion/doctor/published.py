@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from avfusion.backbones.names import IMPORT_FOLDER, IMPORTED, PRETRAINED
+from avfusion.backbones.catalogue import IMPORT_FOLDER, imported_sources, pretrained_sources
 from avfusion.doctor.costs import feature_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import Workload
@@ -17,14 +17,14 @@ def look_at_weights(root: Path, params: Params) -> list[Item]:
     items = []
     for stream, backbone in (("visual", params.backbones.visual), ("audio", params.backbones.audio)):
         name, weights = f"backbones.{stream}.weights", backbone.weights
-        if weights in PRETRAINED.values():
+        if weights in pretrained_sources():
             items += _look_at_download(name, weights, stream)
             continue
-        file = f"{IMPORT_FOLDER}/{weights}/{stream}.safetensors" if weights in IMPORTED else weights
+        file = f"{IMPORT_FOLDER}/{weights}/{stream}.safetensors" if weights in imported_sources() else weights
         if weights == "random" or (root / file).is_file():
             continue
         fault = f"{file} is a folder, a file is needed" if (root / file).is_dir() else f"{file} does not exist"
-        cure = f": run `avfusion import-weights {weights} FILE`" if weights in IMPORTED else ""
+        cure = f": run `avfusion import-weights {weights} FILE`" if weights in imported_sources() else ""
         items.append(Item("params", name, "missing", fault + cure))
     start = params.train.weights
     if start is not None and not (root / start / "config.json").is_file():

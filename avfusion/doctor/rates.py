@@ -58,6 +58,11 @@ BACKBONES = {
 }
 
 
+def backbone_rate(name: str) -> BackboneRate:
+    """The cost of a backbone; of one that was not measured, an upper estimate: that of the dearest."""
+    return BACKBONES.get(name) or BACKBONES["r2plus1d_18"]
+
+
 @dataclass(frozen=True)
 class FusionRate:
     """CPU-seconds of a fusion model on pooled features, 16 clips a sequence.

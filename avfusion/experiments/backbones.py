@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avfusion.backbones.catalogue import backbone_module
 from avfusion.backbones.feature_files import audio_transform, clip_geometry
 from avfusion.backbones.folds import HELD_OUT, STREAMS, fold_folder, split_videos, without_videos
-from avfusion.backbones.pretrained import weights_digest, weights_start
-from avfusion.backbones.registry import BACKBONES, build_backbone, visual_transform
+from avfusion.backbones.pretrained import start_backbone, weights_digest, weights_start
+from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.settings import BackboneSettings
 from avfusion.backbones.weights import BackboneRecord, read_backbone_record, save_backbone, write_backbone_record
 from avfusion.corpora.table import Track
@@ -140,7 +141,7 @@ def train_backbones(
 
 def wanted_stamp(task: BackboneTask) -> Stamp:
     """What decides the weights of a backbone: inputs, parameters, type of device; and code, that of its network too."""
-    network = BACKBONES[task.settings.name].network.__module__
+    network = backbone_module(task.stream, task.settings.name)
     return Stamp(_made(task), unit_digest(f"{task.stream}_backbone", network))
 
 
@@ -217,7 +218,7 @@ def _train(task: BackboneTask, stamp: Stamp) -> tuple[Any, BackboneTraining]:
     if processes.leads:
         print(f"{task.name}: {settings.name}, amp {precision.name} ({precision.reason})", flush=True)
     build = partial(
-        build_backbone,
+        start_backbone,
         settings.name,
         stream=task.stream,
         width=settings.width,

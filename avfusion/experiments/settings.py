@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from avfusion.experiments.sweep.dimensions import space_fault
 from avfusion.runtime.settings import Count, Fraction, Section, Seed, section_fault
@@ -31,8 +31,8 @@ class SweepSettings(Section):
     space: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _space(self) -> "SweepSettings":
-        if wrong := space_fault(self.space, TrainSettings):
+    def _space(self, info: ValidationInfo) -> "SweepSettings":
+        if wrong := space_fault(self.space, TrainSettings, (info.context or {}).get("train.model")):
             key, value, message = wrong
             raise section_fault(f"space.{key}", value, message)
         return self

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.data.feature_spec import FeatureSpec
+from avfusion.fusion.catalogue import find_fusion, takes_maps
 from avfusion.fusion.files import WEIGHTS, load_fusion
-from avfusion.fusion.model_names import FUSION_OPTIONS, MAPS_ONLY
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.training.settings import TrainSettings
@@ -36,9 +36,12 @@ def refuse_models(names: Sequence[str], output: str) -> None:
     Raises:
         BadInputError: names them.
     """
-    if unknown := [name for name in names if name not in FUSION_OPTIONS]:
-        raise BadInputError(f"--models: {', '.join(unknown)} is unknown: must be one of {', '.join(FUSION_OPTIONS)}")
-    if output != "map" and (takers := [name for name in names if name in MAPS_ONLY]):
+    for name in names:
+        try:
+            find_fusion(name)
+        except BadInputError as error:
+            raise BadInputError(f"--models has {name!r}: {error}") from None
+    if output != "map" and (takers := [name for name in names if takes_maps(name)]):
         wanted = ", ".join(takers)
         raise BadInputError(
             f"--models: {wanted} takes visual maps, and the features are {output}: set backbones.output to map"

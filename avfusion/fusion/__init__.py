@@ -1,15 +1,37 @@
-"""Fusion models: one file each, one registry, one call (see `FusionModel.forward`)."""
+"""Fusion models: one file each, one registry, one call (see `FusionModel.forward`).
 
-from avfusion.fusion.base import FusionModel, FusionOutput
-from avfusion.fusion.published import load_jointcam, load_paper_jca
-from avfusion.fusion.registry import FUSION_MODELS, build_fusion, model_options
+The names below are imported when first used, so that params can be checked without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avfusion.fusion.base import FusionModel, FusionOutput
+    from avfusion.fusion.catalogue import fusion_names
+    from avfusion.fusion.published import load_jointcam, load_paper_jca
+    from avfusion.fusion.registry import build_fusion, model_options, register_fusion
 
 __all__ = [
-    "FUSION_MODELS",
     "FusionModel",
     "FusionOutput",
     "build_fusion",
+    "fusion_names",
     "load_jointcam",
     "load_paper_jca",
     "model_options",
+    "register_fusion",
 ]
+
+_HOMES = {
+    **dict.fromkeys(("FusionModel", "FusionOutput"), "avfusion.fusion.base"),
+    **dict.fromkeys(("load_jointcam", "load_paper_jca"), "avfusion.fusion.published"),
+    **dict.fromkeys(("build_fusion", "model_options", "register_fusion"), "avfusion.fusion.registry"),
+    "fusion_names": "avfusion.fusion.catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'avfusion.fusion' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,6 +1,7 @@
 """What all fusion models share: the call, masks, standardisation, encoders and heads."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -31,16 +32,26 @@ torch.export.register_dataclass(FusionOutput)
 class FusionModel(nn.Module):
     """Base of all fusion models: features of both streams in, valence and arousal per clip out.
 
+    A model's own options are the keyword-only arguments of its `__init__`, each with a type (see
+    `avfusion.runtime.options`) and a default.
+
     Attributes:
-        name: in the registry.
+        name: by which it was asked for.
         options: the model's own, all of them; `build_fusion` sets them.
+        streams: those that it looks at.
+        takes_maps: it takes visual maps and no pooled features.
+        fixed_sizes: values that it needs of `audio_dim`, `visual_dim` and `length`, and rows and columns of the visual
+            map, `map_side`; empty where any will do.
 
     Features are standardised by statistics of the training split, which live in the model's buffers (identity until
     `set_standardisation`), so that a model is fed with features as they are stored.
     """
 
-    name: ClassVar[str]
+    name: str = "fusion"
     options: dict[str, Any]
+    streams: ClassVar[tuple[str, ...]] = ("audio", "visual")
+    takes_maps: ClassVar[bool] = False
+    fixed_sizes: ClassVar[Mapping[str, int]] = {}
     audio_mean: torch.Tensor
     audio_scale: torch.Tensor
     visual_mean: torch.Tensor

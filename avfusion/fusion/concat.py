@@ -3,8 +3,11 @@
 import torch
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
+@register_fusion("concat")
 class Concat(TwoStreamModel):
     """MLP([x_v ; x_a]) per clip, without any exchange between clips.
 
@@ -14,17 +17,15 @@ class Concat(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "concat"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=True)

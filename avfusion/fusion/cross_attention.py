@@ -4,8 +4,11 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel, masked_softmax
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
+@register_fusion("cross_attention")
 class CrossAttentionFusion(TwoStreamModel):
     """Each stream's clips are mixed by their correlation with the other stream's.
 
@@ -19,17 +22,15 @@ class CrossAttentionFusion(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "cross_attention"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.correlation = nn.Linear(encoder_width, encoder_width, bias=False)  # Wᵀ

@@ -5,6 +5,8 @@ from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Positive, Share
 
 
 class GatedAttention(nn.Module):
@@ -27,6 +29,7 @@ class GatedAttention(nn.Module):
         return torch.relu(plain * stream + crossed * attended), gates, correlation
 
 
+@register_fusion("dynamic")
 class DynamicCrossAttention(TwoStreamModel):
     """Joint cross-attention that each clip of each stream may do without.
 
@@ -38,19 +41,17 @@ class DynamicCrossAttention(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "dynamic"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        k: int = 32,
-        temperature: float = 0.1,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        k: Count = 32,
+        temperature: Positive = 0.1,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_attention = GatedAttention(encoder_width, length, k, temperature)

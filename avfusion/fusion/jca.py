@@ -7,6 +7,8 @@ from torch import nn
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder
 from avfusion.fusion.correlation import correlate
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
 class CrossAttention(nn.Module):
@@ -41,6 +43,7 @@ def _times(weight: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return torch.bmm(weight.expand(rows.shape[0], -1, -1), rows)
 
 
+@register_fusion("jca")
 class JointCrossAttention(FusionModel):
     """Joint cross-attention of audio and visual clips (arXiv 2209.09068).
 
@@ -53,19 +56,17 @@ class JointCrossAttention(FusionModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "jca"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        k: int = 32,
-        dropout: float = 0.6,
+        encoder_width: Count = 128,
+        k: Count = 32,
+        dropout: Share = 0.6,
         released_concat: bool = False,
-        head_hidden: int = 128,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
         self.released_concat = released_concat

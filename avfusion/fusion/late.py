@@ -4,8 +4,11 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
+@register_fusion("late")
 class Late(TwoStreamModel):
     """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' own predictions, w learnt for each target.
 
@@ -15,17 +18,15 @@ class Late(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "late"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)

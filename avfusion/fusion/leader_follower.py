@@ -6,8 +6,11 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, TwoStreamModel
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
+@register_fusion("leader_follower")
 class LeaderFollower(TwoStreamModel):
     """Attention across the two streams of each clip, without any exchange between clips.
 
@@ -23,17 +26,15 @@ class LeaderFollower(TwoStreamModel):
         dropout: before the last layer.
     """
 
-    name = "leader_follower"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        attention_width: int = 32,
-        dropout: float = 0.6,
+        encoder_width: Count = 128,
+        attention_width: Count = 32,
+        dropout: Share = 0.6,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value

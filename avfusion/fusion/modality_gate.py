@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
 class Scorer(nn.Module):
@@ -23,6 +25,7 @@ class Scorer(nn.Module):
         return self.score(encoded)
 
 
+@register_fusion("modality_gate")
 class ModalityGate(TwoStreamModel):
     """g = softmax(score_a(X_a), score_v(X_v)) ∈ R² per clip; the heads read g_a x_a + g_v x_v.
 
@@ -33,18 +36,16 @@ class ModalityGate(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "modality_gate"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        gate_hidden: int = 64,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        gate_hidden: Count = 64,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_scorer = Scorer(encoder_width, gate_hidden)

@@ -5,7 +5,9 @@ from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import Count, Share
 
 
 class BiLSTM(nn.Module):
@@ -25,6 +27,7 @@ class BiLSTM(nn.Module):
         return torch.where(valid[..., None], encoded, 0)
 
 
+@register_fusion("recursive_jca")
 class RecursiveJointCrossAttention(TwoStreamModel):
     """Joint cross-attention whose attended streams are attended again, T times:
 
@@ -41,20 +44,18 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    name = "recursive_jca"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        k: int = 32,
-        iterations: int = 2,
+        encoder_width: Count = 128,
+        k: Count = 32,
+        iterations: Count = 2,
         shared: bool = True,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         if encoder_width % 2:
             raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: must be an even number")

@@ -1,40 +1,42 @@
-"""Fusion models by name."""
+"""Fusion models by name: the decorator that registers one, and the call that makes one."""
 
-import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.concat import Concat
-from avfusion.fusion.cross_attention import CrossAttentionFusion
-from avfusion.fusion.dynamic import DynamicCrossAttention
-from avfusion.fusion.jca import JointCrossAttention
-from avfusion.fusion.late import Late
-from avfusion.fusion.leader_follower import LeaderFollower
-from avfusion.fusion.modality_gate import ModalityGate
-from avfusion.fusion.model_names import check_option_value
-from avfusion.fusion.recursive_jca import RecursiveJointCrossAttention
-from avfusion.fusion.released_coattention import ReleasedCoAttention
-from avfusion.fusion.self_attention import SelfAttention
-from avfusion.fusion.unimodal import AudioOnly, VisualOnly
+from avfusion.fusion.catalogue import find_fusion, fusion_options
 from avfusion.runtime.errors import BadInputError
 
-FUSION_MODELS: dict[str, type[FusionModel]] = {
-    model.name: model
-    for model in (
-        AudioOnly,
-        VisualOnly,
-        Concat,
-        Late,
-        SelfAttention,
-        CrossAttentionFusion,
-        JointCrossAttention,
-        RecursiveJointCrossAttention,
-        DynamicCrossAttention,
-        ModalityGate,
-        LeaderFollower,
-        ReleasedCoAttention,
-    )
-}
+Model = TypeVar("Model", bound=FusionModel)
+
+
+def register_fusion(name: str) -> Callable[[type[Model]], type[Model]]:
+    """Make the class below known as fusion model `name`; its keyword arguments are the model's options.
+
+    `avfusion.fusion.catalogue` finds the decorator in the source, so that names and options are known before torch is
+    imported.
+    """
+
+    def register(model: type[Model]) -> type[Model]:
+        model.name = name
+        return model
+
+    return register
+
+
+def fusion_class(name: str) -> type[FusionModel]:
+    """Import the class of a fusion model.
+
+    Raises:
+        BadInputError: there is none of that name, it cannot be imported, or it is not a `FusionModel`.
+    """
+    try:
+        found = find_fusion(name).load()
+    except BadInputError as error:
+        raise BadInputError(f"fusion model {name!r}: {error}") from None
+    if not issubclass(found, FusionModel):
+        raise BadInputError(f"fusion model {name!r}: it must derive from avfusion.fusion.base.FusionModel")
+    return found
 
 
 def build_fusion(
@@ -43,7 +45,7 @@ def build_fusion(
     """Make a fusion model.
 
     Args:
-        name: an entry of `FUSION_MODELS`.
+        name: a registered model, or `package.module:Class`.
         audio_dim: width of the audio features.
         visual_dim: width of the visual features (channels, for maps).
         length: clips in a sequence, L.
@@ -52,21 +54,19 @@ def build_fusion(
     Raises:
         BadInputError: unknown name or option, or a value that an option cannot have; the message says what can be.
     """
-    if name not in FUSION_MODELS:
-        raise BadInputError(f"fusion model {name!r} is unknown: must be one of {', '.join(FUSION_MODELS)}")
-    model = FUSION_MODELS[name]
-    known = model_options(name)
+    model = fusion_class(name)
+    known = fusion_options(name)
     if unknown := sorted(options.keys() - set(known)):
         raise BadInputError(f"{name} has no option {', '.join(unknown)}: its options are {', '.join(known)}")
     for option, value in options.items():
-        if allowed := check_option_value(option, value):
-            raise BadInputError(f"{name}: {option} is {value!r}: {allowed}")
+        if wrong := known[option].fault(value):
+            raise BadInputError(f"{name}: {option} is {value!r}: {wrong}")
     built = model(audio_dim=audio_dim, visual_dim=visual_dim, length=length, **options)
-    built.options = known | options
+    built.name = name
+    built.options = model_options(name) | options
     return built
 
 
 def model_options(name: str) -> dict[str, Any]:
     """A fusion model's own options with their defaults."""
-    parameters = inspect.signature(FUSION_MODELS[name].__init__).parameters
-    return {key: p.default for key, p in parameters.items() if key not in ("self", "audio_dim", "visual_dim", "length")}
+    return {key: option.default for key, option in fusion_options(name).items()}

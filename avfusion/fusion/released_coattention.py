@@ -4,13 +4,16 @@ It differs from the paper's joint cross-attention (`jca`); it is here so that it
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads
+from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import Share
 
 WIDTH, SIDE, LENGTH = 512, 7, 16
 POSITIONS = SIDE * SIDE
@@ -94,6 +97,7 @@ class SequenceEncoder(nn.Module):
         return F.normalize(self.linear(torch.cat([streams, encoded], dim=-1)), dim=-1)
 
 
+@register_fusion("released_coattention")
 class ReleasedCoAttention(FusionModel):
     """The published fusion network (code with arXiv 2209.09068), of fixed shape; `load_jointcam` fills it.
 
@@ -109,10 +113,11 @@ class ReleasedCoAttention(FusionModel):
         dropout: in co-attention and heads.
     """
 
-    name = "released_coattention"
+    takes_maps = True
+    fixed_sizes: ClassVar = {"audio_dim": WIDTH, "visual_dim": WIDTH, "length": LENGTH, "map_side": SIDE}
 
     def __init__(
-        self, *, audio_dim: int = WIDTH, visual_dim: int = WIDTH, length: int = LENGTH, dropout: float = 0.6
+        self, *, audio_dim: int = WIDTH, visual_dim: int = WIDTH, length: int = LENGTH, dropout: Share = 0.6
     ) -> None:
         if (audio_dim, visual_dim, length) != (WIDTH, WIDTH, LENGTH):
             raise BadInputError(

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel, masked_softmax
+from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import Count, Share
 
 
 class TransformerLayer(nn.Module):
@@ -30,6 +32,7 @@ class TransformerLayer(nn.Module):
         return tokens + self.mlp(self.mlp_norm(tokens)), attention
 
 
+@register_fusion("self_attention")
 class SelfAttention(TwoStreamModel):
     """Transformer encoder over the 2 L tokens of a sequence: audio clips, then visual clips.
 
@@ -44,19 +47,17 @@ class SelfAttention(TwoStreamModel):
         head_hidden: width of the regression heads' hidden layer.
     """
 
-    name = "self_attention"
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        layers: int = 2,
-        heads: int = 4,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        layers: Count = 2,
+        heads: Count = 4,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         if encoder_width % heads:
             raise BadInputError(f"{self.name}: heads is {heads}: must be a divisor of encoder_width ({encoder_width})")

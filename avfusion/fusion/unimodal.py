@@ -1,10 +1,10 @@
 """One stream alone: the baselines that fusion has to beat."""
 
-from typing import ClassVar
-
 import torch
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder
+from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.settings import Count, Share
 
 
 class _Unimodal(FusionModel):
@@ -16,20 +16,18 @@ class _Unimodal(FusionModel):
         head_hidden: width of the heads' hidden layer.
     """
 
-    stream: ClassVar[str]
-
     def __init__(
         self,
         *,
         audio_dim: int = 512,
         visual_dim: int = 512,
         length: int = 16,
-        encoder_width: int = 128,
-        dropout: float = 0.6,
-        head_hidden: int = 128,
+        encoder_width: Count = 128,
+        dropout: Share = 0.6,
+        head_hidden: Count = 128,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
-        self.encoder = StreamEncoder(audio_dim if self.stream == "audio" else visual_dim, encoder_width)
+        self.encoder = StreamEncoder(audio_dim if self.streams == ("audio",) else visual_dim, encoder_width)
         self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
 
     def fuse(
@@ -41,22 +39,22 @@ class _Unimodal(FusionModel):
         valid: torch.Tensor,
     ) -> FusionOutput:
         """See `FusionModel.fuse`."""
-        if self.stream == "audio":
+        if self.streams == ("audio",):
             encoded = self.encoder(audio, audio_present, valid)
             return FusionOutput(self.heads(encoded), attended_audio=encoded)
         encoded = self.encoder(visual, visual_present, valid)
         return FusionOutput(self.heads(encoded), attended_visual=encoded)
 
 
+@register_fusion("audio_only")
 class AudioOnly(_Unimodal):
     """Audio alone."""
 
-    name = "audio_only"
-    stream = "audio"
+    streams = ("audio",)
 
 
+@register_fusion("visual_only")
 class VisualOnly(_Unimodal):
     """Face alone."""
 
-    name = "visual_only"
-    stream = "visual"
+    streams = ("visual",)

@@ -2,16 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from avfusion.backbones.names import feature_values
-from avfusion.fusion.model_names import MAPS_ONLY
+from avfusion.backbones.catalogue import feature_shape
+from avfusion.fusion.catalogue import fixed_sizes, takes_maps
 from avfusion.runtime.settings import divisors
 
 if TYPE_CHECKING:
     from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
     from avfusion.data.settings import GeometrySettings
     from avfusion.training.settings import TrainSettings
-
-SEQUENCE, VECTOR, MAP = 16, 512, 512 * 7 * 7  # what the published fusion network reads
 
 
 def disagreements(
@@ -26,32 +24,34 @@ def disagreements(
         allowed = ", ".join(map(str, divisors(geometry.clip_frames)))
         stride = f"features.stride is {features.stride}"
         faults.append(f"{stride}: must be a divisor of geometry.clip_frames ({allowed})")
-    takers = [name for name in (train.model, *train.baselines) if name in MAPS_ONLY] if train else []
-    if takers and backbones and backbones.output != "map":
-        faults.append(
-            f"backbones.output is {backbones.output!r}: must be map, since the fusion model {takers[0]} takes "
-            "visual maps"
-        )
-    elif takers and backbones:
-        faults += _other_maps(takers[0], backbones)
-    if takers and geometry and geometry.sequence_clips != SEQUENCE:
-        faults.append(
-            f"geometry.sequence_clips is {geometry.sequence_clips}: must be {SEQUENCE}, the length of {takers[0]}"
-        )
+    for name in dict.fromkeys((train.model, *train.baselines)) if train else ():
+        if backbones and takes_maps(name) and backbones.output != "map":
+            faults.append(
+                f"backbones.output is {backbones.output!r}: must be map, since the fusion model {name} takes "
+                "visual maps"
+            )
+        elif backbones:
+            faults += _other_features(name, backbones)
+        length = fixed_sizes(name).get("length")
+        if geometry and length and geometry.sequence_clips != length:
+            faults.append(
+                f"geometry.sequence_clips is {geometry.sequence_clips}: must be {length}, the length of {name}"
+            )
     return faults
 
 
-def _other_maps(model: str, backbones: "BackbonesSettings") -> list[str]:
-    """Features of other shapes than the published fusion network's."""
-    visual, audio = backbones.visual, backbones.audio
-    faults = []
-    if visual.name.endswith("_frames") or feature_values(visual.name, visual.width, visual.input_size, "map") != MAP:
-        names = f"{visual.name} (width {visual.width}, input_size {visual.input_size})"
+def _other_features(model: str, backbones: "BackbonesSettings") -> list[str]:
+    """Features of other shapes than a model of fixed size reads."""
+    sizes, visual, audio, faults = fixed_sizes(model), backbones.visual, backbones.audio, []
+    shape = feature_shape("visual", visual.name, visual.width, visual.input_size, backbones.output)
+    wanted = (sizes.get("visual_dim", shape[0]), *[sizes.get("map_side", side) for side in shape[1:]])
+    if shape != wanted:
         faults.append(
-            f"backbones.visual is {names}: must be r2plus1d_18 (64, 112), since {model} reads maps of 512 x 7 x 7"
+            f"backbones.visual is {visual.name} (width {visual.width}, input_size {visual.input_size}), with features "
+            f"of {' x '.join(map(str, shape))}: must be {' x '.join(map(str, wanted))}, "
+            f"which {model} reads"
         )
-    if (found := feature_values(audio.name, audio.width, audio.input_size)) != VECTOR:
-        faults.append(
-            f"backbones.audio is {audio.name} with {found} features: must be resnet18, since {model} reads {VECTOR}"
-        )
+    (found,) = feature_shape("audio", audio.name, audio.width, audio.input_size)
+    if found != (reads := sizes.get("audio_dim", found)):
+        faults.append(f"backbones.audio is {audio.name} with {found} features: must be {reads}, which {model} reads")
     return faults

@@ -89,6 +89,8 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
 
 def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, source: str = "params.yaml") -> Params:
     """Check a mapping of sections as `load_params` does."""
+    train = values.get("train")
+    context = {"train.model": train.get("model") if isinstance(train, dict) else None}  # whose options sweeps search
     wanted = set(SECTIONS if sections is None else sections) | {"execution"}
     if missing := sorted(wanted - values.keys() - {"execution"}):
         raise BadInputError(f"{source}: section {', '.join(missing)} is missing")
@@ -96,7 +98,7 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
     faults = []
     for name in (name for name in SECTIONS if name in wanted):
         try:
-            read[name] = SECTIONS[name].model_validate(values.get(name, {}))
+            read[name] = SECTIONS[name].model_validate(values.get(name, {}), context=context)
         except ValidationError as error:
             faults += [_describe(name, fault) for fault in error.errors()]
     faults += [f"{key} is unknown: must be one of {', '.join(SECTIONS)}" for key in values if key not in SECTIONS]

@@ -78,11 +78,11 @@ def import_closure(roots: Iterable[str], neutral: Iterable[str] = ()) -> dict[st
     found: dict[str, Module] = {}
     waiting = list(roots)
     for root in waiting:
-        if _module_file(root) is None:
+        if module_file(root) is None:
             raise ModuleNotFoundError(f"there is no module {root}", name=root)
     while waiting:
         name = waiting.pop()
-        path = _module_file(name)
+        path = module_file(name)
         if name in found or path is None or is_neutral(name, left_out):
             continue
         module = found[name] = read_module(name, path)
@@ -335,7 +335,7 @@ def _imported(module: Module) -> Iterator[str]:
         if not _same_project(origin, top):
             continue
         inside = f"{origin}.{name}" if name and name != "*" else ""
-        if inside and _module_file(inside) is not None:
+        if inside and module_file(inside) is not None:
             yield inside
         else:
             yield origin
@@ -357,14 +357,14 @@ def _same_project(module: str, top: str) -> bool:
 
 def _home(top: str) -> Path | None:
     """The folder that a top-level module or package lies in."""
-    path = _module_file(top)
+    path = module_file(top)
     if path is None:
         return None
     return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
 @lru_cache(maxsize=4096)
-def _module_file(name: str) -> Path | None:
+def module_file(name: str) -> Path | None:
     """The source file of a module; None where there is none. Nothing of it is executed."""
     top, *rest = name.split(".")
     spec = find_spec(top)

@@ -29,10 +29,10 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "features": ("avfusion.backbones.track_features",),
     # The training of a backbone; the network's own module is added.
     "audio_backbone": (
-        *("avfusion.backbones.registry", "avfusion.training.train_backbone", "avfusion.training.audio_backbone"),
+        *("avfusion.backbones.pretrained", "avfusion.training.train_backbone", "avfusion.training.audio_backbone"),
     ),
     "visual_backbone": (
-        *("avfusion.backbones.registry", "avfusion.training.train_backbone", "avfusion.training.visual_backbone"),
+        *("avfusion.backbones.pretrained", "avfusion.training.train_backbone", "avfusion.training.visual_backbone"),
     ),
     # The training of a fusion model on cached features; the model's own module is added.
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
@@ -42,6 +42,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
 
 _KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"
 _WHERE = "where and in what order work is done; every executor gives the same bytes"
+_NAMES = "which names and values are allowed; the module that a name stands for is added to its unit"
 
 NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.atomic": "how files are written, not what stands in them",
@@ -51,6 +52,10 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.quantities": "what people are told",
     "avfusion.runtime.execution": _WHERE,
     "avfusion.runtime.workers": _WHERE,
+    "avfusion.runtime.options": _NAMES,
+    "avfusion.runtime.registered": _NAMES,
+    "avfusion.backbones.catalogue": _NAMES,
+    "avfusion.fusion.catalogue": _NAMES,
     "avfusion.runtime.project": "where the project lies",
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,
     "avfusion.runtime.fingerprints": _KNOWN_AGAIN,

@@ -4,10 +4,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from avfusion.fusion.model_names import DECIDED_ELSEWHERE, FUSION_OPTIONS, check_fusion_name, check_option_value
-from avfusion.runtime.settings import Count, Fraction, Number, Positive, Section, Seed, section_fault
+from avfusion.fusion.catalogue import find_fusion, option_fault
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.settings import Count, Fraction, Number, Positive, Section, Seed, Share, section_fault
 
-FusionName = Annotated[str, AfterValidator(check_fusion_name)]
+
+def _known(name: str) -> str:
+    try:
+        find_fusion(name)
+    except BadInputError as error:
+        raise ValueError(str(error)) from None
+    return name
+
+
+FusionName = Annotated[str, AfterValidator(_known)]
 
 
 class TrainSettings(Section):
@@ -25,21 +35,16 @@ class TrainSettings(Section):
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     patience: Count = 10
     clip_norm: Positive = 1.0
-    dropout: Annotated[Number, Field(ge=0, lt=1)] = 0.6
+    dropout: Share = 0.6
     modality_dropout: Fraction = 0.0
     amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
     inference: Literal["overlap", "tile", "causal"] = "overlap"
 
     @model_validator(mode="after")
     def _options(self) -> "TrainSettings":
-        known = FUSION_OPTIONS[self.model]
-        for name, value in self.options.items():
-            if name not in known:
-                why = f" ({DECIDED_ELSEWHERE[name]})" if name in DECIDED_ELSEWHERE else ""
-                message = f"{self.model} has no such option{why}: must be one of {', '.join(known) or 'none'}"
-                raise section_fault(f"options.{name}", value, message)
-            if allowed := check_option_value(name, value):
-                raise section_fault(f"options.{name}", value, allowed)
+        if wrong := option_fault(self.model, self.options):
+            option, allowed = wrong
+            raise section_fault(f"options.{option}", self.options[option], allowed)
         return self
 
     @model_validator(mode="after")

@@ -7,12 +7,20 @@ import torch
 from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.models.video import R2Plus1D_18_Weights, r2plus1d_18
 
-from avfusion.backbones.names import PRETRAINED, feature_values
-from avfusion.backbones.registry import BACKBONES, build_backbone, visual_transform
+from avfusion.backbones.catalogue import (
+    backbone_names,
+    feature_shape,
+    find_backbone,
+    pretrained_sources,
+)
+from avfusion.backbones.pretrained import start_backbone
+from avfusion.backbones.registry import build_backbone, visual_transform
 from avfusion.backbones.weights import load_backbone, save_backbone
 from avfusion.data.feature_spec import VisualTransform
 from avfusion.runtime.errors import AVFusionError, BadInputError
 
+STREAM = {name: stream for stream in ("visual", "audio") for name in backbone_names(stream)}
+PRETRAINED = {name: source for source, names in pretrained_sources().items() for name in names}
 SMALL_INPUT = {"visual": (3, 8, 48, 48), "audio": (1, 64, 61)}
 MAP_SIDE = {"narrow_r2plus1d": 3, "r2plus1d_18": 3, "narrow_resnet_frames": 2, "resnet18_frames": 2}  # of 48 pixels
 WITHOUT_MAP = ("log_mel_statistics",)
@@ -20,25 +28,25 @@ FEATURE_DIM = {"log_mel_statistics": 128}  # of 64 bands; the others: 8 widths
 
 
 def build(name, **options):
-    entry = BACKBONES[name]
-    options.setdefault("width", 64 if entry.full_size else 8)
-    options.setdefault("input_size", 48 if entry.stream == "visual" else 64)
+    stream = STREAM[name]
+    options.setdefault("width", find_backbone(stream, name).given.get("width", 8))
+    options.setdefault("input_size", 48 if stream == "visual" else 64)
     torch.manual_seed(3)
-    return build_backbone(name, stream=entry.stream, **options)
+    return build_backbone(name, stream=stream, **options)
 
 
 def inputs(name, count=3):
-    return torch.randn(count, *SMALL_INPUT[BACKBONES[name].stream], generator=torch.Generator().manual_seed(1))
+    return torch.randn(count, *SMALL_INPUT[STREAM[name]], generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_features_and_every_gradient(name):
     backbone = build(name, dropout=0.5)
     features = backbone(inputs(name))
     assert features.shape == (3, backbone.feature_dim)
     assert backbone.feature_dim == FEATURE_DIM.get(name, 8 * backbone.width)
-    assert backbone.feature_dim == feature_values(name, backbone.width, backbone.input_size)
-    assert backbone.stream == BACKBONES[name].stream
+    assert (backbone.feature_dim,) == feature_shape(backbone.stream, name, backbone.width, backbone.input_size)
+    assert backbone.stream == STREAM[name]
     predictions = backbone.head(features)
     assert predictions.shape == (3, 2)
     (predictions * torch.tensor([1.0, -2.0])).pow(2).sum().backward()
@@ -47,13 +55,13 @@ def test_features_and_every_gradient(name):
     assert all(value.grad.isfinite().all() for value in backbone.parameters())
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_same_seed_same_bits(name):
     clips = inputs(name)
     assert torch.equal(build(name).eval()(clips), build(name).eval()(clips))
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_a_clips_feature_is_its_own(name):
     backbone, clips = build(name).eval(), inputs(name, 5)
     together = backbone(clips)
@@ -64,7 +72,7 @@ def test_a_clips_feature_is_its_own(name):
     assert (together[0] - together[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_in_bfloat16_it_is_finite_and_close(name):
     backbone, clips = build(name).eval(), inputs(name)
     with torch.inference_mode():
@@ -78,7 +86,7 @@ def test_in_bfloat16_it_is_finite_and_close(name):
         assert (features - exact).square().mean().sqrt() < 0.05 * exact.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_its_config_builds_it_again(name):
     backbone = build(name)
     again = build_backbone(**backbone.config())
@@ -87,7 +95,7 @@ def test_its_config_builds_it_again(name):
     assert {key: value.shape for key, value in again.state_dict().items()} == shapes
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name not in WITHOUT_MAP])
+@pytest.mark.parametrize("name", [name for name in STREAM if name not in WITHOUT_MAP])
 def test_map_averages_to_the_pooled_feature(name):
     pooled, spatial = build(name).eval(), build(name, output="map").eval()
     clips = inputs(name)
@@ -95,13 +103,12 @@ def test_map_averages_to_the_pooled_feature(name):
     assert maps.shape[:2] == (3, pooled.feature_dim)
     assert maps.ndim == 4
     if spatial.stream == "visual":
-        assert spatial.map_side == MAP_SIDE[name]
         assert maps.shape[2:] == (MAP_SIDE[name], MAP_SIDE[name])
-        assert feature_values(name, spatial.width, 48, "map") == maps[0].numel()
+        assert feature_shape("visual", name, spatial.width, 48, "map") == maps[0].shape == spatial.feature_shape
     torch.testing.assert_close(maps.mean(dim=(2, 3)), pooled(clips), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", STREAM)
 def test_saved_and_loaded_it_gives_the_same_bits(name, tmp_path):
     backbone = build(name).eval()
     known = {"provenance": {"start": {"weights": "random"}}, "metrics": {"val_ccc_mean": 0.5}}
@@ -116,7 +123,7 @@ def test_saved_and_loaded_it_gives_the_same_bits(name, tmp_path):
     assert again.identity.sha256 == record.identity.sha256
 
 
-@pytest.mark.parametrize("name", [name for name, entry in BACKBONES.items() if entry.stream == "audio"])
+@pytest.mark.parametrize("name", backbone_names("audio"))
 def test_audio_takes_any_length(name):
     backbone = build(name).eval()
     for frames in (30, 104, 125, 126):
@@ -129,7 +136,7 @@ def test_audio_takes_any_length(name):
 
 def test_r2plus1d_18_at_the_papers_size_is_torchvisions():
     reference = r2plus1d_18(weights=None).eval()
-    backbone = build_backbone("r2plus1d_18", stream="visual", weights=None).eval()
+    backbone = build_backbone("r2plus1d_18", stream="visual").eval()
     names = {key for key in reference.state_dict() if not key.startswith("fc.")}
     assert set(backbone.network.state_dict()) == names
     backbone.network.load_state_dict({key: reference.state_dict()[key] for key in names})
@@ -167,7 +174,7 @@ def test_resnet18_frames_is_the_mean_of_torchvisions_over_frames():
     with torch.inference_mode():
         expected = torch.stack([reference(clips[:, :, frame]) for frame in range(8)]).mean(dim=0)
         torch.testing.assert_close(backbone(clips), expected, atol=1e-5, rtol=1e-5)
-    assert backbone.map_side == 4
+    assert feature_shape("visual", "resnet18_frames", 64, 112, "map") == (512, 4, 4)
 
 
 def test_log_mel_statistics_are_those_of_each_band_over_time():
@@ -195,8 +202,8 @@ def test_torchvisions_weights_load_where_they_lie_in_its_cache(name, weights, tm
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(reference.state_dict(), tmp_path / "hub" / "checkpoints" / enum.url.rsplit("/", 1)[1])
-    stream = BACKBONES[name].stream
-    network = build_backbone(name, stream=stream, weights=weights).network
+    stream = STREAM[name]
+    network = start_backbone(name, stream=stream, weights=weights).network
     given = {key: value for key, value in reference.state_dict().items() if not key.startswith("fc.")}
     if stream == "audio":
         given["conv1.weight"] = given["conv1.weight"].sum(dim=1, keepdim=True)
@@ -209,9 +216,9 @@ def test_torchvisions_weights_load_where_they_lie_in_its_cache(name, weights, tm
     [
         ("resnet50", "audio", {}, "must be one of narrow_resnet, resnet18, log_mel_statistics"),
         ("resnet18", "visual", {}, "must be one of narrow_r2plus1d, r2plus1d_18, narrow_resnet_frames, "),
-        ("resnet18_frames", "visual", {"width": 8}, "has 64"),
+        ("resnet18_frames", "visual", {"width": 8}, "must be 64"),
         ("log_mel_statistics", "audio", {"output": "map"}, "has no map"),
-        ("r2plus1d_18", "visual", {"width": 32}, "has 64"),
+        ("r2plus1d_18", "visual", {"width": 32}, "must be 64"),
         ("narrow_r2plus1d", "visual", {"input_size": 224}, "16 to 112"),
         ("narrow_resnet", "audio", {"output": "vector"}, "pooled, map"),
     ],
@@ -224,7 +231,7 @@ def test_what_cannot_be_built_is_named(name, stream, options, said):
 def test_the_documentation_has_a_line_for_each():
     page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text(encoding="utf-8")
     lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
-    assert lines.keys() == BACKBONES.keys()
+    assert lines.keys() == STREAM.keys()
     for name, line in lines.items():
         start = line.split("|")[4].strip()
         assert start.startswith(f"`{PRETRAINED[name]}`") if name in PRETRAINED else start == ""

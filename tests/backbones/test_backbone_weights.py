@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models import resnet18
 
-from avfusion.backbones.pretrained import weights_start
+from avfusion.backbones.pretrained import start_backbone, weights_start
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.weights import read_backbone_record, save_backbone
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -21,7 +21,7 @@ def saved(tmp_path):
 
 
 def load(path, **options):
-    return build_backbone("narrow_resnet", stream="audio", width=8, weights=str(path), **options)
+    return start_backbone("narrow_resnet", stream="audio", width=8, weights=str(path), **options)
 
 
 def change(path, edit):
@@ -49,7 +49,7 @@ def test_a_saved_floor_is_a_start_though_it_is_a_head_only(tmp_path):
     torch.manual_seed(1)
     floor = build_backbone("log_mel_statistics", stream="audio")
     save_backbone(tmp_path, floor)
-    again = build_backbone("log_mel_statistics", stream="audio", weights=str(tmp_path / "audio.safetensors"))
+    again = start_backbone("log_mel_statistics", stream="audio", weights=str(tmp_path / "audio.safetensors"))
     assert torch.equal(again.head.linear.weight, floor.head.linear.weight)
 
 
@@ -57,7 +57,7 @@ def test_a_bare_network_in_torchvisions_names_is_a_start(tmp_path):
     reference = resnet18(weights=None)
     reference.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
     save_file(reference.state_dict(), tmp_path / "bare.safetensors")
-    backbone = build_backbone("resnet18", stream="audio", weights=str(tmp_path / "bare.safetensors"))
+    backbone = start_backbone("resnet18", stream="audio", weights=str(tmp_path / "bare.safetensors"))
     assert torch.equal(backbone.network.layer4[1].conv2.weight, reference.layer4[1].conv2.weight)
 
 
@@ -117,7 +117,7 @@ def test_offline_it_says_where_the_file_goes(tmp_path, monkeypatch):
     for variable in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(AVFusionError, match="cannot be downloaded") as caught:
-        build_backbone("resnet18", stream="audio", weights="imagenet")
+        start_backbone("resnet18", stream="audio", weights="imagenet")
     assert str(tmp_path) in str(caught.value)
     assert "backbones.audio.weights" in str(caught.value)
 

@@ -50,8 +50,6 @@ def test_weights_have_the_arithmetic_and_their_channels_last(models):
 
 def test_a_network_that_depends_on_its_input_stays_as_it_is(models):
     class Wayward(nn.Module):
-        stream, feature_dim, output = "audio", 4, "pooled"
-
         def __init__(self):
             super().__init__()
             self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
@@ -59,7 +57,7 @@ def test_a_network_that_depends_on_its_input_stays_as_it_is(models):
         def forward(self, x):
             return self.norm(self.conv(x)).mean((2, 3)) if x.sum() > 0 else self.conv(-x).mean((2, 3))
 
-    backbone = Backbone("wayward", Wayward(), width=4, input_size=8, dropout=0.0)
+    backbone = Backbone("wayward", Wayward(), stream="audio", width=4, input_size=8, feature_shape=(4,), dropout=0.0)
     frozen = freeze(backbone, CPU, torch.float32)
     batch = torch.rand(2, 1, 8, 8)
     torch.testing.assert_close(frozen(batch), backbone.eval()(batch), rtol=1e-5, atol=1e-6)

@@ -7,8 +7,7 @@ import torch
 from torchvision.models import resnet18
 
 from avfusion.backbones import pretrained
-from avfusion.backbones.pretrained import weights_digest, weights_start
-from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.pretrained import start_backbone, weights_digest, weights_start
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import file_digest
 
@@ -23,7 +22,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load() -> torch.nn.Module:
-    return build_backbone("resnet18", stream="audio", weights="imagenet").network
+    return start_backbone("resnet18", stream="audio", weights="imagenet").network
 
 
 def test_a_placed_file_is_read_with_its_colours_summed(place: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.pretrained import start_backbone
 from avfusion.fusion import load_paper_jca
 from avfusion.fusion.files import load_fusion
 from avfusion.inference.predictor import Predictor
@@ -76,7 +76,7 @@ def test_a_start_for_a_backbone(evil, tmp_path):
     for name, words in {"x.pt": "can run code", "x.safetensors": "is not a whole safetensors file"}.items():
         executed = evil(tmp_path / name)
         with pytest.raises(BadInputError, match=words):
-            build_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / name))
+            start_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / name))
         assert not executed.exists()
 
 
@@ -110,7 +110,7 @@ def test_cut_files(share, trained_models, tmp_path):
         load_fusion(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInputError, match="is not a whole safetensors file"):
-        build_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / "model.safetensors"))
+        start_backbone("narrow_resnet", stream="audio", weights=str(tmp_path / "model.safetensors"))
     save_checkpoint(tmp_path, {"fingerprint": "f", "numbers": torch.zeros(2000)})
     checkpoint = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(checkpoint[: int(len(checkpoint) * share)])

@@ -140,7 +140,7 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
     assert child.data.params["model"] == "late"
     assert {"loss", "val_ccc_mean", "val/ccc_mean"} <= child.data.metrics.keys()
     assert client.list_artifacts(child.info.run_id) == []
-    with pytest.raises(BadInputError, match="--models: nonsense is unknown: must be one of audio_only, "):
+    with pytest.raises(BadInputError, match="--models has 'nonsense': must be one of concat, "):
         run_comparison(root, ["nonsense"], [0], "val")
     with pytest.raises(BadInputError, match=r"released_coattention takes visual maps.* features are pooled: set backb"):
         run_comparison(root, ["late", "released_coattention"], [0], "val")

@@ -180,7 +180,7 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
     parts = [file.path for file in client.list_artifacts(names["cross-validation"].info.run_id)]
     assert parts == ["crossval.md", "folds.csv", "models.csv"]
     for arguments, message in (
-        (["--models", "late,nonsense"], "--models: nonsense is unknown: must be one of audio_only, "),
+        (["--models", "late,nonsense"], "--models has 'nonsense': must be one of concat, "),
         (["--folds", "9"], "folds is 9: must be from 2 to 6"),
     ):
         error = CliRunner().invoke(app, ["crossval", *arguments]).exception

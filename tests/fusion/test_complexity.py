@@ -2,7 +2,7 @@
 
 import pytest
 
-from avfusion.fusion import FUSION_MODELS, build_fusion
+from avfusion.fusion import build_fusion, fusion_names
 from avfusion.fusion.complexity import complexity
 
 D, W, K, H, L = 512, 128, 32, 128, 16
@@ -41,7 +41,7 @@ def test_iterations_cost_products_and_parameters_only_where_not_shared() -> None
     assert one.multiply_adds < two.multiply_adds == own.multiply_adds
 
 
-@pytest.mark.parametrize("name", FUSION_MODELS)
+@pytest.mark.parametrize("name", fusion_names())
 def test_counting_leaves_the_model_alone(name: str) -> None:
     model = build_fusion(name)
     assert complexity(model).parameters == sum(parameter.numel() for parameter in model.parameters())

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from avfusion.fusion import FUSION_MODELS, FusionModel, build_fusion
+from avfusion.fusion import FusionModel, build_fusion, fusion_names
 from avfusion.fusion.base import StreamEncoder
+from avfusion.fusion.registry import fusion_class
 from avfusion.runtime.errors import BadInputError
 from avfusion.training.loop import drop_streams
 from avfusion.training.losses import ccc_loss
@@ -19,7 +20,7 @@ B, L, D_A, D_V = 4, 16, 24, 40
 FIXED = "released_coattention"  # of the published size; takes maps, and normalises features by itself
 
 
-@pytest.fixture(params=FUSION_MODELS)
+@pytest.fixture(params=fusion_names())
 def model(request: pytest.FixtureRequest) -> FusionModel:
     torch.manual_seed(1)
     sizes = {} if request.param == FIXED else {"audio_dim": D_A, "visual_dim": D_V}
@@ -75,14 +76,14 @@ def encoders(model: FusionModel) -> dict[str, StreamEncoder]:
     return {
         stream: next(encoder for name, encoder in found.items() if name in (f"{stream}_encoder", "encoder"))
         for stream in ("audio", "visual")
-        if getattr(model, "stream", stream) == stream
+        if stream in model.streams
     }
 
 
 def test_the_file_names_its_paper() -> None:
-    assert SOURCES.keys() == FUSION_MODELS.keys() - {"audio_only", "visual_only", "late"}
+    assert SOURCES.keys() == set(fusion_names()) - {"audio_only", "visual_only", "late"}
     for name, source in SOURCES.items():
-        assert f"arXiv {source}" in str(sys.modules[FUSION_MODELS[name].__module__].__doc__), name
+        assert f"arXiv {source}" in str(sys.modules[fusion_class(name).__module__].__doc__), name
 
 
 def test_shape_and_defaults(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
@@ -270,7 +271,7 @@ def test_wrong_width_is_named(model: FusionModel, batch: dict[str, torch.Tensor]
 
 def test_unknown_names_are_answered_with_what_there_is() -> None:
     with pytest.raises(
-        BadInputError, match=r"'nonsense' is unknown: must be one of audio_only, visual_only, concat, late"
+        BadInputError, match=r"'nonsense': must be one of concat, cross_attention, .*, or package\.module:Class"
     ):
         build_fusion("nonsense")
     with pytest.raises(BadInputError, match=r"concat has no option k: its options are encoder_width, dropout"):

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from avfusion.fusion import FUSION_MODELS, build_fusion
+from avfusion.fusion import build_fusion
+from avfusion.fusion.catalogue import fusion_names, takes_maps
 from avfusion.scoring.ccc import ccc
 from avfusion.training.losses import ccc_loss
 
 TRACKS, LENGTH = 4, 16
 SMALL = {"audio_dim": 8, "visual_dim": 8, "encoder_width": 16}  # too small to learn the clips by heart
-OF_ANY_SIZE = [name for name in FUSION_MODELS if name != "released_coattention"]
+OF_ANY_SIZE = [name for name in fusion_names() if not takes_maps(name)]
 ALONE = {"audio_only": "audio", "visual_only": "visual"}
 
 

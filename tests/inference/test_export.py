@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from avfusion.backbones.registry import BACKBONES, Backbone, build_backbone
+from avfusion.backbones.catalogue import backbone_names, find_backbone
+from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.cli import main
 from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
-from avfusion.fusion import FUSION_MODELS, build_fusion
+from avfusion.fusion import build_fusion, fusion_names
 from avfusion.inference import export
 from avfusion.inference.export import Network, export_model, networks
 from avfusion.inference.predictor import Predictor
@@ -43,7 +44,7 @@ def parts(name: str = "jca", *, visual: str = "narrow_r2plus1d", audio: str = "n
     torch.manual_seed(3)
     backbones: list[Backbone] = []
     for stream, backbone, size in (("audio", audio, 64), ("visual", visual, 112 if output == "map" else 32)):
-        width = 64 if BACKBONES[backbone].full_size else 4
+        width = find_backbone(stream, backbone).given.get("width", 4)
         made = build_backbone(
             backbone, stream=stream, width=width, input_size=size, output=output if stream == "visual" else "pooled"
         )
@@ -71,7 +72,7 @@ def parts(name: str = "jca", *, visual: str = "narrow_r2plus1d", audio: str = "n
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in FUSION_MODELS if name != MAPS])
+@pytest.mark.parametrize("name", [name for name in fusion_names() if name != MAPS])
 def test_every_fusion_model_is_exported(name: str, tmp_path: Path) -> None:
     network = parts(name)[-1]
     entry = export._export(network, tmp_path)
@@ -84,9 +85,8 @@ def test_every_fusion_model_is_exported(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKBONES)
-def test_every_backbone_is_exported(name: str, tmp_path: Path) -> None:
-    stream = BACKBONES[name].stream
+@pytest.mark.parametrize(("stream", "name"), [(s, name) for s in ("audio", "visual") for name in backbone_names(s)])
+def test_every_backbone_is_exported(stream: str, name: str, tmp_path: Path) -> None:
     network = next(network for network in parts(**{stream: name}) if network.name == stream)
     assert export._export(network, tmp_path)["checked"]["largest_difference"] <= 1e-5
 

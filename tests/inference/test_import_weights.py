@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from avfusion.backbones import load_tsav
-from avfusion.backbones.pretrained import weights_start
-from avfusion.backbones.registry import build_backbone
+from avfusion.backbones.pretrained import start_backbone, weights_start
 from avfusion.backbones.weights import load_backbone
 from avfusion.cli import main
 from avfusion.fusion import load_jointcam
@@ -79,7 +78,7 @@ def test_the_same_checkpoint_gives_the_same_bytes(imported: Path, published: dic
 def test_by_name_and_by_file_they_are_a_start(imported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(imported.parents[1])
     file = "models/imported/tsav/audio.safetensors"
-    named, filed = (build_backbone("resnet18", stream="audio", weights=weights) for weights in ("tsav", file))
+    named, filed = (start_backbone("resnet18", stream="audio", weights=weights) for weights in ("tsav", file))
     expected = load_file(file)
     for backbone in (named, filed):
         assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
@@ -89,10 +88,10 @@ def test_by_name_and_by_file_they_are_a_start(imported: Path, monkeypatch: pytes
         assert start["source"].startswith("TSAV, arXiv 2002.03399")
         assert start["from"]["file"] == "TSAV.pth.tar"
     with pytest.raises(BadInputError, match=r"'tsav': these weights are of resnet18, not of narrow_resnet"):
-        build_backbone("narrow_resnet", stream="audio", weights="tsav")
+        start_backbone("narrow_resnet", stream="audio", weights="tsav")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match=r"tsav/visual\.safetensors does not exist: `avfusion import-weights tsav"):
-        build_backbone("r2plus1d_18", stream="visual", weights="tsav")
+        start_backbone("r2plus1d_18", stream="visual", weights="tsav")
 
 
 def test_the_fusion_is_a_model_folder(imported: Path, published: dict[str, Path], tmp_path: Path) -> None:

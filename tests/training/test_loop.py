@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.registry import FUSION_MODELS
+from avfusion.fusion.catalogue import fusion_names, takes_maps
+from avfusion.fusion.registry import fusion_class
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import loop
 from avfusion.training.checkpoints import CHECKPOINT
@@ -24,7 +25,7 @@ LEARNABLE = {"audio_only": ("arousal",), "visual_only": ("valence",)}
 EPOCHS, GENERALISES = {"cross_attention": 60}, {"cross_attention": 0.8}
 
 # The published network takes maps of one size alone.
-OF_ANY_SIZE = [name for name in FUSION_MODELS if name != "released_coattention"]
+OF_ANY_SIZE = [name for name in fusion_names() if not takes_maps(name)]
 
 
 class Recorder(NullLogger):
@@ -60,7 +61,7 @@ def test_learns_a_planted_signal(name: str, training: Make) -> None:
     assert result.best_epoch == max(result.history, key=lambda row: row["val_ccc_mean"])["epoch"]
 
 
-@pytest.mark.parametrize("name", FUSION_MODELS)
+@pytest.mark.parametrize("name", fusion_names())
 def test_resumed_training_gives_the_same_bits(name: str, training_of_any: Make, tmp_path: Path) -> None:
     options = {"epochs": 6, "modality_dropout": 0.3, "schedule": "cosine"}
     whole = training_of_any(name, **options).fit()
@@ -172,7 +173,7 @@ def test_validation_is_over_every_labelled_frame_by_the_inference_function(train
 def test_forward_runs_under_autocast_and_the_loss_in_float32(training: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     active: list[bool] = []
     kinds: list[torch.dtype] = []
-    heads = FUSION_MODELS["concat"].fuse
+    heads = fusion_class("concat").fuse
     loss = loop.ccc_loss
 
     def fuse(self: FusionModel, *arguments: torch.Tensor) -> object:
@@ -189,7 +190,7 @@ def test_forward_runs_under_autocast_and_the_loss_in_float32(training: Make, mon
         assert value.dtype == torch.float32
         return value
 
-    monkeypatch.setattr(FUSION_MODELS["concat"], "fuse", fuse)
+    monkeypatch.setattr(fusion_class("concat"), "fuse", fuse)
     monkeypatch.setattr(loop, "ccc_loss", spy)
     logger = Recorder()
     result = training(epochs=2, amp="bfloat16").fit(logger)

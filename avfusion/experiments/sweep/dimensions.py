@@ -6,7 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from avfusion.fusion.model_names import FUSION_OPTIONS, check_option_value
+from avfusion.fusion.catalogue import find_fusion, fusion_names, tunable_options
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.options import Option
 from avfusion.runtime.settings import fault_text
 
 SWEPT_TRAIN_KEYS = (
@@ -92,15 +94,22 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
     raise ValueError("a list of values is needed, or low and high")
 
 
-def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, object, str] | None:
+def space_fault(
+    space: Mapping[str, Any], train: type[BaseModel], model: str | None = None
+) -> tuple[str, object, str] | None:
     """What is wrong with `sweep.space`: (key, value, what is allowed); None: nothing.
 
     Args:
         train: checks the values of its own keys.
+        model: `train.model`, whose options may be searched where no model is drawn.
     """
     drawn = space.get("model")
-    models = [name for name in drawn if name in FUSION_OPTIONS] if isinstance(drawn, list) else list(FUSION_OPTIONS)
-    options = [option for name in models for option in FUSION_OPTIONS[name]]
+    named = drawn if isinstance(drawn, list) else [*fusion_names(), model]
+    models = {name: tunable_options(name) for name in map(str, named) if _is_known(name)}
+    options: dict[str, list[Option]] = {}
+    for own in models.values():
+        for key, option in own.items():
+            options.setdefault(key, []).append(option)
     allowed = list(dict.fromkeys((*SWEPT_TRAIN_KEYS, *options)))
     for key, value in space.items():
         if key not in allowed:
@@ -111,7 +120,7 @@ def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, 
             for end in dimension.ends:
                 if key in SWEPT_TRAIN_KEYS:
                     train.model_validate({key: end})
-                elif wrong := check_option_value(key, end):
+                elif wrong := _option_fault(options[key], end, of_all=isinstance(drawn, list)):
                     return key, end, wrong
         except ValidationError as error:
             found = error.errors()[0]
@@ -119,6 +128,19 @@ def space_fault(space: Mapping[str, Any], train: type[BaseModel]) -> tuple[str, 
         except ValueError as error:
             return key, value, str(error)
     return None
+
+
+def _is_known(model: str) -> bool:
+    try:
+        return bool(find_fusion(model))
+    except BadInputError:
+        return False
+
+
+def _option_fault(options: list[Option], value: object, of_all: bool) -> str | None:
+    """What is wrong with a value of an option of that name of all the models, or of any of them."""
+    faults = [option.fault(value) for option in options]
+    return next(filter(None, faults), None) if of_all or all(faults) else None
 
 
 def _choice(values: list[Any] | tuple[Any, ...], real: bool) -> Choice:

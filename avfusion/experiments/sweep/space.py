@@ -1,6 +1,5 @@
 """From the search space of params.yaml to the parameters of a trial, and from a trial to a section `train`."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from avfusion.experiments.sweep.dimensions import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Dimension, parse_dimension
-from avfusion.fusion.registry import FUSION_MODELS, model_options
+from avfusion.fusion.catalogue import fusion_options
 from avfusion.training.settings import TrainSettings
 
 DIGITS = 4
@@ -42,7 +41,7 @@ class SearchSpace:
 
     def names(self, model: str) -> list[str]:
         """What is drawn for a fusion model: what it lacks is not."""
-        options = {*model_options(model), *(key for key in SWEPT_TRAIN_KEYS if key != "dropout")}
+        options = {*fusion_options(model), *(key for key in SWEPT_TRAIN_KEYS if key != "dropout")}
         return [name for name in self.dimensions if name in options]
 
     def suggest(self, trial: BaseTrial) -> Point:
@@ -58,10 +57,11 @@ class SearchSpace:
     def paper_point(self) -> tuple[Point, list[str]]:
         """The paper's values of what is drawn (defaults of `Train` and of jca), and those that lie outside."""
         recipe = TrainSettings()
-        options = {
-            key: value.default for key, value in inspect.signature(FUSION_MODELS[recipe.model]).parameters.items()
+        options = fusion_options(recipe.model)
+        point = {
+            name: options[name].default if name in options else getattr(recipe, name)
+            for name in self.names(recipe.model)
         }
-        point = {name: options.get(name, getattr(recipe, name, None)) for name in self.names(recipe.model)}
         if "model" not in point and self.fixed.model != recipe.model:
             return point, [f"model {recipe.model}"]
         return point, [f"{name} {value}" for name, value in point.items() if value not in self.dimensions[name]]
