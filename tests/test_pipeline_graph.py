@@ -1,6 +1,7 @@
 """dvc.yaml: DVC accepts it; stages depend on the rooms that they reach, and take the parameters that they use."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_numbers_are_left_to_git() -> None:
 
 def test_the_metric_is_one_small_file() -> None:
     assert [path for stage in STAGES.values() for path in outs(stage, "metrics")] == ["reports/summary.json"]
+
+
+def test_plots_of_tables_leave_out_what_has_no_value() -> None:
+    """The audio backbone may stop epochs before the visual one: its blank cells are no zeros."""
+    whole = yaml.safe_load(TEXT)["plots"]
+    tables = [options for plot in whole for options in plot.values()]
+    assert {path for options in tables for path in options["y"]} == {
+        "reports/backbones/history.csv",
+        "reports/train/history.csv",
+    }
+    assert {options["template"] for options in tables} == {"epochs"}
+    template = json.loads((ROOT / ".dvc" / "plots" / "epochs.json").read_text())
+    assert {"filter": "datum['<DVC_METRIC_Y>'] !== ''"} in template["transform"]
+    pictures = [path for stage in STAGES.values() for path in outs(stage, "plots")]
+    assert all(path.endswith(".png") for path in pictures)
 
 
 def test_every_data_dep_is_made_by_an_earlier_stage() -> None:

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from avfusion.reports.plots import bars, comparison, plane, robustness
-from avfusion.reports.plots.style import model_title
+from avfusion.reports.plots import bars, comparison, curves, plane, robustness
+from avfusion.reports.plots.style import DPI, WIDEST, model_title
 from avfusion.reports.report import bootstrap_facts, metrics_table
 from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TrackPredictions
@@ -36,7 +36,7 @@ def _track(split: str, number: int, labelled: bool = True) -> TrackPredictions:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     figures: list[Figure] = []
-    for module in (bars, comparison, plane, robustness):
+    for module in (bars, comparison, curves, plane, robustness):
         monkeypatch.setattr(module, "save_png", lambda figure, path: figures.append(figure))
     return figures
 
@@ -67,7 +67,7 @@ def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words:
 
 def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
     plane.plot_plane(Path("plane.png"), [_track("val", 0), _track("val", 1), _track("val", 2, False)], "jca", "val")
-    assert drawn[0].get_suptitle() == "val split, 100 labelled frames of 2 tracks"
+    assert drawn[0].get_suptitle() == "joint cross-attention, val split, 100 labelled frames of 2 tracks"
 
 
 @pytest.mark.parametrize(("videos", "words"), [(19, "19 videos (few videos: too narrow)"), (20, "20 videos")])
@@ -109,12 +109,34 @@ def test_levels_stand_at_their_numbers_and_what_was_not_disturbed_at_0(drawn: li
     robustness.plot_robustness(Path("robustness.png"), rows, "jca", "test")
     (figure,) = drawn
     figure.canvas.draw()
-    panels = dict(zip(KINDS, figure.axes, strict=False))
+    # Two bands of panels: four kinds, then the others, each with a row per target.
+    panels = {kind: figure.axes[number // 4 * 8 + number % 4] for number, kind in enumerate(KINDS)}
+    below = {kind: figure.axes[number // 4 * 8 + number % 4 + 4] for number, kind in enumerate(KINDS)}
     assert list(panels["audio_shift"].lines[1].get_xdata()) == [-4, -2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2, 4]
-    assert "0" in [text.get_text() for text in figure.axes[len(KINDS) + 4].get_xticklabels()]
+    assert "0" in [text.get_text() for text in below["audio_shift"].get_xticklabels()]
     assert list(panels["blur"].lines[1].get_xdata()) == [0, 1, 2, 4]
     assert list(panels["babble"].lines[1].get_xdata()) == [0, 1, 2, 3, 4, 5]
-    names = [text.get_text() for text in figure.axes[len(KINDS) + 3].get_xticklabels()]
+    names = [text.get_text() for text in below["babble"].get_xticklabels()]
     assert names == ["clean", "20", "10", "5", "0", "-5"]
     styles = {line.get_label(): line.get_linestyle() for line in panels["blur"].lines[1:]}
     assert styles == {"joint cross-attention": "-", "joint cross-attention, modality dropout 0.3": "--"}
+    assert not figure.axes[-1].axison, "a place without a kind"
+    assert figure.get_figwidth() <= WIDEST
+
+
+@pytest.mark.parametrize(("models", "panels"), [(1, 2), (4, 8), (6, 16)])
+def test_curves_of_many_models_fit_a_page(drawn: list[Figure], models: int, panels: int) -> None:
+    scores = {f"{split}_ccc_{target}": 0.5 for split in ("train", "val") for target in ("valence", "arousal")}
+    history = [{"epoch": epoch, "loss": 1.0, "lr": 1e-3} | scores for epoch in (1.0, 2.0)]
+    names = ["jca", "leader_follower", "cross_attention", "self_attention", "recursive_jca", "late"][:models]
+    curves.plot_curves(Path("curves.png"), dict.fromkeys(names, history), dict.fromkeys(names, 2))
+    (figure,) = drawn
+    figure.canvas.draw()
+    assert len(figure.axes) == panels
+    assert sum(axes.axison for axes in figure.axes) == 2 * models
+    assert figure.get_figwidth() * DPI <= 1200
+    titles = [axes._left_title for axes in figure.axes if axes.get_title(loc="left")]  # type: ignore[attr-defined]
+    assert titles[0].get_text() == "joint cross-attention\nbest epoch 2 of 2"
+    boxes = [title.get_window_extent() for title in titles]
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))

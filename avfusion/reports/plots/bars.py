@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from avfusion.corpora.demo.truth import ORACLES
-from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, model_title, new_figure, quiet, save_png
+from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, WIDEST, model_title, new_figure, quiet, save_png
 from avfusion.scoring.metrics import NAMES
 
 
@@ -25,7 +25,7 @@ def plot_ccc(
     oracles = [name for name in ORACLES if any(name in metrics[split] for split in splits)]
     bars = [*models, *reversed(oracles)]
     rows = max(len(splits), 1)
-    figure = new_figure(11, 0.2 + rows * (1.05 + 0.33 * len(bars)))
+    figure = new_figure(WIDEST, 0.2 + rows * (1.05 + 0.33 * len(bars)))
     lowest = min([0.0, *(low for split in splits for low in _lows(metrics[split]))])
     for split, part in zip(splits, figure.subfigures(rows, 1, squeeze=False)[:, 0], strict=False):
         panels = part.subplots(1, len(NAMES))

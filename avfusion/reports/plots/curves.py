@@ -2,30 +2,49 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from avfusion.reports.plots.style import INK, MUTED, TARGET_COLOURS, model_title, new_figure, quiet, save_png
+from avfusion.reports.plots.style import (
+    COLUMNS,
+    INK,
+    MUTED,
+    TARGET_COLOURS,
+    WIDEST,
+    model_title,
+    new_figure,
+    quiet,
+    save_png,
+)
 from avfusion.scoring.track_predictions import TARGETS
 
 
 def plot_curves(
     path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]], best_epochs: Mapping[str, int]
 ) -> None:
-    """Draw a column per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate."""
-    columns = max(len(histories), 1)
-    figure = new_figure(3.3 * columns + 0.6, 5.2)
-    panels = figure.subplots(2, columns, squeeze=False, sharex="col", sharey="row", height_ratios=(2, 1))
-    for column, (name, history) in enumerate(histories.items()):
-        _scores(panels[0, column], history, best_epochs[name])
-        _loss(panels[1, column], history)
-        best = f"   best epoch {best_epochs[name]} of {len(history)}" if history else "   untrained"
-        panels[0, column].set_title(f"{model_title(name)}{best}", loc="left", fontsize=9.5, color=INK)
-        panels[1, column].set_xlabel("epoch")
-    panels[0, 0].set_ylabel("pooled CCC")
-    panels[1, 0].set_ylabel("loss")
+    """Draw two panels per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate."""
+    columns, rows = min(max(len(histories), 1), COLUMNS), max(ceil(len(histories) / COLUMNS), 1)
+    figure = new_figure(min(3.3 * columns + 0.6, WIDEST), 5.2 * rows)
+    panels = figure.subplots(2 * rows, columns, squeeze=False, sharey="row", height_ratios=(2, 1) * rows)
+    for number, (name, history) in enumerate(histories.items()):
+        row, column = divmod(number, columns)
+        scores, loss = panels[2 * row, column], panels[2 * row + 1, column]
+        scores.sharex(loss)
+        _scores(scores, history, best_epochs[name])
+        _loss(loss, history)
+        best = f"best epoch {best_epochs[name]} of {len(history)}" if history else "untrained"
+        scores.set_title(f"{model_title(name)}\n{best}", loc="left", fontsize=9.5, color=INK)
+        scores.tick_params(labelbottom=False)
+        loss.set_xlabel("epoch")
+        if not column:
+            scores.set_ylabel("pooled CCC")
+            loss.set_ylabel("loss")
+    for number in range(len(histories), rows * columns):
+        for line in (0, 1):
+            panels[2 * (number // columns) + line, number % columns].set_axis_off()
     lines, titles = panels[0, 0].get_legend_handles_labels()
     figure.legend(lines, titles, loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=INK)
     save_png(figure, path)

@@ -15,6 +15,7 @@ from avfusion.reports.plots.style import (
     INK,
     MUTED,
     TARGET_COLOURS,
+    WIDEST,
     model_title,
     new_figure,
     quiet,
@@ -31,7 +32,7 @@ CORNERS = (((-0.97, 0.97), "tense"), ((0.97, 0.97), "elated"), ((-0.97, -0.97), 
 def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split: str) -> None:
     """Draw where truth and predictions lie in the plane, and prediction over truth per target, as densities."""
     predictions, labels, _ = valid_pairs(tracks, model)
-    figure = new_figure(13.2, 3.9)
+    figure = new_figure(WIDEST, 3.2)
     panels = figure.subplots(1, 4)
     cells = [
         _density(panels[0], labels[:, 0], labels[:, 1]),
@@ -42,7 +43,7 @@ def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split
     norm = LogNorm(1, highest)
     for cell in cells:
         cell.set_norm(norm)
-    for axes, title in ((panels[0], "truth"), (panels[1], f"prediction: {model_title(model)}")):
+    for axes, title in ((panels[0], "truth"), (panels[1], "prediction")):
         _plane(axes, title)
     for c, target in enumerate(TARGETS):
         score = f"{ccc(predictions[:, c], labels[:, c]):.2f}" if len(labels) >= 2 else "–"
@@ -53,7 +54,8 @@ def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")
     bar.outline.set_visible(False)
     labelled = sum(bool(track.valid.any()) for track in tracks)
-    title = f"{split} split, {len(labels):,} labelled frames of {labelled} {'track' if labelled == 1 else 'tracks'}"
+    counted = f"{len(labels):,} labelled frames of {labelled} {'track' if labelled == 1 else 'tracks'}"
+    title = f"{model_title(model)}, {split} split, {counted}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
     save_png(figure, path)
 

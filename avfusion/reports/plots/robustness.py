@@ -1,13 +1,24 @@
-"""Scores under disturbances as small multiples: a column per kind, a row per target, a line per model."""
+"""Scores under disturbances as small multiples: two panels per kind, one for each target, and a line per model."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, model_title, new_figure, quiet, save_png
+from avfusion.reports.plots.style import (
+    COLUMNS,
+    FAINT,
+    INK,
+    TARGET_COLOURS,
+    WIDEST,
+    model_title,
+    new_figure,
+    quiet,
+    save_png,
+)
 from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TARGETS
 
@@ -20,17 +31,24 @@ def plot_robustness(path: Path, rows: Sequence[Mapping[str, Any]], main: str, su
     """Draw the rows of `score_rows`; the main model's intervals are drawn, too."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
-    figure = new_figure(2.3 * len(kinds) + 0.8, 5.6)
-    panels = figure.subplots(len(TARGETS), len(kinds), squeeze=False, sharey=True, sharex="col")
-    for column, kind in enumerate(kinds):
-        for line, target in enumerate(TARGETS):
-            chosen = [row for row in rows if row["kind"] == kind]
-            _panel(panels[line, column], chosen, kind, target, models, main)
-        panels[0, column].set_title(KINDS[kind].title, loc="left", fontsize=10, color=INK)
-        panels[-1, column].set_xlabel(KINDS[kind].unit)
-    for line, target in enumerate(TARGETS):
-        panels[line, 0].set_ylabel(f"CCC, {target}")
-        panels[line, 0].yaxis.label.set_color(TARGET_COLOURS[target])
+    columns, bands = min(len(kinds), COLUMNS), ceil(len(kinds) / COLUMNS)
+    figure = new_figure(min(2.3 * columns + 0.8, WIDEST), 0.8 + 4.4 * bands)
+    panels = figure.subplots(len(TARGETS) * bands, columns, squeeze=False, sharey=True)
+    for number, kind in enumerate(kinds):
+        band, column = divmod(number, columns)
+        chosen = [row for row in rows if row["kind"] == kind]
+        pair = panels[band * len(TARGETS) : (band + 1) * len(TARGETS), column]
+        for axes, target in zip(pair, TARGETS, strict=True):
+            _panel(axes, chosen, kind, target, models, main)
+            if not column:
+                axes.set_ylabel(f"CCC, {target}")
+                axes.yaxis.label.set_color(TARGET_COLOURS[target])
+        pair[0].set_title(KINDS[kind].title, loc="left", fontsize=10, color=INK)
+        pair[0].sharex(pair[-1])
+        pair[0].tick_params(labelbottom=False)
+        pair[-1].set_xlabel(KINDS[kind].unit)
+    for axes in panels[-len(TARGETS) :, len(kinds) - columns * (bands - 1) :].flat:
+        axes.set_axis_off()
     lines, titles = panels[0, 0].get_legend_handles_labels()
     figure.legend(lines, titles, loc="outside lower center", ncols=len(models), frameon=False, fontsize=9)
     figure.suptitle(subtitle, x=0.01, ha="left", fontsize=9, color=INK)

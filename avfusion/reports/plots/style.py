@@ -15,6 +15,8 @@ VALENCE, AROUSAL, AUDIO, VISUAL = "#0072b2", "#d55e00", "#cc79a7", "#009e73"
 TARGET_COLOURS = {"valence": VALENCE, "arousal": AROUSAL, "mean": "#555555"}
 INK, MUTED, FAINT, PALE = "#2b2b2b", "#757575", "#c8c8c8", "#efefef"
 DPI = 120
+WIDEST = 10.0  # inches, 1200 pixels: a page of 1280 shows that as it is
+COLUMNS = 4  # panels side by side, at most
 MODEL_TITLES = {
     "audio_only": "audio only",
     "visual_only": "visual only",
