@@ -8,12 +8,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := true
 
-.PHONY: help setup demo repro sweep test test-slow fuzz accept lint format lock ui bench clean
+.PHONY: help setup demo repro experiments sweep test test-slow fuzz accept lint format lock ui bench clean
 
 help:
 	@echo "make setup      environment in .venv (downloads 3 GB, takes 6 GB)"
 	@echo "make demo       render the demo corpus, run the pipeline, register the model, show the scores (about 10 minutes)"
 	@echo "make repro      scan the corpus of params.yaml and run what changed (avfusion scan, dvc repro)"
+	@echo "make experiments  the experiments of dvc exp run side by side: scores, and the parameters that differ"
 	@echo "make sweep      search for better parameters of train, with WORKERS=1 processes; docs/sweeps.md says how and where"
 	@echo "make test       tests; make test-slow: the longer rest; make accept: the promises, one line each"
 	@echo "make fuzz       damaged files through every reader, for SECONDS=600; findings are kept as files"
@@ -42,6 +43,10 @@ demo: setup
 repro: setup
 	@$(BIN)/avfusion scan --if-there
 	@$(BIN)/dvc repro
+
+# Only what differs, without the columns of paths and of single targets: fits 120 columns.
+experiments: setup
+	@$(BIN)/dvc exp show --no-pager --only-changed --drop '.*/|.*_[avb]$$|least|most|Created'
 
 sweep: setup
 	@$(BIN)/avfusion sweep --workers $(or $(WORKERS),1)
