@@ -14,9 +14,9 @@ from avfusion.data.track_data import feature_path
 from avfusion.experiments.evaluate import SPLITS, evaluate_models, trace_paths
 from avfusion.experiments.stage import Stage
 from avfusion.experiments.training import model_folder, model_names
+from avfusion.fusion.catalogue import fusion_module
 from avfusion.fusion.files import CONFIG, WEIGHTS
 from avfusion.fusion.model_folder import ModelFolder
-from avfusion.fusion.registry import FUSION_MODELS
 from avfusion.params.params import Params
 from avfusion.reports import page
 from avfusion.runtime.atomic import write_json
@@ -68,7 +68,7 @@ def wanted_stamp(root: Path, folders: Mapping[str, Path], params: Params) -> Sta
     Args:
         folders: of the models by name, the main one first.
     """
-    models = [FUSION_MODELS[name].__module__ for name in folders]
+    models = [fusion_module(name) for name in folders]
     truth = truth_folder(root, params.corpus)
     tracks = {}
     for track in read_tracks(root / "data" / "corpus" / "tracks.parquet"):
