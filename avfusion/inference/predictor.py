@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -30,6 +31,7 @@ from avfusion.inference.columns import SPREADS
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import divisors, fault_text
+from avfusion.runtime.units import unit_digest
 
 Stream = Literal["both", "audio", "visual"]
 STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
@@ -65,6 +67,12 @@ class Predictor:
             for stream, weights in folder.backbones.items()
         }
         self._extractor = FeatureExtractor(backbones["visual"], backbones["audio"], self.spec, device=str(self.device))
+        self._networks = (self._model, *(backbone.network for backbone in backbones.values()))
+
+    @cached_property
+    def code(self) -> str:
+        """Digest of the code that turns a video into predictions, that of the model and its networks too."""
+        return unit_digest("prediction", *sorted({type(network).__module__ for network in self._networks}))
 
     @classmethod
     def load(cls, uri_or_dir: str | Path | None = None, device: str = "cpu") -> "Predictor":

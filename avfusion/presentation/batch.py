@@ -63,6 +63,7 @@ class Request:
         """What decides the tables of a video, besides the video."""
         return {
             "model_digest": predictor.digest,
+            "code": predictor.code,
             "people": self.people,
             "stream": self.stream,
             "stride": str(self.stride or predictor.spec.stride),
@@ -82,7 +83,7 @@ def predict_files(
 ) -> int:
     """Write a table and a trace picture per video and person; faults go to the error stream, one line each.
 
-    A video whose tables were made by the same model and options already is left as it is.
+    A video whose tables were made by the same model, options and code already is left as it is.
 
     Args:
         arguments: videos, folders with videos, patterns.

@@ -38,6 +38,8 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
     # Scores, comparisons and pictures of trained models; the models' own modules are added.
     "evaluation": ("avfusion.experiments.evaluate",),
+    # The tables that `avfusion predict` writes; the modules of the model and of its backbones are added.
+    "prediction": ("avfusion.inference.predictor", "avfusion.presentation.tables"),
 }
 
 _KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"
@@ -61,6 +63,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.fingerprints": _KNOWN_AGAIN,
     "avfusion.runtime.stamps": _KNOWN_AGAIN,
     "avfusion.runtime.units": _KNOWN_AGAIN,
+    "avfusion.inference.default_model": "which model is loaded, not what it predicts: a model is known by its digest",
     "avfusion.corpora.sources": "names and hashes of raw files, which are among the inputs of what is made of them",
 }
 

@@ -1,12 +1,16 @@
 """A repeated call over a folder does what is missing or out of date, and leaves the rest."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import avfusion
 from avfusion import Predictor
 from avfusion.presentation.batch import DONE, Request, predict_files
 from tests.inference.test_analysis import face, other, pictures
@@ -64,6 +68,11 @@ def test_another_model_or_video_is_another_prediction(
         patched.setattr(predictor, "digest", "0" * 64)
         assert run() == (DONE, "2 predicted")
     assert run() == (DONE, "2 predicted")
+    with monkeypatch.context() as patched:
+        patched.setattr(predictor, "code", "other code")
+        assert run() == (DONE, "2 predicted")
+        assert run() == (DONE, "2 done before")
+    assert run() == (DONE, "2 predicted")
     shutil.copyfile(face_video, folder / "one.mp4")
     code, told = run()
     assert (code, told) == (2, "1 done before, 1 failed"), "its table is another video's"
@@ -85,3 +94,43 @@ def test_a_table_for_everybody(predictor: Predictor, tmp_path: Path, capsys: pyt
     (tmp_path / "two.person-2.json").unlink()
     assert predict_files([video], predictor, request=request) == DONE
     assert (tmp_path / "two.person-2.json").is_file(), "a missing person is missing"
+
+
+EDITS = {
+    "avfusion/inference/predictor.py": ("`frame` (int32, from 1)", "`frame` (int32, the first is 1)", False),
+    "avfusion/media/timeline.py": ("raise BadInputError(", "raise BadInputError('other words' + ", False),
+    "avfusion/data/presence.py": ("heard = spans[:, 0] < samples", "heard = spans[:, 0] <= samples", True),
+    "avfusion/fusion/inference.py": ("import numpy as np\n", "import numpy as np\n\nMORE = 1\n", True),
+    "avfusion/presentation/overlay.py": ("import numpy as np\n", "import numpy as np\n\nMORE = 1\n", False),
+    "avfusion/training/loop.py": ("import numpy as np\n", "import numpy as np\n\nMORE = 1\n", False),
+}
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, whose code may be edited."""
+    folder = tmp_path_factory.mktemp("package")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(avfusion.__file__).parent, folder / "avfusion", ignore=ignored)
+    return folder
+
+
+def test_only_code_of_the_way_to_a_prediction_is_in_its_digest(package: Path) -> None:
+    """A changed message makes no table anew."""
+    before = prediction_digest(package)
+    for name, (old, new, counts) in EDITS.items():
+        path = package / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, name
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        assert (prediction_digest(package) != before) == counts, name
+        path.write_text(text, encoding="utf-8")
+    assert prediction_digest(package) == before
+
+
+def prediction_digest(package: Path) -> str:
+    script = "from avfusion.runtime.units import unit_digest; print(unit_digest('prediction', 'avfusion.fusion.jca'))"
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=package, env=os.environ | {"PYTHONPATH": str(package)},
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
