@@ -60,6 +60,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.fusion.catalogue": _NAMES,
     "avfusion.runtime.project": "where the project lies",
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,
+    "avfusion.runtime.code_trees": _KNOWN_AGAIN,
     "avfusion.runtime.fingerprints": _KNOWN_AGAIN,
     "avfusion.runtime.stamps": _KNOWN_AGAIN,
     "avfusion.runtime.units": _KNOWN_AGAIN,
