@@ -18,6 +18,7 @@ from avfusion.commands.serve import serve
 from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
+from avfusion.commands.vouch import vouch
 from avfusion.runtime.errors import AVFusionError, describe_os_error
 
 app = typer.Typer(
@@ -41,6 +42,7 @@ app.command()(compare)
 app.command()(crossval)
 app.command()(sweep)
 app.command()(summary)
+app.command()(vouch)
 
 
 def main() -> None:

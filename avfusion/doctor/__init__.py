@@ -17,6 +17,7 @@ from avfusion.doctor.corpus import CorpusState, look_at_corpus, split_facts
 from avfusion.doctor.costs import Costs, estimate
 from avfusion.doctor.environment import look_at_environment
 from avfusion.doctor.last_runs import last_runs, whole_runs
+from avfusion.doctor.libraries import look_at_libraries
 from avfusion.doctor.printing import print_report
 from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_weights
 from avfusion.doctor.report import GRAVITY, Item, Report
@@ -36,6 +37,7 @@ def diagnose(root: Path, *, tuning: bool = False) -> Report:
         tuning: Also measure the speed of the backbones.
     """
     facts, items = look_at_environment(root)
+    items += look_at_libraries(root)
     params, found = _params(root)
     items += found
     state, found, rendered = _corpus(root)
