@@ -60,9 +60,9 @@ def other_corpus(first: Clone, workspace: Path) -> str:
 
 
 def _seeds(clone: Clone) -> dict[str, Any]:
-    out = clone.folder / ".avfusion" / "seeds.json"
+    out = clone.folder / "reports" / "compare" / "comparison.json"
     if not out.exists():
-        clone.must("python", "-m", "avfusion.experiments.seeds", "--seeds", "0", "1", "2", "--json", str(out))
+        clone.must("avfusion", "compare", "--seeds", "0,1,2", "--split", "test")
     return json.loads(out.read_text())
 
 

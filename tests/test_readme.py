@@ -40,7 +40,7 @@ ELSEWHERE = {
     "git clone": "tests/test_affwild2_end_to_end.py",
     "git add": "tests/test_affwild2_end_to_end.py",
     "mkdir -p data/raw && ln -s": "tests/test_affwild2_end_to_end.py",
-    "python -m avfusion.experiments.sweep.confirm": "tests/sweep/test_confirm.py",
+    "avfusion sweep --confirm": "tests/sweep/test_confirm.py",
     "torchrun": "tests/backbones/test_processes.py",
     "python benchmarks/": "hours of training: its table is in the page",
     "createdb": "of PostgreSQL; tests/sweep/test_postgres.py starts a server",

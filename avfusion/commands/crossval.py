@@ -20,7 +20,7 @@ def crossval(
     models. The backbones are not trained anew. Interrupted, the same command goes on. Exit status: 0 done; 2 a model,
     the number of folds, params.yaml or the features cannot be used; 1 something failed.
     """
-    from avfusion.experiments.run_crossval import run_cross_validation
+    from avfusion.experiments.crossval import run_cross_validation
     from avfusion.runtime.project import project_root
 
     names = [name.strip() for name in models.split(",") if name.strip()]

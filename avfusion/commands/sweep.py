@@ -23,12 +23,22 @@ def sweep(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes here, one thread each.")] = 1,
     apply: Annotated[bool, typer.Option("--apply", help="Write the best point into params.yaml.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Search no further: train the best point and the paper's with new seeds.")
+    ] = False,
+    seeds: Annotated[str, typer.Option(metavar="N,N,…", help="With --confirm: seeds other than train.seed.")] = "1,2,3",
 ) -> None:
     """Search for better parameters of `train` (section sweep of params.yaml), or go on with a search.
 
     Ctrl-C ends it after the current epochs; the same command goes on. Exit status: 0 done; 2 params.yaml or the
     study cannot be used; 1 something failed, or no trial was completed.
     """
+    if confirm:
+        from avfusion.commands.compare import whole_numbers
+        from avfusion.experiments.sweep.confirm import confirm_best
+
+        print(confirm_best(whole_numbers(seeds), storage))
+        return
     from avfusion.experiments.sweep.command import run_sweep
 
     run_sweep(trials=trials, storage=storage, workers=workers, apply=apply)

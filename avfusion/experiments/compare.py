@@ -1,6 +1,8 @@
-"""Fusion models against each other: each trained with several seeds on the cached features, scored, one row a model."""
+"""Fusion models against each other: each trained with several seeds on the cached features, scored, one row a model.
 
-import json
+The trainings are runs: a parent, and below it one per model and seed, with metrics only.
+"""
+
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,25 +12,75 @@ from typing import Any
 
 import numpy as np
 
+from avfusion.corpora.demo.truth import ORACLES, truth_folder
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.evaluate import predict_tracks
-from avfusion.experiments.training import TrainingInputs, config_of, training_fingerprint
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.grid import Grid, unlogged
+from avfusion.experiments.start import refuse_models, refuse_start
+from avfusion.experiments.training import config_of, model_names, read_inputs
+from avfusion.experiments.training_store import FinishedTraining
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.catalogue import fusion_names, takes_maps
 from avfusion.fusion.complexity import complexity
 from avfusion.fusion.track_inference import predict_track
-from avfusion.params.params import Params
-from avfusion.reports.comparison_table import COSTS, SeedScores, comparison_rows
-from avfusion.runtime.atomic import write_json
+from avfusion.params.params import Params, load_params
+from avfusion.params.record import every_param
+from avfusion.reports.comparison_table import COSTS, SeedScores, comparison_rows, write_comparison
+from avfusion.reports.plots.comparison import plot_comparison
+from avfusion.runtime.atomic import exclusive_lock
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.progress import TrainingLines
+from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.metrics import NAMES, pooled_scores
-from avfusion.scoring.seeds import entry_name
+from avfusion.scoring.seeds import entry_name, seed_summary
 from avfusion.scoring.track_predictions import TrackPredictions
-from avfusion.training.checkpoints import load_checkpoint
+from avfusion.tracking.run_book import RunBook
+from avfusion.tracking.runs import TrackedRun
+from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.logger import RunLogger
-from avfusion.training.loop import FusionTraining
+from avfusion.training.settings import TrainSettings
 
-OpenRun = Callable[[str, int], AbstractContextManager[RunLogger]]
+EVERY = "all"
+STREAMS_ALONE = ("audio_only", "visual_only")
+ModelSeed = tuple[str, int]
+
+
+def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], split: str) -> str:
+    """`avfusion compare`: train, score, and write reports/compare/; returns the table as Markdown.
+
+    Args:
+        models: none: `train.model` and `train.baselines`; `all`: every model that takes pooled features.
+
+    Raises:
+        BadInputError: no such model, or params.yaml, features or labels are missing.
+    """
+    params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
+    refuse_start(params.train, "a comparison")
+    make_deterministic(params.common.threads)
+    pooled = [name for name in fusion_names() if not takes_maps(name)]
+    models = pooled if list(models) == [EVERY] else list(models or model_names(params.train))
+    work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
+    with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
+        inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
+        refuse_models(models, inputs.feature_spec.output)
+        grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
+        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus))
+        # Runs are continued only where everything that their numbers depend on is the same.
+        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split)
+        tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
+        recorded = every_param(root / "params.yaml", params)
+        book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags)
+        with book.open("comparison") as parent:
+
+            def training(key: ModelSeed) -> AbstractContextManager[TrackedRun]:
+                name, seed = key
+                return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
+
+            rows, summary = comparison.run(models, seeds, training)
+            text = write_comparison(folder, rows, summary, params.corpus.name, _remarks(params.train, models))
+            plot_comparison(folder / "comparison.png", rows)
+            for name in ("comparison.csv", "comparison.json", "comparison.md", "comparison.png"):
+                parent.log_artifact(folder / name)
+    return text
 
 
 @dataclass(frozen=True)
@@ -37,91 +89,65 @@ class Comparison:
 
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
-        inputs: features and labels for training.
+        grid: trains the models.
         tracks: what is scored.
-        root: the project, below which features and frame times lie.
         truth: folder of the truth of the tracks, as `truth_folder` gives it.
-        work: where checkpoints are kept, one folder per model and seed: a comparison goes on where it stopped, and a
-            larger one trains only what is new.
-        device: torch's name of it.
     """
 
     params: Params
-    inputs: TrainingInputs
+    grid: Grid
     tracks: Sequence[TrackData]
-    root: Path
     truth: Path | None
-    work: Path
-    device: str = "cpu"
 
-    def run(self, models: Sequence[str], seeds: Sequence[int], open_run: OpenRun) -> list[dict[str, Any]]:
-        """Train and score all models, a printed line for each training; a row per model in the order given.
-
-        The rows are those of `comparison_rows`.
+    def run(
+        self,
+        models: Sequence[str],
+        seeds: Sequence[int],
+        open_run: Callable[[ModelSeed], AbstractContextManager[RunLogger]] = unlogged,
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Train and score all models, a printed line for each training.
 
         Args:
             open_run: gives the run that one training of a model with a seed is logged to, metrics only.
 
+        Returns:
+            A row per model in the order given, as of `comparison_rows`; and the scores by seed with the differences of
+            the models to `train.model` (`seed_summary`; `better_stream` is the single stream with the higher mean).
+
         Raises:
             BadInputError: no frame of the tracks has a label.
         """
-        params, stride = self.params, self.inputs.feature_spec.stride
-        tracks = predict_tracks(self.tracks, {}, params.geometry, stride, "overlap", self.root, self.truth)
+        params, stride = self.params, self.grid.inputs.feature_spec.stride
+        tracks = predict_tracks(self.tracks, {}, params.geometry, stride, "overlap", self.grid.root, self.truth)
         if not any(track.valid.any() for track in tracks):
             raise BadInputError("no track to be scored has a label: choose another split")
-        data = self.inputs.sequences(params.geometry, self.device)
-        costs: dict[str, list[tuple[float, ...]]] = {name: [] for name in models}
-        lines = TrainingLines(len(models) * len(seeds))
-        for name in models:
-            for seed in seeds:
-                entry = entry_name(name, seed)
-                with open_run(name, seed) as run:
-                    model, seconds = self._train(name, seed, data, run)
-                    tracks, rate = self._predict(tracks, entry, model)
-                    scores = pooled_scores(tracks, entry, resamples=100, seed=0)
-                    run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
-                lines.print(f"{name}, seed {seed}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}")
-                size = complexity(model)
-                costs[name].append((size.parameters, size.multiply_adds, seconds, rate))
-        found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
-        means = {name: dict(zip(COSTS, np.mean(costs[name], axis=0).tolist(), strict=True)) for name in models}
-        return comparison_rows(found, means, params.evaluate.bootstrap, params.evaluate.seed)
+        costs: dict[str, list[tuple[float | None, ...]]] = {name: [] for name in models}
 
-    def _train(self, name: str, seed: int, data: Any, run: RunLogger) -> tuple[FusionModel, float]:
-        """The trained model, and wall seconds per epoch, validation included."""
-        config = config_of(self.params.train, name, seed=seed)
-        threads = self.params.common.threads
-        digest = training_fingerprint(self.inputs, config, self.params.geometry, threads, self.device)
-        folder = self.work / f"{name}-{seed}-{digest[:16]}"
-        training = FusionTraining(
-            name,
-            data,
-            self.inputs.validation,
-            config,
-            self.params.geometry,
-            self.inputs.feature_spec.stride,
-            options=config.options,
-            folder=folder,
-            fingerprint=digest,
-            device=self.device,
-            quiet=True,
+        def use(key: ModelSeed, finished: FinishedTraining, run: RunLogger) -> str:
+            nonlocal tracks
+            name, entry = key[0], entry_name(*key)
+            model = finished.model(self.grid.device)
+            tracks, rate = self._predict(tracks, entry, model)
+            scores = pooled_scores(tracks, entry, resamples=100, seed=0)
+            run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
+            size = complexity(model)
+            costs[name].append((size.parameters, size.multiply_adds, finished.seconds_per_epoch, rate))
+            return f"{entry}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}"
+
+        keys = [(name, seed) for name in models for seed in seeds]
+        self.grid.run(
+            {key: self.grid.unit(config_of(params.train, key[0], seed=key[1])) for key in keys}, open_run, use
         )
-        clock = folder / "clock.json"  # of all epochs that were trained to the end, over interruptions
-        known = json.loads(clock.read_text(encoding="utf-8")) if clock.is_file() else {"epochs": 0, "seconds": 0.0}
-        saved = load_checkpoint(folder, digest) or {"epoch": 0}
-        started = time.perf_counter()
-        result = training.fit(run)
-        epochs = len(result.history) - saved["epoch"]
-        if epochs:
-            known = {"epochs": known["epochs"] + epochs, "seconds": known["seconds"] + time.perf_counter() - started}
-            write_json(clock, known)
-        return result.model, known["seconds"] / known["epochs"] if known["epochs"] else float("nan")
+        found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
+        means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
+        rows = comparison_rows(found, means, params.evaluate.bootstrap, params.evaluate.seed)
+        return rows, self._summary(tracks, models, seeds)
 
     def _predict(
         self, tracks: Sequence[TrackPredictions], entry: str, model: FusionModel
     ) -> tuple[list[TrackPredictions], float]:
         """The tracks with the model's predictions as `entry`, and milliseconds of fusion per minute of video."""
-        params, stride = self.params, self.inputs.feature_spec.stride
+        params, stride = self.params, self.grid.inputs.feature_spec.stride
         started = time.perf_counter()
         values = [predict_track(model, t, params.geometry, stride, params.train.inference) for t in self.tracks]
         seconds = time.perf_counter() - started
@@ -130,3 +156,30 @@ class Comparison:
             for track, value in zip(tracks, values, strict=True)
         ]
         return found, 1000 * seconds / (sum(float(track.time_s[-1]) for track in tracks) / 60)
+
+    def _summary(
+        self, tracks: Sequence[TrackPredictions], models: Sequence[str], seeds: Sequence[int]
+    ) -> dict[str, Any]:
+        main, config = self.params.train.model, self.params.evaluate
+        pairs = [(main, name) for name in models if name != main and main in models]
+        if set(STREAMS_ALONE) <= set(models):
+            pairs.append(("visual_only", "audio_only"))
+        oracles = [name for name in ORACLES if name in tracks[0].predictions]
+        summary = seed_summary(tracks, models, seeds, pairs, config.bootstrap, config.seed, oracles)
+        alone = [name for name in STREAMS_ALONE if name in models]
+        better = max(alone, key=lambda name: float(summary["models"][name]["ccc_mean"]["mean"]), default=None)
+        return summary | {"better_stream": better}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean of what is known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _remarks(config: TrainSettings, models: Sequence[str]) -> list[str]:
+    """What makes the comparison less than fair: options that one model alone has from params.yaml."""
+    if not config.options or config.model not in models:
+        return []
+    options = ", ".join(f"{name}: {value}" for name, value in config.options.items())
+    return [f"{config.model} has train.options ({options}); the others have their defaults."]

@@ -1,6 +1,7 @@
 """Cross-validation of fusion models on cached features: each trained on every fold, scored on what it did not see.
 
-Backbones are not trained per fold. docs/evaluation.md says what the features of a fold's scored videos have seen.
+The trainings are runs: a parent, and below it one per model and fold, with metrics only. Backbones are not trained per
+fold. docs/evaluation.md says what the features of a fold's scored videos have seen.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,26 +12,72 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.data.track_data import TrackData
-from avfusion.experiments.evaluate import predict_tracks
-from avfusion.experiments.folds import Fold, grouped_folds
-from avfusion.experiments.training import TrainingInputs, config_of, training_fingerprint
+from avfusion.corpora.demo.truth import truth_folder
+from avfusion.data.features import read_features
+from avfusion.data.track_data import TrackData, feature_path
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.folds import grouped_folds
+from avfusion.experiments.grid import Grid, unlogged
+from avfusion.experiments.start import refuse_models, refuse_start
+from avfusion.experiments.training import config_of, model_names, read_inputs
+from avfusion.experiments.training_store import FinishedTraining
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.track_inference import predict_track
-from avfusion.params.params import Params
-from avfusion.reports.crossval_table import CrossValidated
+from avfusion.params.params import Params, load_params
+from avfusion.params.record import every_param
+from avfusion.reports.crossval_table import CrossValidated, write_cross_validation
+from avfusion.runtime.atomic import exclusive_lock
 from avfusion.runtime.fingerprints import fingerprint
-from avfusion.runtime.progress import TrainingLines
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import NAMES, pooled_scores, valid_pairs
 from avfusion.scoring.seeds import seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.tracking.run_book import RunBook
+from avfusion.tracking.runs import TrackedRun
+from avfusion.training.determinism import default_device, make_deterministic
 from avfusion.training.logger import RunLogger
-from avfusion.training.loop import FusionTraining, TrainedFusion
-from avfusion.training.sequences import SequenceData
 
 WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)
-OpenRun = Callable[[str, int], AbstractContextManager[RunLogger]]
+FoldModel = tuple[int, str]
+
+
+def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
+    """`avfusion crossval`: train, score, and write reports/crossval/; returns its tables as Markdown.
+
+    Args:
+        models: none: `train.model` and `train.baselines`.
+
+    Raises:
+        BadInputError: no such model, as many folds cannot be made, or params.yaml, features or labels are missing.
+        AVFusionError: a base video is both a training and a validation video.
+    """
+    params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
+    refuse_start(params.train, "cross-validation")
+    make_deterministic(params.common.threads)
+    names = list(models or model_names(params.train))
+    work, folder = root / ".avfusion" / "crossval", root / "reports" / "crossval"
+    with exclusive_lock(root / ".avfusion" / "locks" / "crossval.lock", "avfusion crossval"):
+        inputs, tests = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["test"]
+        refuse_models(names, inputs.feature_spec.output)
+        truth = truth_folder(root, params.corpus)
+        grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
+        crossval = CrossValidation(params, grid, tests, truth)
+        out_of_fold = read_features(feature_path(root, inputs.train[0].track)).out_of_fold is not None
+        # Runs are continued only where everything that their numbers depend on is the same.
+        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds)
+        tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "folds": str(folds)}
+        book = RunBook(root, work / f"runs-{same[:16]}.json", every_param(root / "params.yaml", params), tags)
+        with book.open("cross-validation") as parent:
+
+            def training(key: FoldModel) -> AbstractContextManager[TrackedRun]:
+                fold, name = key
+                return book.open(f"{name}, fold {fold}", parent, {"model": name, "fold": fold})
+
+            found = crossval.run(names, folds, training)
+            text = write_cross_validation(folder, found, out_of_fold=out_of_fold)
+            for name in ("folds.csv", "models.csv", "crossval.md"):
+                parent.log_artifact(folder / name)
+    return text
 
 
 @dataclass(frozen=True)
@@ -39,23 +86,22 @@ class CrossValidation:
 
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
-        inputs: features and labels of the official training and validation tracks.
+        grid: trains the models, on the official training and validation tracks.
         test: the test tracks.
-        root: the project, below which features and frame times lie.
         truth: folder of the truth of the tracks, as `truth_folder` gives it.
-        work: where checkpoints are kept, one folder per model and fold: what was trained is not trained again.
-        device: torch's name of it.
     """
 
     params: Params
-    inputs: TrainingInputs
+    grid: Grid
     test: Sequence[TrackData]
-    root: Path
     truth: Path | None
-    work: Path
-    device: str = "cpu"
 
-    def run(self, models: Sequence[str], folds: int, open_run: OpenRun) -> CrossValidated:
+    def run(
+        self,
+        models: Sequence[str],
+        folds: int,
+        open_run: Callable[[FoldModel], AbstractContextManager[RunLogger]] = unlogged,
+    ) -> CrossValidated:
         """Train and score all models on all folds, a printed line for each training.
 
         Args:
@@ -66,59 +112,42 @@ class CrossValidation:
             BadInputError: see `grouped_folds`.
             AVFusionError: likewise.
         """
-        parts = grouped_folds(self.inputs.train, self.inputs.validation, folds)
+        parts = grouped_folds(self.grid.inputs.train, self.grid.inputs.validation, folds)
         scored = [self._not_predicted(fold.validation) for fold in parts]
         tested = [self._not_predicted(self.test) for _ in parts]
         rows: list[dict[str, Any]] = []
-        lines = TrainingLines(len(models) * folds)
-        for number, fold in enumerate(parts):
-            data = replace(self.inputs, train=fold.train).sequences(self.params.geometry, self.device)
-            for name in models:
-                with open_run(name, number) as run:
-                    trained = self._train(name, number, fold, data, run)
-                    scored[number] = self._predict(scored[number], fold.validation, name, trained.model)
-                    tested[number] = self._predict(tested[number], self.test, name, trained.model)
-                    scores = self._scores(scored[number], name)
-                    run.log_metrics({f"fold/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
-                videos = [len({track.video for track in side}) for side in (fold.train, fold.validation)]
-                row = {"model": name, "fold": number, "train_videos": videos[0], "scored_videos": videos[1]}
-                rows.append(row | {"best_epoch": trained.best_epoch} | scores)
-                shown = "no labels" if scores["ccc_mean"] is None else f"mean CCC {scores['ccc_mean']:.3f}"
-                lines.print(f"{name}, fold {number}: {shown} on {videos[1]} videos")
+
+        def use(key: FoldModel, finished: FinishedTraining, run: RunLogger) -> str:
+            number, name = key
+            fold, model = parts[number], finished.model(self.grid.device)
+            scored[number] = self._predict(scored[number], fold.validation, name, model)
+            tested[number] = self._predict(tested[number], self.test, name, model)
+            scores = self._scores(scored[number], name)
+            run.log_metrics({f"fold/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
+            videos = [len({track.video for track in side}) for side in (fold.train, fold.validation)]
+            row = {"model": name, "fold": number, "train_videos": videos[0], "scored_videos": videos[1]}
+            rows.append(row | {"best_epoch": finished.best_epoch} | scores)
+            shown = "no labels" if scores["ccc_mean"] is None else f"mean CCC {scores['ccc_mean']:.3f}"
+            return f"{name}, fold {number}: {shown} on {videos[1]} videos"
+
+        units = {
+            (number, name): self.grid.unit(config_of(self.params.train, name), fold)
+            for number, fold in enumerate(parts)
+            for name in models
+        }
+        self.grid.run(units, open_run, use)
         test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]
         return CrossValidated(rows, [self._summary(name, rows, scored, test) for name in models], test)
 
     def _not_predicted(self, tracks: Sequence[TrackData]) -> list[TrackPredictions]:
-        stride = self.inputs.feature_spec.stride
+        stride = self.grid.inputs.feature_spec.stride
         mode = self.params.train.inference
-        return predict_tracks(tracks, {}, self.params.geometry, stride, mode, self.root, self.truth)
-
-    def _train(self, name: str, number: int, fold: Fold, data: SequenceData, run: RunLogger) -> TrainedFusion:
-        config = config_of(self.params.train, name)
-        threads = self.params.common.threads
-        digest = fingerprint(
-            training=training_fingerprint(self.inputs, config, self.params.geometry, threads, self.device),
-            train=[track.track for track in fold.train],
-            validation=[track.track for track in fold.validation],
-        )
-        return FusionTraining(
-            name,
-            data,
-            fold.validation,
-            config,
-            self.params.geometry,
-            self.inputs.feature_spec.stride,
-            options=config.options,
-            folder=self.work / f"{name}-fold-{number}-{digest[:16]}",
-            fingerprint=digest,
-            device=self.device,
-            quiet=True,
-        ).fit(run)
+        return predict_tracks(tracks, {}, self.params.geometry, stride, mode, self.grid.root, self.truth)
 
     def _predict(
         self, entries: Sequence[TrackPredictions], tracks: Sequence[TrackData], name: str, model: FusionModel
     ) -> list[TrackPredictions]:
-        stride, mode = self.inputs.feature_spec.stride, self.params.train.inference
+        stride, mode = self.grid.inputs.feature_spec.stride, self.params.train.inference
         return [
             replace(
                 entry,

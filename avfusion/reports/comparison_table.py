@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.reports.report import write_csv
+from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.atomic import write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval, paired_p_value
 from avfusion.scoring.ccc import ccc
@@ -62,7 +62,7 @@ class SeedScores:
 
 
 def comparison_rows(
-    scores: Mapping[str, SeedScores], costs: Mapping[str, Mapping[str, float]], resamples: int, seed: int
+    scores: Mapping[str, SeedScores], costs: Mapping[str, Mapping[str, float | None]], resamples: int, seed: int
 ) -> list[dict[str, Any]]:
     """A row per model.
 
@@ -102,15 +102,27 @@ def _difference(own: SeedScores, other: SeedScores | None, target: str, resample
 
 
 def write_comparison(
-    folder: Path, rows: Sequence[Mapping[str, Any]], split: str, corpus: str, remarks: Sequence[str] = ()
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    summary: Mapping[str, Any],
+    corpus: str,
+    remarks: Sequence[str] = (),
 ) -> str:
-    """Write comparison.csv and comparison.md; returns the latter's text. Published figures stand by Aff-Wild2 alone.
+    """Write comparison.csv, .json and .md; returns the latter's text. Published figures stand by Aff-Wild2 alone.
 
     Args:
+        summary: as of `seed_summary`; what it has besides the rows' models gets rows of its own.
         remarks: sentences that belong above the table.
     """
     write_csv(folder / "comparison.csv", rows)
-    text = markdown(rows, split, remarks) + (published(split) if corpus == "affwild2" else "")
+    write_report(folder / "comparison.json", summary)
+    text = markdown(rows, summary["split"], remarks)
+    names = [row["model"] for row in rows]
+    for name, scores in summary["models"].items():
+        if name not in names:
+            cells = [name, *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 5]
+            text += f"| {' | '.join(cells)} |\n"
+    text += differences_table(summary) + (published(summary["split"]) if corpus == "affwild2" else "")
     write_text(folder / "comparison.md", text)
     return text
 
@@ -138,8 +150,40 @@ def markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[st
     for row in rows:
         cells = [row["model"], *(_shown(row, target) for target in NAMES), _shown_difference(row)]
         cells += [f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f}"]
-        cells += [f"{row['seconds_per_epoch']:.2f}", f"{row['ms_per_video_minute']:.0f}"]
+        pace = row["seconds_per_epoch"]
+        cells += ["–" if pace is None else f"{pace:.2f}", f"{row['ms_per_video_minute']:.0f}"]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def scores_table(summary: Mapping[str, Any]) -> str:
+    """The scores of a `seed_summary` as a Markdown table."""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    lines = [
+        f"Pooled CCC on {summary['split']}, {summary['videos']} base videos: mean ± standard deviation over seeds "
+        f"{seeds}.",
+        "",
+        "| model | valence | arousal | mean |",
+        "|---|---|---|---|",
+    ]
+    for name, scores in summary["models"].items():
+        lines.append(f"| {' | '.join([name, *(_spread(scores[f'ccc_{target}']) for target in NAMES)])} |")
+    return "\n".join(lines) + "\n"
+
+
+def differences_table(summary: Mapping[str, Any]) -> str:
+    """The differences of a `seed_summary` as a Markdown table below others; "" where there are none."""
+    if not summary["differences"]:
+        return ""
+    note = f" ({summary['note']})" if summary["note"] else ""
+    lines = ["", f"Differences of these means, with 95 % intervals paired over videos{note}:", ""]
+    lines += ["| difference | valence | arousal | mean |", "|---|---|---|---|"]
+    for pair, found in summary["differences"].items():
+        cells = []
+        for target in NAMES:
+            value, ends = found[target]["difference"], found[target]["ci95"]
+            cells.append(f"{value:+.3f}" + (f" [{ends[0]:+.3f}, {ends[1]:+.3f}]" if ends else ""))
+        lines.append(f"| {' | '.join([pair, *cells])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -148,6 +192,10 @@ def published(split: str) -> str:
     lines = ["", f"Published, {split} (other features and protocols):", "", "| method | valence | arousal |"]
     lines += ["|---|---|---|", *(f"| {name} | {v:.3f} | {a:.3f} |" for name, v, a in PUBLISHED[split])]
     return "\n".join(lines) + "\n"
+
+
+def _spread(score: Mapping[str, Any]) -> str:
+    return f"{score['mean']:.3f}" + ("" if score["sd"] is None else f" ± {score['sd']:.3f}")
 
 
 def _shown(row: Mapping[str, Any], target: str) -> str:

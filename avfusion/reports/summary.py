@@ -53,7 +53,7 @@ def print_summary(root: Path, console: Console | None = None) -> None:
     console.print("report       reports/evaluate/report.html, in a browser", markup=False)
     console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
     if demo:
-        console.print("three seeds  .venv/bin/python -m avfusion.experiments.seeds (above is one)", markup=False)
+        console.print("three seeds  .venv/bin/avfusion compare --seeds 0,1,2 --split test (above is one)", markup=False)
     console.print("MLflow page  make ui, then http://127.0.0.1:5000", markup=False)
     if video := example_video(root):
         command = f".venv/bin/avfusion predict {shlex.quote(str(video))} -o predictions"

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.scoring.bootstrap import interval
-from avfusion.scoring.metrics import WEIGHTS, pooled_scores, target_sums, valid_pairs
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval
+from avfusion.scoring.metrics import NAMES, WEIGHTS, pooled_scores, target_sums, valid_pairs
 from avfusion.scoring.track_predictions import TrackPredictions
 
 
@@ -35,3 +35,44 @@ def seed_spread(values: Sequence[float]) -> dict[str, Any]:
     """Mean and standard deviation over seeds, and the scores themselves."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
+
+
+def seed_summary(
+    tracks: Sequence[TrackPredictions],
+    models: Sequence[str],
+    seeds: Sequence[int],
+    pairs: Sequence[tuple[str, str]],
+    resamples: int,
+    draw: int,
+    seedless: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Scores of models that were trained with several seeds, and what lies between them.
+
+    Args:
+        pairs: models whose difference is wanted, the first minus the second.
+        draw: seed of the resampling.
+        seedless: further predictions, which no seed decides.
+
+    Returns:
+        `models`: {model: {ccc_valence, ccc_arousal, ccc_mean, each {mean, sd, seeds: [...]}}}; `differences`: {"jca -
+        concat": {valence|arousal|mean: {difference, ci95}}} of the means over seeds, with intervals paired over base
+        videos; `split`, `seeds`, `videos` and a `note` where the videos are few.
+    """
+    entries = {name: [entry_name(name, seed) for seed in seeds] for name in models}
+    entries |= {name: [name] for name in seedless}
+    scores = {}
+    for name, own in entries.items():
+        found = [pooled_scores(tracks, entry, resamples=100, seed=draw) for entry in own]
+        scores[name] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"] for entry in found]) for target in NAMES}
+    videos = len({track.video for track in tracks if track.valid.any()})
+    return {
+        "split": tracks[0].split,
+        "seeds": list(seeds),
+        "models": scores,
+        "differences": {
+            f"{first} - {second}": seed_difference(tracks, first, second, seeds, resamples, draw)
+            for first, second in pairs
+        },
+        "videos": videos,
+        "note": NOTE if videos < FEW_VIDEOS else "",
+    }

@@ -1,115 +1,45 @@
-"""The runs of one training: a parent, a nested run per model, found again after an interruption and by `evaluate`."""
+"""What the stages log to the runs of a training: the trained models, and their evaluation."""
 
 import json
-import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-from mlflow.exceptions import MlflowException
 
-from avfusion.runtime.atomic import write_json
 from avfusion.tracking.model import log_fusion_model
-from avfusion.tracking.runs import TrackedRun, configure, run_exists, tracked_run
-from avfusion.tracking.store import is_missing, store_errors
+from avfusion.tracking.runs import TrackedRun, configure, run_exists
+from avfusion.tracking.store import EXPERIMENT, ensure_experiment, store_errors
 
 
-class TrainingRuns:
-    """Opens the runs of a training whose ids are kept in `book`, so that a killed training continues its runs.
-
-    Args:
-        book: JSON file of the ids, in the training's work folder.
-        params: of every run.
-        tags: of every run.
-        datasets: name → (digest, path, use) of the data that every run reads.
-        label: what tells this training from others where runs are compared; ends the runs' names.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        book: Path,
-        params: Mapping[str, object],
-        tags: Mapping[str, str],
-        datasets: Mapping[str, tuple[str, Path, str]],
-        label: str = "",
-    ) -> None:
-        self.root, self.book = root, book
-        self.params, self.tags, self.datasets = params, tags, datasets
-        self.label = label
-        self.ids: dict[str, str] = json.loads(book.read_text(encoding="utf-8")) if book.is_file() else {}
-        self.uris: dict[str, str] = {}
-
-    @contextmanager
-    def parent(self) -> Iterator[TrackedRun]:
-        """The run that the models' runs are shown under."""
-        with self._open("train", None) as run:
-            yield run
-
-    @contextmanager
-    def model(self, name: str) -> Iterator[TrackedRun]:
-        """The run of one model."""
-        with self._open(name, self.ids["train"]) as run:
-            run.log_params({"model": name})
-            yield run
-
-    @contextmanager
-    def _open(self, name: str, parent: str | None) -> Iterator[TrackedRun]:
-        known = self.ids.get(name)
-        title = f"{name}, {self.label}" if self.label else name
-        with tracked_run(title, run_id=known, parent=parent, params=self.params, tags=self.tags, root=self.root) as run:
-            if run.run_id != known:
-                self.ids[name] = run.run_id
-                write_json(self.book, self.ids)
-                for data, (digest, path, use) in self.datasets.items():
-                    run.log_dataset(data, digest, path, use)
-            yield run
-
-    def finish_model(self, name: str, run: TrackedRun, folder: Path, metrics: Mapping[str, Any]) -> None:
-        """Log a trained model's files and final scores (`best/…`), once."""
-        self.uris[name] = log_fusion_model(run, folder)
-        if run.last_step("best/epoch") is None:
-            scores = {
-                f"best/{split}_{key}": value for split in ("train", "val") for key, value in metrics[split].items()
-            }
-            run.log_metrics(scores | {"best/epoch": metrics["best_epoch"]})
-
-    def record(self, digests: Mapping[str, str]) -> dict[str, Any]:
-        """Contents of reports/train/run.json."""
-        runs = {name: {"run_id": self.ids[name], "model_uri": uri} for name, uri in self.uris.items()}
-        return {"parent": self.ids["train"], "runs": runs, "inputs": dict(digests)}
+def log_trained_model(run: TrackedRun, folder: Path, metrics: Mapping[str, Any]) -> str:
+    """Log a trained model's files and final scores (`best/…`), once; returns the model's URI."""
+    uri = log_fusion_model(run, folder)
+    if run.last_step("best/epoch") is None:
+        scores = {f"best/{split}_{key}": value for split in ("train", "val") for key, value in metrics[split].items()}
+        run.log_metrics(scores | {"best/epoch": metrics["best_epoch"]})
+    return uri
 
 
-def discard_other_trainings(root: Path, folder: Path, kept: Path) -> None:
-    """Delete the work of trainings with other parameters or inputs; runs that they left running end as KILLED.
+def end_other_runs(root: Path, folder: Path, kept: Path) -> None:
+    """End the runs that other trainings left running as KILLED; a later call with their params continues them.
 
     Args:
-        folder: holds a folder per training, its `run.json` inside; what is no folder stays.
-        kept: the training to keep.
+        folder: holds a book of runs (`runs-….json`) for every training of the stage.
+        kept: the book of this training.
     """
-    for other in sorted(folder.iterdir()):
-        if other == kept or other.is_symlink() or not other.is_dir():
-            continue
-        book = other / "run.json"
-        if book.is_file():
-            _end_runs(root, json.loads(book.read_text(encoding="utf-8")).values())
-        shutil.rmtree(other)
-
-
-def _end_runs(root: Path, run_ids: Iterable[str]) -> None:
+    books = [book for book in folder.glob("runs-*.json") if book != kept]
+    others = {run_id for book in books for run_id in json.loads(book.read_text(encoding="utf-8")).values()}
+    if not others:
+        return
     running, killed = (RunStatus.to_string(status) for status in (RunStatus.RUNNING, RunStatus.KILLED))
     with store_errors():
         client = MlflowClient(configure(root))
-        for run_id in run_ids:
-            try:
-                if client.get_run(run_id).info.status == running:
-                    client.set_terminated(run_id, killed)
-            except MlflowException as error:
-                if not is_missing(error):
-                    raise
+        experiment = ensure_experiment(client, root, EXPERIMENT)
+        for run in client.search_runs([experiment], f"attributes.status = '{running}'", max_results=1000):
+            if run.info.run_id in others:
+                client.set_terminated(run.info.run_id, killed)
 
 
 def log_evaluation(

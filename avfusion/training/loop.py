@@ -31,7 +31,6 @@ from avfusion.training.sequences import Batch, SequenceData
 from avfusion.training.settings import TrainSettings
 from avfusion.training.start import Start
 
-VERSION = 2
 HISTORY_COLUMNS = (
     "epoch",
     "loss",
@@ -49,12 +48,14 @@ class TrainedFusion:
         history: a row per epoch, of `HISTORY_COLUMNS`.
         best_epoch: 0 where no epoch was trained.
         precision: the arithmetic of the forward pass.
+        seconds_per_epoch: wall time, validation included; None where it is not known.
     """
 
     model: FusionModel
     history: list[dict[str, float]]
     best_epoch: int
     precision: Precision
+    seconds_per_epoch: float | None = None
 
 
 @dataclass
@@ -69,6 +70,7 @@ class _State:
     best: dict[str, Any]
     epoch: int = 0
     skipped: int = 0
+    seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
     def state_dict(self) -> dict[str, Any]:
@@ -81,6 +83,7 @@ class _State:
             "best": self.best,
             "epoch": self.epoch,
             "skipped": self.skipped,
+            "seconds": self.seconds,
             "history": self.history,
         }
 
@@ -89,7 +92,7 @@ class _State:
             getattr(self, part).load_state_dict(state[part])
         self.shuffle.set_state(state["shuffle"])
         self.best, self.epoch, self.history = state["best"], state["epoch"], state["history"]
-        self.skipped = state["skipped"]
+        self.skipped, self.seconds = state["skipped"], state["seconds"]
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class FusionTraining:
         precision = resolve_precision(self.config.amp, self.device)
         logger.set_tags(precision.tags() | {"device": self.device})
         state = self._setup(precision)
-        self._log_missing(state, logger)
+        log_missing(state.history, logger)
         while not self._finished(state):
             started = time.perf_counter()
             state.epoch += 1
@@ -149,11 +152,14 @@ class FusionTraining:
                 state.best = {"epoch": state.epoch, "score": score, "model": _copy(state.model)}
             state.rate.step(score)
             state.history.append({key: row[key] for key in HISTORY_COLUMNS})
+            seconds = time.perf_counter() - started
+            state.seconds += seconds
             self._save(state)
-            self._say(self._line(row, state.best, time.perf_counter() - started))
+            self._say(self._line(row, state.best, seconds))
             logger.log_metrics(_metrics(row), step=state.epoch)
         state.model.load_state_dict(state.best["model"])
-        return TrainedFusion(state.model.eval(), state.history, state.best["epoch"], precision)
+        pace = state.seconds / state.epoch if state.epoch else None
+        return TrainedFusion(state.model.eval(), state.history, state.best["epoch"], precision, pace)
 
     def _setup(self, precision: Precision) -> _State:
         if not any(track.valid.any() for track in self.validation):
@@ -245,11 +251,6 @@ class FusionTraining:
         if self.folder:
             save_checkpoint(self.folder, state.state_dict() | {"fingerprint": self.fingerprint})
 
-    def _log_missing(self, state: _State, logger: RunLogger) -> None:
-        logged = logger.last_step("loss") if state.history else None
-        for row in state.history[logged or 0 :]:
-            logger.log_metrics(_metrics(row), step=int(row["epoch"]))
-
     def _say(self, line: str) -> None:
         if not self.quiet:
             print(line, flush=True)
@@ -276,6 +277,26 @@ class FusionTraining:
             f"{self.name}: {what} is not finite at {where} (tracks {tracks}){kept}: lower train.lr or train.clip_norm, "
             "or set train.amp to off"
         )
+
+
+def log_missing(history: Sequence[Mapping[str, float]], logger: RunLogger) -> None:
+    """Log the epochs that a run does not have yet."""
+    logged = logger.last_step("loss") if history else None
+    for row in history[logged or 0 :]:
+        logger.log_metrics(_metrics(row), step=int(row["epoch"]))
+
+
+def split_scores(
+    model: FusionModel, tracks: Sequence[TrackData], geometry: GeometrySettings, stride: int, config: TrainSettings
+) -> dict[str, float | None]:
+    """Pooled CCC of every labelled frame of the tracks: valence, arousal and their mean."""
+    predictions = [predict_track(model, track, geometry, stride, config.inference)[track.valid] for track in tracks]
+    pooled, labels = np.concatenate(predictions), np.concatenate([track.labels[track.valid] for track in tracks])
+    names = ("valence", "arousal")
+    if len(pooled) < 2:
+        return dict.fromkeys((*(f"ccc_{name}" for name in names), "ccc_mean"))
+    scores: dict[str, float | None] = {f"ccc_{name}": ccc(pooled[:, c], labels[:, c]) for c, name in enumerate(names)}
+    return scores | {"ccc_mean": float(np.mean([value for value in scores.values() if value is not None]))}
 
 
 def drop_streams(batch: Batch, share: float, generator: torch.Generator) -> Batch:

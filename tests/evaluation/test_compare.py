@@ -2,8 +2,8 @@
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,16 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
-from avfusion.experiments.compare import Comparison
+from avfusion.experiments.compare import Comparison, run_comparison
 from avfusion.experiments.evaluate import load_evaluated
-from avfusion.experiments.run_comparison import run_comparison
-from avfusion.experiments.training import read_inputs
+from avfusion.experiments.train_stage import training_grid
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import check_params
 from avfusion.reports.comparison_table import SeedScores, comparison_rows, write_comparison
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.bootstrap import interval, paired_p_value, video_sums
 from avfusion.scoring.ccc import ccc
-from avfusion.training.logger import NullLogger
+from avfusion.scoring.metrics import NAMES
 from avfusion.training.loop import FusionTraining
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
@@ -32,28 +31,24 @@ PARAMS["evaluate"] |= {"bootstrap": 200}
 SIZES = {"tracks": {"train": 2, "val": 6, "test": 1}, "seconds": 8}
 
 
-@contextmanager
-def unlogged(name: str, seed: int) -> Iterator[NullLogger]:
-    yield NullLogger()
-
-
 @pytest.fixture
-def comparison(plant: Callable[..., Path], tmp_path: Path) -> Comparison:
+def comparison(plant: Callable[..., Path]) -> Comparison:
     root = plant(**SIZES)
     params = check_params(PARAMS, ("common", "evaluate", "geometry", "train"))
-    inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["val"]
-    return Comparison(params, inputs, tracks, root, root / "data" / "raw" / "demo", tmp_path / "work")
+    tracks = load_evaluated(root, params.geometry)["val"]
+    return Comparison(params, training_grid(root, params, "cpu"), tracks, root / "data" / "raw" / "demo" / "truth")
 
 
 def test_rows_are_the_scores_of_models_trained_alone(
     comparison: Comparison, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = comparison.run(["late", "jca"], [0, 3], unlogged)
-    lines = capsys.readouterr().out.splitlines()
+    rows, summary = comparison.run(["late", "jca"], [0, 3])
+    count, *lines = capsys.readouterr().out.splitlines()
+    assert count == "4 trainings: 0 found, 4 to do"
     assert [line.split(":")[0] for line in lines] == ["late, seed 0", "late, seed 3", "jca, seed 0", "jca, seed 3"]
     assert "(4 of 4, " in lines[-1]
     assert [row["model"] for row in rows] == ["late", "jca"]
-    params, inputs = comparison.params, comparison.inputs
+    params, inputs = comparison.params, comparison.grid.inputs
     alone = []
     for seed in (0, 3):
         config = params.train.model_copy(update={"seed": seed})
@@ -72,20 +67,29 @@ def test_rows_are_the_scores_of_models_trained_alone(
     assert rows[0]["videos"] == 6
     assert rows[0]["parameters"] < rows[1]["parameters"]
     assert rows[0]["seconds_per_epoch"] > 0 < rows[0]["ms_per_video_minute"]
+    assert summary["models"]["jca"]["ccc_arousal"]["seeds"] == pytest.approx(alone, abs=1e-6)
+    gap = summary["differences"]["jca - late"]["mean"]
+    assert gap["difference"] == pytest.approx(-rows[0]["minus_jca_mean"])
+    assert gap["ci95"] == pytest.approx([-rows[0]["minus_jca_mean_high"], -rows[0]["minus_jca_mean_low"]])
 
 
-def test_what_was_trained_is_not_trained_again(comparison: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = comparison.run(["late"], [0], unlogged)
-    trained: list[tuple[str, int]] = []
-    step = FusionTraining._train_epoch
+def test_single_streams_and_oracles_stand_beside_the_models(comparison: Comparison) -> None:
+    _, summary = comparison.run(["jca", "audio_only", "visual_only"], [0])
+    assert list(summary["differences"]) == ["jca - audio_only", "jca - visual_only", "visual_only - audio_only"]
+    means = {name: scores["ccc_mean"]["mean"] for name, scores in summary["models"].items()}
+    assert summary["better_stream"] == max(("audio_only", "visual_only"), key=means.__getitem__)
+    assert summary["differences"]["visual_only - audio_only"]["valence"]["difference"] > 0
+    assert means["oracle"] > max(means["oracle_audio"], means["oracle_visual"])
+    assert (summary["split"], summary["videos"], summary["note"]) == ("val", 6, "few videos: too narrow")
 
-    def spy(self: FusionTraining, *arguments: object) -> object:
-        trained.append((self.name, self.config.seed))
-        return step(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(FusionTraining, "_train_epoch", spy)
-    again = comparison.run(["late", "concat"], [0], unlogged)
-    assert set(trained) == {("concat", 0)}
+def test_what_was_trained_is_found_with_the_same_numbers(
+    comparison: Comparison, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = comparison.run(["late"], [0])[0]
+    again = comparison.run(["late", "concat"], [0])[0]
+    counts = [line for line in capsys.readouterr().out.splitlines() if " found, " in line]
+    assert counts == ["1 training: 0 found, 1 to do", "2 trainings: 1 found, 1 to do"]
     for key in ("ccc_mean", "low_mean", "high_mean", "seconds_per_epoch"):
         assert again[0][key] == first[0][key]
 
@@ -113,14 +117,25 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
     }
     costs = {"parameters": 1234.0, "multiply_adds": 2.5e6, "seconds_per_epoch": 0.5, "ms_per_video_minute": 12.0}
     rows = comparison_rows(scores, dict.fromkeys(scores, costs), 100, 0)
-    text = write_comparison(tmp_path, rows, "val", "demo")
+    rows[0]["seconds_per_epoch"] = None
+    summary = {
+        "split": "val", "videos": 6, "note": "few videos: too narrow", "models": {
+            "jca": {}, "late": {}, "oracle": {f"ccc_{t}": {"mean": 0.75, "sd": None} for t in NAMES},
+        },
+        "differences": {"jca - late": {t: {"difference": 0.125, "ci95": [0.0625, 0.25]} for t in NAMES}},
+    }  # fmt: skip
+    text = write_comparison(tmp_path, rows, summary, "demo")
+    assert "| oracle | 0.750 | 0.750 | 0.750 | – | – | – | – | – |" in text
+    assert f"| jca - late |{' +0.125 [+0.062, +0.250] |' * 3}" in text
+    assert "| 1,234 | 2.5 | – | 12 |" in text
+    assert json.loads((tmp_path / "comparison.json").read_text()) == summary
     assert "| late | 0.500 [" in text
     assert "| +0.000 [" in text
     assert "| 1,234 | 2.5 | 0.50 | 12 |" in text
     assert "6 base videos" in text
     assert "too narrow" in text
     assert "Published" not in text
-    assert "| JCA, CVPRW 2022 | 0.663 | 0.584 |" in write_comparison(tmp_path, rows, "val", "affwild2")
+    assert "| JCA, CVPRW 2022 | 0.663 | 0.584 |" in write_comparison(tmp_path, rows, summary, "affwild2")
     with (tmp_path / "comparison.csv").open(encoding="utf-8", newline="") as file:
         assert [row["model"] for row in csv.DictReader(file)] == ["jca", "late"]
 
@@ -157,7 +172,15 @@ def test_seeds_that_are_no_numbers_are_named(seeds: str) -> None:
     assert str(error) == f"--seeds is '{seeds}': whole numbers from 0 with commas between them are needed"
 
 
-def test_tracks_without_labels_are_refused_before_anything_is_trained(comparison: Comparison, tmp_path: Path) -> None:
+def test_tracks_without_labels_are_refused_before_anything_is_trained(comparison: Comparison) -> None:
     with pytest.raises(BadInputError, match="no track to be scored has a label"):
-        dataclasses.replace(comparison, tracks=[], work=tmp_path / "none").run(["late"], [0], unlogged)
-    assert not (tmp_path / "none").exists()
+        dataclasses.replace(comparison, tracks=[]).run(["late"], [0])
+    assert not comparison.grid.store.work.exists()
+
+
+def test_without_models_those_of_params_are_compared(plant_project: Callable[..., Path]) -> None:
+    root = plant_project(PARAMS | {"train": PARAMS["train"] | {"baselines": ["late"], "epochs": 1}}, **SIZES)
+    done = CliRunner().invoke(app, ["compare", "--seeds", "0"])
+    assert done.exit_code == 0, done.output
+    found = json.loads((root / "reports" / "compare" / "comparison.json").read_text())
+    assert list(found["models"]) == ["jca", "late", "oracle", "oracle_audio", "oracle_visual"]

@@ -1,8 +1,7 @@
 """Cross-validation: scores of what was not trained on, windows, averaging, resumption, runs and files."""
 
 import csv
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from avfusion.cli import app
 from avfusion.experiments.crossval import CrossValidated, CrossValidation, choose_windows
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.folds import grouped_folds
-from avfusion.experiments.training import read_inputs
+from avfusion.experiments.train_stage import training_grid
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import check_params
 from avfusion.reports.crossval_table import markdown, write_cross_validation
@@ -23,7 +22,6 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.smoothing import smooth
 from avfusion.scoring.track_predictions import TrackPredictions, read_predictions
-from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
 
@@ -34,17 +32,12 @@ PARAMS["evaluate"] |= {"bootstrap": 100}
 SIZES = {"tracks": {"train": 5, "val": 2, "test": 2}, "seconds": 8}
 
 
-@contextmanager
-def unlogged(name: str, fold: int) -> Iterator[NullLogger]:
-    yield NullLogger()
-
-
 @pytest.fixture
-def crossval(plant: Callable[..., Path], tmp_path: Path) -> CrossValidation:
+def crossval(plant: Callable[..., Path]) -> CrossValidation:
     root = plant(**SIZES)
     params = check_params(PARAMS, ("common", "evaluate", "geometry", "train"))
-    inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["test"]
-    return CrossValidation(params, inputs, tracks, root, root / "data" / "raw" / "demo" / "truth", tmp_path / "work")
+    tracks = load_evaluated(root, params.geometry)["test"]
+    return CrossValidation(params, training_grid(root, params, "cpu"), tracks, root / "data" / "raw" / "demo" / "truth")
 
 
 def pooled(tracks: list[TrackPredictions], model: str, windows: tuple[int, int] = (1, 1)) -> float:
@@ -56,15 +49,16 @@ def pooled(tracks: list[TrackPredictions], model: str, windows: tuple[int, int] 
 def test_folds_are_scored_by_models_that_saw_the_others_and_the_test_by_their_mean(
     crossval: CrossValidation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = crossval.run(["concat", "late"], 3, unlogged)
-    lines = capsys.readouterr().out.splitlines()
+    found = crossval.run(["concat", "late"], 3)
+    count, *lines = capsys.readouterr().out.splitlines()
+    assert count == "6 trainings: 0 found, 6 to do"
     order = [f"{name}, fold {fold}" for fold in range(3) for name in ("concat", "late")]
     assert [line.split(":")[0] for line in lines] == order
     assert "on 2 videos (1 of 6, " in lines[0]
     assert [f"{row['model']}, fold {row['fold']}" for row in found.folds] == order
     assert [(row["train_videos"], row["scored_videos"]) for row in found.folds[::2]] == [(5, 2), (4, 3), (5, 2)]
     # The same by hand.
-    params, inputs, stride = crossval.params, crossval.inputs, crossval.inputs.feature_spec.stride
+    params, inputs, stride = crossval.params, crossval.grid.inputs, crossval.grid.inputs.feature_spec.stride
     tests, scores = [], []
     for fold in grouped_folds(inputs.train, inputs.validation, 3):
         data = sequence_data(fold.train, stride=stride, length=16)
@@ -91,22 +85,14 @@ def test_folds_are_scored_by_models_that_saw_the_others_and_the_test_by_their_me
     assert row["test_low_mean"] < row["test_ccc_mean"] < row["test_high_mean"]
 
 
-def test_what_was_trained_is_not_trained_again(crossval: CrossValidation, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = crossval.run(["late"], 2, unlogged)
-    trained: list[str] = []
-    step = FusionTraining._train_epoch
-
-    def spy(self: FusionTraining, *arguments: object) -> object:
-        trained.append(self.name)
-        return step(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(FusionTraining, "_train_epoch", spy)
-    again = crossval.run(["late"], 2, unlogged)
-    assert trained == []
-    assert again.models == first.models
+def test_what_was_trained_is_found_again(crossval: CrossValidation, capsys: pytest.CaptureFixture[str]) -> None:
+    first = crossval.run(["late"], 2)
+    assert crossval.run(["late"], 2).models == first.models
     # Other folds are other trainings, but for the official split.
-    crossval.run(["late"], 3, unlogged)
-    assert len(trained) == 2 * 3
+    crossval.run(["late"], 3)
+    counts = [line for line in capsys.readouterr().out.splitlines() if " found, " in line]
+    numbers = [(2, 0), (2, 2), (3, 1)]
+    assert counts == [f"{n} trainings: {found} found, {n - found} to do" for n, found in numbers]
 
 
 def test_windows_are_those_with_the_best_score() -> None:
@@ -132,13 +118,13 @@ def test_windows_are_chosen_on_the_training_folds_alone(
         return 5, 10
 
     monkeypatch.setattr("avfusion.experiments.crossval.choose_windows", spy)
-    row = crossval.run(["late"], 3, unlogged).models[0]
+    row = crossval.run(["late"], 3).models[0]
     assert shown == [{"train"}]
     assert (row["window_valence"], row["window_arousal"]) == (5, 10)
 
 
 def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_path: Path) -> None:
-    found = crossval.run(["late"], 2, unlogged)
+    found = crossval.run(["late"], 2)
     folder = tmp_path / "reports"
     text = write_cross_validation(folder, found, out_of_fold=False)
     assert "what the folds from 1 on score, they have seen." in text

@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from avfusion.corpora.demo.truth import truth_folder
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import FrameRow, write_frames
-from avfusion.data.settings import FramesSettings, GeometrySettings
+from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.evaluate import (
     load_evaluated,
     load_models,
@@ -24,8 +23,8 @@ from avfusion.experiments.evaluate import (
     protocol_facts,
     write_evaluation,
 )
-from avfusion.experiments.seeds import compare_seeds, seed_table
-from avfusion.experiments.training import model_folder, model_names, read_inputs, train_models
+from avfusion.experiments.train_stage import train_models, training_grid
+from avfusion.experiments.training import model_folder, model_names
 from avfusion.fusion.files import load_fusion
 from avfusion.params.params import check_params
 from avfusion.reports.page.page import write_page
@@ -33,7 +32,6 @@ from avfusion.reports.report import headline
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import folder_digest
-from avfusion.training.logger import NullLogger
 from avfusion.training.settings import TrainSettings
 
 GEOMETRY = GeometrySettings(fps=25)
@@ -49,20 +47,14 @@ ENTRY |= COUNTS
 def root(plant: Callable[..., Path]) -> Path:
     """A planted corpus with trained models."""
     folder = plant(tracks={"train": 3, "val": 2, "test": 3}, seconds=12)
-    inputs = read_inputs(folder, GEOMETRY)
-    train_models(
-        inputs,
-        TRAIN,
-        GEOMETRY,
-        FramesSettings(detect_every=3, jpeg_quality=90),
-        corpus_name="demo",
-        root=folder,
-        work=folder / "work",
-        digest="d",
-        device="cpu",
-        open_run=lambda name: nullcontext(NullLogger()),
-        on_model=lambda *arguments: None,
-    )
+    sections = {"common": {"threads": 1}, "corpus": {"name": "demo", "root": "data/raw/demo"}}
+    sections |= {
+        "frames": {"detect_every": 3, "jpeg_quality": 90},
+        "geometry": {"fps": 25},
+        "train": TRAIN.model_dump(),
+    }
+    params = check_params(sections, tuple(sections))
+    train_models(training_grid(folder, params, "cpu"), params)
     return folder
 
 
@@ -234,19 +226,3 @@ def test_a_saved_model_predicts_the_same(root: Path) -> None:
         load_fusion(root / "models" / "fusion")
     with pytest.raises(BadInputError, match="holds no model"):
         load_fusion(root / "models")
-
-
-def test_seeds_are_compared_with_paired_intervals(root: Path) -> None:
-    sections = {"common": {"threads": 1}, "corpus": {}, "evaluate": {"bootstrap": 100}, "geometry": {"fps": 25}}
-    values = sections | {"train": TRAIN.model_dump() | {"baselines": ["audio_only", "visual_only"]}}
-    result = compare_seeds(root, (0, 1), params=check_params(values, values))
-    scores = result["models"]["jca"]["ccc_mean"]
-    assert len(scores["seeds"]) == 2
-    assert scores["seeds"][0] != scores["seeds"][1]
-    assert scores["mean"] == pytest.approx(np.mean(scores["seeds"]))
-    gap = result["differences"]["jca - audio_only"]["mean"]
-    assert gap["difference"] == pytest.approx(scores["mean"] - result["models"]["audio_only"]["ccc_mean"]["mean"])
-    assert gap["ci95"][0] < gap["difference"] < gap["ci95"][1]
-    assert result["differences"]["visual_only - audio_only"]["valence"]["difference"] > 0
-    assert result["better_stream"] in ("audio_only", "visual_only")
-    assert "oracle" in seed_table(result)

@@ -1,10 +1,13 @@
 """The best point of a study against the paper's, trained with new seeds."""
 
+import json
 from pathlib import Path
 
 import optuna
 import pytest
+from typer.testing import CliRunner
 
+from avfusion.cli import app
 from avfusion.experiments.sweep.confirm import BEST, PAPER, SECTIONS, compare_points, study_points
 from avfusion.experiments.sweep.space import SearchSpace
 from avfusion.experiments.sweep.storage import default_storage, open_storage
@@ -33,7 +36,7 @@ def test_points_are_compared_on_both_splits_with_new_seeds(sweep_project: Path) 
     assert points[BEST]["lr"] == float(f"{study.trials[1].params['lr']:.4g}")
 
     configs = {name: space.train_config(point) for name, point in points.items()}
-    results = compare_points(sweep_project, params, configs, (1, 2), ("val", "test"))
+    results = compare_points(sweep_project, params, configs, (1, 2))
     for split, videos in (("val", 2), ("test", 2)):
         result = results[split]
         assert result["videos"] == videos
@@ -43,3 +46,14 @@ def test_points_are_compared_on_both_splits_with_new_seeds(sweep_project: Path) 
         found = result["differences"][f"{BEST} - {PAPER}"]["mean"]
         assert found["difference"] == pytest.approx(means[0] - means[1])
         assert found["ci95"][0] <= found["difference"] <= found["ci95"][1]
+
+    # The command finds these trainings again, and adds a seed.
+    done = CliRunner().invoke(app, ["sweep", "--confirm", "--seeds", "1,2,3"])
+    assert done.exit_code == 0, done.output
+    assert "6 trainings: 4 found, 2 to do" in done.output
+    assert f"| {BEST} - {PAPER} | " in done.output
+    written = json.loads((sweep_project / "reports" / "sweep" / "confirmation.json").read_text())
+    assert written["points"][BEST] == points[BEST]
+    seeds = written["test"]["models"][PAPER]["ccc_mean"]["seeds"]
+    assert seeds[:2] == pytest.approx(scores, abs=1e-6)
+    assert len(seeds) == 3

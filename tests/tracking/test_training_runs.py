@@ -10,9 +10,10 @@ from avfusion.params.params import load_params
 from avfusion.params.record import every_param
 from avfusion.runtime.errors import AVFusionError
 from avfusion.tracking.backbone_history import log_backbones
+from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import tracked_run
 from avfusion.tracking.store import configure, ensure_experiment
-from avfusion.tracking.training_runs import discard_other_trainings, log_evaluation
+from avfusion.tracking.training_runs import end_other_runs, log_evaluation
 
 
 def status(run_id: str) -> str:
@@ -41,32 +42,29 @@ def load_params_of_train(path: Path, written: dict[str, object]) -> object:
     return load_params(clean, ["common", "train"])
 
 
-def test_runs_of_discarded_trainings_end_killed(project: Path) -> None:
+def test_runs_that_other_trainings_left_running_end_killed(project: Path) -> None:
     work = project / ".avfusion" / "train"
+    work.mkdir(parents=True)
     configure(project)
     client = MlflowClient()
     experiment = ensure_experiment(client, project)
-    running, kept = (client.create_run(experiment).info.run_id for _ in range(2))
+    running, kept, elsewhere = (client.create_run(experiment).info.run_id for _ in range(3))
     with tracked_run("done", root=project) as done:
         pass
     books = {
         "old": {"train": running, "jca": done.run_id, "concat": "0" * 32},
         "now": {"train": kept},
-        "begun": None,
     }
     for name, book in books.items():
-        (work / name / "jca").mkdir(parents=True)
-        (work / name / "jca" / "checkpoint.pt").write_text(name)
-        if book is not None:
-            (work / name / "run.json").write_text(json.dumps(book))
-    (work / "note.txt").write_text("a file")
-    (project / "elsewhere").mkdir()
-    (work / "link").symlink_to(project / "elsewhere")
-    discard_other_trainings(project, work, work / "now")
-    assert sorted(path.name for path in work.iterdir()) == ["link", "note.txt", "now"]
-    assert (work / "now" / "jca" / "checkpoint.pt").read_text() == "now"
-    assert (project / "elsewhere").is_dir()
-    assert [status(run_id) for run_id in (running, done.run_id, kept)] == ["KILLED", "FINISHED", "RUNNING"]
+        (work / f"runs-{name}.json").write_text(json.dumps(book))
+    end_other_runs(project, work, work / "runs-now.json")
+    ends = [status(run_id) for run_id in (running, done.run_id, kept, elsewhere)]
+    assert ends == ["KILLED", "FINISHED", "RUNNING", "RUNNING"]
+    # Whoever goes back to those params continues their runs.
+    book = RunBook(project, work / "runs-old.json", {}, {})
+    with book.open("train") as again:
+        assert (again.run_id, status(again.run_id)) == (running, "RUNNING")
+    assert status(running) == "FINISHED"
 
 
 def test_backbones_are_in_the_run_once(project: Path) -> None:

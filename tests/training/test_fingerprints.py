@@ -1,4 +1,4 @@
-"""What decides a fusion training changes its fingerprint, so no checkpoint of something else is taken up."""
+"""What decides a fusion training changes its digest, so that nothing else is taken for its result; and no more does."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,14 +11,16 @@ from avfusion.corpora.table import Track, read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.data.labels import read_labels, write_labels
 from avfusion.data.settings import GeometrySettings
-from avfusion.experiments import training as experiment
-from avfusion.experiments.training import corpus_digest, read_inputs, training_fingerprint
+from avfusion.experiments.grid import Grid
+from avfusion.experiments.training import corpus_digest, read_inputs
+from avfusion.experiments.training_store import TrainingUnit
+from avfusion.runtime.units import unit_digest
 from avfusion.training.settings import TrainSettings
 
 Change = Callable[[Path], None]
 
 
-def digest(root: Path, *, threads: int = 1, device: str = "cpu", **changes: object) -> str:
+def unit(root: Path, *, threads: int = 1, device: str = "cpu", **changes: object) -> TrainingUnit:
     geometry = GeometrySettings(fps=25)
     config = TrainSettings(model="concat", epochs=3)
     inputs = read_inputs(root, geometry)
@@ -26,7 +28,11 @@ def digest(root: Path, *, threads: int = 1, device: str = "cpu", **changes: obje
         update={key: changes[key] for key in GeometrySettings.model_fields if key in changes}
     )
     config = config.model_copy(update={key: changes[key] for key in TrainSettings.model_fields if key in changes})
-    return training_fingerprint(inputs, config, geometry, threads, device)
+    return Grid(root, inputs, geometry, threads, device).unit(config)
+
+
+def digest(root: Path, **changes: object) -> str:
+    return unit(root, **changes).digest  # type: ignore[arg-type]
 
 
 def change_table(track: str, **changes: object) -> Change:
@@ -69,20 +75,25 @@ CHANGES: dict[str, Change] = {
     "label file, val": change_label("val-0"),
     "features, train": change_features("train-0"),
     "features, val": change_features("val-1"),
-    "feature spec": change_spec,
     "split": change_table("train-1", split="val"),
     "track left out": change_table("val-1", split=""),
+}
+# These stand in config.json, which the stage writes anew; they decide no weight.
+FACTS: dict[str, Change] = {
+    "feature spec": change_spec,
     "source of a val video": change_table("val-1", video_hash="another"),
     "source of val crops": change_table("val-1", crops_hash="others"),
     "source of val labels": change_table("val-1", labels_hash="others"),
     "delay of val labels": change_table("val-1", label_delay_s=2.0),
 }
-GEOMETRY_CHANGES = {"clip_frames": 16, "kept_frames": 4, "sequence_clips": 8, "fps": None, "target_offset": -16}
+GEOMETRY_CHANGES = {"clip_frames": 16, "sequence_clips": 8, "target_offset": -16}
+IN_FEATURES = {"kept_frames": 4, "fps": None}
 TRAIN_CHANGES = {
-    "model": "jca", "options": {"k": 8}, "weights": "start", "baselines": ("audio_only",), "seed": 1, "epochs": 4,
-    "batch_size": 8, "lr": 2e-3, "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0,
-    "dropout": 0.1, "modality_dropout": 0.1, "amp": "off", "inference": "tile",
+    "model": "jca", "options": {"head_hidden": 8}, "seed": 1, "epochs": 4, "batch_size": 8, "lr": 2e-3,
+    "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1, "modality_dropout": 0.1,
+    "amp": "bfloat16", "inference": "tile",
 }  # fmt: skip
+OF_OTHERS = {"baselines": ("audio_only",), "weights": None}
 
 
 @pytest.fixture
@@ -98,15 +109,30 @@ def test_changed_inputs_change_it(name: str, root: Path) -> None:
     assert digest(root) != before
 
 
-def test_changed_parameters_threads_device_and_code_change_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert set(GEOMETRY_CHANGES) == set(GeometrySettings.model_fields)
-    assert set(TRAIN_CHANGES) == set(TrainSettings.model_fields)
+def test_changed_parameters_threads_and_device_change_it(root: Path) -> None:
+    assert set(GEOMETRY_CHANGES | IN_FEATURES) == set(GeometrySettings.model_fields)
+    assert set(TRAIN_CHANGES | OF_OTHERS) == set(TrainSettings.model_fields)
     changes = [{key: value} for key, value in (GEOMETRY_CHANGES | TRAIN_CHANGES).items()]
-    found = [digest(root)] + [digest(root, **change) for change in changes]  # type: ignore[arg-type]
-    found += [digest(root, threads=2), digest(root, device="cuda")]
-    monkeypatch.setattr(experiment, "VERSION", experiment.VERSION + 1)
-    found.append(digest(root))
+    found = [digest(root)] + [digest(root, **change) for change in changes]
+    gpus = [digest(root, device=device, amp="off") for device in ("cuda", "cuda:1")]
+    found += [digest(root, threads=2), gpus[0]]
     assert len(set(found)) == len(found)
+    assert gpus[0] == gpus[1], "GPUs of one machine are alike"
+    assert digest(root, amp="off") == digest(root), "what auto means on a CPU"
+    assert digest(root, **IN_FEATURES, **OF_OTHERS) == digest(root)
+
+
+def test_its_code_is_that_of_its_model_and_of_training(root: Path) -> None:
+    jca, concat = (unit(root, model=name).stamp.code for name in ("jca", "concat"))
+    assert jca == unit_digest("fusion", "avfusion.fusion.jca")
+    assert concat == unit_digest("fusion", "avfusion.fusion.concat") != jca
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_facts_about_a_model_do_not_change_it(name: str, root: Path) -> None:
+    before = digest(root)
+    FACTS[name](root)
+    assert digest(root) == before
 
 
 def test_what_training_does_not_read_changes_nothing(root: Path) -> None:

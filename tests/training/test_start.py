@@ -3,40 +3,35 @@
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from avfusion.data.settings import FramesSettings, GeometrySettings
+from avfusion.experiments.grid import Grid
 from avfusion.experiments.start import refuse_start
-from avfusion.experiments.training import read_inputs, train_models, training_fingerprint
+from avfusion.experiments.train_stage import train_models, training_grid
+from avfusion.experiments.training import config_of
 from avfusion.fusion.files import load_fusion
+from avfusion.params.params import Params, check_params
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import file_digest
-from avfusion.training.logger import NullLogger
 from avfusion.training.settings import TrainSettings
 
-GEOMETRY = GeometrySettings(fps=25)
+PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
+SECTIONS = ("common", "corpus", "frames", "geometry", "train")
+TRAIN = {"model": "jca", "options": {}, "baselines": (), "epochs": 1, "batch_size": 8}
+
+
+def prepared(root: Path, **settings: object) -> tuple[Grid, Params]:
+    params = check_params(PARAMS | {"train": PARAMS["train"] | TRAIN | settings}, SECTIONS)
+    return training_grid(root, params, "cpu"), params
 
 
 def train(root: Path, **settings: object) -> Path:
     """Train as the stage does; gives models/fusion."""
-    config = TrainSettings.model_validate({"model": "jca", "baselines": (), "epochs": 1, "batch_size": 8} | settings)
-    train_models(
-        read_inputs(root, GEOMETRY, config),
-        config,
-        GEOMETRY,
-        FramesSettings(),
-        corpus_name="demo",
-        root=root,
-        work=root / "work" / str(len(list(root.glob("work/*")))),
-        digest="d",
-        device="cpu",
-        open_run=lambda name: nullcontext(NullLogger()),
-        on_model=lambda *arguments: None,
-    )
+    train_models(*prepared(root, **settings))
     return root / "models" / "fusion"
 
 
@@ -81,15 +76,14 @@ def test_the_baselines_do_not_start_from_it(root: Path) -> None:
 
 
 def test_its_contents_decide_the_training(root: Path) -> None:
-    config = TrainSettings(model="jca", weights="start")
     found = set()
     for source in ("start", "models/fusion"):
         if source != "start":
             train(root, seed=3)
             shutil.copyfile(root / source / "model.safetensors", root / "start" / "model.safetensors")
-        inputs = read_inputs(root, GEOMETRY, config)
-        assert inputs.digests["start"] == file_digest(root / "start" / "model.safetensors")
-        found.add(training_fingerprint(inputs, config, GEOMETRY, 1, "cpu"))
+        grid, params = prepared(root, weights="start")
+        assert grid.inputs.digests["start"] == file_digest(root / "start" / "model.safetensors")
+        found.add(grid.unit(config_of(params.train, "jca")).digest)
     assert len(found) == 2
 
 

@@ -8,6 +8,7 @@ from avfusion.corpora.demo.truth import truth_folder
 from avfusion.corpora.table import read_tracks
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks
+from avfusion.experiments.grid import Grid
 from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
 from avfusion.experiments.robustness.scores import (
     COLUMNS,
@@ -18,7 +19,7 @@ from avfusion.experiments.robustness.scores import (
     score_rows,
     thin_out,
 )
-from avfusion.experiments.training import model_folder, model_names, read_inputs
+from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
 from avfusion.fusion.base import FusionModel
 from avfusion.params.params import Params
 from avfusion.reports.plots.robustness import plot_robustness
@@ -27,7 +28,6 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import run_tasks
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.scoring.conditions import KINDS
-from avfusion.training.loop import FusionTraining
 
 VOICES = 6  # of the babble
 BATCH = 8  # clips
@@ -112,21 +112,10 @@ def _variant(params: Params) -> str:
 
 def _train_variant(root: Path, params: Params, device: str) -> FusionModel:
     """The main model once more, trained with `robustness.modality_dropout`."""
-    inputs = read_inputs(root, params.geometry, params.train)
-    config = params.train.model_copy(update={"modality_dropout": params.robustness.modality_dropout})
-    training = FusionTraining(
-        config.model,
-        inputs.sequences(params.geometry, device),
-        inputs.validation,
-        config,
-        params.geometry,
-        inputs.feature_spec.stride,
-        options=config.options,
-        start=inputs.start,
-        device=device,
-        quiet=True,
-    )
-    return training.fit().model.cpu()
+    grid = Grid(root, read_inputs(root, params.geometry, params.train), params.geometry, params.common.threads, device)
+    rate = params.robustness.modality_dropout
+    unit = grid.unit(config_of(params.train, params.train.model, modality_dropout=rate))
+    return grid.train(unit).model()
 
 
 def _chosen(tracks: Sequence[TrackData], count: int | None) -> list[TrackData]:

@@ -2,12 +2,8 @@
 
 A study's best score is the luckiest of many on one validation split with one seed; new seeds take that luck away on
 training's side, the test split on validation's.
-
-python -m avfusion.experiments.sweep.confirm --seeds 1 2 3
 """
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,27 +11,52 @@ from typing import Any
 
 from avfusion.corpora.demo.truth import truth_folder
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks
-from avfusion.experiments.seeds import seed_table
+from avfusion.experiments.grid import Grid
+from avfusion.experiments.start import refuse_start
 from avfusion.experiments.sweep.progress import point_text
 from avfusion.experiments.sweep.results import best_of
 from avfusion.experiments.sweep.space import Point, SearchSpace, point_of
 from avfusion.experiments.sweep.storage import default_storage, open_storage, shown, storage_errors
 from avfusion.experiments.sweep.study import open_study
-from avfusion.experiments.training import read_inputs
+from avfusion.experiments.training import config_of, read_inputs
+from avfusion.experiments.training_store import FinishedTraining
 from avfusion.params.params import Params, load_params
+from avfusion.reports.comparison_table import differences_table, scores_table
 from avfusion.reports.report import write_report
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.project import project_root, workspace_root
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
-from avfusion.scoring.metrics import NAMES, pooled_scores
-from avfusion.scoring.seeds import entry_name, seed_difference, seed_spread
+from avfusion.scoring.metrics import pooled_scores
+from avfusion.scoring.seeds import entry_name, seed_summary
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.training.determinism import default_device, make_deterministic
-from avfusion.training.loop import FusionTraining
 from avfusion.training.settings import TrainSettings
 
 SECTIONS = ("common", "corpus", "evaluate", "geometry", "train", "sweep")
+SPLITS = ("val", "test")
 BEST, PAPER = "best found", "the paper's"
+
+
+def confirm_best(seeds: Sequence[int], storage: str | None = None) -> str:
+    """`avfusion sweep --confirm`: write reports/sweep/confirmation.json; returns the tables as Markdown.
+
+    Args:
+        seeds: others than `train.seed`, whose luck the best point had.
+        storage: URL; None: the project's own.
+
+    Raises:
+        BadInputError: the study has no completed trial, or a split has no labels.
+        AVFusionError: the storage cannot be used.
+    """
+    root = workspace_root()
+    params = load_params(root / "params.yaml", SECTIONS)
+    refuse_start(params.train, "a sweep")
+    points = study_points(params, storage or default_storage(project_root()))
+    space = SearchSpace.of(params.sweep.space, params.train)
+    for name, point in points.items():
+        print(f"{name}: {point_text(point)}")
+    results = compare_points(root, params, {n: space.train_config(point) for n, point in points.items()}, seeds)
+    write_report(root / "reports" / "sweep" / "confirmation.json", {"points": points, **results})
+    return "\n".join(scores_table(result) + differences_table(result) for result in results.values())
 
 
 def study_points(params: Params, url: str) -> dict[str, Point]:
@@ -57,92 +78,45 @@ def study_points(params: Params, url: str) -> dict[str, Point]:
 
 
 def compare_points(
-    root: Path, params: Params, points: Mapping[str, TrainSettings], seeds: Sequence[int], splits: Sequence[str]
+    root: Path, params: Params, points: Mapping[str, TrainSettings], seeds: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """Train two points with every seed and score them on every split.
-
-    Returns:
-        By split, `evaluation.seeds`' form: `models` ({point: {ccc_mean: {mean, sd, seeds}, …}}) and `differences`
-        (the first minus the second, with an interval paired over base videos).
+    """Train two points with every seed and score them on validation and test; a `seed_summary` by split.
 
     Raises:
         BadInputError: a split has no labels.
     """
     make_deterministic(params.common.threads)
-    device, inputs = default_device(), read_inputs(root, params.geometry)
-    data, truth = inputs.sequences(params.geometry, device), truth_folder(root, params.corpus)
+    grid = Grid(root, read_inputs(root, params.geometry), params.geometry, params.common.threads, default_device())
+    truth, stride, mode = truth_folder(root, params.corpus), grid.inputs.feature_spec.stride, params.train.inference
     evaluated = load_evaluated(root, params.geometry)
-    found: dict[str, list[TrackPredictions]] = {}
-    for seed in seeds:
-        trained = {}
-        for name, config in points.items():
-            training = FusionTraining(
-                config.model,
-                data,
-                inputs.validation,
-                config.model_copy(update={"seed": seed}),
-                params.geometry,
-                inputs.feature_spec.stride,
-                options=config.options,
-                device=device,
-                quiet=True,
-            )
-            trained[entry_name(name, seed)] = training.fit().model
-        for split in splits:
-            stride, mode = inputs.feature_spec.stride, params.train.inference
-            entries = predict_tracks(evaluated[split], trained, params.geometry, stride, mode, root, truth)
-            found[split] = [
-                replace(new, predictions=old.predictions | new.predictions)
-                for old, new in zip(found.get(split, entries), entries, strict=True)
+    tracks: dict[str, list[TrackPredictions]] = {}
+
+    def predict(split: str, models: Mapping[str, Any]) -> list[TrackPredictions]:
+        return predict_tracks(evaluated[split], models, params.geometry, stride, mode, root, truth)
+
+    for split in SPLITS:
+        tracks[split] = predict(split, {})
+        if not any(track.valid.any() for track in tracks[split]):
+            raise BadInputError(f"no track of {split} has a label to score by")
+
+    def use(key: tuple[str, int], finished: FinishedTraining, run: object) -> str:
+        entry, model = entry_name(*key), finished.model(grid.device)
+        for split in SPLITS:
+            tracks[split] = [
+                replace(old, predictions=old.predictions | new.predictions)
+                for old, new in zip(tracks[split], predict(split, {entry: model}), strict=True)
             ]
-    return {split: _summary(split, tracks, list(points), list(seeds), params) for split, tracks in found.items()}
+        scores = [pooled_scores(tracks[split], entry, resamples=100, seed=0)["ccc_mean"] for split in SPLITS]
+        return f"{entry}: mean CCC {scores[0]:.3f} on val, {scores[1]:.3f} on test"
 
-
-def _summary(
-    split: str, tracks: Sequence[TrackPredictions], names: Sequence[str], seeds: list[int], params: Params
-) -> dict[str, Any]:
-    if not any(track.valid.any() for track in tracks):
-        raise BadInputError(f"the split {split} has no labels: choose another one")
-    draw, resamples = params.evaluate.seed, params.evaluate.bootstrap
-    models = {}
-    for name in names:
-        entries = [pooled_scores(tracks, entry_name(name, seed), resamples=100, seed=draw) for seed in seeds]
-        models[name] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"] for entry in entries]) for target in NAMES}
-    first, second = names
-    videos = len({track.video for track in tracks if track.valid.any()})
-    return {
-        "split": split,
-        "seeds": seeds,
-        "models": models,
-        "differences": {f"{first} - {second}": seed_difference(tracks, first, second, seeds, resamples, draw)},
-        "videos": videos,
-        "note": NOTE if videos < FEW_VIDEOS else "",
+    units = {
+        (name, seed): grid.unit(config_of(config, config.model, seed=seed))
+        for seed in seeds
+        for name, config in points.items()
     }
-
-
-def main() -> None:
-    """Print a table per split; also written to reports/sweep/confirmation.json."""
-    parser = argparse.ArgumentParser(description="Compare the best point of the study with the paper's, on new seeds.")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="others than train.seed")
-    parser.add_argument("--storage", default=None, help="URL; default: the project's own")
-    parser.add_argument("--splits", nargs="+", choices=("val", "test"), default=["val", "test"])
-    arguments = parser.parse_args()
-    try:
-        root = workspace_root()
-        params = load_params(root / "params.yaml", SECTIONS)
-        points = study_points(params, arguments.storage or default_storage(project_root()))
-        space = SearchSpace.of(params.sweep.space, params.train)
-        for name, point in points.items():
-            print(f"{name}: {point_text(point)}")
-        configs = {name: space.train_config(point) for name, point in points.items()}
-        results = compare_points(root, params, configs, arguments.seeds, arguments.splits)
-        write_report(root / "reports" / "sweep" / "confirmation.json", {"points": points, **results})
-    except AVFusionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    for result in results.values():
-        print(seed_table(result))
-
-
-if __name__ == "__main__":
-    main()
+    grid.run(units, use=use)
+    config, pairs = params.evaluate, [(BEST, PAPER)]
+    return {
+        split: seed_summary(tracks[split], list(points), seeds, pairs, config.bootstrap, config.seed)
+        for split in SPLITS
+    }

@@ -28,7 +28,6 @@ from avfusion.params.params import Params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.progress import TaskProgress
 from avfusion.tracking.runs import TrackedRun
-from avfusion.training.loop import VERSION
 
 LOOK_S = 5.0
 """How often the storage is asked for trials that ended, here or elsewhere."""
@@ -101,7 +100,7 @@ class StudyRun:
             "feature spec": inputs.feature_spec.digest()[:12],
             "geometry": self.params.geometry.model_dump(mode="json"),
             "train": space.fixed_values(),
-            "version": VERSION,
+            "code": space.code_digest()[:12],
         }
 
     def _work(self, study: optuna.Study, runs: StudyRuns, parent: TrackedRun, interrupts: "Interrupts") -> None:

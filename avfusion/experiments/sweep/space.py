@@ -8,7 +8,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import BaseTrial
 
 from avfusion.experiments.sweep.dimensions import REAL_KEYS, SWEPT_TRAIN_KEYS, Choice, Dimension, parse_dimension
-from avfusion.fusion.catalogue import fusion_options
+from avfusion.fusion.catalogue import fusion_module, fusion_options
+from avfusion.runtime.units import unit_digest
 from avfusion.training.settings import TrainSettings
 
 DIGITS = 4
@@ -80,6 +81,12 @@ class SearchSpace:
         models = self.dimensions.get("model")
         tried = not isinstance(models, Choice) or self.fixed.model in models.values
         return values | {"options": self._fixed_options() if tried else {}}
+
+    def code_digest(self) -> str:
+        """Digest of the code that trains the models of the space."""
+        models = self.dimensions.get("model")
+        names = models.values if isinstance(models, Choice) else (self.fixed.model,)
+        return unit_digest("fusion", *sorted({fusion_module(str(name)) for name in names}))
 
     def _fixed_options(self) -> dict[str, Any]:
         """Options of params.yaml's model that are not drawn; those that are may stand there since `--apply`."""

@@ -1,0 +1,150 @@
+"""One grid behind every command that trains fusion models: models x seeds x folds, each trained once.
+
+What was trained already, by whichever command, is found again; what is missing is trained, or goes on where it stopped.
+"""
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from avfusion.data.settings import GeometrySettings
+from avfusion.experiments.folds import Fold
+from avfusion.experiments.training import TrainingInputs
+from avfusion.experiments.training_store import FinishedTraining, TrainingStore, TrainingUnit
+from avfusion.fusion.catalogue import fusion_module
+from avfusion.runtime.fingerprints import fingerprint
+from avfusion.runtime.progress import TrainingLines
+from avfusion.runtime.stamps import Stamp
+from avfusion.runtime.units import unit_digest
+from avfusion.training.logger import NullLogger, RunLogger
+from avfusion.training.loop import FusionTraining, log_missing
+from avfusion.training.precision import resolve_precision
+from avfusion.training.sequences import SequenceData
+from avfusion.training.settings import TrainSettings
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@contextmanager
+def unlogged(key: object) -> Iterator[NullLogger]:
+    """A run that is logged nowhere."""
+    yield NullLogger()
+
+
+@dataclass
+class Grid:
+    """Trains fusion models on the cached features of a project.
+
+    Attributes:
+        root: the project.
+        inputs: features and labels.
+        geometry: section `geometry`.
+        threads: of torch; sums are split by it.
+        device: torch's name of it.
+    """
+
+    root: Path
+    inputs: TrainingInputs
+    geometry: GeometrySettings
+    threads: int
+    device: str = "cpu"
+    _sequences: tuple[list[str], SequenceData] | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.store = TrainingStore(self.root)
+
+    def unit(self, config: TrainSettings, fold: Fold | None = None) -> TrainingUnit:
+        """The training of one model.
+
+        Args:
+            config: section `train` as it stands for this model alone (`config_of`).
+            fold: default: the official split.
+        """
+        fold = fold or Fold(self.inputs.train, self.inputs.validation)
+        start = self.inputs.start if config.weights else None
+        made = fingerprint(
+            train=config.model_dump(mode="json", exclude={"baselines", "weights", "amp"}),
+            start=start.facts["sha256"] if start else None,
+            tracks=[[[t.track, self.inputs.contents[t.track]] for t in side] for side in (fold.train, fold.validation)],
+            # What else section `geometry` decides stands in the contents of the tracks.
+            geometry=self.geometry.model_dump(mode="json", include={"clip_frames", "sequence_clips", "target_offset"}),
+            stride=self.inputs.feature_spec.stride,
+            threads=self.threads,
+            device=torch.device(self.device).type,
+            precision=resolve_precision(config.amp, self.device).name,
+        )
+        code = unit_digest("fusion", fusion_module(config.model))
+        return TrainingUnit(config, fold, Stamp(made, code), start)
+
+    def run(
+        self,
+        units: Mapping[Key, TrainingUnit],
+        open_run: Callable[[Key], AbstractContextManager[Any]] = unlogged,
+        use: Callable[[Key, FinishedTraining, Any], str] = lambda *_: "",
+        *,
+        quiet: bool = True,
+    ) -> None:
+        """Find or train every unit, in the order given, and say how many of them are there already.
+
+        Args:
+            units: by keys that `open_run` and `use` know them by.
+            open_run: gives the run that a training is logged to.
+            use: called with key, training and run while the run is open; gives the line that is printed.
+            quiet: print no line per epoch.
+        """
+        digests = {unit.digest: unit for unit in units.values()}
+        found = sum(self.store.find(unit) is not None for unit in digests.values())
+        count = f"{len(digests)} training{'s' if len(digests) != 1 else ''}"
+        print(f"{count}: {found} found, {len(digests) - found} to do", flush=True)
+        lines = TrainingLines(len(units))
+        for key, unit in units.items():
+            with open_run(key) as run:
+                text = use(key, self.train(unit, run, quiet=quiet), run)
+            if text:
+                lines.print(text)
+        self._sequences = None
+        self.store.trim(digests)
+
+    def train(self, unit: TrainingUnit, run: RunLogger | None = None, *, quiet: bool = True) -> FinishedTraining:
+        """Find or train one unit; what its run does not have yet is logged."""
+        run = run or NullLogger()
+        run.set_tags({"code.digest": unit.stamp.code})
+        with self.store.alone(unit):
+            if finished := self.store.find(unit):
+                if not quiet:
+                    epochs = f"{len(finished.history)} epochs, best {finished.best_epoch}"
+                    print(f"{unit.config.model}: trained already, {epochs}", flush=True)
+                if run.last_step("loss") is None:
+                    run.set_tags({"training": "found again"})
+                precision = finished.record["precision"]
+                run.set_tags({"amp": precision["name"], "amp.reason": precision["reason"], "device": self.device})
+                log_missing(finished.history, run)
+                return finished
+            training = FusionTraining(
+                unit.config.model,
+                self._data(unit.fold),
+                unit.fold.validation,
+                unit.config,
+                self.geometry,
+                self.inputs.feature_spec.stride,
+                options=unit.config.options,
+                start=unit.start,
+                folder=self.store.folder(unit),
+                fingerprint=unit.digest,
+                device=self.device,
+                quiet=quiet,
+            )
+            return self.store.finish(unit, training.fit(run))
+
+    def _data(self, fold: Fold) -> SequenceData:
+        """The clips that a fold trains on; those of the last fold stay, so that its models share them."""
+        names = [track.track for track in fold.train]
+        if self._sequences is None or self._sequences[0] != names:
+            self._sequences = None  # two tables at once may be more than memory holds
+            inputs = replace(self.inputs, train=fold.train)
+            self._sequences = names, inputs.sequences(self.geometry, self.device)
+        return self._sequences[1]
