@@ -1,0 +1,42 @@
+"""ARCHITECTURE.md: its rooms are the folders, in the order that the linter keeps; the files that it names exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "ARCHITECTURE.md").read_text()
+
+
+def section(title: str) -> str:
+    """The text below a heading."""
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def test_rooms_are_the_folders_in_the_order_of_the_contract() -> None:
+    rooms = re.findall(r"^\| `(\w+)` \|", section("Rooms, from the top down"), flags=re.MULTILINE)
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert [f"avfusion.{room}" for room in rooms] == [layer for layer in contract["layers"] if layer != "avfusion.cli"]
+    folders = {path.parent.name for path in (ROOT / "avfusion").glob("*/__init__.py")}
+    assert folders == set(rooms)
+    loose = {path.name for path in (ROOT / "avfusion").glob("*.py")}
+    assert loose == {"__init__.py", "cli.py"}
+
+
+def test_files_that_it_names_exist() -> None:
+    named = re.findall(r"`([\w./]+(?:\.\w+|/))`", section("Where to change what") + section("Units and stamps"))
+    assert len(named) > 40
+    for name in named:
+        assert (ROOT / "avfusion" / name).exists() or (ROOT / name).exists(), name
+
+
+def test_modules_on_the_datas_way_exist() -> None:
+    way = section("The data's way")
+    steps = re.findall(r"── ([a-z][\w/, +]*?) ─", way)
+    assert len(steps) >= 10
+    room = ""
+    for step in steps:
+        for name in re.split(r", | \+ ", step):
+            room = name.split("/")[0] if "/" in name else room
+            path = ROOT / "avfusion" / (name if "/" in name else f"{room}/{name}")
+            assert path.is_dir() or path.with_suffix(".py").is_file() or (ROOT / "avfusion" / name).is_dir(), name
