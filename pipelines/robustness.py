@@ -2,6 +2,7 @@
 
 from avfusion.experiments.robustness.stage import evaluate_robustness
 from avfusion.experiments.stage import stage
+from avfusion.runtime.fingerprints import file_digest
 from avfusion.tracking.training_runs import log_evaluation
 from avfusion.training.determinism import default_device, make_deterministic
 
@@ -11,7 +12,8 @@ def main() -> None:
     with stage("robustness", "common", "corpus", "features", "geometry", "robustness", "train") as s:
         make_deterministic(s.params.common.threads)
         files = evaluate_robustness(s.root, s.params, device=default_device())
-        log_evaluation(s.project, s.root / "reports" / "train" / "run.json", {}, {s.params.train.model: files})
+        tag = ("robustness.content", file_digest(files[-1]))
+        log_evaluation(s.project, s.root / "reports" / "train" / "run.json", {}, {s.params.train.model: files}, tag=tag)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
     # Scores, comparisons and pictures of trained models; the models' own modules are added.
     "evaluation": ("avfusion.experiments.evaluate",),
+    # Features of sound or crops that are disturbed at one level; the modules of disturbance and network are added.
+    "condition": ("avfusion.experiments.robustness.features",),
+    # Scores under all conditions; the models' own modules are added.
+    "robustness": ("avfusion.experiments.robustness.evaluation",),
     # The tables that `avfusion predict` writes; the modules of the model and of its backbones are added.
     "prediction": ("avfusion.inference.predictor", "avfusion.presentation.tables"),
 }

@@ -1,22 +1,33 @@
 """Disturbances do what they say; their scores are those of the disturbed streams."""
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from avfusion.corpora.table import read_tracks
-from avfusion.data.audio import write_audio
+from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.weights import load_backbone
+from avfusion.corpora.table import Track, read_tracks
+from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.feature_spec import FeatureSpec
-from avfusion.data.frames import FrameRow, encode_crop, write_frames
+from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.experiments.robustness.distortions import absent_span, add_noise, babble, blur, occlude, shift_sound
-from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
+from avfusion.experiments.robustness import conditions as condition_stores
+from avfusion.experiments.robustness import features as disturbed
+from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
+from avfusion.experiments.robustness.disturbances import audio_shift, blur, occlusion
+from avfusion.experiments.robustness.disturbances.absence import absent_span
+from avfusion.experiments.robustness.disturbances.babble import babble
+from avfusion.experiments.robustness.disturbances.noise import add_noise
+from avfusion.experiments.robustness.disturbed_files import file_name, read_disturbed, read_stamp
+from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import (
     Draws,
     disturb,
@@ -29,6 +40,10 @@ from avfusion.experiments.robustness.scores import (
 from avfusion.fusion.base import FusionModel, FusionOutput
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.track_inference import predict_track
+from avfusion.runtime.code_digest import import_closure
+from avfusion.runtime.settings import ExecutionSettings
+from avfusion.runtime.stamps import UNSTAMPED, Stamp
+from avfusion.runtime.units import NEUTRAL, UNITS
 from avfusion.scoring.conditions import CONDITIONS, KINDS, MASKED, Condition
 from avfusion.scoring.metrics import pooled_scores
 from avfusion.scoring.track_predictions import TrackPredictions
@@ -64,18 +79,23 @@ def test_voices_of_a_babble_are_equally_loud() -> None:
 
 def test_shifts() -> None:
     sound = np.arange(1, 9, dtype=np.float32)
-    assert shift_sound(sound, 0.2, 10).tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
-    assert shift_sound(sound, -0.3, 10).tolist() == [4, 5, 6, 7, 8, 0, 0, 0]
-    assert shift_sound(sound, 4, 10).tolist() == shift_sound(sound, -4, 10).tolist() == [0] * 8
+
+    def shift(seconds: float) -> list[float]:
+        found: list[float] = audio_shift.disturb(sound, seconds, RNG, (), 10).tolist()
+        return found
+
+    assert shift(0.2) == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert shift(-0.3) == [4, 5, 6, 7, 8, 0, 0, 0]
+    assert shift(4) == shift(-4) == [0] * 8
 
 
 def test_occlusion_and_blur() -> None:
     crop = RNG.integers(0, 100, (112, 112, 3)).astype(np.uint8)
-    covered = occlude(crop, 0.25, (1.0, 0.0))
+    covered = occlusion.disturb(crop, 0.25, (1.0, 0.0))
     assert (covered[56:, :56] == 128).all()
     assert (covered[:56] == crop[:56]).all()
     assert (covered[:, 56:] == crop[:, 56:]).all()
-    blurred = blur(crop, 2)
+    blurred = blur.disturb(crop, 2, (0.0, 0.0))
     assert blurred.std() < crop.std() / 3
     assert blurred.mean() == pytest.approx(crop.mean(), abs=1)
 
@@ -125,7 +145,7 @@ def test_a_disturbed_stream_costs_the_target_that_it_tells(tracks: list[TrackDat
         for track in tracks
     }
     clean = predicted(tracks, model)
-    found = predict_conditions(clean, tracks, spoiled, {"plain": model}, GEOMETRY, 32, "overlap", seed=0)
+    found = predict_conditions(clean, tracks, spoiled.__getitem__, {"plain": model}, GEOMETRY, 32, "overlap", seed=0)
     rows = score_rows(found, ["plain"], list(KINDS), Draws(100, 0))
     table = {(row["kind"], row["level"]): row for row in rows}
     assert len(table) == len(CONDITIONS) + len(KINDS)
@@ -175,37 +195,74 @@ def test_what_modality_dropout_saves_is_the_difference_of_the_losses(tracks: lis
     assert found["face_absent"]["valence"]["saved"] == 0
 
 
-def test_features_are_those_of_the_disturbed_stream(trained_models: Path, tmp_path: Path) -> None:
-    """Against the extractor, called by hand; what a worker makes for one track."""
-    from avfusion.backbones.extraction import FeatureExtractor
-    from avfusion.backbones.weights import load_backbone
-    from avfusion.data.audio import read_audio
-
+@pytest.fixture
+def corpus(trained_models: Path, tmp_path: Path) -> tuple[Path, list[Track], FeatureSpec]:
+    """Stores of a track with sound and one without, the backbones, and the spec of their features."""
     _, config = load_fusion(trained_models / "fusion")
     spec = FeatureSpec.from_dict(config["feature_spec"]).model_copy(update={"stride": 32, "batch_size": 2})
-    random = np.random.default_rng(0)
-    crops = [encode_crop(random.integers(0, 255, (112, 112, 3)).astype(np.uint8), 95) for _ in range(40)]
-    rows = [FrameRow(i + 1, i / 25, None if i < 3 else crop, float(i >= 3)) for i, crop in enumerate(crops)]
-    write_frames(tmp_path / "t.parquet", rows)
+    random, data = np.random.default_rng(0), tmp_path / "data"
+    for folder in ("frames", "audio"):
+        (data / folder).mkdir(parents=True)
+    shutil.copytree(trained_models / "backbones", tmp_path / "models" / "backbones")
+    for name in ("t", "silent"):
+        crops = [encode_crop(random.integers(0, 255, (112, 112, 3)).astype(np.uint8), 95) for _ in range(40)]
+        rows = [FrameRow(i + 1, i / 25, None if i < 3 else crop, float(i >= 3)) for i, crop in enumerate(crops)]
+        write_frames(data / "frames" / f"{name}.parquet", rows, UNSTAMPED)
     for name in ("t", "other"):
-        write_audio(tmp_path / f"{name}.wav", (0.1 * random.normal(size=70560)).astype(np.float32))
-    task = DisturbedTask(
-        track="t",
-        frames=tmp_path / "t.parquet",
-        sound=tmp_path / "t.wav",
-        voices=(tmp_path / "other.wav",),
-        backbones=trained_models / "backbones",
-        spec=spec.model_dump_json(),
-        seed=0,
-        device="cpu",
-    )
-    found = disturbed_features(task)
-    assert set(found) == {one.name for one in CONDITIONS if one.kind not in MASKED}
-    visual, audio = (load_backbone(trained_models / "backbones", stream)[0] for stream in ("visual", "audio"))
+        write_audio(data / "audio" / f"{name}.wav", (0.1 * random.normal(size=70560)).astype(np.float32), UNSTAMPED)
+    tracks = [
+        Track(name, name, "test", f"{name}.mp4", (), "", "", "", "", 40, 25.0, 1.6, name == "t", 40, 40, ())
+        for name in ("t", "silent")
+    ]
+    return tmp_path, tracks, spec
+
+
+Update = Callable[..., tuple[str, ...]]
+
+
+@pytest.fixture
+def update(corpus: tuple[Path, list[Track], FeatureSpec], monkeypatch: pytest.MonkeyPatch) -> Update:
+    """Brings the store up to date; gives the conditions that were made. Keywords are other arguments of the store."""
+    root, tracks, spec = corpus
+    made: list[str] = []
+    make = condition_stores.make_condition_file
+
+    def noting(task: ConditionTask, path: Path, wanted: Stamp) -> None:
+        made.append(f"{task.kind} {task.level:g}")
+        make(task, path, wanted)
+
+    monkeypatch.setattr(condition_stores, "make_condition_file", noting)
+
+    def call(**changes: Any) -> tuple[str, ...]:
+        made.clear()
+        arguments: dict[str, Any] = {"tracks": tracks, "voices": [root / "data" / "audio" / "other.wav"], "spec": spec}
+        arguments |= {"seed": 0} | changes
+        given = (arguments.pop(name) for name in ("tracks", "voices", "spec"))
+        update_conditions(condition_store(root, *given, **arguments), SERIAL)
+        return tuple(made)
+
+    return call
+
+
+SERIAL = ExecutionSettings(executor="serial", workers=1)
+SIGNALS = {one.name for one in CONDITIONS if one.kind not in MASKED}
+
+
+def test_features_are_those_of_the_disturbed_stream(
+    corpus: tuple[Path, list[Track], FeatureSpec], update: Update
+) -> None:
+    """Against the extractor, called by hand; what a worker makes for the tracks of a condition."""
+    root, _, spec = corpus
+    assert set(update()) == SIGNALS
+    names = sorted(SIGNALS)
+    found = read_disturbed(root / "data" / "robustness", names, "t")
+    assert set(found) == SIGNALS
+    visual, audio = (load_backbone(root / "models" / "backbones", stream)[0] for stream in ("visual", "audio"))
     extractor = FeatureExtractor(visual, audio, spec)
-    time_s, sound = np.arange(40) / 25, read_audio(tmp_path / "t.wav")
-    clean = extractor.extract_track(time_s, [row.jpeg for row in rows], sound)
-    late = extractor.extract_track(time_s, [None] * 40, np.concatenate([np.zeros(11025, np.float32), sound[:-11025]]))
+    table, sound = read_frames(root / "data" / "frames" / "t.parquet"), read_audio(root / "data" / "audio" / "t.wav")
+    clean = extractor.extract_track(table.time_s, table.jpeg, sound)
+    shifted = np.concatenate([np.zeros(11025, np.float32), sound[:-11025]])
+    late = extractor.extract_track(table.time_s, [None] * 40, shifted)
     np.testing.assert_array_equal(found["audio_shift 0.25"][0], late.audio)
     assert not np.array_equal(late.audio, clean.audio)
     for name, stream in (
@@ -218,6 +275,66 @@ def test_features_are_those_of_the_disturbed_stream(trained_models: Path, tmp_pa
         assert features.shape == getattr(clean, stream).shape
         np.testing.assert_array_equal(present, getattr(clean, f"{stream}_present"))
         assert np.abs(features.astype(float) - getattr(clean, stream))[present].max() > 1e-3
-    silent = disturbed_features(dataclasses.replace(task, sound=None, voices=()))
+    silent = read_disturbed(root / "data" / "robustness", names, "silent")
     assert {name.split()[0] for name in silent} == {"occlusion", "blur"}
-    np.testing.assert_array_equal(silent["blur 4"][0], found["blur 4"][0])
+
+
+def test_only_conditions_that_changed_are_made_again(
+    corpus: tuple[Path, list[Track], FeatureSpec],
+    update: Update,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, tracks, spec = corpus
+    folder = root / "data" / "robustness"
+    update()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert update() == ()
+    # One that cannot be read is made anew, and said.
+    (folder / "blur_4.safetensors").write_bytes(b"half of it")
+    capsys.readouterr()
+    assert update() == ("blur 4",)
+    assert "no stamp can be read in 1 of the files: made anew" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    # Other code of one kind, a level more, a kind that is gone.
+    digest = condition_stores.unit_digest
+    with monkeypatch.context() as patched:
+        other = disturbed.disturbance_module("blur")
+        patched.setattr(
+            condition_stores, "unit_digest", lambda unit, *more: digest(unit, *more) + "x" * (other in more)
+        )
+        assert update() == ("blur 1", "blur 2", "blur 4")
+    update()
+    with monkeypatch.context() as patched:
+        more = [*signal_conditions([Path()]), Condition("blur", 8.0)]
+        patched.setattr(condition_stores, "signal_conditions", lambda voices: more)
+        assert update() == ("blur 8",)
+    assert update() == ()
+    assert not (folder / "blur_8.safetensors").exists()
+    assert update(voices=[]) == ()
+    assert not list(folder.glob("babble*"))
+    # Inputs: sound concerns the audio conditions, a track less all of them.
+    audio = {one.name for one in CONDITIONS if one.name in SIGNALS and one.stream == "audio"}
+    update()
+    write_audio(root / "data" / "audio" / "t.wav", np.zeros(70560, np.float32), UNSTAMPED)
+    assert set(update()) == audio
+    write_audio(root / "data" / "audio" / "other.wav", np.ones(70560, np.float32) / 2, UNSTAMPED)
+    assert {name.split()[0] for name in update()} == {"babble"}
+    assert set(update(tracks=tracks[:1])) == SIGNALS
+    networks = {stream: spec.backbones[stream].model_copy(update={"sha256": "1" * 64}) for stream in spec.backbones}
+    others = spec.model_copy(update={"backbones": spec.backbones | {"visual": networks["visual"]}})
+    wanted = condition_store(root, tracks[:1], [root / "data" / "audio" / "other.wav"], others, seed=0).wanted
+    stale = {
+        key for key in wanted if not wanted[key].is_current(read_stamp(folder / f"{key}.safetensors") or UNSTAMPED)
+    }
+    assert stale == {file_name(name) for name in SIGNALS - audio}
+
+
+def test_code_of_a_disturbance_concerns_its_kind_alone() -> None:
+    base = set(import_closure(UNITS["condition"], NEUTRAL))
+    assert not any(".disturbances." in module for module in base)
+    assert "avfusion.scoring.conditions" not in base, "a level more makes no other condition anew"
+    for kind in {one.kind for one in CONDITIONS} - set(MASKED):
+        own = set(import_closure((*UNITS["condition"], disturbed.disturbance_module(kind)), NEUTRAL)) - base
+        noise = {disturbed.disturbance_module("noise")} if kind in ("white_noise", "babble") else set()
+        assert own == {disturbed.disturbance_module(kind)} | noise

@@ -1,10 +1,11 @@
-"""Features of disturbed sound and crops: what a worker does for one track, a stream at a time."""
+"""Features of disturbed sound and crops: what a worker does for one condition, on all its tracks."""
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,30 +15,43 @@ from avfusion.data.audio import read_audio
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameTable, decode_crops, encode_crop, read_frames
 from avfusion.data.geometry import clip_end_ticks, clock_frames, select_clip_frames
-from avfusion.experiments.robustness.distortions import add_noise, babble, blur, occlude, shift_sound
-from avfusion.scoring.conditions import CONDITIONS, MASKED, Condition
+from avfusion.experiments.robustness.disturbed_files import write_disturbed
+from avfusion.experiments.robustness.draws import track_random
+from avfusion.runtime.stamps import Stamp
 
 JPEG_QUALITY = 95
+Features = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class DisturbedTask:
-    """What a worker needs for one track.
+class DisturbedTrack:
+    """A track of a condition: its name, which with the seed decides noise and places, its frame table, its sound."""
+
+    track: str
+    frames: Path
+    sound: Path | None
+
+
+@dataclass(frozen=True)
+class ConditionTask:
+    """What a worker needs for one condition.
 
     Attributes:
-        track: its name, which with `seed` decides noise and places.
-        frames: its frame table.
-        sound: its video's sound; None without an audio stream.
-        voices: WAVs of other videos, for the babble; without any there is none.
+        kind: of the disturbance, a module of `disturbances`.
+        level: in the kind's unit.
+        stream: the stream that is disturbed.
+        tracks: all that are disturbed.
+        voices: WAVs of other videos, for the babble.
         backbones: folder of both streams' weights.
         spec: the feature spec with the stride wanted, as JSON.
         seed: of noise and places.
         device: where the backbones run.
     """
 
-    track: str
-    frames: Path
-    sound: Path | None
+    kind: str
+    level: float
+    stream: str
+    tracks: tuple[DisturbedTrack, ...]
     voices: tuple[Path, ...]
     backbones: Path
     spec: str
@@ -45,46 +59,56 @@ class DisturbedTask:
     device: str
 
 
-def track_random(seed: int, track: str) -> np.random.Generator:
-    """Random numbers of a track, whatever others there are."""
-    return np.random.default_rng([seed, zlib.crc32(track.encode())])
+def disturbance_module(kind: str) -> str:
+    """The module that disturbs, which belongs to the code of the kind's conditions and of no others."""
+    return f"avfusion.experiments.robustness.disturbances.{kind}"
 
 
-def disturbed_features(task: DisturbedTask) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Features (T, …) float16 of the disturbed stream and its presence (T,), by the condition's name."""
+def make_condition_file(task: ConditionTask, path: Path, wanted: Stamp) -> None:
+    """Write the features of all tracks under a condition to `path`."""
+    write_disturbed(path, disturbed_features(task), wanted)
+
+
+def disturbed_features(task: ConditionTask) -> dict[str, Features]:
+    """Features (T, …) of the disturbed stream and its presence (T,), by track; none of a track without the stream."""
     extractor = _extractor(task.backbones, task.spec, task.device)
-    table, random = read_frames(task.frames), track_random(task.seed, task.track)
-    place = (float(random.random()), float(random.random()))
+    module = import_module(disturbance_module(task.kind))
+    voices = [read_audio(voice) for voice in task.voices]
     found = {}
-    if task.sound is not None:
-        sound = read_audio(task.sound)
-        noises = {"white_noise": random.standard_normal(len(sound)).astype(np.float32)}
-        if task.voices:
-            noises["babble"] = babble([read_audio(voice) for voice in task.voices], len(sound))
-        blind: list[bytes | None] = [None] * len(table.time_s)
-        for condition in _signal_conditions("audio"):
-            if condition.kind == "audio_shift":
-                heard = shift_sound(sound, condition.level, extractor.spec.audio.sample_rate)
-            elif condition.kind in noises:
-                heard = add_noise(sound, noises[condition.kind], condition.level)
-            else:
-                continue
-            features = extractor.extract_track(table.time_s, blind, heard)
-            found[condition.name] = features.audio, features.audio_present
-    seen = _seen_frames(table, extractor.spec)
-    crops = decode_crops([table.jpeg[frame] or b"" for frame in seen])
-    for condition in _signal_conditions("visual"):
-        jpegs = list(table.jpeg)
-        for frame, crop in zip(seen, crops, strict=True):
-            spoiled = blur(crop, condition.level) if condition.kind == "blur" else occlude(crop, condition.level, place)
-            jpegs[frame] = encode_crop(spoiled, JPEG_QUALITY)
-        features = extractor.extract_track(table.time_s, jpegs, None)
-        found[condition.name] = features.visual, features.visual_present
+    for track in task.tracks:
+        if task.stream == "visual":
+            found[track.track] = _seen(task, track, module, extractor)
+        elif track.sound is not None:
+            found[track.track] = _heard(task, track, module, extractor, voices)
     return found
 
 
-def _signal_conditions(stream: str) -> Sequence[Condition]:
-    return [one for one in CONDITIONS if one.stream == stream and one.kind not in MASKED]
+def _place(random: np.random.Generator) -> tuple[float, float]:
+    """The first numbers of a track, also where only the following ones are used."""
+    return float(random.random()), float(random.random())
+
+
+def _heard(
+    task: ConditionTask, track: DisturbedTrack, module: Any, extractor: FeatureExtractor, voices: Sequence[np.ndarray]
+) -> Features:
+    if track.sound is None:
+        raise ValueError(f"{track.track} has no sound")
+    random = track_random(task.seed, track.track)
+    _place(random)
+    time_s = read_frames(track.frames).time_s
+    sound = module.disturb(read_audio(track.sound), task.level, random, voices, extractor.spec.audio.sample_rate)
+    features = extractor.extract_track(time_s, [None] * len(time_s), sound)
+    return features.audio, features.audio_present
+
+
+def _seen(task: ConditionTask, track: DisturbedTrack, module: Any, extractor: FeatureExtractor) -> Features:
+    table, place = read_frames(track.frames), _place(track_random(task.seed, track.track))
+    seen = _seen_frames(table, extractor.spec)
+    jpegs = list(table.jpeg)
+    for frame, crop in zip(seen, decode_crops([table.jpeg[frame] or b"" for frame in seen]), strict=True):
+        jpegs[frame] = encode_crop(module.disturb(crop, task.level, place), JPEG_QUALITY)
+    features = extractor.extract_track(table.time_s, jpegs, None)
+    return features.visual, features.visual_present
 
 
 def _seen_frames(table: FrameTable, spec: FeatureSpec) -> list[int]:

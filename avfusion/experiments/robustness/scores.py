@@ -1,6 +1,6 @@
 """Scores of all models under all conditions, and what each condition costs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.robustness.distortions import absent_span
-from avfusion.experiments.robustness.features import track_random
+from avfusion.experiments.robustness.disturbances.absence import absent_span
+from avfusion.experiments.robustness.draws import track_random
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.track_inference import predict_track
 from avfusion.scoring.bootstrap import interval
@@ -55,7 +55,7 @@ def disturb(track: TrackData, condition: Condition, disturbed: Disturbed, seed: 
 def predict_conditions(
     clean: Sequence[TrackPredictions],
     tracks: Sequence[TrackData],
-    disturbed: Mapping[str, Disturbed],
+    disturbed: Callable[[str], Disturbed],
     models: Mapping[str, FusionModel],
     geometry: GeometrySettings,
     stride: int,
@@ -65,12 +65,15 @@ def predict_conditions(
     """`clean` with the predictions of all models under all conditions besides, named by `entry_name`.
 
     A track without the disturbed stream is predicted as it is, so that all conditions are scored on the same frames.
+
+    Args:
+        disturbed: gives features and presence of a track's disturbed stream, by the condition's name.
     """
     found = []
     for entry, track in zip(clean, tracks, strict=True):
-        predictions = dict(entry.predictions)
+        predictions, spoiled_streams = dict(entry.predictions), disturbed(track.track)
         for condition in CONDITIONS:
-            spoiled = disturb(track, condition, disturbed[track.track], seed)
+            spoiled = disturb(track, condition, spoiled_streams, seed)
             for name, model in models.items():
                 predictions[entry_name(name, condition)] = (
                     entry.predictions[name]

@@ -1,41 +1,41 @@
-"""Robustness of the trained models on some tracks: features of disturbed streams, scores, and their files."""
+"""The stage `robustness`: disturbed features and scores are kept while what decides them stays."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avfusion.corpora.demo.truth import truth_folder
-from avfusion.corpora.table import read_tracks
+from avfusion.corpora.table import Track, read_tracks
+from avfusion.data.feature_spec import FeatureSpec
+from avfusion.data.store import Store
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks
 from avfusion.experiments.grid import Grid
-from avfusion.experiments.robustness.features import DisturbedTask, disturbed_features
-from avfusion.experiments.robustness.scores import (
-    COLUMNS,
-    Disturbed,
-    Draws,
-    dropout_gain,
-    predict_conditions,
-    score_rows,
-    thin_out,
-)
+from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
+from avfusion.experiments.robustness.disturbed_files import read_disturbed
+from avfusion.experiments.robustness.evaluation import Variant, write_robustness
+from avfusion.experiments.robustness.features import ConditionTask
+from avfusion.experiments.robustness.scores import Draws, thin_out
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.catalogue import fusion_module
 from avfusion.params.params import Params
-from avfusion.reports.plots.robustness import plot_robustness
-from avfusion.reports.report import write_csv, write_report
+from avfusion.runtime.atomic import write_json
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from avfusion.runtime.execution import run_tasks
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.runtime.fingerprints import arrays_digest, file_digest, fingerprint
+from avfusion.runtime.stamps import Stamp
+from avfusion.runtime.units import unit_digest
 from avfusion.scoring.conditions import KINDS
+from avfusion.scoring.track_predictions import TrackPredictions
 
 VOICES = 6  # of the babble
 BATCH = 8  # clips
-ABSENT_SHARE = 0.5  # at which modality dropout is judged
+FACTS, OTHERS = "robustness.json", ("scores.csv", "robustness.png")
 
 
 def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path]:
-    """Write reports/robustness/; returns its files.
+    """Bring data/robustness/ and reports/robustness/ up to date; returns the files of the latter.
 
     Raises:
         BadInputError: `robustness.stride` does not fit, or neither split has labels.
@@ -44,53 +44,128 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     splits = load_evaluated(root, params.geometry)
     folders = {name: model_folder(root, name, params.train) for name in names}
     models, config = load_models(folders, [track for tracks in splits.values() for track in tracks])
-    spec = splits["val"][0].feature_spec
-    if spec is None:
-        raise AVFusionError("the features carry no feature spec: run the stage `features` again")
-    stride, mode = params.robustness.stride, config["inference"]
     variant = _variant(params) if params.train.epochs else None  # used as it is: there is nothing to compare
     if variant:
-        models[variant] = _train_variant(root, params, device)
-    truth = truth_folder(root, params.corpus)
-    for split in ("test", "val"):
-        tracks = [thin_out(track, ratio) for track in _chosen(splits[split], params.robustness.tracks)]
-        clean = predict_tracks(tracks, models, params.geometry, stride, mode, root, truth)
-        if any(track.valid.any() for track in clean):
-            break
-    else:
-        raise BadInputError("no track of test or val has labels to score by")
+        models[variant.name] = _train_variant(root, params, device)
+    split, labelled = _labelled_split(root, params, splits)
+    tracks = [thin_out(track, ratio) for track in _chosen(splits[split], params.robustness.tracks)]
     voices = _voices(root)
+    store = _store(root, tracks, voices, params, device)
+    update_conditions(store, params.execution)
+    conditions = [condition.name for condition in signal_conditions(voices)]
+    options: dict[str, Any] = {
+        "split": split,
+        "stride": params.robustness.stride,
+        "mode": config["inference"],
+        "kinds": [kind for kind in KINDS if kind != "babble" or voices],
+        "voices": [voice.stem for voice in voices],
+        "draws": Draws(params.robustness.bootstrap, params.robustness.seed),
+        "variant": variant,
+    }
+    wanted = _wanted_stamp(params, tracks, labelled, models, store, options)
+    folder = root / "reports" / "robustness"
+    if _is_current(folder, wanted):
+        print("scored already: models, data, parameters and code are those of reports/robustness/", flush=True)
+    else:
+        (folder / FACTS).unlink(missing_ok=True)  # while the files are being replaced, none belongs to a stamp
+        write_robustness(
+            root,
+            tracks,
+            models,
+            lambda track: read_disturbed(store.folder, conditions, track),
+            geometry=params.geometry,
+            truth=truth_folder(root, params.corpus),
+            **options,
+        )
+        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        write_json(folder / FACTS, facts | {"stamp": wanted.completed(_content(folder)).to_dict()})
+    return [folder / name for name in (*OTHERS, FACTS)]
+
+
+def robustness_store(root: Path, params: Params, *, device: str) -> Store[ConditionTask]:
+    """The files of data/robustness/ that should be there."""
+    splits = load_evaluated(root, params.geometry)
+    split, _ = _labelled_split(root, params, splits)
+    tracks = _chosen(splits[split], params.robustness.tracks)
+    return _store(root, tracks, _voices(root), params, device)
+
+
+def _store(
+    root: Path, tracks: Sequence[TrackData], voices: Sequence[Path], params: Params, device: str
+) -> Store[ConditionTask]:
+    spec, stride = _spec(tracks), params.robustness.stride
     # Tracks have few clips at a wide stride, and batches are filled up: small ones waste less.
     thin = spec.model_copy(update={"stride": stride, "batch_size": min(spec.batch_size, BATCH)})
-    disturbed = _disturbed(root, tracks, voices, thin.model_dump_json(), params, device)
-    seed = params.robustness.seed
-    predicted = predict_conditions(clean, tracks, disturbed, models, params.geometry, stride, mode, seed)
-    kinds = [kind for kind in KINDS if kind != "babble" or voices]
-    draws = Draws(params.robustness.bootstrap, seed)
-    rows = score_rows(predicted, list(models), kinds, draws)
-    dropout = None
-    if variant:
-        rates = params.train.modality_dropout, params.robustness.modality_dropout
-        pair = (names[0], variant) if rates[0] <= rates[1] else (variant, names[0])
-        gain = dropout_gain(predicted, *pair, ABSENT_SHARE, draws)
-        dropout = {"rates": sorted(rates), "absent_share": ABSENT_SHARE, "by_stream": gain}
-    folder = root / "reports" / "robustness"
-    videos = int(rows[0]["videos"])
-    facts = {
-        "split": split,
-        "tracks": [track.track for track in tracks],
-        "videos": videos,
-        "note": NOTE if videos < FEW_VIDEOS else "",
-        "stride": stride,
-        "inference": mode,
-        "pooling": "pooled: all valid frames of these tracks, concatenated; unsmoothed",
-        "babble": [voice.stem for voice in voices],
-        "modality_dropout": dropout,
+    table = {track.track: track for track in read_tracks(root / "data" / "corpus" / "tracks.parquet")}
+    chosen: list[Track] = [table[track.track] for track in tracks]
+    return condition_store(root, chosen, voices, thin, seed=params.robustness.seed, device=device)
+
+
+def _spec(tracks: Sequence[TrackData]) -> FeatureSpec:
+    spec = tracks[0].feature_spec
+    if spec is None:
+        raise AVFusionError("the features carry no feature spec: run the stage `features` again")
+    return spec
+
+
+def _labelled_split(
+    root: Path, params: Params, splits: Mapping[str, Sequence[TrackData]]
+) -> tuple[str, list[TrackPredictions]]:
+    """The test split where a chosen track of it has labels, else validation; and the labels of the chosen tracks."""
+    truth, mode = truth_folder(root, params.corpus), params.train.inference
+    for split in ("test", "val"):
+        chosen = _chosen(splits[split], params.robustness.tracks)
+        labelled = predict_tracks(chosen, {}, params.geometry, params.robustness.stride, mode, root, truth)
+        if any(track.valid.any() for track in labelled):
+            return split, labelled
+    raise BadInputError("no track of test or val has labels to score by")
+
+
+def _wanted_stamp(
+    params: Params,
+    tracks: Sequence[TrackData],
+    labelled: Sequence[TrackPredictions],
+    models: Mapping[str, FusionModel],
+    store: Store[ConditionTask],
+    options: Mapping[str, Any],
+) -> Stamp:
+    """What decides reports/robustness/: labels, features, models, parameters and code, that of the models too."""
+    conditions = {key: stamp.content if (stamp := store.stamp(key)) else None for key in store.wanted}
+    weights = {
+        name: [model.config(), arrays_digest({key: value.numpy() for key, value in model.state_dict().items()})]
+        for name, model in models.items()
     }
-    write_csv(folder / "scores.csv", rows, COLUMNS)
-    write_report(folder / "robustness.json", facts)
-    plot_robustness(folder / "robustness.png", rows, names[0], _subtitle(facts))
-    return [folder / name for name in ("scores.csv", "robustness.json", "robustness.png")]
+    made = fingerprint(
+        tracks=[
+            [track.track, track.video, track.fingerprint, arrays_digest({"labels": entry.labels, "valid": entry.valid})]
+            for track, entry in zip(tracks, labelled, strict=True)
+        ],
+        conditions=conditions,
+        models=list(weights.items()),
+        geometry=params.geometry.model_dump(mode="json"),
+        threads=params.common.threads,
+        ratio=_ratio(params),
+        options=repr(sorted(options.items())),
+    )
+    return Stamp(made, unit_digest("robustness", *sorted({fusion_module(model.name) for model in models.values()})))
+
+
+def _is_current(folder: Path, wanted: Stamp) -> bool:
+    """Whether the folder holds what is wanted, every file as it was written; a stamp that cannot be read is told."""
+    path = folder / FACTS
+    if not path.is_file():
+        return False
+    try:
+        stamp = Stamp.from_dict(json.loads(path.read_text(encoding="utf-8"))["stamp"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"warning: {path} has no stamp that can be read ({type(error).__name__}): scored anew", flush=True)
+        return False
+    return stamp.is_current(wanted) and stamp.content == _content(folder)
+
+
+def _content(folder: Path) -> str:
+    """Digest of the files' names and bytes."""
+    return fingerprint(files={name: file_digest(folder / name) for name in OTHERS if (folder / name).is_file()})
 
 
 def _ratio(params: Params) -> int:
@@ -105,9 +180,10 @@ def _ratio(params: Params) -> int:
     return wanted // stride
 
 
-def _variant(params: Params) -> str:
-    rate = params.robustness.modality_dropout
-    return f"{params.train.model}, modality dropout {rate:g}" if rate else f"{params.train.model}, no modality dropout"
+def _variant(params: Params) -> Variant:
+    rate, main = params.robustness.modality_dropout, params.train.model
+    name = f"{main}, modality dropout {rate:g}" if rate else f"{main}, no modality dropout"
+    return Variant(name, rate, params.train.modality_dropout)
 
 
 def _train_variant(root: Path, params: Params, device: str) -> FusionModel:
@@ -131,36 +207,3 @@ def _voices(root: Path) -> list[Path]:
     }
     paths = [root / "data" / "audio" / f"{video}.wav" for video in sorted(videos)]
     return [path for path in paths if path.is_file()][:VOICES]
-
-
-def _disturbed(
-    root: Path, tracks: Sequence[TrackData], voices: Sequence[Path], spec: str, params: Params, device: str
-) -> Mapping[str, Disturbed]:
-    tasks = []
-    for track in tracks:
-        sound = root / "data" / "audio" / f"{track.video}.wav"
-        task = DisturbedTask(
-            track=track.track,
-            frames=root / "data" / "frames" / f"{track.track}.parquet",
-            sound=sound if sound.is_file() else None,
-            voices=tuple(voices),
-            backbones=root / "models" / "backbones",
-            spec=spec,
-            seed=params.robustness.seed,
-            device=device,
-        )
-        tasks.append((track.track, task))
-    execution = params.execution
-    outcomes = run_tasks(
-        disturbed_features, tasks, executor=execution.executor, workers=execution.workers, label="disturbed features"
-    )
-    return {outcome.key: outcome.value or {} for outcome in outcomes}
-
-
-def _subtitle(facts: Mapping[str, Any]) -> str:
-    note = f" ({facts['note']})" if facts["note"] else ""
-    count = len(facts["tracks"])
-    return (
-        f"{facts['split']}, {count} tracks of {facts['videos']} videos, a clip every {facts['stride']} frames; "
-        f"shaded: 95 % interval of the main model{note}"
-    )

@@ -1,0 +1,94 @@
+"""Scores under all conditions, on tracks that are chosen already, and the files of reports/robustness/."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avfusion.data.settings import GeometrySettings
+from avfusion.data.track_data import TrackData
+from avfusion.experiments.evaluate import predict_tracks
+from avfusion.experiments.robustness.scores import (
+    COLUMNS,
+    Disturbed,
+    Draws,
+    dropout_gain,
+    predict_conditions,
+    score_rows,
+)
+from avfusion.fusion.base import FusionModel
+from avfusion.reports.plots.robustness import plot_robustness
+from avfusion.reports.report import write_csv, write_report
+from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+
+ABSENT_SHARE = 0.5  # at which modality dropout is judged
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The main model trained with another share of modality dropout: its name, and both shares."""
+
+    name: str
+    rate: float
+    main_rate: float
+
+
+def write_robustness(
+    root: Path,
+    tracks: Sequence[TrackData],
+    models: Mapping[str, FusionModel],
+    disturbed: Callable[[str], Disturbed],
+    *,
+    split: str,
+    geometry: GeometrySettings,
+    stride: int,
+    mode: Any,
+    truth: Path | None,
+    kinds: Sequence[str],
+    voices: Sequence[str],
+    draws: Draws,
+    variant: Variant | None,
+) -> None:
+    """Predict the tracks under all conditions, score, and write reports/robustness/; `models` begins with the main one.
+
+    Args:
+        disturbed: gives features and presence of a track's disturbed stream, by the condition's name.
+        kinds: of disturbances that are scored.
+        voices: videos whose voices are the babble.
+        variant: None: there is nothing to compare modality dropout with.
+    """
+    main = next(iter(models))
+    clean = predict_tracks(tracks, models, geometry, stride, mode, root, truth)
+    predicted = predict_conditions(clean, tracks, disturbed, models, geometry, stride, mode, draws.seed)
+    rows = score_rows(predicted, list(models), kinds, draws)
+    dropout = None
+    if variant:
+        rates = variant.main_rate, variant.rate
+        pair = (main, variant.name) if rates[0] <= rates[1] else (variant.name, main)
+        gain = dropout_gain(predicted, *pair, ABSENT_SHARE, draws)
+        dropout = {"rates": sorted(rates), "absent_share": ABSENT_SHARE, "by_stream": gain}
+    folder = root / "reports" / "robustness"
+    videos = int(rows[0]["videos"])
+    facts = {
+        "split": split,
+        "tracks": [track.track for track in tracks],
+        "videos": videos,
+        "note": NOTE if videos < FEW_VIDEOS else "",
+        "stride": stride,
+        "inference": mode,
+        "pooling": "pooled: all valid frames of these tracks, concatenated; unsmoothed",
+        "babble": list(voices),
+        "modality_dropout": dropout,
+    }
+    write_csv(folder / "scores.csv", rows, COLUMNS)
+    write_report(folder / "robustness.json", facts)
+    plot_robustness(folder / "robustness.png", rows, main, _subtitle(facts))
+
+
+def _subtitle(facts: Mapping[str, Any]) -> str:
+    note = f" ({facts['note']})" if facts["note"] else ""
+    count = len(facts["tracks"])
+    return (
+        f"{facts['split']}, {count} tracks of {facts['videos']} videos, a clip every {facts['stride']} frames; "
+        f"shaded: 95 % interval of the main model{note}"
+    )
