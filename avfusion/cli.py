@@ -1,4 +1,4 @@
-"""The command `avfusion`: the commands of avfusion/commands in the order of its help, and what becomes of errors."""
+"""The command `avfusion`: the commands of avfusion/commands in the order of its help, and the handling of errors."""
 
 import sys
 
@@ -46,7 +46,7 @@ app.command()(vouch)
 
 
 def main() -> None:
-    """Run the command; an error that a user can act on is one line, without a traceback."""
+    """Run the command; print errors that a user can act on in one line, without a traceback."""
     try:
         app()
     except AVFusionError as error:

@@ -52,7 +52,7 @@ def test_no_folds_are_zero_or_null(values: dict[str, Any]) -> None:
 def test_only_the_sections_asked_for(values: dict[str, Any]) -> None:
     params = check_params(values, ["geometry"])
     assert params.geometry.clip_frames == 32
-    with pytest.raises(AttributeError, match=r"section train of params\.yaml was not asked for"):
+    with pytest.raises(AttributeError, match=r"section train of params\.yaml was not requested"):
         _ = params.train
     assert params.execution.workers >= 1
 

@@ -88,7 +88,7 @@ def test_scan_says_what_the_next_run_removes_and_may_find_nothing(avfusion, own)
         assert code == 0
         assert (
             "note: the pipeline last ran on the corpus demo in data/raw/demo: the next `dvc repro` removes 2 files of "
-            "it below data/ (labels 1, audio 1) and makes models/ and reports/ anew; to keep them, use another clone"
+            "it below data/ (labels 1, audio 1) and remakes models/ and reports/; to keep them, use another clone"
         ) in out
     Path("dvc.lock").write_text("stages: [")
     assert "note" not in avfusion("scan")[1]

@@ -1,4 +1,4 @@
-"""The predictions of a split as the stage `evaluate` left them: the very numbers that were scored."""
+"""Read the predictions of a split from the stage `evaluate`: the very numbers that were scored."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ SHOWN = 5  # names in a message
 
 @dataclass(frozen=True)
 class SplitPredictions:
-    """What the main model says about a split.
+    """Predictions of the main model for a split.
 
     Attributes:
-        split: its name.
+        split: name of the split.
         tracks: valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by track, sorted.
-        missing: tracks of the split without predictions, with their frames (0: the video was not readable).
+        missing: number of frames of each track without predictions (0: the video was unreadable).
         model: the model's name.
-        digest: what identifies it, also in the registry.
+        digest: digest of the model, also in the registry.
         windows: frames of the uniform filter for valence and arousal; None: not smoothed.
     """
 
@@ -43,18 +43,18 @@ class SplitPredictions:
 
 
 def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | None) -> SplitPredictions:
-    """Read what `evaluate` predicted for a split of the project in `root`, smoothed and clipped to [-1, 1].
+    """Read the predictions of `evaluate` for a split of the project in `root`, smoothed and clipped to [-1, 1].
 
     Args:
         root: The project.
-        split: One that `evaluate` predicts: val or test.
+        split: A split that `evaluate` predicts: val or test.
         windows: Frames of the uniform filter for valence and arousal; None: no smoothing.
 
     Raises:
-        BadInputError: params.yaml or the scanned corpus is not what the pipeline ran with; no predictions, or no such
-            tracks; predictions of another model, of other features or frames
-            than the present ones, or scored with other windows.
-        AVFusionError: a damaged file of predictions.
+        BadInputError: params.yaml or the scanned corpus changed since the pipeline ran; there are no predictions or no
+            tracks; the predictions come from another model, other features or other frames, or were scored with other
+            windows.
+        AVFusionError: a file of predictions is damaged.
     """
     _refuse_changes(root)
     folder = root / "reports" / "evaluate"
@@ -85,8 +85,8 @@ def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | No
 
 
 def _refuse_changes(root: Path) -> None:
-    """Refuse where params.yaml or data/sources.txt differ from what DVC last ran the stages with."""
-    if not (root / "dvc.lock").is_file():  # the stages were run without DVC
+    """Refuse if params.yaml or data/sources.txt changed since DVC last ran the stages."""
+    if not (root / "dvc.lock").is_file():  # the stages ran without DVC
         return
     yaml = YAML(typ="safe", pure=True)  # YAML 1.2, as DVC reads it
     ran = yaml.load((root / "dvc.lock").read_text(encoding="utf-8")).get("stages", {})
@@ -142,5 +142,5 @@ def _outdated(root: Path, track: Track, frames: int, features: str) -> str:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names, for messages."""
+    """The first few names, for messages."""
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -30,20 +30,20 @@ Format = Literal["abaw3", "abaw5"]
 
 @dataclass(frozen=True)
 class Submission:
-    """What was written.
+    """Summary of a written submission.
 
     Attributes:
         path: the file or folder.
         format: abaw3 or abaw5.
-        split: which tracks.
-        tracks: their number in the files.
-        rows: of all files together.
+        split: split of the tracks.
+        tracks: number of tracks in the files.
+        rows: number of rows in all files.
         valence, arousal: lowest and highest value in the files.
         smoothing: frames of the uniform filter for valence and arousal; None: not smoothed.
-        model: its name.
-        model_digest: what identifies it, also in the registry.
-        validation: mean of the pooled validation CCCs of the model, `smoothed` and `unsmoothed`; empty: not known.
-        notes: what was remarkable.
+        model: name of the model.
+        model_digest: digest of the model, also in the registry.
+        validation: mean of the pooled validation CCCs of the model, `smoothed` and `unsmoothed`; empty: unknown.
+        notes: remarks for the user.
     """
 
     path: str
@@ -60,11 +60,11 @@ class Submission:
     notes: tuple[str, ...]
 
     def to_json(self) -> str:
-        """The summary for programs."""
+        """The summary as JSON."""
         return json.dumps(asdict(self), sort_keys=True, indent=2, ensure_ascii=False)
 
     def to_text(self) -> str:
-        """The summary for people, without the notes."""
+        """The summary as text, without the notes."""
         windows = "none" if self.smoothing is None else "uniform, {} (valence) and {} (arousal) frames"
         scores = " and ".join(f"{score:.3f} {kind}" for kind, score in sorted(self.validation.items()))
         lines = {
@@ -93,20 +93,20 @@ def submit(
     """Write and validate the challenge files of a split.
 
     Args:
-        root: The project, evaluated.
+        root: The evaluated project.
         out: The folder (abaw3) or file (abaw5) to write.
-        split: Which tracks.
+        split: Split of the tracks.
         form: The format.
-        sample: What the organisers hand out. abaw5: the sample file, whose rows are written, in its order. abaw3: the
-            list of tracks, or a folder of sample files, which also say how many rows are wanted.
-        smooth: Smooth by the windows of params.yaml, as the published results were.
-        fill_missing: Give tracks without predictions the neutral (0, 0) in every frame.
+        sample: From the organisers. abaw5: the sample file, whose rows are written in its order. abaw3: the list of
+            tracks, or a folder of sample files, which also give the number of rows.
+        smooth: Smooth with the windows of params.yaml, as in the published results.
+        fill_missing: Write (0, 0) in every frame of tracks without predictions.
         force: Replace another submission.
 
     Raises:
-        BadInputError: no predictions, or outdated ones; a sample that cannot be read or names what was not predicted;
-            a track without predictions; something else at `out`.
-        AVFusionError: the files could not be written, or are not what they should be.
+        BadInputError: the predictions are missing or outdated; the sample cannot be read or names tracks or frames that
+            were not predicted; a track has no predictions; `out` holds something else.
+        AVFusionError: the files could not be written, or their validation failed.
     """
     config = load_params(root / "params.yaml", ["evaluate"]).evaluate
     windows = (config.smoothing_valence, config.smoothing_arousal) if smooth else None
@@ -138,7 +138,7 @@ def submit(
 def _write_one(
     predictions: SplitPredictions, out: Path, sample: Path | None, fill: bool, force: bool
 ) -> tuple[int, Written, list[str]]:
-    """The format of one file: tracks, what was written, and notes."""
+    """Write the format of one file; return the number of tracks, the rows written, and notes."""
     if sample is None:
         tracks, notes = complete_tracks(predictions, all_tracks(predictions), fill)
         return len(tracks), write_file(out, all_rows(tracks), force=force), notes
@@ -152,7 +152,7 @@ def _write_one(
 def _write_each(
     predictions: SplitPredictions, out: Path, sample: Path | None, fill: bool, force: bool
 ) -> tuple[int, Written, list[str]]:
-    """The format of one file per track, likewise."""
+    """Write the format of one file per track; return as `_write_one`."""
     wanted = all_tracks(predictions)
     if sample is not None:
         wanted = read_sample_tracks(sample)
@@ -167,5 +167,5 @@ def _validation_scores(root: Path, model: str) -> dict[str, float]:
         metrics: Any = json.loads((root / "reports" / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
         entry = metrics["val"][model]
         return {"unsmoothed": float(entry["ccc_mean"]), "smoothed": float(entry["smoothed"]["ccc_mean"])}
-    except (OSError, ValueError, KeyError, TypeError):  # it is only said
+    except (OSError, ValueError, KeyError, TypeError):  # only information
         return {}

@@ -1,6 +1,6 @@
-"""Challenge files: how they are written, and how they are read back and compared with what they must hold.
+"""Write challenge files, read them back and compare them with their intended content.
 
-A file is a table: valence and arousal, and in front of them the image location where one file holds all tracks.
+A file is a table of valence and arousal; a file for all tracks begins with a column of image locations.
 """
 
 import filecmp
@@ -29,7 +29,7 @@ _TARGETS = COLUMNS[1:]
 
 @dataclass(frozen=True)
 class Written:
-    """What was read back from one or several files: rows, and lowest and highest valence and arousal."""
+    """Contents read back from files: number of rows, lowest and highest valence and arousal."""
 
     rows: int
     lowest: tuple[float, float]
@@ -37,7 +37,7 @@ class Written:
 
 
 def value_table(values: np.ndarray, location: pa.ChunkedArray | pa.Array | None = None) -> pa.Table:
-    """The table of a file: values (R, 2) in [-1, 1], and `location` of R strings where the file has that column."""
+    """The table of a file: values (R, 2) in [-1, 1] and, for a file of all tracks, R locations."""
     columns = {} if location is None else {LOCATION: location}
     return pa.table(columns | {name: values[:, c] for c, name in enumerate(_TARGETS)})
 
@@ -57,7 +57,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 @cache
 def _value_texts() -> pa.Array:
-    """Every value that a file can hold, from -1 upwards: looking texts up is faster than formatting millions."""
+    """All values of a file as texts, from -1 upwards: looking them up is faster than formatting millions."""
     return pa.array([f"{number / _SCALE:.{DECIMALS}f}" for number in range(-_SCALE, _SCALE + 1)])
 
 
@@ -69,7 +69,7 @@ def check_table(path: Path, table: pa.Table) -> Written:
     """Read a file and compare it with `table`, row by row: header, order, form, range, values.
 
     Raises:
-        AVFusionError: they differ; the first such line is named.
+        AVFusionError: they differ; the message names the first such line.
     """
     located = LOCATION in table.column_names
     pattern = "^" + (r"(?P<location>[^,]+)," if located else "") + _PAIR + r"\n$"
@@ -108,10 +108,10 @@ def _mismatch(path: Path, line: int, reason: str) -> AVFusionError:
 
 
 def write_file(path: Path, table: pa.Table, *, force: bool = False) -> Written:
-    """Write and validate one file; it gets its name only when it is right.
+    """Write and validate one file; only a valid file gets its name.
 
     Raises:
-        BadInputError: a file with other contents is there and `force` is not set, or a folder is.
+        BadInputError: `path` is a folder, or a file with other contents and `force` is not set.
         AVFusionError: validation failed.
     """
     if path.is_dir():
@@ -125,11 +125,11 @@ def write_file(path: Path, table: pa.Table, *, force: bool = False) -> Written:
 
 
 def write_folder(folder: Path, tables: Mapping[str, pa.Table], *, force: bool = False) -> Written:
-    """Write and validate a folder with one `<track>.txt` per table; it holds nothing else when this is done.
+    """Write and validate a folder with one `<track>.txt` per table, and nothing else.
 
     Raises:
-        BadInputError: the folder holds another submission and `force` is not set, or files that are none (these are
-            never removed); or a file is in the way.
+        BadInputError: `folder` is a file, holds another submission and `force` is not set, or holds other files (these
+            are never removed).
         AVFusionError: validation failed.
     """
     folder = folder.resolve()
@@ -147,12 +147,14 @@ def write_folder(folder: Path, tables: Mapping[str, pa.Table], *, force: bool = 
 
 
 def _check_replaceable(folder: Path, new: Path, force: bool) -> None:
-    """Whether what is in `folder` may give way to what is in `new`."""
+    """Refuse if the content of `folder` must not be replaced by that of `new`."""
     there = sorted(folder.iterdir()) if folder.exists() else []
     names = {path.name for path in new.iterdir()}
     if foreign := [path.name for path in there if not _is_submission(path)]:
         shown = ", ".join(foreign[:3]) + (" …" if len(foreign) > 3 else "")
-        raise BadInputError(f"{folder} holds {len(foreign)} things that are no submission ({shown}): choose another -o")
+        raise BadInputError(
+            f"{folder} holds {len(foreign)} things that are not a submission ({shown}): choose another -o"
+        )
     gone = sum(path.name not in names for path in there)
     changed = sum(path.name in names and not filecmp.cmp(path, new / path.name, shallow=False) for path in there)
     if not force and (gone or changed):
@@ -163,7 +165,7 @@ def _check_replaceable(folder: Path, new: Path, force: bool) -> None:
 
 
 def _is_submission(path: Path) -> bool:
-    """Whether this is a `<track>.txt` as written here; annotation files have the header but not the decimals."""
+    """Whether this is a `<track>.txt` of a submission; annotation files have its header, but not its decimals."""
     if path.suffix != ".txt" or path.is_symlink() or not path.is_file():
         return False
     try:

@@ -1,4 +1,4 @@
-"""Which rows a submission has, by the organisers' sample or without one, and which predictions belong into them."""
+"""Choose the rows of a submission, with or without the organisers' sample, and fill them with predictions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,29 +16,29 @@ Tracks = Mapping[str, np.ndarray]  # (N, 2) by name
 
 
 def all_tracks(predictions: SplitPredictions) -> dict[str, int]:
-    """What a submission wants where no sample says it: every track, its number of rows not said (0)."""
+    """The tracks of a submission without a sample: all tracks, with unknown numbers of rows (0)."""
     return dict.fromkeys([*predictions.tracks, *predictions.missing], 0)
 
 
 def frames_by_track(rows: SampleRows) -> dict[str, int]:
-    """The last frame that a sample names of each track."""
+    """The last frame of each track in a sample."""
     last = np.zeros(len(rows.tracks), int)
     np.maximum.at(last, rows.track, rows.frame)
     return dict(zip(rows.tracks, last.tolist(), strict=True))
 
 
 def rows_by_track(rows: SampleRows) -> dict[str, str]:
-    """How many rows a sample has of each track, and where they begin, in words."""
+    """Number and first line of the rows of each track in a sample, in words."""
     _, first, count = np.unique(rows.track, return_index=True, return_counts=True)
     words = [f" ({n} rows, the first in line {rows.line[i]})" for i, n in zip(first, count, strict=True)]
     return dict(zip(rows.tracks, words, strict=True))
 
 
 def refuse_unknown_tracks(predictions: SplitPredictions, sample: Path, named: Mapping[str, str]) -> None:
-    """Make sure that the tracks which a sample names, with what is to be said of each, are in the split.
+    """Check that the tracks named by a sample are in the split; the values of `named` are added to messages.
 
     Raises:
-        BadInputError: some are not.
+        BadInputError: some tracks are not in the split.
     """
     known = all_tracks(predictions)
     unknown = [name + words for name, words in named.items() if name not in known]
@@ -55,12 +55,12 @@ def complete_tracks(
     """Predictions of the wanted tracks, sorted, and notes.
 
     Args:
-        predictions: Those of the split.
-        wanted: Names, with the number of frames where a sample says it, else 0.
-        fill: Give tracks without predictions (0, 0) in every frame.
+        predictions: Predictions of the split.
+        wanted: Numbers of frames by track; 0 without a sample.
+        fill: Write (0, 0) in every frame of tracks without predictions.
 
     Raises:
-        BadInputError: there are tracks without predictions and `fill` is not set, or nothing tells their frames.
+        BadInputError: there are tracks without predictions and `fill` is not set, or their number of frames is unknown.
     """
     tracks = {name: predictions.tracks[name] for name in wanted if name in predictions.tracks}
     absent = {name: wanted[name] or predictions.missing[name] for name in wanted if name not in tracks}
@@ -71,8 +71,8 @@ def complete_tracks(
         )
     if unknown := [name for name, frames in absent.items() if not frames]:
         raise BadInputError(
-            f"the number of rows of {some(unknown)} is not known, since the video is not readable: "
-            "give a sample that says it with --sample"
+            f"the number of rows of {some(unknown)} is unknown, since the video is unreadable: "
+            "give a sample with these rows by --sample"
         )
     tracks |= {name: np.zeros((frames, 2), np.float32) for name, frames in absent.items()}
     notes = [f"{len(absent)} tracks without predictions have 0, 0 in every row: {some(list(absent))}"]
@@ -91,10 +91,10 @@ def all_rows(tracks: Tracks) -> pa.Table:
 def sample_rows(path: Path, rows: SampleRows, tracks: Tracks) -> tuple[pa.Table, list[str]]:
     """Exactly the rows of the sample at `path`, in its order, and notes.
 
-    The frame behind a track's last one gets the last one's values: decoders often differ by one frame.
+    The frame after a track's last one gets the values of the last: decoders often differ by one frame.
 
     Raises:
-        BadInputError: rows that name other frames than those of the tracks.
+        BadInputError: rows name frames that the tracks do not have.
     """
     lengths = np.array([len(tracks[name]) for name in rows.tracks])
     starts, length = np.cumsum(lengths) - lengths, lengths[rows.track]
@@ -108,7 +108,7 @@ def sample_rows(path: Path, rows: SampleRows, tracks: Tracks) -> tuple[pa.Table,
     unused[index] = False
     notes = [*rows.notes, *_differences(int((rows.frame > length).sum()), int(unused.sum()))]
     if repeats := len(rows.location) - pc.count_distinct(rows.location).as_py():
-        notes.append(f"{repeats} rows of the sample name a frame again: they are written as often as there")
+        notes.append(f"{repeats} rows of the sample repeat a frame: they are written as often")
     values = np.concatenate([tracks[name] for name in rows.tracks])[index]
     return value_table(values, rows.location), notes
 
@@ -116,10 +116,10 @@ def sample_rows(path: Path, rows: SampleRows, tracks: Tracks) -> tuple[pa.Table,
 def track_rows(tracks: Tracks, wanted: Mapping[str, int], sample: Path | None) -> tuple[dict[str, pa.Table], list[str]]:
     """A table per track with as many rows as wanted (0: one per frame), and notes.
 
-    One row more than frames repeats the last values, as in `sample_rows`.
+    For one row more than frames the last values are repeated, as in `sample_rows`.
 
     Raises:
-        BadInputError: a sample has still more rows.
+        BadInputError: a sample has more than one row too many.
     """
     rows = {name: wanted[name] or len(values) for name, values in tracks.items()}
     missing = {name: rows[name] - len(values) for name, values in tracks.items()}

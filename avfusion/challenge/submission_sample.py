@@ -1,4 +1,4 @@
-"""What the organisers of a challenge hand out for a submission: a sample file, or a list of the test tracks."""
+"""Read the organisers' sample for a submission: a sample file, or a list of the test tracks."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -30,11 +30,11 @@ class SampleRows:
 
     Attributes:
         tracks: names, in order of appearance.
-        track: (R,) int32, index into `tracks`.
-        frame: (R,) int32, as named.
-        line: (R,) int32, of the file.
-        location: R strings `<track>/<frame>.jpg`, as the file has them.
-        notes: what was remarkable.
+        track: (R,) int32, indices into `tracks`.
+        frame: (R,) int32, frame numbers.
+        line: (R,) int32, line numbers in the file.
+        location: R strings `<track>/<frame>.jpg`, as in the file.
+        notes: remarks for the user.
     """
 
     tracks: tuple[str, ...]
@@ -46,18 +46,18 @@ class SampleRows:
 
 
 def read_blocks(stream: TextIO) -> Iterator[list[str]]:
-    """The lines of a text file, some megabytes at a time, each with its end."""
+    """The lines of a text file with their line ends, some megabytes at a time."""
     return iter(lambda: stream.readlines(_BLOCK_BYTES), [])
 
 
 def read_sample_rows(path: Path) -> SampleRows:
-    """Read a sample file with rows `<track>/<frame>.jpg`, and values or none behind it.
+    """Read a sample file with rows `<track>/<frame>.jpg`, with or without values.
 
-    BOM, CRLF, blank lines, blank values and other orders of the columns are accepted, and so is a file without a
-    header.
+    BOM, CRLF, blank lines, blank values, other orders of the columns, and a missing header are accepted.
 
     Raises:
-        BadInputError: no such file, another header, or lines that name no frame; the first of them are shown.
+        BadInputError: the file is missing, has another header, or has lines that name no frame; the message shows the
+            first of these.
     """
     try:
         with open(path, encoding="utf-8-sig") as stream:
@@ -72,7 +72,7 @@ def read_sample_rows(path: Path) -> SampleRows:
 
 
 def _read_header(path: Path, line: str) -> tuple[int, bool, list[str]]:
-    """The column of the image location, whether the line is a row already, and what is remarkable."""
+    """The column of the image location, whether the line is already a row, and notes."""
     names = tuple(name.strip().lower() for name in line.split(","))
     if LOCATION in names and len(set(names)) == len(names) and set(names) <= set(COLUMNS):
         usual = names == COLUMNS[: len(names)]
@@ -120,13 +120,13 @@ def _read_rows(path: Path, blocks: Iterable[list[str]], line: int, place: int, n
 
 
 def read_sample_tracks(path: Path) -> dict[str, int]:
-    """The tracks that a submission of one file per track has to hold, with their rows (0: not said).
+    """The tracks of a submission of one file per track, with their numbers of rows (0: unknown).
 
     Args:
-        path: A list, one track name a line, or a folder of `<track>.txt` files, whose rows are counted.
+        path: A list with one track name per line, or a folder of `<track>.txt` files, whose rows are counted.
 
     Raises:
-        BadInputError: neither, or lines that are no track names.
+        BadInputError: `path` is neither, or has lines that are not track names.
     """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix == ".txt")

@@ -1,4 +1,4 @@
-"""One file for each command of `avfusion`: it reads its options and calls a room.
+"""One file for each command of `avfusion`, which reads the options and calls a room.
 
 May import every room; no room imports it.
 """

@@ -7,17 +7,17 @@ import typer
 
 
 class CompareSplit(StrEnum):
-    """Tracks that a comparison is scored on."""
+    """Tracks to score."""
 
     val = "val"
     test = "test"
 
 
 def whole_numbers(seeds: str) -> list[int]:
-    """The seeds of an option `--seeds`, each once.
+    """The seeds of the option `--seeds`, without duplicates.
 
     Raises:
-        BadInputError: they are no whole numbers from 0.
+        BadInputError: they are not whole numbers from 0.
     """
     from avfusion.runtime.errors import BadInputError
 
@@ -26,7 +26,7 @@ def whole_numbers(seeds: str) -> list[int]:
     except ValueError:
         numbers = [-1]
     if min(numbers) < 0:
-        raise BadInputError(f"--seeds is {seeds!r}: whole numbers from 0 with commas between them are needed")
+        raise BadInputError(f"--seeds is {seeds!r}: must be whole numbers from 0 with commas between them")
     return numbers
 
 

@@ -16,9 +16,9 @@ def crossval(
 ) -> None:
     """Cross-validate fusion models on grouped folds of base videos and write reports/crossval/.
 
-    Fold 0 is the official split, the others part the training videos. Test predictions are averaged over the folds'
-    models. The backbones are not trained anew. Interrupted, the same command goes on. Exit status: 0 done; 2 a model,
-    the number of folds, params.yaml or the features cannot be used; 1 something failed.
+    Fold 0 is the official split, the other folds split the training videos. Test predictions are averaged over the
+    folds' models. The backbones are not retrained. After an interruption the same command continues. Exit status: 0
+    done; 2 a model, the number of folds, params.yaml or the features cannot be used; 1 something failed.
     """
     from avfusion.experiments.crossval import run_cross_validation
     from avfusion.runtime.project import project_root

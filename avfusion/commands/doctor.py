@@ -12,16 +12,16 @@ def doctor(
         bool, typer.Option("--tune", help="Also measure thread counts and arithmetic of the backbones (minutes).")
     ] = False,
 ) -> None:
-    """Say what is fine, what is missing and what a run costs; opens no video and no image.
+    """Check environment, corpus and parameters, and estimate the cost of a run; opens no video and no image.
 
-    Exit status: 0 nothing is missing; 2 params.yaml or the data are not usable; 1 the environment is not whole.
+    Exit status: 0 nothing is missing; 2 params.yaml or the data cannot be used; 1 the environment is incomplete.
     """
     from contextlib import redirect_stdout
 
     from avfusion.doctor import diagnose, print_report
     from avfusion.runtime.project import project_root
 
-    with redirect_stdout(sys.stderr):  # progress of a tuning
+    with redirect_stdout(sys.stderr):  # for the progress of a tuning
         report = diagnose(project_root(), tuning=tune)
     if as_json:
         print(report.to_json())

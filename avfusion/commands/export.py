@@ -17,10 +17,10 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
-    """Write a model's networks as .pt2 files (torch.export), which run without avfusion, and export.json about them.
+    """Write a model's networks as .pt2 files (torch.export), which run without avfusion, described by export.json.
 
-    Each is loaded again and gives equal numbers at batch sizes 1 and 7, or nothing is written. docs/serving.md says
-    what has to be done around them.
+    Each must give equal numbers after reloading, at batch sizes 1 and 7, or nothing is written. docs/serving.md
+    describes the steps around the networks.
     """
     from avfusion.inference.export import export_model
     from avfusion.runtime.quantities import byte_size

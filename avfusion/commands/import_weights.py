@@ -26,13 +26,11 @@ def import_weights(
     ] = None,
     tsav: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="jointcam: folder of the imported tsav. Default: beside the one that is written."
-        ),
+        typer.Option(metavar="DIR", help="jointcam: folder of the imported tsav. Default: beside the written folder."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier import.")] = False,
 ) -> None:
-    """Turn a published checkpoint into safetensors that params.yaml and `predict` can name; runs nothing in it.
+    """Convert a published checkpoint to safetensors for params.yaml and `predict`; runs none of its code.
 
     Exit status: 0 done; 2 FILE or DIR cannot be used; 1 something failed.
     """
@@ -54,4 +52,4 @@ def import_weights(
     if force and kind is Published.tsav:
         print("models/imported/jointcam holds the earlier backbones: import jointcam again, too")
     if force:
-        print("stages that used the earlier import are made anew by `dvc repro --force --downstream backbones`")
+        print("`dvc repro --force --downstream backbones` remakes the stages that used the earlier import")

@@ -25,14 +25,14 @@ def live(
         int | None, typer.Option(metavar="N", help="Frames between values, a divisor of 32. Default: the model's.")
     ] = None,
     realtime: Annotated[
-        bool, typer.Option("--realtime/--no-realtime", help="Show frames when they are due, or as fast as possible.")
+        bool, typer.Option("--realtime/--no-realtime", help="Show frames when due, or as fast as possible.")
     ] = True,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, the summary last.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, the summary last.")] = False,
 ) -> None:
-    """Predict a video while it is shown, from the past alone; a line per value, at the end how long they took.
+    """Predict a video while it is shown, from the past alone; prints a line per value and a summary of latencies.
 
-    Ctrl-C ends it with the summary. Exit status: 0 done; 2 the input was bad; 1 something failed.
+    Ctrl-C stops it and prints the summary. Exit status: 0 done; 2 the input was bad; 1 something failed.
     """
     from avfusion.inference.live import predict_live
     from avfusion.inference.predictor import Predictor

@@ -9,7 +9,7 @@ import typer
 
 
 class StreamChoice(StrEnum):
-    """What a prediction may use."""
+    """Streams to use."""
 
     both = "both"
     audio = "audio"
@@ -17,14 +17,14 @@ class StreamChoice(StrEnum):
 
 
 class PeopleChoice(StrEnum):
-    """Whom to predict."""
+    """People to predict."""
 
     main = "main"
     all = "all"
 
 
 class FormatChoice(StrEnum):
-    """How tables are written."""
+    """Format of tables."""
 
     csv = "csv"
     parquet = "parquet"
@@ -33,7 +33,7 @@ class FormatChoice(StrEnum):
 
 
 class ModeChoice(StrEnum):
-    """How sequences of clips are laid over a video."""
+    """How sequences of clips cover a video."""
 
     overlap = "overlap"
     tile = "tile"
@@ -43,9 +43,7 @@ class ModeChoice(StrEnum):
 def predict(
     videos: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="VIDEO…", help="Video files, folders (with all folders in them), patterns.", show_default=False
-        ),
+        typer.Argument(metavar="VIDEO…", help="Video files, folders (recursively), patterns.", show_default=False),
     ],
     model: Annotated[
         str | None,
@@ -90,12 +88,12 @@ def predict(
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
     force: Annotated[
-        bool, typer.Option("--force", help="Predict again what is done, and overwrite other videos' files.")
+        bool, typer.Option("--force", help="Predict finished videos again, and overwrite other videos' files.")
     ] = False,
 ) -> None:
     """Write <stem>.csv (a row per video frame) and <stem>.trace.png for each video.
 
-    A video that is done, by this model with these options, is left as it is, so an interrupted call can be repeated.
+    Videos already predicted by this model with these options are skipped, so an interrupted call can be repeated.
 
     Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
     """

@@ -14,7 +14,7 @@ def preset(
     root: Annotated[str | None, typer.Option(metavar="PATH", help="Folder of the raw data.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was edited.")] = False,
 ) -> None:
-    """Write params.yaml from the preset NAME, and scan the corpus where its folder exists."""
+    """Write params.yaml from the preset NAME, and scan the corpus if its folder exists."""
     from avfusion.params.params import load_params
     from avfusion.params.write_preset import write_preset
     from avfusion.runtime.project import project_root

@@ -2,7 +2,7 @@
 
 
 def register() -> None:
-    """Put models/fusion into the MLflow registry, unless it is there; prints the decision on its alias."""
+    """Register models/fusion in the MLflow registry, unless it is there; print the decision on its alias."""
     from avfusion.params.params import load_params
     from avfusion.runtime.project import project_root
     from avfusion.tracking.registry import ensure_registered

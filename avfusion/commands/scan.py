@@ -9,13 +9,13 @@ import typer
 
 def scan(
     if_there: Annotated[
-        bool, typer.Option("--if-there", help="Do nothing where the folder is not there, as after `dvc pull`.")
+        bool, typer.Option("--if-there", help="Do nothing if the folder is missing, as after `dvc pull`.")
     ] = False,
 ) -> None:
-    """Look at the raw files of the corpus and write data/sources.txt, on which the pipeline depends.
+    """Scan the raw files of the corpus and write data/sources.txt, on which the pipeline depends.
 
     A demo corpus that is not (completely) rendered is left to `dvc repro`, which renders and scans it. `make repro`
-    scans by itself.
+    includes a scan.
     """
     from avfusion.runtime.project import project_root
 
@@ -23,13 +23,13 @@ def scan(
 
 
 def scan_project(project: Path, *, if_there: bool = False) -> None:
-    """Scan the corpus of a project, and say what was found and what is no longer there."""
+    """Scan the corpus of a project; print what was found and what is missing since the last scan."""
     from avfusion.corpora.adapters import corpus_root, open_corpus
     from avfusion.corpora.sources import scan as scan_corpus
     from avfusion.corpora.switching import removed_files
     from avfusion.params.params import load_params
 
-    every = load_params(project / "params.yaml")  # a fault in the last stage's section is better known before the first
+    every = load_params(project / "params.yaml")  # faults in any section are better reported before the first stage
     params = every.corpus
     folder = corpus_root(project, params)
     if params.name == "demo":
@@ -40,7 +40,7 @@ def scan_project(project: Path, *, if_there: bool = False) -> None:
             _note(removed_files(project, params, ()))
             return
     if if_there and not folder.is_dir():
-        print(f"{params.root} is not there: what is known of it stays as it was scanned")
+        print(f"{params.root} is missing: the last scan is kept")
         return
     print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt')}")
     _note(removed_files(project, params, open_corpus(params, folder).tracks))

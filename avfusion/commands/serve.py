@@ -11,10 +11,8 @@ EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; others than this machine's own: no password!")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines need no password!")] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     model: Annotated[
         str | None,
         typer.Option(
@@ -22,14 +20,14 @@ def serve(
             help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
         ),
     ] = None,
-    max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video that is taken.")] = 500,
-    max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video that is taken.")] = 30,
+    max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video accepted.")] = 500,
+    max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video accepted.")] = 30,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos at a time, each in its own process.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
 ) -> None:
-    """Serve an upload page and a JSON API over the predictor, for this machine alone unless told otherwise.
+    """Serve an upload page and a JSON API for predictions, by default to this machine alone.
 
-    Ends with Ctrl-C or SIGTERM and leaves no file behind. docs/serving.md says more.
+    Ctrl-C or SIGTERM ends it; it leaves no file behind. See docs/serving.md.
     """
     if missing := [package for module, package in EXTRA.items() if find_spec(module) is None]:
         raise AVFusionError(f"avfusion serve needs {', '.join(missing)}: pip install 'avfusion[app]'")

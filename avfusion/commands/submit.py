@@ -9,14 +9,14 @@ import typer
 
 
 class SubmitSplit(StrEnum):
-    """What the stage `evaluate` predicts."""
+    """Splits that the stage `evaluate` predicts."""
 
     test = "test"
     val = "val"
 
 
 class SubmitFormat(StrEnum):
-    """A challenge's form of submission."""
+    """Format of a submission."""
 
     abaw3 = "abaw3"
     abaw5 = "abaw5"
@@ -39,10 +39,10 @@ def submit(
         ),
     ] = None,
     smooth: Annotated[
-        bool, typer.Option("--smooth/--no-smooth", help="By evaluate.smoothing_*, as the published results were.")
+        bool, typer.Option("--smooth/--no-smooth", help="With evaluate.smoothing_*, as in the published results.")
     ] = True,
     fill_missing: Annotated[
-        bool, typer.Option("--fill-missing", help="Give tracks without predictions 0, 0 in every frame.")
+        bool, typer.Option("--fill-missing", help="Write 0, 0 in every frame of tracks without predictions.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace another submission.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

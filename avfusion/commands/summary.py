@@ -2,7 +2,7 @@
 
 
 def summary() -> None:
-    """Print scores, times per stage, and what to do next."""
+    """Print scores, times per stage, and the next steps."""
     from avfusion.reports.summary import print_summary
     from avfusion.runtime.project import project_root
 

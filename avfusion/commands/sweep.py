@@ -8,9 +8,7 @@ import typer
 def sweep(
     trials: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", help="Finished trials that the study is to have, all told. Default: sweep.trials."
-        ),
+        typer.Option(min=1, metavar="N", help="Total number of finished trials of the study. Default: sweep.trials."),
     ] = None,
     storage: Annotated[
         str | None,
@@ -21,16 +19,16 @@ def sweep(
             show_default=False,
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes here, one thread each.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Processes on this machine, one thread each.")] = 1,
     apply: Annotated[bool, typer.Option("--apply", help="Write the best point into params.yaml.")] = False,
     confirm: Annotated[
         bool, typer.Option("--confirm", help="Search no further: train the best point and the paper's with new seeds.")
     ] = False,
     seeds: Annotated[str, typer.Option(metavar="N,N,…", help="With --confirm: seeds other than train.seed.")] = "1,2,3",
 ) -> None:
-    """Search for better parameters of `train` (section sweep of params.yaml), or go on with a search.
+    """Search for better parameters of `train` (section sweep of params.yaml), or continue a search.
 
-    Ctrl-C ends it after the current epochs; the same command goes on. Exit status: 0 done; 2 params.yaml or the
+    Ctrl-C stops it after the current epochs; the same command continues. Exit status: 0 done; 2 params.yaml or the
     study cannot be used; 1 something failed, or no trial was completed.
     """
     if confirm:

@@ -1,4 +1,4 @@
-"""From a corpus name to the adapter that reads its folder."""
+"""Choose the adapter that reads the folder of a corpus."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from avfusion.runtime.errors import BadInputError
 
 
 def open_demo(params: CorpusSettings, root: Path) -> CorpusLayout:
-    """As `open_affwild2`; the truth of the tracks is a source too, since the evaluation rests on it."""
+    """As `open_affwild2`; the tracks' truth is a source, too, since the evaluation depends on it."""
     layout = open_affwild2(params, root)
     truth = (f"truth/{track.track}.parquet" for track in layout.tracks)
     return replace(layout, extra_sources=(*layout.extra_sources, *(path for path in truth if (root / path).is_file())))
@@ -21,7 +21,7 @@ ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2, "manifest": open_manif
 
 
 def corpus_root(project: Path, params: CorpusSettings) -> Path:
-    """The folder of the raw data: `corpus.root`, absolute or from the project."""
+    """The folder of the raw data: `corpus.root`, absolute or relative to the project."""
     return project / Path(params.root).expanduser()
 
 
@@ -29,7 +29,7 @@ def open_corpus(params: CorpusSettings, root: Path) -> CorpusLayout:
     """Find the tracks of the corpus whose raw data are in `root`.
 
     Raises:
-        BadInputError: the folder is not such a corpus, or its tracks contradict each other.
+        BadInputError: the folder holds no such corpus, or its tracks contradict each other.
     """
     if params.name not in ADAPTERS:
         raise BadInputError(f"corpus.name is {params.name!r}: must be one of {', '.join(sorted(ADAPTERS))}")

@@ -1,4 +1,4 @@
-"""Aff-Wild2 as its owners deliver it (arXiv 1811.07770), and the demo corpus, which has the same shape.
+"""Aff-Wild2 as its owners deliver it (arXiv 1811.07770), and the demo corpus, which has the same layout.
 
 <root>/videos/**/<video>.mp4            raw videos in any sub-folders
 <root>/cropped_aligned*/<track>/*.jpg   face crops numbered by video frame; several such folders are merged
@@ -38,7 +38,7 @@ class AnnotationSet:
     Attributes:
         folder: The folder.
         files: (split, file) of all its annotation files.
-        va_files: How many of them have the header `valence,arousal`.
+        va_files: Number of files with the header `valence,arousal`.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class AnnotationSet:
 
 @dataclass
 class _Place:
-    """Where a track is named: its split, its annotation files, and how often the test list has it."""
+    """Where a track is named: its split, its annotation files, its number of entries in the test list."""
 
     split: str
     labels: list[str] = field(default_factory=list)
@@ -59,8 +59,8 @@ def open_affwild2(params: CorpusSettings, root: Path) -> CorpusLayout:
     """Find the tracks of the valence-arousal challenge below `root`.
 
     Raises:
-        BadInputError: a folder is missing, no or several VA sets are found, a track is in two splits, a name
-            cannot be a file name, or there is no track at all.
+        BadInputError: a folder is missing, there is no valence-arousal set or more than one, a track is in two splits,
+            a name cannot be a file name, or there are no tracks.
     """
     require_folder(root, "videos", "annotations")
     chosen, notes = choose_set(params, root)
@@ -74,7 +74,7 @@ def open_affwild2(params: CorpusSettings, root: Path) -> CorpusLayout:
     notes += _leftovers(tracks, videos, crops)
     if test_list is None:
         notes.append(f"no test list ({TEST_LIST}) below {root / 'annotations'}: there will be no test tracks")
-    # Files that are not used because another is: which of them are there decides what the tracks' warnings say.
+    # Files ignored in favour of another one: the tracks' warnings depend on them.
     doubles = {path for track in tracks for path in videos.get(track.video, [])[1:]}
     doubles |= {path for place in found.values() for path in place.labels[1:]}
     extra = (*([_relative(test_list, root)] if test_list else []), *sorted(doubles))
@@ -82,7 +82,7 @@ def open_affwild2(params: CorpusSettings, root: Path) -> CorpusLayout:
 
 
 def annotation_sets(folder: Path) -> list[AnnotationSet]:
-    """Every set of split folders below `folder`, with the number of its valence-arousal files."""
+    """All sets of split folders below `folder`, each with the number of its valence-arousal files."""
     files: dict[Path, list[tuple[str, Path]]] = {}
     for path in walk_files(folder):
         split = SPLIT_FOLDERS.get(path.parent.name.lower())
@@ -95,10 +95,10 @@ def annotation_sets(folder: Path) -> list[AnnotationSet]:
 
 
 def choose_set(params: CorpusSettings, root: Path) -> tuple[AnnotationSet, list[str]]:
-    """The one VA set, and a note about every set that is left out.
+    """The valence-arousal set to use, and a note about each ignored set.
 
     Raises:
-        BadInputError: there is none, or several and `corpus.annotations` names none of them.
+        BadInputError: there is no such set, or several and `corpus.annotations` names none of them.
     """
     sets = annotation_sets(root / "annotations")
     va = [one for one in sets if one.va_files]
@@ -128,7 +128,7 @@ def choose_set(params: CorpusSettings, root: Path) -> tuple[AnnotationSet, list[
 
 
 def _strays(sets: list[AnnotationSet], root: Path) -> list[str]:
-    """A note for every folder with valence-arousal files that are in no set."""
+    """A note for each folder of valence-arousal files outside all sets."""
     known = {path for one in sets for _, path in one.files}
     strays = [path for path in walk_files(root / "annotations") if path not in known and _is_va(path)]
     return [
@@ -139,12 +139,12 @@ def _strays(sets: list[AnnotationSet], root: Path) -> list[str]:
 
 
 def _is_va(path: Path) -> bool:
-    if not path.is_file():  # a link to nowhere, or a pipe, which would never end; the scan names it
+    if not path.is_file():  # a broken link, or a pipe, which would never end; the scan names it
         return False
     try:
         with open(path, "rb") as stream:
             line = stream.readline(200)
-    except OSError:  # one of the chosen set is named by the scan too
+    except OSError:  # the scan names unreadable files of the chosen set
         return False
     return line.decode("utf-8-sig", "replace").replace(" ", "").strip().lower() == HEADER
 
@@ -175,13 +175,13 @@ def _find_test_list(root: Path, chosen: Path) -> Path | None:
 
 
 def _splits(chosen: AnnotationSet, test_list: Path | None, test_tracks: list[str], root: Path) -> dict[str, _Place]:
-    """Where each track is named.
+    """Where each track is named, by track.
 
     Raises:
         BadInputError: tracks in two splits; all are listed.
     """
     found: dict[str, _Place] = {}
-    splits: dict[str, dict[str, str]] = {}  # of a track: split to where it says so
+    splits: dict[str, dict[str, str]] = {}  # track -> split -> file that says so
     for split, path in chosen.files:
         place = found.setdefault(path.stem, _Place(split))
         place.labels.append(_relative(path, root))
@@ -204,7 +204,7 @@ def _find_videos(root: Path) -> dict[str, list[str]]:
 
 
 def _find_crops(root: Path) -> dict[str, list[str]]:
-    """Track to its crop folders; a cropped_aligned* folder inside another (an unpacked archive) is entered once."""
+    """Crop folders by track; a cropped_aligned* folder inside another (an unpacked archive) counts once."""
     crops: dict[str, list[str]] = {}
     todo = [root]
     seen = set()
@@ -253,7 +253,7 @@ def _raw_track(name: str, place: _Place, videos: dict[str, list[str]], crops: di
 
 
 def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict[str, list[str]]) -> list[str]:
-    """Files that belong to no track; in Aff-Wild2 those of the other challenges."""
+    """Notes about files that belong to no track; in Aff-Wild2 these belong to other challenges."""
     notes = []
     for kind, names, used in (
         ("videos", videos, {track.video for track in tracks}),
@@ -265,5 +265,5 @@ def _leftovers(tracks: list[RawTrack], videos: dict[str, list[str]], crops: dict
 
 
 def _relative(path: Path, root: Path) -> str:
-    """Relative to the corpus root; a list given by an absolute path elsewhere keeps it."""
+    """The path relative to the corpus root; a list outside it keeps its absolute path."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,4 +1,4 @@
-"""Folders of face crops: one image per video frame, named by the frame's number, counted from 1."""
+"""Folders of face crops: one image per video frame, named by the frame's number from 1."""
 
 import os
 import re
@@ -16,9 +16,9 @@ class CropListing:
     """The crops of one track.
 
     Attributes:
-        files: Video frame (from 1) to image file, in the order of frames; plain strings, since there are millions.
-        strays: Names that are no frame number, or no image.
-        repeated: Images of a frame that has one already (the earlier folder wins).
+        files: Image file by video frame (from 1), in frame order; plain strings, since there are millions.
+        strays: Names that are not a frame number, or not an image.
+        repeated: Further images of a frame (the earlier folder wins).
     """
 
     files: dict[int, str] = field(default_factory=dict)
@@ -27,12 +27,12 @@ class CropListing:
 
 
 def list_crops(folders: Iterable[Path]) -> CropListing:
-    """List and merge crop folders without opening an image; litter of operating systems is passed over."""
+    """List and merge crop folders without opening an image; litter of operating systems is ignored."""
     return merge_crops({folder: os.listdir(folder) for folder in folders})
 
 
 def merge_crops(listed: Mapping[Path, Sequence[str]]) -> CropListing:
-    """Merge crop folders whose names have been listed, in their order."""
+    """Merge the listings of crop folders, in their order."""
     found: dict[int, str] = {}
     strays, repeated = [], 0
     for folder, names in listed.items():

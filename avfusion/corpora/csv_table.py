@@ -1,7 +1,7 @@
-"""CSV files that people write: the usual spellings are read, and every fault has its line.
+"""Read CSV files that people write: all usual spellings are accepted, and each fault names its line.
 
-UTF-8 with or without a BOM; any line ends; `,`, `;` or tab between cells; quoted cells; blank rows. Names of columns
-are taken in lower case; columns without a name (an index that a table program wrote) are left out.
+UTF-8 with or without a BOM; any line ends; `,`, `;` or tab between cells; quoted cells; blank rows. Column names become
+lower case; columns without a name (an index written by a table program) are ignored.
 """
 
 import csv
@@ -15,23 +15,23 @@ from pathlib import Path
 from avfusion.runtime.errors import BadInputError
 
 DELIMITERS = (",", ";", "\t")
-NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # what a table would hold; matched in linear time
+NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # numbers as tables hold them; matches in linear time
 CELL_SHOWN = 60  # characters
 
-Fault = tuple[int, str]  # line of the file, what is wrong there
+Fault = tuple[int, str]  # line of the file, description
 _NUMBER = re.compile(NUMBER, re.ASCII)
 
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The cells of a CSV, stripped of blanks.
+    """The cells of a CSV, stripped of white space.
 
     Attributes:
-        columns: Name to the cells of all rows; a row's missing last cells are blank.
+        columns: Cells of all rows by column name; missing last cells of a row are blank.
         header_line: Line of the file, from 1, of the header.
         lines: Line on which each row begins.
         blank_lines: Lines of blank rows between the header and the last row.
-        faults: What is wrong with the header or with whole rows.
+        faults: Faults of the header and of whole rows.
     """
 
     columns: dict[str, list[str]]
@@ -41,21 +41,22 @@ class CsvTable:
     faults: list[Fault]
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line and cells by column of each row."""
+        """Line, and cells by column, of each row."""
         for index, line in enumerate(self.lines):
             yield line, {name: cells[index] for name, cells in self.columns.items()}
 
 
 def read_csv(path: str | Path, known: Collection[str], name: str | None = None) -> CsvTable:
-    """Read a CSV whose first row that is not blank names its columns.
+    """Read a CSV whose first non-blank row names the columns.
 
     Args:
         path: The file.
-        known: Columns that matter; the delimiter that finds most of them in the header is taken, and none may be twice.
-        name: What messages call the file (default: the path).
+        known: Columns that matter: the delimiter that finds most of them in the header is used, and none may occur
+            twice.
+        name: Name of the file in messages (default: the path).
 
     Raises:
-        BadInputError: there is no such file, or it is not UTF-8, empty, without rows, or its quotes are not closed.
+        BadInputError: the file is missing, not UTF-8, empty, or without rows, or a quote is not closed.
     """
     name = name or str(path)
     text = _read_text(Path(path), name)
@@ -89,18 +90,18 @@ def read_csv(path: str | Path, known: Collection[str], name: str | None = None) 
 
 
 def number(cell: str) -> float | None:
-    """The number that a cell holds; None for other text, for NaN, and for infinities, spelled in digits (1e400) too."""
+    """The number in a cell; None for other text, NaN, and infinities (also as digits: 1e400)."""
     value = float(cell) if _NUMBER.fullmatch(cell) else math.inf
     return value if math.isfinite(value) else None
 
 
 def shown(text: str) -> str:
-    """A cell or line as messages quote it."""
+    """A cell or line, shortened and quoted for messages."""
     return repr(text if len(text) <= CELL_SHOWN else f"{text[:CELL_SHOWN]}…")
 
 
 def list_faults(name: str, faults: Iterable[Fault], limit: int) -> str:
-    """The first `limit` faults of the file `name` with their lines, and how many more there are."""
+    """The first `limit` faults of the file `name` with their lines, and the number of the rest."""
     ordered = sorted(faults)
     listed = "; ".join(f"line {line}: {text}" for line, text in ordered[:limit])
     return f"{name}, {listed}" + (f"; {len(ordered) - limit} more lines of this file" if ordered[limit:] else "")
@@ -115,7 +116,7 @@ def _read_text(path: Path, name: str) -> str:
         raise BadInputError(f"{name} cannot be read: {error.strerror}") from None
     if (nul := content.find(b"\0")) >= 0:
         line = content.count(b"\n", 0, nul) + 1
-        raise BadInputError(f"{name}, line {line}: a NUL byte, so this is no text: save it as CSV in UTF-8")
+        raise BadInputError(f"{name}, line {line}: a NUL byte, so this is not text: save it as CSV in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What an adapter finds in a corpus folder, before any file is opened for its content."""
+"""The layout of a corpus folder as an adapter finds it, before reading any file's content."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from typing import Literal
 from avfusion.runtime.errors import BadInputError
 
 TRACK_NAME = re.compile(r"[\w.-]+( [\w.-]+)*")
-LONGEST_NAME = 200  # bytes in UTF-8; file systems allow 255, and endings and marks of unfinished files are added
+LONGEST_NAME = 200  # bytes in UTF-8; file systems allow 255, including endings and marks of unfinished files
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".3gp", ".ts", ".mts", ".m2ts", ".ogv"),
@@ -20,19 +20,19 @@ Side = Literal["", "left", "right"]
 
 @dataclass(frozen=True)
 class RawTrack:
-    """One annotated face: where its files are, relative to the corpus root ("" where there is none).
+    """One annotated face and its files, relative to the corpus root ("" for no file).
 
     Attributes:
-        track: Name, unique also without regard to case, since it becomes a file name.
+        track: Name, unique regardless of case, since it becomes a file name.
         video: Base video; tracks of one video share sound and time line.
         split: train, val, test, or "" for none.
         video_path: The video file.
         crops_paths: Folders with its face crops, named by video frame from 1.
         labels_path: Its annotation file.
-        warnings: What disagrees.
-        label_format: "aff-wild2" for its annotation files, "csv" for own labels.
-        label_delay_s: Seconds by which the labels come after what they describe.
-        side: Where its person is, of two in the video; "" for the main person.
+        warnings: Contradictions between its files.
+        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
+        label_delay_s: Seconds by which the labels lag behind the video.
+        side: Side of the track's person among two in the video; "" for the main person.
     """
 
     track: str
@@ -49,7 +49,7 @@ class RawTrack:
 
 @dataclass(frozen=True)
 class CorpusLayout:
-    """The tracks of a corpus, the other files that decide about them, and remarks that belong to no track."""
+    """The tracks of a corpus, the other files that they depend on, and notes that concern no single track."""
 
     tracks: tuple[RawTrack, ...]
     extra_sources: tuple[str, ...] = ()  # lists, manifests, doubles; relative to the root
@@ -57,7 +57,7 @@ class CorpusLayout:
 
 
 def name_fault(name: str) -> str:
-    """Why a name cannot be a file name; "" where it can."""
+    """Why a name cannot be a file name; "" if it can."""
     if not TRACK_NAME.fullmatch(name) or ".." in name:
         return f"{name!r} has characters other than letters, digits, '_', '-', '.', single spaces"
     if name.startswith("."):
@@ -68,7 +68,7 @@ def name_fault(name: str) -> str:
 
 
 def split_side(track: str) -> tuple[str, Side]:
-    """The name of a track without `_left` or `_right`, and the side that this says; no side where no name is left."""
+    """The name of a track without `_left` or `_right`, and that side; no side if no name would be left."""
     sides: tuple[Side, ...] = ("left", "right")
     for side in sides:
         base = track.removesuffix(f"_{side}")
@@ -78,7 +78,7 @@ def split_side(track: str) -> tuple[str, Side]:
 
 
 def check_track_names(tracks: list[RawTrack]) -> None:
-    """Refuse names that cannot be file names, or that differ only by case.
+    """Refuse names that cannot be file names, and names that differ only by case.
 
     Raises:
         BadInputError: all such names, in one message.
@@ -96,7 +96,7 @@ def check_track_names(tracks: list[RawTrack]) -> None:
 
 
 def warn_of_leaks(tracks: list[RawTrack]) -> tuple[RawTrack, ...]:
-    """The tracks, with a warning where a video's tracks are in several splits."""
+    """The tracks, with a warning if the tracks of a video are in several splits."""
     splits: dict[str, set[str]] = {}
     for track in tracks:
         splits.setdefault(track.video, set()).add(track.split)
@@ -109,10 +109,10 @@ def warn_of_leaks(tracks: list[RawTrack]) -> tuple[RawTrack, ...]:
 
 
 def require_folder(root: Path, *names: str) -> None:
-    """Make sure that `root` and its named sub-folders exist.
+    """Check that `root` and the named sub-folders exist.
 
     Raises:
-        BadInputError: what was looked for, where, and what was found instead.
+        BadInputError: a folder is missing; the message says what was found instead.
     """
     wanted = ", ".join(f"{name}/" for name in names)
     if not root.is_dir():
@@ -144,7 +144,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Files anywhere below a folder in sorted order, through links but never in circles, litter left out.
+    """All files below a folder in sorted order, without litter; links are followed, but never in circles.
 
     Raises:
         BadInputError: a folder may not be listed.
@@ -167,5 +167,5 @@ def walk_files(folder: Path) -> Iterator[Path]:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or the one that archives made on a Mac have beside the real ones."""
+    """Whether a file or folder is hidden, or the extra folder in archives made on a Mac."""
     return name.startswith(".") or name == "__MACOSX"

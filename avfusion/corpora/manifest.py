@@ -2,15 +2,13 @@
 
 | column | content |
 |---|---|
-| `video` | the video file (the only column that is needed) |
-| `track` | name of the track; blank: the file's stem |
-| `split` | train, val, test, or blank: features and predictions only |
-| `crops` | folder of face crops numbered by video frame; blank: faces are detected |
-| `labels` | CSV of own labels (`avfusion.data.own_labels`); blank: none |
-| `label_delay_s` | seconds by which the labels come after what they describe, subtracted; blank: 0 |
+| `video` | the video file (the only required column) | | `track` | name of the track; blank: the file's stem | |
+`split` | train, val, test, or blank: features and predictions only | | `crops` | folder of face crops numbered by video
+frame; blank: faces are detected | | `labels` | CSV of own labels (`avfusion.data.own_labels`); blank: none | |
+`label_delay_s` | seconds by which the labels lag behind the video, subtracted; blank: 0 |
 
-Paths are absolute or from the manifest's folder. The tables hold them relative to the corpus root where they lie below
-it, else absolute.
+Paths are absolute or relative to the manifest's folder. The tables hold them relative to the corpus root if they lie
+below it, else absolute.
 """
 
 import difflib
@@ -29,13 +27,13 @@ from avfusion.runtime.quantities import counted
 MANIFEST = "manifest.csv"
 COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
 SPLITS = ("train", "val", "test")
-LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; more is milliseconds
+LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; larger values are probably milliseconds
 FAULTS_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One checked row; `file` tells videos apart, whatever path they are given by."""
+    """One checked row; `file` identifies the video, whatever path leads to it."""
 
     line: int
     track: str
@@ -48,10 +46,10 @@ class _Row:
 
 
 def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
-    """Read the tracks of `corpus.manifest`: absolute or from `root`, by default `<root>/manifest.csv`.
+    """Read the tracks of `corpus.manifest`, absolute or relative to `root` (default: `<root>/manifest.csv`).
 
     Raises:
-        BadInputError: the manifest is missing or not such a CSV, or cells of it cannot be used; all are listed.
+        BadInputError: the manifest is missing or not a CSV of this form, or cells cannot be used; all are listed.
     """
     root = Path(os.path.abspath(root))
     path = root / Path(params.manifest or MANIFEST).expanduser()
@@ -62,9 +60,9 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
     rows = []
     if "video" in table.columns:
         broken = {line for line, _ in table.faults}
-        folder = path.parent.resolve()  # `..` in a cell leads out of where the manifest lies, not of a link to there
+        folder = path.parent.resolve()  # `..` in a cell starts from the manifest's real folder, not from a link to it
         for line, cells in table.rows():
-            if line not in broken:  # else its cells are not where they belong
+            if line not in broken:  # else its cells are shifted
                 row, found = _check_row(line, cells, folder, root)
                 rows.append(row)
                 faults += [(line, fault) for fault in found]
@@ -77,14 +75,14 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
 
 
 def video_name(tracks: Sequence[str], stem: str) -> str:
-    """The name of a video, by which its sound is kept: it rests on the names of its own tracks alone.
+    """The name of a video and its sound, derived from the names of its own tracks alone.
 
-    Several tracks: the first of them, `_left` or `_right` left out. One track: its name, in which such an ending is
-    left out only where the file is called by the rest.
+    Several tracks: the first name without `_left` or `_right`. One track: its name, without such an ending only if the
+    rest is the file's stem.
 
     Args:
-        tracks: Names of its tracks.
-        stem: Name of its file.
+        tracks: Names of the video's tracks.
+        stem: Stem of its file.
     """
     first = min(tracks)
     base = first if first == stem else split_side(first)[0]
@@ -103,7 +101,7 @@ def _missing(path: Path) -> str:
 
 def _header_faults(table: CsvTable) -> list[Fault]:
     if "video" not in table.columns:
-        why = "there is no column video: the first row has to name the columns, with ',', ';' or tab between them"
+        why = "there is no column video: the first row must name the columns, with ',', ';' or tab between them"
         near = difflib.get_close_matches("video", table.columns, 1)
         return [(table.header_line, why + (f"; did you mean it by {shown(near[0])}?" if near else ""))]
     faults = []
@@ -118,7 +116,7 @@ def _header_faults(table: CsvTable) -> list[Fault]:
 
 
 def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) -> tuple[_Row, list[str]]:
-    """A row and what is wrong with it."""
+    """A row and its faults."""
     faults: list[str] = []
 
     def fault(column: str, why: str) -> None:
@@ -131,7 +129,7 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
         if why := _place_fault(text, places[column], kind):
             fault(column, why)
     if not cells["video"]:
-        fault("video", "the path of a video is needed")
+        fault("video", "must be the path of a video")
     split = cells.get("split", "")
     if split not in (*SPLITS, ""):
         fault("split", f"must be one of {', '.join(SPLITS)}, or blank")
@@ -153,7 +151,7 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
 
 
 def _place(folder: Path, text: str) -> Path:
-    """The path that a cell means, links kept but where a `..` goes back from one."""
+    """The path that a cell means; links are kept, except where `..` goes back from one."""
     given = folder / text
     plain = os.path.normpath(given)
     real = os.path.realpath(given)
@@ -164,13 +162,13 @@ def _place_fault(text: str, place: Path | None, kind: str) -> str:
     if place is None:
         return ""
     if "\t" in text or text.splitlines() != [text]:
-        return "tabs and line ends in file names are not supported: rename it"
+        return "file names must be without tabs and line ends: rename it"
     there = os.path.isdir(place) if kind == "folder" else os.path.isfile(place)  # these take names of any length
     if there:
         return ""
     if os.path.exists(place):
-        return f"a {kind} is needed, {place} is {'a file' if kind == 'folder' else 'no regular file'}"
-    return f"there is no {kind} {place} (paths are absolute or from the manifest's folder)"
+        return f"must be a {kind}, {place} is {'a file' if kind == 'folder' else 'no regular file'}"
+    return f"there is no {kind} {place} (paths are absolute or relative to the manifest's folder)"
 
 
 def _name_faults(rows: Sequence[_Row]) -> list[Fault]:
@@ -189,7 +187,7 @@ def _name_faults(rows: Sequence[_Row]) -> list[Fault]:
 
 
 def _videos(rows: Sequence[_Row]) -> dict[str, str]:
-    """File to the name of its video; where several paths lead to a file, the first is its own."""
+    """Names of videos by file; of several paths to a file, the first counts."""
     names: dict[str, list[str]] = {}
     stems: dict[str, str] = {}
     for row in rows:
@@ -199,9 +197,9 @@ def _videos(rows: Sequence[_Row]) -> dict[str, str]:
 
 
 def _video_faults(rows: Sequence[_Row]) -> list[Fault]:
-    """Two files whose sound would be kept by one name."""
+    """Pairs of files whose sound would be stored under one name."""
     faults = []
-    first: dict[str, str] = {}  # name to the file that has it
+    first: dict[str, str] = {}  # file by name
     for file, video in _videos(rows).items():
         other = first.setdefault(video.casefold(), file)
         if other != file:
@@ -243,7 +241,7 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
 
 
 def _side(row: _Row, paths: Mapping[str, str]) -> Side:
-    """By the track's ending; a track that is called as its file is has none, whatever that ends in."""
+    """The side by the track's ending; none for a track with the file's own name, whatever its ending."""
     return "" if row.track == Path(paths[row.file]).stem else split_side(row.track)[1]
 
 

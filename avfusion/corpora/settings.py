@@ -1,4 +1,4 @@
-"""Settings of the room: where the raw data are, and what the demo corpus is like."""
+"""Settings of the room: the place of the raw data, and the demo corpus."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from avfusion.runtime.settings import Positive, Section, Seed, section_fault
 
-DEMO_ROOT = "data/raw/demo"  # what the stage `render` makes, as dvc.yaml says
+DEMO_ROOT = "data/raw/demo"  # the out of the stage `render` in dvc.yaml
 
 
 class CorpusSettings(Section):

@@ -1,8 +1,8 @@
-"""data/sources.txt: the raw files that a corpus consists of, one line each, so that DVC need not hash them.
+"""data/sources.txt: the raw files of a corpus, one line each, so that DVC need not hash them.
 
-A line is `path<TAB>size<TAB>hash`, the path relative to the corpus root. A video's hash is over its size and its
-first and last MiB; a crop folder's (its path ends with `/`) over the sorted names and sizes of its files; that of
-labels, lists and manifests over their whole content.
+A line is `path<TAB>size<TAB>hash`, the path relative to the corpus root. The hash of a video covers its size and its
+first and last MiB; the hash of a crop folder (path with a final `/`) the sorted names and sizes of its files; the hash
+of labels, lists and manifests their whole content.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ScanSummary:
-    """What a scan found, and how it differs from the scan before."""
+    """The result of a scan, and its differences from the scan before."""
 
     tracks: int
     sources: int
@@ -44,7 +44,7 @@ class ScanSummary:
 
     @property
     def same(self) -> bool:
-        """Nothing differs from the scan before."""
+        """Whether nothing changed since the scan before."""
         return not (self.added or self.removed or self.changed)
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
     """Size and hash of every file and crop folder that the tracks use.
 
     Raises:
-        BadInputError: some cannot be read (a link to nowhere, a pipe), or have a tab or line end in the name.
+        BadInputError: a file cannot be read (a broken link, a pipe), or has a tab or line end in its name.
     """
     readers: dict[str, Callable[[Path], Source]] = {}
     readers |= {track.video_path: video_source for track in layout.tracks}
@@ -86,9 +86,9 @@ def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
     faults = []
     for path, read in sorted(readers.items()):
         place = root / path
-        # What poses as a video is refused by whoever opens it, for its track alone.
+        # A bad video is refused when it is opened, for its track alone.
         if read is not video_source and not (place.is_dir() if read is crops_source else place.is_file()):
-            faults.append(f"{path} (no {'folder' if read is crops_source else 'regular file'}, or a link to nowhere)")
+            faults.append(f"{path} (no {'folder' if read is crops_source else 'regular file'}, or a broken link)")
             continue
         try:
             sources[path] = read(place)
@@ -96,7 +96,7 @@ def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
             faults.append(f"{path} ({error.strerror})")
     if faults:
         names = ", ".join(faults)
-        raise BadInputError(f"{len(faults)} files of the corpus cannot be read: {names}: mend or remove them")
+        raise BadInputError(f"{len(faults)} files of the corpus cannot be read: {names}: repair or remove them")
     if odd := [path for path in sources if _is_odd(path)]:
         raise BadInputError(f"{odd[0]!r}: file names must be UTF-8 without tabs and line ends: rename it")
     return sources
@@ -113,8 +113,8 @@ def _is_odd(path: str) -> bool:
 def video_source(path: Path) -> Source:
     """Hash of a video by its size and its first and last MiB.
 
-    What is no regular file (a broken link, a device, a pipe that nobody writes to) is not opened, and counts as empty:
-    whoever opens it as a video says what it is.
+    Anything but a regular file (a broken link, a device, a pipe) is not opened and counts as empty; opening it as a
+    video later says what it is.
     """
     if not path.is_file():
         return Source(0, hashlib.sha256(b"0\n").hexdigest())
@@ -143,30 +143,30 @@ def crops_source(folder: Path) -> Source:
 
 
 def crops_digest(sizes: Mapping[str, int]) -> str:
-    """Hash of a crop folder's regular files, litter left out, by name and size."""
+    """Hash of a crop folder's regular files, without litter, by name and size."""
     listing = "".join(f"{name}\0{size}\n" for name, size in sorted(sizes.items()))
     return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def refuse_changed(video: Path, video_hash: str) -> None:
-    """Make sure that a video still is what was scanned, before something is made of it.
+    """Check that a video has not changed since the scan, before deriving anything from it.
 
     Raises:
-        BadInputError: they are not; what would be made would pass for what was scanned.
+        BadInputError: it changed; results of the new file would count as results of the scanned one.
     """
     if video_source(video).digest != video_hash:
         raise BadInputError(f"{video} changed since the last scan: {RESCAN}")
 
 
 def without_place(error: str, root: Path, path: str) -> str:
-    """An error about the source `path` without the place of the corpus, which must not get into results."""
+    """An error about the source `path`, without the corpus root, which must not get into results."""
     for place in (str((root / path).absolute()), str(root / path)):
         error = error.removeprefix(f"{place} ").replace(place, path)
     return error.replace(f"{root.absolute()}/", "").replace(f"{root}/", "")
 
 
 def read_sources(path: str | Path) -> dict[str, Source]:
-    """Read sources.txt: path (crop folders with a `/` at the end) to size and hash.
+    """Read sources.txt: size and hash by path (crop folders with a final `/`).
 
     Raises:
         BadInputError: it is missing or a line is damaged.
@@ -189,7 +189,7 @@ def read_sources(path: str | Path) -> dict[str, Source]:
 
 
 def compare(layout: CorpusLayout, now: Mapping[str, Source], before: Mapping[str, Source]) -> ScanSummary:
-    """How the sources differ from those of an earlier scan."""
+    """Differences between the sources and those of an earlier scan."""
     return ScanSummary(
         tracks=len(layout.tracks),
         sources=len(now),

@@ -1,6 +1,6 @@
-"""Another corpus in the same project: what the next run removes of what the last one made.
+"""Another corpus in the same project: which files of the last corpus the next run removes.
 
-The stages keep files of the present corpus's tracks alone (`avfusion.data.store`), so setting a project to another
+The stages keep only files of the current corpus's tracks (`avfusion.data.store`), so switching a project to another
 corpus costs the files of the one before.
 """
 
@@ -17,17 +17,17 @@ STORES = ("labels", "frames", "audio", "features")  # below data/, a file per tr
 
 
 def is_other_corpus(root: Path, params: CorpusSettings) -> bool:
-    """Whether the pipeline of the project in `root` last ran on another corpus than `params` name."""
+    """Whether the pipeline of the project in `root` last ran on a corpus other than that in `params`."""
     last = _last_corpus(root)
     return last is not None and last != (params.name, params.root)
 
 
 def removed_files(root: Path, params: CorpusSettings, tracks: Sequence[RawTrack]) -> str:
-    """What the next `dvc repro` removes of another corpus, in words; "" where there is nothing of another.
+    """A message about what the next `dvc repro` removes of another corpus; "" if there is nothing to remove.
 
     Args:
         root: The project.
-        params: The corpus that is set now.
+        params: The current corpus.
         tracks: Its tracks.
     """
     last = _last_corpus(root)
@@ -41,13 +41,13 @@ def removed_files(root: Path, params: CorpusSettings, tracks: Sequence[RawTrack]
     parts = ", ".join(f"{store} {count}" for store, count in counts.items() if count)
     return (
         f"the pipeline last ran on the corpus {last[0]} in {last[1]}: the next `dvc repro` removes "
-        f"{counted(total, 'file')} of it below data/ ({parts}) and makes models/ and reports/ anew; "
+        f"{counted(total, 'file')} of it below data/ ({parts}) and remakes models/ and reports/; "
         "to keep them, use another clone of the project for this corpus"
     )
 
 
 def _last_corpus(root: Path) -> tuple[str, str] | None:
-    """Name and root of the corpus that DVC last ran the stage `corpus` with; None where that is not known."""
+    """Name and root of the corpus of DVC's last run of the stage `corpus`; None if unknown."""
     try:
         lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
         corpus = lock["stages"]["corpus"]["params"]["params.yaml"]["corpus"]
@@ -57,5 +57,5 @@ def _last_corpus(root: Path) -> tuple[str, str] | None:
 
 
 def _strangers(folder: Path, names: set[str]) -> int:
-    """Finished files in a folder that are called by none of the names."""
+    """Number of finished files in a folder with none of the names."""
     return sum(path.is_file() and path.stem not in names and path.name[0] != "." for path in folder.glob("*"))

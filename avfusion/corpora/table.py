@@ -1,4 +1,4 @@
-"""The table of tracks, data/corpus/tracks.parquet: what every later stage knows of the corpus."""
+"""The table of tracks, data/corpus/tracks.parquet, from which all later stages know the corpus."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -41,25 +41,25 @@ class Track:
     """One annotated face in one video.
 
     Attributes:
-        track: Name, unique; files of later stages are called by it.
-        video: Base video; its tracks share sound and time line and never leave a split.
+        track: Unique name, also of the files of later stages.
+        video: Base video; its tracks share sound, time line and split.
         split: train, val, test, or "" for none.
-        video_path: The video, relative to the corpus root, like the next two; "" where there is none.
-        crops_paths: Folders of face crops, the earlier before the later.
+        video_path: The video, relative to the corpus root, like the next two; "" for no file.
+        crops_paths: Folders of face crops; earlier folders win.
         labels_path: The annotation file.
-        video_hash: Size, first and last MiB of the video.
-        crops_hash: Names and sizes of the crops.
-        labels_hash: Content of the annotation file.
+        video_hash: Hash of the video's size, first and last MiB.
+        crops_hash: Hash of the crops' names and sizes.
+        labels_hash: Hash of the annotation file's content.
         frames: Video frames; 0 where the video is missing or unreadable.
         fps: Mean frame rate.
         duration_s: Seconds from the first frame to the end of the last.
         has_audio: There is an audio stream.
         label_rows: Rows of the annotation file.
-        crops: Frames with a crop.
-        warnings: What disagrees or looks wrong, one sentence each.
-        label_format: "aff-wild2" for its annotation files, "csv" for own labels.
-        label_delay_s: Seconds by which the labels come after what they describe.
-        side: "left" or "right" of two persons in the video; "" for the main person.
+        crops: Number of frames with a crop.
+        warnings: Contradictions and oddities, one sentence each.
+        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
+        label_delay_s: Seconds by which the labels lag behind the video.
+        side: "left" or "right" person of two in the video; "" for the main person.
     """
 
     track: str
@@ -88,9 +88,9 @@ def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "")
 
     Args:
         path: The file.
-        tracks: Its rows.
-        shared_digest: Hash of the sources that belong to no single track. It goes into the table's metadata, so that
-            a change of those sources is a change of the table, on which later stages depend.
+        tracks: The rows.
+        shared_digest: Hash of the sources that belong to no single track. It is kept in the table's metadata, so that a
+            change of those sources changes the table, on which later stages depend.
     """
     rows = [asdict(track) for track in sorted(tracks, key=lambda track: track.track)]
     schema = SCHEMA.with_metadata({b"avfusion": json.dumps({"shared_digest": shared_digest}).encode()})
@@ -102,7 +102,7 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
     """Read the table, sorted by track; tracks without a readable video only if `unusable` is set.
 
     Raises:
-        BadInputError: the file is missing or not such a table.
+        BadInputError: the file is missing or not a table of tracks.
     """
     path = Path(path)
     try:
@@ -120,7 +120,7 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
         for row in table.select(names).cast(SCHEMA).to_pylist():
             row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
             tracks.append(Track(**row))
-    except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:  # other types, text that is none, no lists
+    except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:  # wrong types, invalid text, missing lists
         raise _damaged(path, error) from None
     return [track for track in tracks if unusable or track.frames]
 
@@ -131,6 +131,6 @@ def _damaged(path: Path, error: Exception) -> BadInputError:
 
 
 def read_shared_digest(path: str | Path) -> str:
-    """The hash that `write_tracks` was given; empty where there is none."""
+    """The `shared_digest` of `write_tracks`; empty if there is none."""
     metadata = pq.read_schema(path).metadata or {}
     return str(json.loads(metadata.get(b"avfusion", b"{}")).get("shared_digest", ""))

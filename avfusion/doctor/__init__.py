@@ -1,7 +1,7 @@
-"""`avfusion doctor`: environment, parameters and corpus; what is fine, what is missing, what a run costs.
+"""`avfusion doctor`: check environment, parameters and corpus; estimate the cost of a run.
 
-No image and no video is opened: the report rests on names, sizes, hashes, annotations, and on what earlier stages left.
-Only a tuning, which is asked for, runs the backbones, on random clips.
+No image and no video is opened: the report uses names, sizes, hashes, annotations and results of earlier stages. Only a
+tuning, on request, runs the backbones, on random clips.
 """
 
 from pathlib import Path
@@ -30,10 +30,10 @@ __all__ = ["Item", "Report", "diagnose", "print_report"]
 
 
 def diagnose(root: Path, *, tuning: bool = False) -> Report:
-    """Look at the project in `root`.
+    """Examine the project in `root`.
 
     Args:
-        root: Its folder.
+        root: The project's folder.
         tuning: Also measure the speed of the backbones.
     """
     facts, items = look_at_environment(root)
@@ -74,11 +74,11 @@ def _params(root: Path) -> tuple[Params | None, list[Item]]:
 
 
 def _corpus(root: Path) -> tuple[CorpusState | None, list[Item], bool]:
-    """State and findings, also where other sections of params.yaml are wrong; and whether there are raw data."""
+    """State, findings (also if other sections of params.yaml are wrong), and whether there are raw data."""
     try:
         params = _section(root, "corpus").corpus
         render = _section(root, "render").render if params.name == "demo" else None
-    except (BadInputError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # said already
+    except (BadInputError, OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # reported already
         return None, [], True
     if render and not is_rendered(corpus_root(root, params), render):
         text = f"{params.root} is not rendered yet: run `make demo`"
@@ -90,7 +90,7 @@ def _corpus(root: Path) -> tuple[CorpusState | None, list[Item], bool]:
 
 
 def _section(root: Path, name: str) -> Params:
-    """One section of params.yaml by itself."""
+    """A single section of params.yaml."""
     values = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     return check_params({name: values[name]}, [name])
 

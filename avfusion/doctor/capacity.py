@@ -1,4 +1,4 @@
-"""Whether disk, memory and patience hold what a run takes."""
+"""Check disk, memory and time against the needs of a run."""
 
 import shutil
 from pathlib import Path
@@ -12,9 +12,9 @@ from avfusion.runtime.quantities import byte_size
 
 STORES = ("labels", "frames", "audio", "features")  # below data/
 LONG_HOURS = 24
-SPARE_MEMORY = 0.8  # of all memory; the system and the networks need some
+SPARE_MEMORY = 0.8  # share of all memory; the system and the networks need the rest
 TORCH_BYTES = 1.5e9
-SMALL_OUT = 1e6  # of a stage, not worth a word
+SMALL_OUT = 1e6  # bytes of a stage's outs that are not worth a word
 
 
 def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, facts: dict[str, Any]) -> list[Item]:
@@ -24,15 +24,15 @@ def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, f
         root: The project.
         params: All of params.yaml.
         work: Size of the corpus.
-        costs: What a run takes.
-        facts: The environment's.
+        costs: Costs of a run.
+        facts: Facts of the environment.
     """
     items = [_disk(root, params, work, costs), _time(params, costs, facts)]
     return [*items, *_memory(params, work, facts)]
 
 
 def _disk(root: Path, params: Params, work: Workload, costs: Costs) -> Item:
-    """DVC keeps a copy of every out in its cache; what is there already needs no more room."""
+    """Free disk space against the outs still to be written, counted twice: DVC's cache keeps a copy of each."""
     free = shutil.disk_usage(root).free
     sizes = {stage.stage: stage.gigabytes * 1e9 for stage in costs.stages}
     present: dict[str, float] = {store: _size(root / "data" / store) for store in STORES}
@@ -87,7 +87,7 @@ def _time(params: Params, costs: Costs, facts: dict[str, Any]) -> Item:
 
 
 def _memory(params: Params, work: Workload, facts: dict[str, Any]) -> list[Item]:
-    """Training of backbones holds all crops or all sound, training of fusion all features (twice while it loads)."""
+    """Memory of training: backbones hold all crops or all sound, fusion holds all features (twice while loading)."""
     if not facts["memory_gb"]:
         return []
     train_val = sum(work.frames.get(split, 0) for split in ("train", "val"))

@@ -1,4 +1,4 @@
-"""The corpus: what is found and missing, what disagrees, and whether it is what was scanned."""
+"""Check the corpus: missing files, contradictions, changes since the scan."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,15 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusState:
-    """What is known of a corpus without opening a video or an image.
+    """Facts about a corpus without opening a video or an image.
 
     Attributes:
-        tracks: A row per track. Where the table of the stage `corpus` holds the same sources, it is that row; else it
-            is made of what can be told from the files' names, and of what was found in the video when it was last read.
-        known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
+        tracks: A row per track: from the table of the stage `corpus` if its sources are unchanged, else from the files'
+            names and the last reading of the video.
+        known: Names of the tracks whose video has been read; `frames` is 0 if it is unreadable.
         sizes: Bytes of every source.
-        current: The table of tracks is that of the present sources.
-        own: Own labels by track, of files that can be used.
+        current: The table of tracks matches the current sources.
+        own: Own labels by track, from usable files.
     """
 
     tracks: tuple[Track, ...]
@@ -46,7 +46,7 @@ class CorpusState:
 
 
 def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | None, list[Item]]:
-    """Look at the raw data, the scan and the table of tracks of the project in `root`."""
+    """Examine the raw data, the scan and the table of tracks of the project in `root`."""
     folder = corpus_root(root, params)
     try:
         layout = open_corpus(params, folder)
@@ -69,7 +69,7 @@ def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | No
 
 
 def split_facts(state: CorpusState) -> dict[str, SplitFacts]:
-    """Numbers of tracks by split; the three official ones are always there."""
+    """Numbers of tracks by split; the three official splits are always present."""
     extra = sorted({track.split for track in state.tracks} - set(SPLITS))
     groups = {split: [track for track in state.tracks if track.split == split] for split in (*SPLITS, *extra)}
     return {split: _facts(tracks, state) for split, tracks in groups.items()}
@@ -90,7 +90,7 @@ def _facts(tracks: Sequence[Track], state: CorpusState) -> SplitFacts:
 
 
 def _training(state: CorpusState, corpus: str) -> list[Item]:
-    """What the stage `corpus` will refuse, or, of a corpus without labels, the stage `labels`."""
+    """What the stage `corpus` will refuse; for a corpus without labels, the stage `labels`."""
     if is_unlabelled(state.tracks):
         return [Item("corpus", "training", "warn", ONLY_READ)]
     unreadable = {track.track for track in state.tracks if not track.frames and track.track in state.known}
@@ -121,15 +121,15 @@ def _split_items(state: CorpusState) -> list[Item]:
 
 
 def _no_files(folder: Path, layout: CorpusLayout) -> list[Item]:
-    """Names of videos behind which there is no file: the stage `corpus` will refuse them."""
+    """Videos that are not regular files: the stage `corpus` will refuse them."""
     paths = sorted({track.video_path for track in layout.tracks} - {""})
     odd = [path for path in paths if not (folder / path).is_file()]
-    text = f"{len(odd)} are no regular files, or links to nowhere: {', '.join(odd)}"
+    text = f"{len(odd)} are no regular files, or broken links: {', '.join(odd)}"
     return [Item("corpus", "videos", "warn", text)] if odd else []
 
 
 def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabels], dict[str, str]]:
-    """Own labels by track, and by annotation file why the stages `corpus` and `labels` will refuse it."""
+    """Own labels by track, and faults by annotation file, for which the stages `corpus` and `labels` will refuse it."""
     labelled = [track for track in layout.tracks if track.labels_path]
     own: dict[str, OwnLabels] = {}
     faults: dict[str, str] = {}
@@ -145,7 +145,7 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
 
 
 def _label_item(state: CorpusState, faults: Mapping[str, str]) -> Item:
-    """The annotation files that cannot be used; which times are milliseconds is known once a video was looked at."""
+    """The unusable annotation files; times in milliseconds are recognised only once the video has been read."""
     files = {track.labels_path for track in state.tracks if track.labels_path}
     found = dict(faults)
     for track in state.tracks:
@@ -159,7 +159,7 @@ def _label_item(state: CorpusState, faults: Mapping[str, str]) -> Item:
 
 
 def _failures(root: Path) -> list[Item]:
-    """The tracks or videos that the stages failed for when they last ran: they ended by it, or left them out."""
+    """Tracks and videos that failed in the last run of a stage, which stopped or skipped them."""
     items = []
     for stage in ("corpus", "labels", "frames", "audio", "features"):
         try:
@@ -197,10 +197,10 @@ def _state(
     *,
     scanned: bool,
 ) -> tuple[CorpusState, Item]:
-    """The tracks as they are now, and whether the table of tracks is of the present sources.
+    """The current tracks, and whether the table of tracks matches the current sources.
 
     Args:
-        scanned: data/sources.txt is what the sources are now.
+        scanned: data/sources.txt matches the current sources.
     """
     path = root / "data" / "corpus" / "tracks.parquet"
     rows, shared, fault = {}, "", "not made yet: run `dvc repro`"
@@ -217,7 +217,7 @@ def _state(
         if row and _same_sources(row, raw, sources):
             same += 1
             known.add(raw.track)
-            # What the names tell can have changed with another track's files.
+            # Warnings from names may have changed with another track's files.
             tracks.append(_with_warnings(row, raw.warnings))
         else:
             info = probes.get(sources[raw.video_path].digest) if raw.video_path else None
@@ -227,14 +227,14 @@ def _state(
     current = current and shared == shared_digest(tracks, root / "data" / "sources.txt")
     sizes = {name: source.size for name, source in sources.items()}
     if not fault and not current:
-        fault = "made from other sources than are there now: `dvc repro` makes it anew"
-    text = fault or f"{counted(len(rows), 'track')}, of the present sources"
+        fault = "made from other sources than the current ones: `dvc repro` remakes it"
+    text = fault or f"{counted(len(rows), 'track')}, from the current sources"
     item = Item("corpus", "table of tracks", "warn" if fault else "ok", text)
     return CorpusState(tuple(tracks), frozenset(known), sizes, current, own), item
 
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:
-    """Whether a row of the table is of the same files with the same contents."""
+    """Whether a row of the table was made from the same files with the same contents."""
     names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s")
     same = all(getattr(row, name) == getattr(raw, name) for name in names)
     return same and (row.video_hash, row.crops_hash, row.labels_hash) == source_hashes(raw, sources)

@@ -1,4 +1,4 @@
-"""What each stage of a run costs: an estimate from the amount of work and `rates`, or what its last run took."""
+"""The cost of each stage of a run: estimated from the amount of work and `rates`, or measured by its last run."""
 
 import math
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ from avfusion.runtime.quantities import counted
 from avfusion.scoring.conditions import CONDITIONS, MASKED
 
 SOUND_BYTES_PER_S = 2 * 44_100
-LABEL_BYTES = 6  # of a row, compressed
+LABEL_BYTES = 6  # per row, compressed
 DEMO_BYTES_PER_FRAME = 3_800  # video and crop
-VALIDATION_STRIDE = 8  # of backbones
-WEIGHTS_BYTES = {"visual": 125e6, "audio": 45e6}  # of width 64
+VALIDATION_STRIDE = 8  # of validation clips while backbones train
+WEIGHTS_BYTES = {"visual": 125e6, "audio": 45e6}  # at width 64
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """One stage.
+    """Cost of one stage.
 
     Attributes:
         stage: As in dvc.yaml.
-        work: What there is to do, in words.
+        work: The work, in words.
         cpu_s: CPU-seconds.
         wall_s: Seconds with the workers of params.yaml and the cores of this machine.
-        gigabytes: Of its outs.
-        basis: `estimate`, or `last run`: everything was made by the last run, with the present parameters.
-        last_run_s: Seconds that its last run here took, whatever of it was still to be made; None: it has not run.
+        gigabytes: Size of its outs.
+        basis: `estimate`, or `last run` if the last run made everything with the current parameters.
+        last_run_s: Seconds of its last run here, complete or partial; None: it has not run.
         last_run_before: That run was on another corpus, or before the stage `corpus` last ran.
     """
 
@@ -47,14 +47,14 @@ class StageCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """What a run from nothing takes.
+    """Costs of a complete run.
 
     Attributes:
-        tracks, videos, frames, clips, hours: Size of the corpus; hours are those of its videos.
-        assumed_videos: Videos whose length is assumed, not known.
+        tracks, videos, frames, clips, hours: Size of the corpus; hours: total length of its videos.
+        assumed_videos: Number of videos whose length is assumed.
         stages: In the order of the pipeline.
-        cpu_hours, wall_hours, gigabytes: Of all stages.
-        measured_on: What the rates behind the estimates were measured on.
+        cpu_hours, wall_hours, gigabytes: Sums over all stages.
+        measured_on: The hardware on which the rates were measured.
         unrendered: The demo corpus is still to be rendered.
     """
 
@@ -74,7 +74,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class _Work:
-    """A stage before its times are known: words, CPU-seconds, how many cores it can use, bytes of its outs."""
+    """Work of a stage: words, CPU-seconds, number of usable cores, bytes of its outs."""
 
     text: str
     cpu_s: float
@@ -85,14 +85,14 @@ class _Work:
 def estimate(
     work: Workload, params: Params, *, cores: int, last: Mapping[str, StageTime], whole: Mapping[str, StageTime]
 ) -> Costs:
-    """The costs of a run from nothing.
+    """Estimate the costs of a complete run.
 
     Args:
         work: Size of the corpus.
         params: All of params.yaml.
-        cores: Of this machine.
+        cores: Number of cores of this machine.
         last: Times of the last run of each stage.
-        whole: Those of them that made everything, with the present parameters.
+        whole: Times of those last runs that made everything with the current parameters.
     """
     stages = []
     for name, one in _stages(work, params, cores).items():
@@ -126,7 +126,7 @@ def estimate(
 
 
 def clock(seconds: float) -> str:
-    """Seconds in words, to two digits or so: 40 s, 12 min, 5.5 h, 210 h."""
+    """Seconds in words, to about two digits: 40 s, 12 min, 5.5 h, 210 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -135,7 +135,7 @@ def clock(seconds: float) -> str:
 
 
 def feature_bytes(clips: int, params: Params) -> float:
-    """Of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
+    """Bytes of the feature files: float16 vectors of both streams, or the visual map instead of its vector."""
     visual, audio = params.backbones.visual, params.backbones.audio
     shape = feature_shape("visual", visual.name, visual.width, visual.input_size, params.backbones.output)
     (sound,) = feature_shape("audio", audio.name, audio.width, audio.input_size)
@@ -144,14 +144,14 @@ def feature_bytes(clips: int, params: Params) -> float:
 
 def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
     workers = params.execution.workers if params.execution.executor != "serial" else 1
-    spread = workers if params.execution.executor == "ray" else min(workers, cores)  # a cluster has other cores
+    spread = workers if params.execution.executor == "ray" else min(workers, cores)  # a cluster has cores of its own
     stages = {}
     if params.corpus.name == "demo":
         cost = rates.RENDER_FRAME * (params.render.size / 256) ** 2
         text = f"{work.all_frames:,} frames drawn"
         stages["render"] = _Work(text, work.all_frames * cost, spread, work.all_frames * DEMO_BYTES_PER_FRAME)
     stages["corpus"] = _Work(
-        f"{work.videos:,} videos looked through, {work.crops:,} crops listed",
+        f"{work.videos:,} videos read, {work.crops:,} crops listed",
         work.all_frames * rates.PROBE_FRAME + work.crops * rates.CROP_NAME,
         spread,
         work.tracks * 500,
@@ -185,7 +185,7 @@ def _frames(work: Workload, params: Params, spread: int) -> _Work:
 
 
 def _backbones(work: Workload, params: Params, cores: int) -> _Work:
-    """Both streams, and those of folds, train side by side where there are two workers, each with `common.threads`."""
+    """With two workers, streams (of all folds) train side by side, each with `common.threads` threads."""
     backbones = params.backbones
     trainings = 1 + backbones.folds
     spent, clips = [], 0
@@ -258,7 +258,7 @@ def _evaluate(work: Workload, params: Params) -> _Work:
 
 
 def _robustness(work: Workload, params: Params, spread: int) -> _Work:
-    """Features of disturbed streams on some tracks, all models' predictions of them, and one more training."""
+    """Features of disturbed streams on some tracks, predictions of all models from them, and one more training."""
     backbones, stride = params.backbones, params.robustness.stride
     mean = work.ticks.get(work.scored, 0) / max(work.scored_tracks, 1)
     count = min(params.robustness.tracks or math.inf, work.scored_tracks)

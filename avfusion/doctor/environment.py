@@ -1,4 +1,4 @@
-"""The environment: packages, processors, memory, disk, and where runs are kept."""
+"""Check the environment: packages, processors, memory, disk, and the store of runs."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ SET_UP = "run `make setup`"
 
 
 def look_at_environment(root: Path) -> tuple[dict[str, Any], list[Item]]:
-    """Facts of the machine and of the project's own environment, and what they mean."""
+    """Facts about the machine and the project's environment, and items on them."""
     facts: dict[str, Any] = {
         "versions": {"python": platform.python_version()},
         "cores": usable_cores(),
@@ -45,10 +45,10 @@ def look_at_environment(root: Path) -> tuple[dict[str, Any], list[Item]]:
 
 
 def check_packages(requirements: Iterable[str]) -> tuple[dict[str, str], list[Item]]:
-    """Versions of the installed ones, and an item for each that is missing or of another version than required.
+    """Versions of the installed packages, and an item for each that is missing or has another version than required.
 
     Args:
-        requirements: As in pyproject.toml; those of extras are passed over.
+        requirements: As in pyproject.toml; extras are ignored.
     """
     versions: dict[str, str] = {}
     items = []
@@ -82,7 +82,7 @@ def _memory_gb() -> float | None:
 def _gpus() -> list[str]:
     try:
         import torch
-    except ImportError:  # named among the packages
+    except ImportError:  # reported among the packages
         return []
     if not torch.cuda.is_available():
         return []

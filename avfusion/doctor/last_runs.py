@@ -1,4 +1,4 @@
-"""How long the stages took when they last ran here, and which of those runs made everything."""
+"""Times of the last runs of the stages here, and which of these runs were complete."""
 
 import json
 from collections.abc import Mapping
@@ -8,16 +8,16 @@ from typing import Any
 
 import yaml
 
-CLOCK_SLACK_S = 5.0  # file systems' clocks; DVC's copies of small outs
+CLOCK_SLACK_S = 5.0  # for the clocks of file systems, and DVC's copies of small outs
 
 
 @dataclass(frozen=True)
 class StageTime:
-    """A stage's last run.
+    """Times of a stage's last run.
 
     Attributes:
-        wall_s, cpu_s: Seconds that it took.
-        ended: Seconds since the epoch.
+        wall_s, cpu_s: Seconds of the run.
+        ended: When it ended, in seconds since the epoch.
         before: It was on another corpus, or before the stage `corpus` last ran.
     """
 
@@ -28,11 +28,11 @@ class StageTime:
 
 
 def last_runs(root: Path, *, other_corpus: bool = False) -> dict[str, StageTime]:
-    """By stage; stages that have not run here are absent.
+    """Times of the last runs by stage, without stages that have not run here.
 
     Args:
         root: The project.
-        other_corpus: They all ran on another corpus than that of params.yaml.
+        other_corpus: All runs were on a corpus other than that in params.yaml.
     """
     found = {}
     for path in sorted((root / ".avfusion" / "times").glob("*.json")):
@@ -48,18 +48,17 @@ def last_runs(root: Path, *, other_corpus: bool = False) -> dict[str, StageTime]
 
 
 def whole_runs(root: Path, runs: Mapping[str, StageTime]) -> dict[str, StageTime]:
-    """Those runs that made everything, with the parameters of now.
+    """The runs that made everything, with the current parameters.
 
-    A stage makes only what is missing or outdated. That a run made everything shows in its outs: the oldest file is of
-    the time of the run. (Younger ones do not tell: DVC copies some back from its cache afterwards.) The parameters that
-    it had are in dvc.lock.
+    A stage makes only what is missing or outdated. A run made everything if the oldest file of its outs dates from the
+    run. (Younger files prove nothing: DVC copies some back from its cache afterwards.) Its parameters are in dvc.lock.
     """
     locked, params = _mapping(root / "dvc.lock").get("stages", {}), _mapping(root / "params.yaml")
     return {name: run for name, run in runs.items() if name in locked and _whole(root, run, locked[name], params)}
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; empty where there is none."""
+    """The mapping in a YAML file; empty without a file or a mapping."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):

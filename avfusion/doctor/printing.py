@@ -1,4 +1,4 @@
-"""The doctor's report for people: the gravest first, long lists shortened."""
+"""Print the doctor's report: worst findings first, long lists shortened."""
 
 import os
 import re
@@ -19,12 +19,12 @@ MARKS = {"missing": ("missing", "bold red"), "warn": ("look", "yellow"), "ok": (
 FATAL = re.compile(r"cannot be used|^unreadable video")
 NAMES_SHOWN = 3
 LIST_SHOWN = 8  # longer lists at the end of a text are cut to 5
-LINES_SHOWN = 12  # of a finding
+LINES_SHOWN = 12  # per finding
 NEXT_FAULT = {"params": r"; (?=[a-z_]+(?:\.\w+)*(?: is |: ))", "corpus": r"; (?=line \d+: |\d+ more lines of)"}
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
-    """Print the findings, what disagrees in the corpus, what a run costs, and what a tuning found."""
+    """Print the findings, the warnings of the corpus, the costs of a run, and the results of a tuning."""
     console = console or Console(highlight=False, width=None if os.isatty(1) else 120)
     console.print(_items(report))
     if report.tracks:
@@ -35,15 +35,15 @@ def print_report(report: Report, console: Console | None = None) -> None:
         console.print(Group("", Text(_size(report.cost), "bold"), _costs(report.cost)))
         console.print(_basis(report.cost), style="dim")
     if report.tuning:
-        heading = Text("Speed of the backbones, in random clips a second:", "bold")
+        heading = Text("Speed of the backbones, in random clips per second:", "bold")
         console.print(Group("", heading, _tuning(report.tuning)))
         console.print(_recommendation(report.tuning), markup=False)
 
 
 def group_warnings(tracks: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
-    """Tracks with their warnings, by kind of warning: first what makes a track useless, then by frequency.
+    """Pairs of warning and track, grouped by kind of warning: first those that make a track useless, then by frequency.
 
-    Numbers and names of files do not make a kind of their own.
+    Warnings that differ only in numbers or file names are of one kind.
     """
     kinds: dict[str, list[tuple[str, str]]] = {}
     for track, warnings in tracks.items():
@@ -54,7 +54,7 @@ def group_warnings(tracks: Mapping[str, Sequence[str]]) -> list[list[tuple[str, 
 
 
 def _kind(warning: str) -> str:
-    """A warning without what differs from track to track: names in quotes or brackets, of a video, numbers."""
+    """A warning without the parts that differ between tracks: names in quotes or brackets, videos, numbers."""
     kind = re.sub(r"'[^']*'|\([^)]*/[^)]*\)|, e\.g\. .*|(?<=unreadable video: ).*?(?=: )", "…", warning)
     return re.sub(r"(?<![\w/])-?\d+(?:\.\d+)?", "N", kind)
 
@@ -64,7 +64,7 @@ def _numbers(warning: str) -> list[str]:
 
 
 def shorten(text: str) -> str:
-    """A text that ends in `: a, b, c, …`, with the first few of many names."""
+    """Shorten a text that ends in `: a, b, c, …` to the first few names."""
     head, colon, tail = text.rpartition(": ")
     names = tail.split(", ")
     if not colon or len(names) <= LIST_SHOWN:
@@ -73,7 +73,7 @@ def shorten(text: str) -> str:
 
 
 def fault_lines(section: str, text: str) -> list[tuple[int, str]]:
-    """The lines of a finding with their depths: where a line holds several faults of a file, each has its own."""
+    """The lines of a finding with their depths; several faults in one line get a line each."""
     lines: list[tuple[int, str]] = []
     for line in text.split("\n"):
         depth = min(len(lines), 1)
@@ -125,7 +125,7 @@ def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
 def _size(costs: Costs) -> str:
     about = "about " if costs.assumed_videos else ""
     length = f"{about}{costs.frames:,} frames, {clock(costs.hours * 3600)}"
-    return f"{counted(costs.tracks, 'track')} of {counted(costs.videos, 'video')}, {length}. A run from nothing:"
+    return f"{counted(costs.tracks, 'track')} of {counted(costs.videos, 'video')}, {length}. A complete run:"
 
 
 def _costs(costs: Costs) -> Padding:
@@ -150,13 +150,13 @@ def _basis(costs: Costs) -> str:
     if any(stage.basis == "estimate" for stage in costs.stages):
         texts.append(f"Estimates, within a factor of two or three, from rates of {costs.measured_on}.")
     if any(stage.basis != "estimate" for stage in costs.stages):
-        texts.append("* what the last run took, which made everything with these parameters.")
+        texts.append("* measured by the last run, which made everything with these parameters.")
     if any(stage.last_run_before for stage in costs.stages):
         texts.append("In brackets: on another corpus, or before the stage corpus last ran.")
     if costs.assumed_videos and not costs.unrendered:
         texts.append(
             f"The lengths of {costs.assumed_videos:,} videos are assumed: as far as labels or crops reach at "
-            f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB a second; the stage corpus reads them."
+            f"{ASSUMED_FPS:g} fps, else {ASSUMED_BYTES_PER_S / 1000:g} kB per second; the stage corpus reads them."
         )
     return " ".join(texts)
 
@@ -182,13 +182,15 @@ def _tuning(tuning: Tuning) -> Padding:
 
 def _recommendation(tuning: Tuning) -> str:
     lines = [
-        f"On {tuning.device}, with {tuning.weights} weights. Differences are to float32's features; relative ones over "
+        f"On {tuning.device}, with {tuning.weights} weights. Differences are from float32; relative ones over "
         "their standard deviation.",
         *tuning.failures,
     ]
     if tuning.recommended:
         settings = ", ".join(f"{key}: {value}" for key, value in tuning.recommended.items())
-        lines.append(f"Recommended for params.yaml: {settings}. Nothing was written; the features are made anew by it.")
+        lines.append(
+            f"Recommended for params.yaml: {settings}. Nothing was written; with them the features are made anew."
+        )
     else:
         lines.append("params.yaml is best as it is.")
     hours = {

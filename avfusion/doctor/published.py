@@ -1,4 +1,4 @@
-"""What weights ask of a project: that they are there, fit how batch norm is trained, and room for visual maps."""
+"""Check weights: their files, the training of batch norm, and room for visual maps."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CHEAPER_STRIDE = 8
 
 
 def look_at_weights(root: Path, params: Params) -> list[Item]:
-    """Items on weights that params.yaml names and that are not there: files, imports, torchvision's downloads."""
+    """Items on weights named in params.yaml that are missing: files, imports, torchvision's downloads."""
     items = []
     for stream, backbone in (("visual", params.backbones.visual), ("audio", params.backbones.audio)):
         name, weights = f"backbones.{stream}.weights", backbone.weights
@@ -23,7 +23,7 @@ def look_at_weights(root: Path, params: Params) -> list[Item]:
         file = f"{IMPORT_FOLDER}/{weights}/{stream}.safetensors" if weights in imported_sources() else weights
         if weights == "random" or (root / file).is_file():
             continue
-        fault = f"{file} is a folder, a file is needed" if (root / file).is_dir() else f"{file} does not exist"
+        fault = f"{file} is a folder, must be a file" if (root / file).is_dir() else f"{file} does not exist"
         cure = f": run `avfusion import-weights {weights} FILE`" if weights in imported_sources() else ""
         items.append(Item("params", name, "missing", fault + cure))
     start = params.train.weights
@@ -34,7 +34,7 @@ def look_at_weights(root: Path, params: Params) -> list[Item]:
 
 
 def _look_at_download(name: str, weights: str, stream: str) -> list[Item]:
-    from avfusion.backbones.pretrained import weights_path  # torchvision, which no other item needs
+    from avfusion.backbones.pretrained import weights_path  # imports torchvision, which no other item needs
 
     path = weights_path(weights, stream)
     if path is None or path.is_file():
@@ -44,7 +44,7 @@ def _look_at_download(name: str, weights: str, stream: str) -> list[Item]:
 
 
 def look_at_batch_norm(params: Params) -> list[Item]:
-    """A warning where random weights are trained with the statistics of batch norm kept: there are none to keep."""
+    """A warning if random weights are trained with frozen statistics of batch norm, which they lack."""
     streams = {"visual": params.backbones.visual, "audio": params.backbones.audio}
     trained = [stream for stream, backbone in streams.items() if backbone.weights == "random" and backbone.epochs]
     if params.backbones.batch_norm != "frozen" or not trained:
@@ -54,7 +54,7 @@ def look_at_batch_norm(params: Params) -> list[Item]:
 
 
 def look_at_maps(params: Params, work: Workload) -> list[Item]:
-    """What visual maps take, where they are asked for; a warning where that is much."""
+    """The size of visual maps, if configured; a warning if they are large."""
     if params.backbones.output != "map":
         return []
     stride = params.features.stride

@@ -1,7 +1,7 @@
-"""What one unit of work costs: CPU-seconds of one core, measured by benchmarks/bench_cost_rates.py.
+"""Costs per unit of work in CPU-seconds of one core, measured by benchmarks/bench_cost_rates.py.
 
-The hardware is in `MEASURED_ON`. Other machines differ by a factor of two or three, so whatever is made of these is an
-estimate; `avfusion doctor --tune` measures the backbones, which take nearly all of the time, where it is run.
+The hardware is in `MEASURED_ON`. Other machines differ by a factor of two or three, so results are estimates; `avfusion
+doctor --tune` measures the backbones, which take nearly all of the time, on the machine at hand.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ READY_CROP = 30e-6  # a 112x112 JPEG read, checked, put into the frame table
 DETECTION = 16e-3  # faces of one picture of 640x360
 FRAME_OF_DETECTION = 1.5e-3  # decoded twice, aligned, encoded
 SOUND_SECOND = 2.5e-3  # decoded, resampled, written
-DISTURBED_CLIP = 2.0  # times a clip's cost: its sound or crops are read, disturbed and encoded, its batch is filled up
-EVALUATED_FRAME = 150e-6  # scores, tables, presence; predictions come on top
+DISTURBED_CLIP = 2.0  # times a clip's cost: sound or crops are read, disturbed and encoded, and batches are filled up
+EVALUATED_FRAME = 150e-6  # scores, tables, presence; without predictions
 
 
 @dataclass(frozen=True)
 class BackboneRate:
-    """CPU-seconds of one clip at the width and input size that it was measured with.
+    """CPU-seconds per clip at the measured width and input size.
 
     Attributes:
-        width: Channels of the first stage; 0: it has none.
+        width: Channels of the first stage; 0: no stages.
         input_size: Pixels, or mel bands.
-        float32, bfloat16: Its features, decoding of crops or spectrogram included.
+        float32, bfloat16: Features of a clip, including the decoding of crops or the spectrogram.
         training: One step of training in float32, per clip.
     """
 
@@ -38,11 +38,11 @@ class BackboneRate:
     training: float
 
     def features(self, dtype: str) -> float:
-        """Cost of a clip's features in an arithmetic; CPUs compute in float32 where float16 is asked for."""
+        """Cost of a clip's features in `dtype`; CPUs compute float16 in float32."""
         return self.bfloat16 if dtype == "bfloat16" else self.float32
 
     def scale(self, width: int, input_size: int) -> float:
-        """Cost of another width and input size relative to the measured ones: narrow convolutions gain less."""
+        """Cost of another width and input size relative to the measured; narrow convolutions gain less."""
         return (width / self.width if self.width else 1.0) ** 1.5 * (input_size / self.input_size) ** 2
 
 
@@ -53,7 +53,7 @@ BACKBONES = {
     "resnet18": BackboneRate(64, 64, float32=7e-3, bfloat16=5.5e-3, training=25e-3),
     "narrow_resnet_frames": BackboneRate(8, 56, float32=1.0e-3, bfloat16=0.9e-3, training=2.7e-3),
     "resnet18_frames": BackboneRate(64, 112, float32=0.07, bfloat16=0.04, training=0.27),
-    # The spectrogram is all that costs; no network, so the width is without effect.
+    # Only the spectrogram costs; without a network the width has no effect.
     "log_mel_statistics": BackboneRate(0, 64, float32=0.9e-3, bfloat16=0.9e-3, training=0.1e-3),
 }
 
@@ -65,11 +65,11 @@ def backbone_rate(name: str) -> BackboneRate:
 
 @dataclass(frozen=True)
 class FusionRate:
-    """CPU-seconds of a fusion model on pooled features, 16 clips a sequence.
+    """CPU-seconds of a fusion model on pooled features, with 16 clips per sequence.
 
     Attributes:
         sequence: One training step, per sequence.
-        clip: One predicted clip by `overlap` (16 positions).
+        clip: One clip predicted by `overlap` (16 positions).
     """
 
     sequence: float
@@ -82,5 +82,5 @@ FUSION = {
     "concat": FusionRate(220e-6, 105e-6),
     "jca": FusionRate(700e-6, 480e-6),
 }
-OTHER_FUSION = FUSION["jca"]  # of models that were not measured
-MAP_FACTOR = 6.0  # visual maps are 49 times as long; they are averaged first, so that moving them is what costs
+OTHER_FUSION = FUSION["jca"]  # for models that were not measured
+MAP_FACTOR = 6.0  # visual maps are 49 times as long, but averaged first: the cost is moving them

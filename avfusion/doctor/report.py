@@ -1,15 +1,15 @@
 """The doctor's report, and its JSON.
 
-`avfusion doctor --json` prints one object with these keys, all of them always there:
+`avfusion doctor --json` prints one object, always with all of these keys:
 
 exit_code    0, 1 or 2: see `Report.exit_code`.
-items        findings, the gravest first, each with `section` (environment, params, corpus, cost), `name`, `status` (ok;
+items        findings, worst first, each with `section` (environment, params, corpus, cost), `name`, `status` (ok;
              warn: look at it; missing: without it nothing can be computed) and `text`, whose first line may be
              followed by others, one for each file that is concerned.
 environment  `versions` by package, `cores`, `memory_gb`, `gpus` by name, `free_disk_gb`.
 splits       by split (train, val, test, "" for none): the numbers of `SplitFacts`.
-tracks       by track of which there is something to say: its warnings, one sentence each.
-cost         what a run takes: see `avfusion.doctor.costs.Costs`; null where params.yaml or the corpus cannot be used.
+tracks       warnings by track, one sentence each; only tracks with warnings.
+cost         costs of a run: see `avfusion.doctor.costs.Costs`; null if params.yaml or the corpus cannot be used.
 tuning       with `--tune`: see `avfusion.doctor.tuning.Tuning`; else null.
 
 Keys may be added; none is renamed or removed.
@@ -41,14 +41,14 @@ class SplitFacts:
     """Numbers of tracks of one split.
 
     Attributes:
-        tracks: All of them.
-        videos: Their videos, each once.
-        frames: Video frames of the tracks whose videos have been looked at.
-        no_video: Tracks whose video is not there.
+        tracks: All tracks.
+        videos: Their distinct videos.
+        frames: Video frames of the tracks whose videos have been read.
+        no_video: Tracks whose video is missing.
         unreadable: Tracks whose video cannot be read.
         no_crops: Tracks with a video and without face crops.
-        rows_disagree: Tracks whose annotation has another number of rows than the video has frames (own labels, which
-            may be of other moments, are not counted).
+        rows_disagree: Tracks whose annotation has more or fewer rows than the video has frames (except own labels,
+            which may have times of their own).
         warned: Tracks with any warning.
     """
 
@@ -64,7 +64,7 @@ class SplitFacts:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was found; the keys of the JSON but for `exit_code`."""
+    """All findings; the keys of the JSON, except `exit_code`."""
 
     items: tuple[Item, ...]
     environment: dict[str, Any] = field(default_factory=dict)
@@ -75,16 +75,16 @@ class Report:
 
     @property
     def missing(self) -> bool:
-        """Something is missing without which nothing can be computed."""
+        """Whether anything is missing without which nothing can be computed."""
         return any(item.status == "missing" for item in self.items)
 
     @property
     def exit_code(self) -> int:
-        """0: nothing is missing; 2: what the user gives (parameters, data) cannot be used; 1: our environment."""
+        """0: nothing is missing; 2: the user's parameters or data cannot be used; 1: the environment is incomplete."""
         sections = {item.section for item in self.items if item.status == "missing"}
         return 0 if not sections else 1 if "environment" in sections else 2
 
     def to_json(self) -> str:
-        """The report for programs."""
+        """The report as JSON."""
         values = asdict(self) | {"exit_code": self.exit_code}
         return json.dumps(values, sort_keys=True, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""One worker's part of a tuning: features of random clips, by the code of the stage `features`, timed."""
+"""One worker's part of a tuning: time the extraction of features of random clips, as the stage `features` does."""
 
 import os
 import time
@@ -18,23 +18,23 @@ from avfusion.params.params import Params
 from avfusion.runtime.errors import AVFusionError
 
 ROUNDS = 3  # of each measurement, at least
-READY_S = 300.0  # within which all workers have to be ready
-FPS = 25  # of the random video
+READY_S = 300.0  # for all workers to be ready
+FPS = 25  # frame rate of the random video
 COMPARED = 2  # clips whose features are compared with float32's
 
 
 @dataclass(frozen=True)
 class SpeedTask:
-    """What a worker measures.
+    """The measurements of a worker.
 
     Attributes:
         params: Sections geometry, audio, backbones and features.
-        backbones: Folder of trained weights; None: random ones.
-        threads: Of torch.
+        backbones: Folder of trained weights; None: random weights.
+        threads: Number of torch's threads.
         dtypes: Arithmetic, in the order of measuring.
-        device: Where the backbones run.
-        seconds: That the rounds of a measurement take together, at least.
-        start: Where all workers wait for each other before each measurement; None: this one is alone.
+        device: Device of the backbones.
+        seconds: Least total time of the rounds of a measurement.
+        start: Synchronises the workers before each measurement; None: a single worker.
     """
 
     params: Params
@@ -48,11 +48,11 @@ class SpeedTask:
 
 @dataclass(frozen=True)
 class Start:
-    """Lets workers begin at the same moment: each leaves a file in a folder, and goes when all have.
+    """Lets workers begin at the same moment: each writes a file into a folder and starts when all have.
 
     Attributes:
         folder: Empty at the beginning.
-        workers: How many there are.
+        workers: Number of workers.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class Start:
 
 @dataclass(frozen=True)
 class StreamSpeed:
-    """Clips a second of one stream; how far its features are from float32's: at most, and RMS over their spread."""
+    """Clips per second of one stream; differences of its features from float32: greatest, and RMS over their spread."""
 
     clips_per_s: float
     difference: float
@@ -96,7 +96,7 @@ def measure_speed(task: SpeedTask) -> dict[str, dict[str, StreamSpeed]]:
             }
     except BaseException:
         if task.start is not None:
-            task.start.abort()  # the others must not wait for this one
+            task.start.abort()  # so that the others do not wait for this worker
         raise
 
 
@@ -115,7 +115,7 @@ def _stream_speed(task: SpeedTask, networks: dict[str, Backbone], dtype: str, st
 
 
 def _best_seconds(work: Callable[[], object], *, rounds: int, at_least_s: float = 0.0) -> float:
-    """Seconds of the fastest of so many rounds, or of more until so much time has passed."""
+    """Seconds of the fastest round, of at least `rounds` rounds and `at_least_s` seconds."""
     best, spent, done = float("inf"), 0.0, 0
     while done < rounds or spent < at_least_s:
         started = time.perf_counter()
@@ -128,7 +128,7 @@ def _best_seconds(work: Callable[[], object], *, rounds: int, at_least_s: float 
 def extraction(
     task: SpeedTask, networks: dict[str, Backbone], dtype: str, stream: str, clips: int
 ) -> Callable[[], np.ndarray]:
-    """A call that extracts one batch of so many random clips of a stream: features (clips, D)."""
+    """A function that extracts one batch of random clips of a stream: features (clips, D)."""
     extractor = FeatureExtractor(
         networks["visual"], networks["audio"], _spec(task.params, networks, dtype, clips), device=task.device
     )

@@ -1,8 +1,8 @@
-"""How fast the configured backbones are on this machine, by thread count and arithmetic; what to set in params.yaml.
+"""Measure the configured backbones on this machine by threads and arithmetic; recommend values for params.yaml.
 
-Each arrangement works as the stage `features` does: so many processes, each with so many threads of torch, begin at the
-same moment and extract features of random clips. Nothing is written: features depend on threads and arithmetic, so a
-person chooses them.
+An arrangement is a number of worker processes and of torch's threads in each. As in the stage `features`, the workers
+begin at the same moment and extract features, here of random clips. Nothing is written: features depend on threads and
+arithmetic, so a person chooses them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ if TYPE_CHECKING:  # imports torch
     from avfusion.doctor.speed import SpeedTask, StreamSpeed
 
 NOTABLE_GAIN = 1.05  # less is noise
-SAME = 0.05  # standard deviations: arithmetic whose features are further from float32's is not recommended
+SAME = 0.05  # standard deviations: arithmetic with larger differences from float32 is not recommended
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One arrangement.
+    """Measurement of one arrangement.
 
     Attributes:
-        workers, threads: So many processes, each with so many threads of torch.
+        workers, threads: Number of processes, and of torch's threads in each.
         dtype: Arithmetic of the backbones.
-        visual, audio: Clips a second through each backbone, all workers together, best of several rounds.
-        both: Clips a second through one after the other.
-        ratio: Of `both` to that of the parameters as they are.
-        difference: Greatest absolute difference of a feature to float32's, both streams.
+        visual, audio: Clips per second through each backbone, all workers together, best of several rounds.
+        both: Clips per second through one after the other.
+        ratio: Ratio of `both` to its value with the current parameters.
+        difference: Greatest absolute difference of a feature from float32, over both streams.
         relative: Root mean square difference over the standard deviation of the features, the worse stream.
     """
 
@@ -50,15 +50,15 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was measured and what it recommends.
+    """Measurements and recommendation.
 
     Attributes:
-        device: Where the backbones ran: cpu or cuda.
-        weights: `trained` (those of models/backbones) or `random` (there are none of the configured kind).
-        measurements: In the order of measuring; the first one is of the parameters as they are, where they can be.
-        recommended: Keys of params.yaml and values to set; empty: they are best as they are.
-        hours_now, hours_recommended: What the stage `features` takes from nothing, with the parameters as they are and
-            as recommended; null where that, or the size of the corpus, is not known.
+        device: Device of the backbones: cpu or cuda.
+        weights: `trained` (from models/backbones) or `random` (no trained weights of the configured kind).
+        measurements: In the order of measuring; the first one with the current parameters, if possible.
+        recommended: Keys of params.yaml and values to set; empty: the current values are best.
+        hours_now, hours_recommended: Hours of a complete stage `features`, with the current and the recommended
+            parameters; null if unknown, as is the size of the corpus.
         failures: Arrangements that could not be measured, and why.
     """
 
@@ -72,14 +72,14 @@ class Tuning:
 
 
 def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: float = 2.0) -> Tuning:
-    """Measure and recommend; takes some ten seconds for each arrangement of large backbones.
+    """Measure and recommend; takes about ten seconds per arrangement of large backbones.
 
     Args:
-        root: The project, whose trained backbones are used if they are of the configured kind.
+        root: The project; its trained backbones are used if they are of the configured kind.
         params: All of params.yaml.
-        cores: That may be used.
-        clips: Of the corpus, for the hours.
-        seconds: Of each of the four to six measurements of an arrangement, at least.
+        cores: Number of usable cores.
+        clips: Number of clips of the corpus, for the hours.
+        seconds: Least time of each of the four to six measurements of an arrangement.
 
     Raises:
         AVFusionError: nothing could be measured.
@@ -105,7 +105,7 @@ def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: 
     if not measurements:
         raise AVFusionError(f"no speed could be measured: {'; '.join(failures)}")
     rated = tuple(replace(one, ratio=round(one.both / measurements[0].both, 2)) for one in measurements)
-    as_they_are = (*tried[0], params.features.dtype)  # more workers than cores are no other arrangement
+    as_they_are = (*tried[0], params.features.dtype)  # more workers than cores make no other arrangement
     present = rated[0] if (rated[0].workers, rated[0].threads, rated[0].dtype) == as_they_are else None
     best = recommend(rated)
     return Tuning(
@@ -120,7 +120,7 @@ def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: 
 
 
 def arrangements(params: Params, cores: int, device: str) -> list[tuple[int, int]]:
-    """(workers, threads) to try: that of the parameters, then those that fill the cores (a GPU: up to 4 workers)."""
+    """(workers, threads) to try: as in the parameters, then those that fill the cores (GPU: up to 4 workers)."""
     workers = min(_workers(params), cores)
     powers = [2**n for n in range(cores.bit_length()) if 2**n <= cores]
     if device == "cpu":
@@ -131,13 +131,13 @@ def arrangements(params: Params, cores: int, device: str) -> list[tuple[int, int
 
 
 def dtypes_to_try(params: Params, device: str) -> list[str]:
-    """Arithmetic to try, that of the parameters first. On a CPU, float16 is float32 (see `arithmetic`)."""
+    """Arithmetic to try, beginning with the parameters'. On a CPU, float16 is float32 (see `arithmetic`)."""
     dtypes = ["float32", "bfloat16"] + (["float16"] if device != "cpu" else [])
     return sorted(dtypes, key=lambda dtype: dtype != params.features.dtype)
 
 
 def recommend(measurements: Sequence[Measurement]) -> Measurement:
-    """The fastest whose features are those of float32 to fusion; the first one, where none is notably faster."""
+    """The fastest with features close enough to float32; the first, unless another is notably faster."""
     close = [one for one in measurements if one.relative <= SAME]
     best = max(close, key=lambda one: one.both, default=measurements[0])
     keeps = measurements[0].relative <= SAME and best.both < NOTABLE_GAIN * measurements[0].both
@@ -145,12 +145,12 @@ def recommend(measurements: Sequence[Measurement]) -> Measurement:
 
 
 def changes(best: Measurement, params: Params) -> dict[str, Any]:
-    """Keys of params.yaml whose values differ from an arrangement's."""
+    """Keys and values of params.yaml to change for an arrangement."""
     wanted: dict[str, tuple[Any, Any]] = {
         "features.threads": (params.features.threads, best.threads),
         "features.dtype": (params.features.dtype, best.dtype),
     }
-    if params.execution.executor != "ray":  # whose workers are not only here
+    if params.execution.executor != "ray":  # its workers may be on other machines
         wanted["execution.workers"] = (_workers(params), best.workers)
         executor = "processes" if best.workers > 1 else params.execution.executor
         wanted["execution.executor"] = (params.execution.executor, executor)
@@ -162,7 +162,7 @@ def _workers(params: Params) -> int:
 
 
 def _measure_together(task: "SpeedTask", workers: int) -> list[dict[str, dict[str, "StreamSpeed"]]]:
-    """Speeds of every worker, by arithmetic and stream."""
+    """Speeds by worker, arithmetic and stream."""
     from avfusion.doctor.speed import Start, measure_speed
 
     with TemporaryDirectory() as folder:
@@ -198,7 +198,7 @@ def _hours(clips: int | None, measurement: Measurement | None) -> float | None:
 
 
 def _are_configured(folder: Path, params: Params) -> bool:
-    """Whether trained backbones are there, of the names and sizes of the parameters."""
+    """Whether there are trained backbones with the configured names and sizes."""
     from avfusion.backbones.weights import read_backbone_record
 
     for stream in ("visual", "audio"):

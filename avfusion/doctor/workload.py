@@ -1,4 +1,4 @@
-"""How much there is to do: frames, seconds, clips, by what is known of the corpus without opening a video."""
+"""The amount of work (frames, seconds, clips), from what is known of the corpus without opening a video."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from avfusion.corpora.table import Track
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.settings import GeometrySettings
 
-ASSUMED_FPS = 30.0  # of a video that has not been looked at
-ASSUMED_BYTES_PER_S = 200_000  # of one of which there are neither labels nor crops
-CROP_BYTES = 6000  # of a 112x112 JPEG, where no crops are delivered
+ASSUMED_FPS = 30.0  # frame rate of a video that has not been read
+ASSUMED_BYTES_PER_S = 200_000  # of a video without labels and crops
+CROP_BYTES = 6000  # of a 112x112 JPEG, if the corpus has no crops
 DEMO_FPS, DEMO_FACE_SHARE = 25.0, 0.95  # of the demo before it is rendered
 
 
 @dataclass(frozen=True)
 class Length:
-    """A video's frames and seconds, whether it has sound, and whether all that is known or assumed."""
+    """Frames and seconds of a video, whether it has sound, and whether all of this is known or assumed."""
 
     frames: int
     seconds: float
@@ -26,22 +26,22 @@ class Length:
 
 @dataclass(frozen=True)
 class Workload:
-    """Sums over the tracks that can be used; of what tracks share with others of their video, over videos.
+    """Sums over the usable tracks, or over their videos for what the tracks of a video share.
 
     Attributes:
         tracks: Tracks with a video.
         videos: Their videos.
-        assumed_videos: Videos whose length is not known yet, and assumed.
-        seconds: Of all videos.
-        sound_s: Of those with an audio stream.
+        assumed_videos: Videos whose length is assumed.
+        seconds: Length of all videos.
+        sound_s: Length of the videos with an audio stream.
         frames: Video frames of the tracks, by split.
-        ticks: Of the clock of `geometry.fps`, by split.
-        label_rows: Of all annotation files.
+        ticks: Ticks of the clock of `geometry.fps`, by split.
+        label_rows: Rows of all annotation files.
         crops: Crops that come with the corpus.
-        crop_bytes: Of those.
-        detected: Frames of tracks that come without crops.
+        crop_bytes: Size of those crops.
+        detected: Frames of tracks without crops.
         unrendered: The demo corpus is still to be rendered.
-        scored: The split that robustness is measured on: test where labels of it are known, else val.
+        scored: The split for robustness: test if its labels are known, else val.
         scored_tracks: Tracks of that split.
     """
 
@@ -66,7 +66,7 @@ class Workload:
         return sum(self.frames.values())
 
     def clips(self, stride: int, *splits: str) -> int:
-        """Clips of the splits (default: of all), whose ends are `stride` ticks apart."""
+        """Number of clips of the splits (default: all), with ends `stride` ticks apart."""
         return sum(ticks // stride for split, ticks in self.ticks.items() if not splits or split in splits)
 
 
@@ -82,12 +82,12 @@ def workload(
     """Add up a corpus.
 
     Args:
-        tracks: Their rows; of those whose video has not been looked at, `frames` is 0.
-        known: Names of the tracks whose video has been looked at; if then `frames` is 0, it cannot be read.
-        sizes: Bytes of the sources, crop folders with a `/` at their end.
-        geometry: Its `fps` is the clock by which clips are counted.
+        tracks: Rows of the tracks; `frames` is 0 for a video that has not been read.
+        known: Names of the tracks whose video has been read; `frames` is 0 if it is unreadable.
+        sizes: Bytes by source; crop folders end with `/`.
+        geometry: Settings whose `fps` is the clock of the clips.
         own: Own labels by track.
-        truth: The labels of test tracks are known though no annotation file holds them (the demo).
+        truth: The labels of test tracks are known without annotation files (demo corpus).
     """
     usable = [track for track in tracks if track.video_path and (track.frames or track.track not in known)]
     lengths = _lengths(usable, sizes, own or {})
@@ -118,7 +118,7 @@ def workload(
 
 
 def rendered_workload(render: RenderSettings, geometry: GeometrySettings) -> Workload:
-    """Of the demo corpus before it is rendered."""
+    """The workload of the demo corpus before it is rendered."""
     counts = {"train": render.train, "val": render.val, "test": render.test}
     seconds = (render.min_seconds + render.max_seconds) / 2
     frames = {split: round(count * seconds * DEMO_FPS) for split, count in counts.items()}
@@ -135,7 +135,7 @@ def rendered_workload(render: RenderSettings, geometry: GeometrySettings) -> Wor
         ticks={split: round(count * seconds * fps) for split, count in counts.items()},
         label_rows=frames["train"] + frames["val"],
         crops=crops,
-        crop_bytes=crops * CROP_BYTES // 3,  # smooth drawings
+        crop_bytes=crops * CROP_BYTES // 3,  # drawings are smooth
         detected=0,
         unrendered=True,
         scored="test",
@@ -144,12 +144,12 @@ def rendered_workload(render: RenderSettings, geometry: GeometrySettings) -> Wor
 
 
 def has_row_per_frame(track: Track) -> bool:
-    """Whether a track's annotation has a row for each video frame; own labels can be of other moments."""
+    """Whether an annotation has a row per video frame; own labels may have times of their own."""
     return bool(track.labels_path) and track.label_format == "aff-wild2"
 
 
 def _labelled_frames(track: Track, own: Mapping[str, OwnLabels]) -> int:
-    """Up to which frame the labels of a track reach, at the assumed rate where they go by time."""
+    """Last frame that the labels of a track reach; labels by time at the assumed rate."""
     labels = own.get(track.track)
     if labels is None:
         return track.label_rows * has_row_per_frame(track)
@@ -158,7 +158,7 @@ def _labelled_frames(track: Track, own: Mapping[str, OwnLabels]) -> int:
 
 
 def _lengths(tracks: Iterable[Track], sizes: Mapping[str, int], own: Mapping[str, OwnLabels]) -> dict[str, Length]:
-    """By video. A length that is not known is that of the longest annotation or crop folder, else by bytes."""
+    """Lengths by video; an unknown length is that of the longest annotation or crop folder, else by bytes."""
     groups: dict[str, list[Track]] = {}
     for track in tracks:
         groups.setdefault(track.video, []).append(track)

@@ -1,4 +1,4 @@
-"""From a video to its predictions: the `Predictor`, its streams, live inference, models in folders and registries.
+"""Predict videos: the `Predictor`, its streams, live inference, models in folders and registries.
 
 May import the rooms up to `experiments`. Gives: `Predictor`.
 """

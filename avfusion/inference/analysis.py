@@ -1,4 +1,4 @@
-"""What a video's prediction consists of: for each person a curve and where the face is."""
+"""The prediction of a video: for each person the predictions and the face's boxes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ class Person:
     """One person in a video of N frames.
 
     Attributes:
-        name: empty for the main person; else `person-2`, `person-3`, …, by how large and how long the face is seen.
+        name: empty for the main person; else `person-2`, `person-3`, …, by size and time in view of the face.
         predictions: the columns of `avfusion.Predictor.predict`, N rows.
         boxes: (N, 4) float32: x, y of the face's upper left corner, width, height in pixels of the upright picture
-            (after rotation), which it may reach beyond; NaN where there is no face.
+            (after rotation), possibly beyond its edges; NaN where there is no face.
     """
 
     name: str
@@ -27,15 +27,15 @@ class Person:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A video's prediction.
+    """The prediction of a video.
 
     Attributes:
         video: the file.
-        persons: the main person first. There always is one, with boxes of NaN where no face was found.
-        width: of the upright picture (after rotation), in pixels.
-        height: likewise.
+        persons: the main person first; always at least one, with boxes of NaN if no face was found.
+        width: width of the upright picture (after rotation), in pixels.
+        height: its height, in pixels.
         fps: mean frame rate.
-        warnings: what the user should know, in words.
+        warnings: warnings for the user.
     """
 
     video: Path

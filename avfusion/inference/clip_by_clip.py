@@ -1,4 +1,4 @@
-"""Clips predicted one by one as they end, each from the past alone: what mode `causal` gives, while it happens."""
+"""Predict clips one by one as they end, from the past alone: mode `causal`, live."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from avfusion.fusion.base import FusionModel
 from avfusion.fusion.inference import predict_latest
 from avfusion.inference.playback import Moment
 
-_TICK_TOLERANCE = 1e-3  # as of `avfusion.data.geometry.clock_frames`
+_TICK_TOLERANCE = 1e-3  # as in `avfusion.data.geometry.clock_frames`
 _TIE_S = 1e-9
 
 
 @dataclass(frozen=True)
 class Window:
-    """A clip that has ended.
+    """A completed clip.
 
     Attributes:
-        last: the frame that it ends at.
-        crops: of its ticks, at most as many as a clip has.
-        sound: int16 samples from the clip's span on.
-        span: (1, 2) samples of `sound` that are the clip's.
+        last: the clip's last frame.
+        crops: crops of its ticks, at most the length of a clip.
+        sound: int16 samples that include the clip's span.
+        span: (1, 2) start and end of the clip in `sound`.
     """
 
     last: Moment
@@ -36,7 +36,7 @@ class Window:
 
 
 class ClipCutter:
-    """Cuts clips from frames as they come, by the clock of a feature spec."""
+    """Cuts clips from incoming frames, by the clock of a feature spec."""
 
     def __init__(self, spec: FeatureSpec) -> None:
         self._spec = spec
@@ -44,17 +44,17 @@ class ClipCutter:
         self._count = 0
         self._before: Moment | None = None
         self._sound = np.zeros(0, np.int16)
-        self._sound_start = 0  # which sample the held sound begins with
+        self._sound_start = 0  # number of the first sample held
 
     def push(self, moment: Moment) -> list[Window]:
-        """Take in the next frame; gives the clips that have ended with it."""
+        """Add the next frame; return the clips that it completes."""
         self._sound = np.concatenate([self._sound, moment.sound])
         ended = [window for frame in self._new_ticks(moment) if (window := self._tick(frame)) is not None]
         self._before = moment
         return ended
 
     def _new_ticks(self, moment: Moment) -> list[Moment]:
-        """The frame nearest to each tick of the clock that is due with this frame."""
+        """The nearest frame for each tick of the clock that is due with this frame."""
         fps = self._spec.geometry.fps
         if fps is None:
             return [moment]
@@ -82,17 +82,17 @@ class ClipCutter:
         return Window(frame, [tick.jpeg for tick in self._ticks], self._sound, span - self._sound_start)
 
     def _forget(self, sample: int) -> None:
-        """Drop the sound before a sample; later clips begin later."""
+        """Drop the sound before a sample, which later clips do not need."""
         gone = min(sample - self._sound_start, len(self._sound))
         self._sound, self._sound_start = self._sound[gone:], self._sound_start + gone
 
 
 @dataclass(frozen=True)
 class ClipValue:
-    """What is predicted at the end of a clip.
+    """The prediction at the end of a clip.
 
     Attributes:
-        values: (2,) float32 valence and arousal in [-1, 1]; None: neither stream has been there so far.
+        values: (2,) float32 valence and arousal in [-1, 1]; None: neither stream has been present so far.
         audio_present: the clip has sound.
         visual_present: the clip has a face.
     """
@@ -103,7 +103,7 @@ class ClipValue:
 
 
 class ClipPredictor:
-    """Predicts the clips of one video in turn."""
+    """Predicts the clips of one video in order."""
 
     def __init__(self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec) -> None:
         apart = clips_apart(spec.stride, spec.geometry.clip_frames)
@@ -113,7 +113,7 @@ class ClipPredictor:
         self._values: np.ndarray | None = None
 
     def predict(self, window: Window) -> ClipValue:
-        """Predict the next clip; one with neither stream has the values of the one before.
+        """Predict the next clip; a clip without both streams gets the values of the clip before.
 
         Raises:
             AVFusionError: features are not finite.
@@ -132,7 +132,7 @@ class ClipPredictor:
         return ClipValue(self._values, bool(heard[0]), bool(seen[0]))
 
     def skip(self) -> None:
-        """Leave the next clip out: for those after it, it has neither stream."""
+        """Skip the next clip; later clips see it as a clip without both streams."""
         if self._past:
             audio, visual, _, _ = self._past[-1]
             self._past.append((np.zeros_like(audio), np.zeros_like(visual), False, False))

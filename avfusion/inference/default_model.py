@@ -1,4 +1,4 @@
-"""Where a model is: the one that is named, or the one that is meant where none is."""
+"""Locate a model: the named one, or the default."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from avfusion.runtime.project import project_root
 
 
 def default_model() -> tuple[str, str]:
-    """The project's champion, else its `models/fusion`: what to load, and how to call it.
+    """The project's champion, else its `models/fusion`: what to load, and its name for people.
 
     Raises:
-        BadInputError: no project here, or one that has neither.
+        BadInputError: there is no project here, or it has neither.
     """
     try:
         root = project_root()
@@ -41,7 +41,7 @@ def _has_champion(root: Path, name: str) -> bool:
 
 
 def store_root() -> Path:
-    """The project whose MLflow store is asked; the working directory where there is none but a server is named."""
+    """The project whose MLflow store is used; without a project, but with a server, the working directory."""
     try:
         return project_root()
     except AVFusionError:
@@ -50,10 +50,10 @@ def store_root() -> Path:
 
 @contextmanager
 def model_at(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
-    """A folder that holds a model, given or that of a URI in the store, and a remark on where it came from.
+    """Provide the folder of a model, given as a folder or a URI in the store, and a note about its source.
 
     Raises:
-        BadInputError: there is no such folder, or no such model in the store.
+        BadInputError: the folder, or the model in the store, does not exist.
     """
     if uri_or_dir.startswith(("models:/", "runs:/")):
         from avfusion.tracking.model_cache import last_answer

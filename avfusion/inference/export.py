@@ -1,6 +1,6 @@
-"""`avfusion export`: a model's networks as programs of torch.export, which run where there is no avfusion.
+"""`avfusion export`: write a model's networks as programs of torch.export, which run without avfusion.
 
-They are checked before they are written: loaded again, each gives the numbers of the network that `predict` runs.
+Each is checked before it is written: loaded again, it must give the numbers of the network that `predict` runs.
 """
 
 import copy
@@ -40,16 +40,16 @@ _AUTO, _BATCH = torch.export.Dim.AUTO, torch.export.Dim("batch", min=1)
 
 @dataclass(frozen=True)
 class Network:
-    """What is exported.
+    """A network to export.
 
     Attributes:
-        name: of its file.
-        module: what `predict` runs.
-        inputs: names of its arguments and their sizes; a word is a size that may vary.
-        output: sizes of what it gives, likewise.
-        sizes: for each word but `batch`, sizes that it is tried with; the first is the smallest that occurs.
-        flags: names of inputs that are booleans; the others are float32.
-        exportable: what is exported in its place, where it must be put otherwise.
+        name: name of its file.
+        module: the network that `predict` runs.
+        inputs: sizes of its arguments by name; a word stands for a variable size.
+        output: sizes of its output, likewise.
+        sizes: test sizes for each word except `batch`, the smallest possible one first.
+        flags: names of boolean inputs; the others are float32.
+        exportable: an equivalent network that is exported instead, if `module` cannot be.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Network:
     exportable: nn.Module | None = None
 
     def example(self, batch: int, turn: int = 0) -> tuple[Tensor, ...]:
-        """Inputs of random numbers; `turn` chooses among the sizes."""
+        """Random inputs; `turn` chooses among the test sizes."""
         generator = torch.Generator().manual_seed(batch)
         chosen = {"batch": batch} | {word: sizes[turn % len(sizes)] for word, sizes in self.sizes.items()}
         made = []
@@ -71,7 +71,7 @@ class Network:
         return tuple(made)
 
     def varying(self) -> tuple[dict[int, Any], ...]:
-        """Which axes of the inputs may vary."""
+        """The variable axes of each input."""
         return tuple(
             {axis: _BATCH if size == "batch" else _AUTO for axis, size in enumerate(shape) if isinstance(size, str)}
             for shape in self.inputs.values()
@@ -83,13 +83,13 @@ def export_model(model: str | Path | None, out: Path, *, force: bool = False) ->
 
     Args:
         model: as for `Predictor.load`.
-        out: a folder that is new, empty, or an earlier export (then `force` is needed).
+        out: a new or empty folder, or with `force` an earlier export.
 
     Returns:
         The contents of export.json.
 
     Raises:
-        BadInputError: no such model, or `out` is kept.
+        BadInputError: the model does not exist, or `out` must not be replaced.
         AVFusionError: a network cannot be exported, or its export gives other numbers.
     """
     refuse_existing(out, force, _is_export, MADE)
@@ -120,11 +120,11 @@ def export_model(model: str | Path | None, out: Path, *, force: bool = False) ->
 
 
 def networks(fusion: FusionModel, backbones: list[Backbone], spec: FeatureSpec) -> Iterator[Network]:
-    """What a model is made of, as it is exported: in float32, on the CPU."""
+    """The networks of a model for export: in float32, on the CPU."""
     transform = spec.audio
     shortest = transform.min_samples
     samples = (shortest, shortest + 10_001, 2 * shortest + 7)
-    # Steps of a spectrogram: even, odd, and what pooling rounds differently.
+    # Steps of a spectrogram: even, odd, and sizes that pooling rounds differently.
     steps = tuple(shortest // transform.hop_length + 1 + more for more in (0, 1, 21, 22))
     yield Network(
         "log_mel",
@@ -153,7 +153,7 @@ def networks(fusion: FusionModel, backbones: list[Backbone], spec: FeatureSpec) 
 
 
 class _Predictions(nn.Module):
-    """A fusion model that gives its predictions alone: its own output is a class of avfusion."""
+    """A fusion model that returns only predictions, since its own output is a class of avfusion."""
 
     def __init__(self, model: FusionModel) -> None:
         super().__init__()
@@ -166,9 +166,9 @@ class _Predictions(nn.Module):
 
 
 class _EverySecond(nn.Module):
-    """Max pooling of stride 2, as one of stride 1 of which every second value is taken.
+    """Max pooling of stride 2, as pooling of stride 1 followed by taking every second value.
 
-    torch.export ties a program with pooling of stride 2 to sizes that round as its example's did.
+    torch.export binds a program with pooling of stride 2 to sizes that round like its example's.
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
@@ -190,18 +190,18 @@ def _poolable(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _export(network: Network, folder: Path) -> dict[str, Any]:
-    """Write a network's program and compare what it gives with what the network gives."""
+    """Write a network's program and compare its outputs with the network's."""
     path = folder / f"{network.name}.pt2"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch to its own developers
+            warnings.simplefilter("ignore")  # torch's warnings to its own developers
             module = network.exportable or network.module
             program = torch.export.export(module, network.example(3), dynamic_shapes=network.varying())
             content = io.BytesIO()
-            torch.export.save(program, content)  # to a full disk it would end the process
+            torch.export.save(program, content)  # writing to a full disk would end the process
             content.seek(0)
             loaded = torch.export.load(content).module()
-    except Exception as error:  # torch has many
+    except Exception as error:  # torch raises many kinds
         reason = " ".join(str(error).split())[:300]
         raise AVFusionError(f"{network.name} cannot be exported: {type(error).__name__}: {reason}") from error
     with atomic_path(path) as temporary:
@@ -216,7 +216,7 @@ def _export(network: Network, folder: Path) -> dict[str, Any]:
             except (AssertionError, RuntimeError) as error:
                 shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
                 raise AVFusionError(f"the exported {network.name} does not take {shapes}: {error}") from error
-            if not difference <= TOLERANCE:  # also where it is NaN
+            if not difference <= TOLERANCE:  # also for NaN
                 raise AVFusionError(
                     f"the exported {network.name} gives other numbers for a batch of {batch}: they differ by "
                     f"{difference:.2g}, must be at most {TOLERANCE:g}: nothing is written"

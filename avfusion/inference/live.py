@@ -1,4 +1,4 @@
-"""A video predicted while it is shown: values as they come, and how long they take."""
+"""Predict a video while it is shown, and measure the latency."""
 
 import time
 from collections.abc import Callable
@@ -21,13 +21,13 @@ class LiveValue:
     """A clip's prediction.
 
     Attributes:
-        frame: the video frame that the clip ends at, from 1.
-        time_s: its time, from frame 1.
+        frame: the clip's last video frame, from 1.
+        time_s: its time in seconds from frame 1.
         valence: in [-1, 1].
-        arousal: likewise.
+        arousal: in [-1, 1].
         audio_present: the clip has sound.
         visual_present: the clip has a face.
-        latency_s: from when the frame was shown to when the value was there.
+        latency_s: seconds from showing the frame to the value.
     """
 
     frame: int
@@ -41,17 +41,16 @@ class LiveValue:
 
 @dataclass
 class LiveSummary:
-    """How a live prediction went.
+    """Summary of a live prediction.
 
     Attributes:
-        realtime: frames were shown when they were due; else latencies hold the time that frames waited for a clip
-            before them.
-        period_s: from one clip's end to the next.
-        clips: that ended.
-        dropped: left out, because the one after them had ended before their turn came.
-        latencies_s: of those that were predicted.
-        interrupted: it was ended before the video was.
-        warnings: what was repaired while reading.
+        realtime: frames were shown when due; else latencies include the time that frames waited for earlier clips.
+        period_s: seconds between the ends of clips.
+        clips: number of completed clips.
+        dropped: clips skipped because the next one ended before their turn.
+        latencies_s: latencies of the predicted clips.
+        interrupted: the prediction was stopped before the end of the video.
+        warnings: repairs while reading.
     """
 
     realtime: bool
@@ -64,11 +63,11 @@ class LiveSummary:
 
     @property
     def late(self) -> int:
-        """Clips whose value came after the next one's last frame was shown; 0 where frames are not shown when due."""
+        """Number of clips whose value came after the end of the next clip; 0 unless `realtime`."""
         return sum(latency > self.period_s for latency in self.latencies_s) if self.realtime else 0
 
     def latency_s(self, percent: float) -> float | None:
-        """A percentile of the latencies; None without any."""
+        """A percentile of the latencies; None without latencies."""
         return float(np.percentile(self.latencies_s, percent)) if self.latencies_s else None
 
 
@@ -82,20 +81,20 @@ def predict_live(
 ) -> LiveSummary:
     """Predict a video while another process shows it, each clip from the past alone; Ctrl-C ends it early.
 
-    The values are those of `predictor.predict(path, mode="causal")` at the frames that clips end at, but for the
-    rounding of sums, where no clip is dropped.
+    If no clip is dropped, the values equal those of `predictor.predict(path, mode="causal")` at the last frames of
+    clips, up to rounding of sums.
 
     Args:
         predictor: the model.
         path: a local media file.
-        on_value: called with each clip's prediction, as soon as there is one.
-        stride: ticks between clips; default: that of the model's features.
-        realtime: show frames when they are due. Clips that wait for longer than it takes to the next one are dropped.
-            Else: as fast as they are predicted, and none is dropped.
+        on_value: called with each clip's prediction at once.
+        stride: ticks between clips; default: the stride of the model's features.
+        realtime: show frames when due, and drop clips that wait until the next one has ended. Otherwise show frames as
+            fast as they are predicted, and drop none.
 
     Raises:
-        BadInputError: not a readable video; it has neither a face nor sound; or the stride is none of the model's.
-        AVFusionError: the process that shows it died or hangs; or features are not finite.
+        BadInputError: the video cannot be read, has neither a face nor sound, or `stride` does not suit the model.
+        AVFusionError: the process that shows the video died or hangs, or features are not finite.
     """
     watcher = _Watcher(predictor, stride, on_value, realtime)
     worker = Worker()
@@ -128,7 +127,7 @@ class _Watcher:
         self._cutter, self._clips, self._on_value = ClipCutter(spec), predictor.clip_predictor(spec), on_value
 
     def shown(self, moment: Moment) -> None:
-        """Take in the next frame."""
+        """Add the next frame."""
         for window in self._cutter.push(moment):
             self.summary.clips += 1
             if self.summary.realtime and time.monotonic() - moment.sent_at > self.summary.period_s:

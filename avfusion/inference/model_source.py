@@ -1,4 +1,4 @@
-"""The files of the model that a user means: the project's default, a folder, or one in the MLflow store."""
+"""Open the files of a model: the project's default, a folder, or a model in the MLflow store."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from avfusion.inference.default_model import default_model, model_at
 
 @contextmanager
 def opened_model(uri_or_dir: str | Path | None) -> Iterator[tuple[ModelFolder, str]]:
-    """Give the files of a model, for as long as the block lasts, and how to call it.
+    """Provide the files of a model within a block, and the model's name for people.
 
     Args:
         uri_or_dir: as for `Predictor.load`.
 
     Raises:
-        BadInputError: there is no such model, or its parts do not fit together.
+        BadInputError: the model does not exist, or its parts do not fit together.
     """
     chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
     with model_at(chosen) as (folder, _):

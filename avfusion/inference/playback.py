@@ -1,6 +1,6 @@
-"""A video shown frame by frame with its sound, at the speed of life or as fast as it is looked at.
+"""Show a video frame by frame with its sound, in real time or as fast as its frames are processed.
 
-Runs in a process of its own, as all decoding does; what follows a frame is never needed for it.
+Runs in a separate process, as all decoding; no frame needs later ones.
 """
 
 import time
@@ -20,16 +20,16 @@ from avfusion.media.wav import SAMPLE_RATE, pcm16
 
 @dataclass(frozen=True)
 class Moment:
-    """One frame as it is shown.
+    """One shown frame.
 
     Attributes:
         frame: number from 1.
         time_s: seconds from frame 1.
         jpeg: the followed face's crop; None: no face.
-        sound: (n,) int16, 44.1 kHz: what was heard since the frame before, up to this frame's time (and one sample
-            more, so that a clip of one frame has sound); empty where there is none.
+        sound: (n,) int16, 44.1 kHz: the sound since the frame before, up to this frame's time (and one sample more, so
+            that a clip of one frame has sound); empty without sound.
         shown_at: when the frame was due on the monotonic clock, in seconds.
-        sent_at: when its face was found.
+        sent_at: when its face had been found.
     """
 
     frame: int
@@ -43,20 +43,20 @@ class Moment:
 def play(
     path: str | Path, timeline: Timeline, settings: FramesSettings, realtime: bool, report: Callable[[Moment], None]
 ) -> tuple[str, ...]:
-    """Report every frame of a video in turn.
+    """Report every frame of a video in order.
 
     Args:
         path: a local media file.
-        timeline: of it.
-        settings: how faces are looked for.
-        realtime: show each frame when it is due and not before; one that is late is shown at once.
-        report: called with every frame's moment.
+        timeline: the video's timeline.
+        settings: settings of face detection.
+        realtime: show each frame when due, late frames at once.
+        report: called with every frame.
 
     Returns:
-        What was repaired while reading.
+        Warnings about repairs while reading.
 
     Raises:
-        BadInputError: not a readable video.
+        BadInputError: the video cannot be read.
     """
     warnings = list(timeline.warnings)
     clock, tape = _Clock(realtime), _Tape(path, timeline)
@@ -75,7 +75,7 @@ def play(
 
 
 class _Clock:
-    """When frames are due; it starts when the first one is ready to be shown."""
+    """The clock of the playback; it starts when the first frame is ready."""
 
     def __init__(self, realtime: bool) -> None:
         self._realtime = realtime
@@ -91,7 +91,7 @@ class _Clock:
 
 
 class _Tape:
-    """The sound of a video, heard piece by piece."""
+    """The sound of a video, piece by piece."""
 
     def __init__(self, path: str | Path, timeline: Timeline) -> None:
         self._blocks = iter(()) if timeline.audio_start_s is None else aligned_audio(path, timeline)
@@ -99,7 +99,7 @@ class _Tape:
         self._heard = 0
 
     def up_to(self, sample: int) -> np.ndarray:
-        """The samples that follow those given so far, as 16-bit integers, up to a number from the first frame on."""
+        """The next samples, as 16-bit integers, up to the number `sample` counted from the first frame."""
         pieces = []
         while self._heard < sample:
             if not len(self._block):

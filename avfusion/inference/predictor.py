@@ -1,4 +1,4 @@
-"""Video in, valence and arousal for every frame out."""
+"""Predict valence and arousal for every frame of a video."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -41,11 +41,11 @@ class Predictor:
     """A trained model, ready for videos.
 
     Attributes:
-        source: where the model came from, for people.
-        digest: what identifies its weights and config.
-        corpus: name of what it was trained on; empty where its config does not say.
-        spec: how features are made; a video's features are made by it and no other way.
-        frames: how faces are looked for and crops are kept, likewise.
+        source: origin of the model, for people.
+        digest: digest of its weights and config.
+        corpus: name of its training corpus; empty if its config does not say.
+        spec: the feature spec by which features of videos are extracted.
+        frames: settings of face detection and of stored crops.
     """
 
     def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "cpu") -> None:
@@ -76,7 +76,7 @@ class Predictor:
 
     @classmethod
     def load(cls, uri_or_dir: str | Path | None = None, device: str = "cpu") -> "Predictor":
-        """Load a model's safetensors and config; its code, where it has some, is not run.
+        """Load a model's safetensors and config; code in it is never run.
 
         Args:
             uri_or_dir: a folder (`models/fusion`, or a self-contained copy), `models:/avfusion@champion`,
@@ -84,7 +84,7 @@ class Predictor:
             device: `cpu`, `cuda`, `cuda:1`, … or `auto`.
 
         Raises:
-            BadInputError: there is no such model, or its files do not fit together.
+            BadInputError: the model does not exist, or its files do not fit together.
         """
         from avfusion.inference.default_model import default_model, model_at
 
@@ -134,26 +134,26 @@ class Predictor:
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> Analysis:
-        """Predict, and tell where the faces are; the video is decoded in another process.
+        """Predict, and locate the faces; the video is decoded in another process.
 
         Args:
             path: a local media file.
-            people: `main`: the main person alone; `all`: everybody who is seen for a second or longer, with the same
-                sound for all of them.
-            stream: `audio` or `visual`: the other one is treated as absent.
-            stride: ticks between clips, a divisor of the clip's length; default: that of the model's features.
+            people: `main`: the main person alone; `all`: everybody seen for a second or longer, all with the same
+                sound.
+            stream: `both`, or `audio` or `visual` to treat the other stream as absent.
+            stride: ticks between clips, a divisor of the clip's length; default: the stride of the model's features.
             mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's. With
                 `causal`, faces are followed from the past alone, too (`avfusion.media.causal_faces`).
             uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
-                that `overlap` averages. It tells how much a value depends on the clips around it; it is not the error
-                to be expected. NaN in the first 32 ticks, which have one position only.
-            progress: called with what is being done, how much of it is done, and of how much.
-            notice: called with what the user should know (no face found, no audio stream, …) as soon as it is known;
-                the analysis holds it, too.
+                that `overlap` averages. It shows how much a value depends on the clips around it, not the expected
+                error. NaN in the first 32 ticks, which have only one position.
+            progress: called with phase, progress and total.
+            notice: called with warnings for the user (no face found, no audio stream, …) as soon as they arise; the
+                analysis holds them, too.
 
         Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
-            AVFusionError: the process that decoded it died, or took too long; or features are not finite.
+            AVFusionError: the decoding process died or took too long, or features are not finite.
         """
         _check_choice("people", people, PEOPLE)
         _check_choice("stream", stream, STREAMS)
@@ -179,7 +179,7 @@ class Predictor:
             for warning in warnings if notice else ():
                 notice(f"{path}: {warning}")  # type: ignore[misc]
             tables = []
-            # One by one as `avfusion live`: a filled batch sums in another order, which moves float16 features.
+            # One by one, as in `avfusion live`: a full batch sums in another order, which changes float16 features.
             extractor = self._extractor.one_by_one() if mode == "causal" else self._extractor
             for number, features in enumerate(_features(extractor, streams, spec.stride)):
                 if progress:
@@ -232,10 +232,10 @@ class Predictor:
         return table
 
     def spec_at(self, stride: int | None) -> FeatureSpec:
-        """How features are made with clips `stride` ticks apart; None: as for training.
+        """The feature spec with clips `stride` ticks apart; None: as in training.
 
         Raises:
-            BadInputError: it does not divide the clip's length.
+            BadInputError: `stride` does not divide the clip's length.
         """
         clip_frames = self.spec.geometry.clip_frames
         if stride is not None and (stride < 1 or clip_frames % stride):
@@ -244,7 +244,7 @@ class Predictor:
         return self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
 
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
-        """What predicts the clips of one video while they come, by a spec of `spec_at`."""
+        """A predictor of incoming clips of one video, with a spec from `spec_at`."""
         return ClipPredictor(self._extractor, self._model, spec)
 
 
@@ -252,7 +252,7 @@ def _frames_settings(folder: ModelFolder) -> FramesSettings:
     try:
         return FramesSettings.model_validate(
             folder.config.get("frames") or {}
-        )  # older models were trained with the defaults
+        )  # models without the section were trained with the defaults
     except ValidationError as error:
         faults = "; ".join(f"frames.{'.'.join(map(str, f['loc']))}: {fault_text(f['msg'])}" for f in error.errors())
         raise BadInputError(f"{folder.fusion / CONFIG}: {faults}") from None
@@ -271,7 +271,7 @@ def _device(name: str) -> torch.device:
 
 
 def _features(extractor: FeatureExtractor, streams: VideoStreams, stride: int) -> Iterator[FeatureTable]:
-    """Features of each person in turn; the sound, which is everybody's, is heard once."""
+    """Features of each person in turn; the common sound is encoded once."""
     main, *others = streams.persons
     with nullcontext() if streams.sound is None else AudioFile(streams.sound) as sound, CropFile(main.crops) as crops:
         first = extractor.extract_track(streams.time_s, crops, sound, stride=stride)
@@ -290,7 +290,7 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _check_usable(streams: VideoStreams, stream: Stream, path: Path) -> tuple[str, ...]:
-    """What the user should know of a video that can be used."""
+    """Warnings about a usable video; an error for any other."""
     seen, heard = any(person.present.any() for person in streams.persons), streams.samples > 0
     if not seen and not heard:
         wanted = {"both": "no face and no audio", "audio": "no audio", "visual": "no face"}[stream]

@@ -1,4 +1,4 @@
-"""The model as MLflow serves it: a table of video paths in, a table of predictions per frame out.
+"""The model as served by MLflow: maps a table of video paths to a table of predictions per frame.
 
 MLflow stores this file as the model's code (models from code: nothing is pickled) and runs it when the model is loaded,
 with the package `avfusion` beside it, so that it needs no installation of avfusion.
@@ -18,8 +18,8 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 class VideoModel(PythonModel):
     """Valence and arousal for every frame of the videos in a table's `video` column.
 
-    Paths are resolved against `AVFUSION_MEDIA_ROOT` (default: the working directory), and a path that leads out of it
-    is refused, since a served model would otherwise open any file of its machine.
+    Paths are resolved against `AVFUSION_MEDIA_ROOT` (default: the working directory), and paths outside it are refused,
+    since a served model could otherwise open any file of its machine.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
@@ -29,11 +29,11 @@ class VideoModel(PythonModel):
         self._predictor = Predictor.load(Path(context.artifacts["fusion"]).parent)
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]
-        """Predict all videos of the table; `video` of the input stands before the columns of the CSV.
+        """Predict all videos of the table; the output has the input's `video` before the columns of the CSV.
 
         Raises:
-            MlflowException: no `video` column, a path out of the media root, or a video that cannot be read. Of other
-                exceptions MLflow's server would tell its clients no more than a stack trace.
+            MlflowException: there is no `video` column, a path is outside the media root, or a video cannot be read. Of
+                other exceptions MLflow's server shows clients only a stack trace.
         """
         from avfusion.runtime.errors import AVFusionError, BadInputError
 
@@ -59,10 +59,10 @@ class VideoModel(PythonModel):
 
 
 def media_path(video: str) -> Path:
-    """The path of a video, resolved, inside the media root.
+    """The resolved path of a video inside the media root.
 
     Raises:
-        BadInputError: it leads out of the media root (`..`, an absolute path elsewhere, a link).
+        BadInputError: the path is outside the media root (by `..`, an absolute path or a link).
     """
     from avfusion.runtime.errors import BadInputError
 

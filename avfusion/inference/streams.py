@@ -1,4 +1,4 @@
-"""What a video gives to a model: face crops and sound on one clock, in files that are those of the stores."""
+"""Read a video for prediction: face crops and sound on one clock, in files of the stores' formats."""
 
 import errno
 import os
@@ -37,11 +37,11 @@ class PersonFaces:
     """One person's face through a video of N frames.
 
     Attributes:
-        crops: frame table of its face crops.
-        present: (N,) bool, the frame has a crop.
+        crops: frame table of the face crops.
+        present: (N,) bool, frames with a crop.
         confidence: (N,) float32, 0 where there is no face.
-        boxes: (N, 4) float32: x, y of the upper left corner, width, height in pixels of the upright picture, which it
-            may reach beyond; NaN where there is no face.
+        boxes: (N, 4) float32: x, y of the upper left corner, width, height in pixels of the upright picture, possibly
+            beyond its edges; NaN where there is no face.
     """
 
     crops: Path
@@ -56,13 +56,13 @@ class VideoStreams:
 
     Attributes:
         time_s: (N,) float64, seconds of every video frame, 0 at the first.
-        persons: the main person first, then, where all were asked for, the others.
-        sound: WAV of the store, sample 0 at frame 1; None: no audio stream, or not asked for.
-        samples: of the sound, 0 where there is none.
-        silence: why there is no sound though it was asked for; empty where there is.
+        persons: the main person first, then the others if requested.
+        sound: WAV in the store's format, sample 0 at frame 1; None: no audio stream, or not requested.
+        samples: number of samples, 0 without sound.
+        silence: why requested sound is missing; empty with sound.
         size: width and height of the upright picture, in pixels.
         fps: mean frame rate.
-        warnings: what was repaired while reading.
+        warnings: repairs while reading.
     """
 
     time_s: np.ndarray
@@ -87,24 +87,24 @@ def read_streams(
     timeline: Timeline | None = None,
     progress: Progress | None = None,
 ) -> VideoStreams:
-    """Read what the wanted streams need into files; the other one is left out, as if the video lacked it.
+    """Read the requested streams of a video into files; the other stream is treated as absent.
 
-    The files are those of the pipeline's stores, so that a video's features here are those of the features stage, and
-    that a long video needs no more memory than a short one.
+    The files have the formats of the pipeline's stores, so the features equal those of the stage `features`, and long
+    videos need no more memory than short ones.
 
     Args:
         path: a local media file.
-        folder: where the files are written.
+        folder: folder for the files.
         stream: `both`, `audio` or `visual`.
         people: `main`: the main person alone; `all`: everybody (`avfusion.media.persons.everybody`).
-        causal: follow one face from the past alone (`avfusion.media.causal_faces`), whatever `people` says.
-        settings: how faces are looked for; default: the defaults of params.yaml's section `frames`.
-        spec: of the features; crops that no clip shows are then left empty where all frames can be decoded.
-        timeline: the video's timeline where it is known already.
-        progress: called with what is being done, frames done, and frames in all.
+        causal: follow one face from the past alone (`avfusion.media.causal_faces`), regardless of `people`.
+        settings: settings of face detection; default: the defaults of the section `frames` of params.yaml.
+        spec: spec of the features: crops outside all clips are left empty if all frames can be decoded.
+        timeline: the video's timeline, if already read.
+        progress: called with the phase, frames done, and all frames.
 
     Raises:
-        BadInputError: not a readable video.
+        BadInputError: the video cannot be read.
     """
     timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
@@ -157,7 +157,7 @@ def _looked_for(
     warnings: list[str],
     progress: Progress,
 ) -> tuple[int, Iterator[list[FaceCrop]]]:
-    """How many persons, and the crops of each in every frame."""
+    """The number of persons, and the crops of each in every frame."""
     damage: list[str] = []
     tracks = find_tracks(
         path,
@@ -170,7 +170,7 @@ def _looked_for(
     persons = everybody(tracks) if people == "all" else [main_person(tracks)]
     warnings += doubts(persons, tracks)
 
-    # Which frames clips show depends on which have a face; one that cannot be decoded turns out to have none.
+    # The frames of clips depend on the frames with a face; a frame that cannot be decoded turns out to have none.
     wanted = None if spec is None or damage else partial(shown_frames, timeline.times_s, spec=spec)
 
     def rows() -> Iterator[list[FaceCrop]]:
@@ -184,14 +184,14 @@ def _looked_for(
 
 
 def _is_told(frame: int, settings: FramesSettings, timeline: Timeline) -> bool:
-    """As often as when faces are looked for: each time, the process that waits for the video is woken."""
+    """Whether to report progress: as often as faces are detected, since each report wakes the waiting process."""
     return frame % settings.detect_every == 0 or frame == timeline.frames
 
 
 def _written(
     folder: Path, number: int, rows: Iterator[list[FaceCrop]], frames: int, quality: int
 ) -> tuple[PersonFaces, ...]:
-    """Write the crops of each person to a file of its own."""
+    """Write the crops of each person to a separate file."""
     persons = tuple(
         PersonFaces(
             crops=folder / f"frames-{index}.parquet",
@@ -211,7 +211,7 @@ def _written(
 
 
 def _jpeg(crop: FaceCrop, quality: int) -> bytes | None:
-    """None without a face; empty where the face is in no clip."""
+    """The crop as JPEG; None without a face, empty for a face outside all clips."""
     if crop.rgb is not None:
         return encode_crop(crop.rgb, quality)
     return b"" if crop.confidence > 0 else None
@@ -225,10 +225,10 @@ def _note(person: PersonFaces, crop: FaceCrop) -> None:
 
 
 def _upright_size(path: str | Path, timeline: Timeline) -> tuple[int, int]:
-    """Width and height of the first picture, as shown; as coded where none can be decoded."""
+    """Width and height of the first picture as shown; as coded if none can be decoded."""
     try:
         first = next(read_video(path, timeline=timeline), None)
-    except BadInputError:  # the sound may do
+    except BadInputError:  # the sound may be enough
         first = None
     return (timeline.width, timeline.height) if first is None else (first.rgb.shape[1], first.rgb.shape[0])
 
@@ -253,7 +253,7 @@ class StreamReader:
         self._idle: list[Worker] = []
 
     def __reduce__(self) -> tuple[type["StreamReader"], tuple[()]]:
-        """A copy in another place has workers of its own."""
+        """A copy in another process has its own workers."""
         return StreamReader, ()
 
     def read(
@@ -268,11 +268,11 @@ class StreamReader:
         spec: FeatureSpec | None = None,
         progress: Progress | None,
     ) -> VideoStreams:
-        """As `read_streams`, elsewhere.
+        """As `read_streams`, in a worker process.
 
         Raises:
             BadInputError: as `read_streams`.
-            AVFusionError: the process that read the video died, or took too long.
+            AVFusionError: the worker process died, or took too long.
         """
         worker = self._take()
         try:
@@ -302,11 +302,11 @@ def _read_streams(
 ) -> VideoStreams:
     try:
         return read_streams(path, folder, **options, progress=progress)
-    except OSError as error:  # of a library that names no file
+    except OSError as error:  # from a library that names no file
         fault = describe_os_error(OSError(error.errno, os.strerror(error.errno or 0), str(folder)))
         hint = ": let TMPDIR name a folder with more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise AVFusionError(f"{path}: {fault}{hint}") from None
 
 
 def _ignore(phase: str, done: int, total: int) -> None:
-    """Nobody wants to know."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""Faces moved, turned and scaled onto one template, so that eyes, nose and mouth always lie at the same pixels."""
+"""Align faces to one template, so that eyes, nose and mouth always lie at the same pixels."""
 
 import cv2
 import numpy as np
@@ -11,13 +11,13 @@ TEMPLATE_SIZE = 112
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The 2x3 matrix [aR | t] (scale, rotation, shift; no mirroring) that takes `source` nearest to `target`.
+    """The 2x3 matrix [aR | t] (scale, rotation, shift; no mirroring) that maps `source` closest to `target`.
 
     Least squares in closed form over (N, 2) points: with centred points as complex numbers z and w, the best factor
     is conj(z).w / |z|².
 
     Raises:
-        ValueError: all source points are one, or a coordinate is not finite.
+        ValueError: all source points coincide, or a coordinate is not finite.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if not (np.isfinite(source).all() and np.isfinite(target).all()):
@@ -44,7 +44,7 @@ def align_face(rgb: np.ndarray, landmarks: np.ndarray, size: int = TEMPLATE_SIZE
     matrix = similarity(landmarks, TEMPLATE * (size / TEMPLATE_SIZE))
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if scale < 0.5:
-        # Bilinear sampling reads 2x2 pixels: a large face is halved first until that covers what a crop pixel covers.
+        # Bilinear sampling reads 2x2 pixels: a large face is first halved until 2x2 pixels cover a pixel of the crop.
         halvings = int(np.floor(np.log2(1 / scale)))
         rgb, matrix = _halved(rgb, landmarks, matrix, size, 2**halvings)
     return cv2.warpAffine(rgb, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -53,7 +53,7 @@ def align_face(rgb: np.ndarray, landmarks: np.ndarray, size: int = TEMPLATE_SIZE
 def _halved(
     rgb: np.ndarray, landmarks: np.ndarray, matrix: np.ndarray, size: int, factor: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the image that the crop shows, `factor` times smaller, and the matrix that goes with it."""
+    """The part of the image that the crop shows, `factor` times smaller, and the matrix for it."""
     inverse = cv2.invertAffineTransform(matrix)
     corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64) @ inverse[:, :2].T + inverse[:, 2]
     low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2 * factor, 0, [rgb.shape[1], rgb.shape[0]])

@@ -1,22 +1,22 @@
-"""One-to-one assignment of faces to people, as far as it is sure."""
+"""Assign faces to people one to one, where the assignment is certain."""
 
 import numpy as np
 
 IMPOSSIBLE = 1e6
-"""Cost of a pair that cannot be."""
+"""Cost of an impossible pair."""
 
 
 def sure_pairs(costs: np.ndarray, *, sure: float, missing: float, new: float) -> tuple[dict[int, int], set[int]]:
-    """The pairs in which the cheapest assignments by several models agree, and which any other one costs clearly more.
+    """The pairs on which the cheapest assignments under several cost models agree by a clear margin.
 
     Args:
-        costs: (models, T, D) of T people and D faces.
-        sure: How much more.
+        costs: (models, T, D), the costs of pairing T people with D faces.
+        sure: The margin: how much more any other assignment must cost.
         missing: Cost of a person without a face.
         new: Cost of a face without a person.
 
     Returns:
-        Face of each person who surely has one, and the people who might as well have another's face, or none.
+        The face of each person with a certain one, and the people for whom another face, or none, is as likely.
     """
     answers = [_cheapest(cost, sure, missing, new) for cost in costs]
     choices = [pairs for pairs, _ in answers]
@@ -26,7 +26,7 @@ def sure_pairs(costs: np.ndarray, *, sure: float, missing: float, new: float) ->
 
 
 def _cheapest(cost: np.ndarray, sure: float, missing: float, new: float) -> tuple[dict[int, int], set[int]]:
-    """The cheapest assignment, and the people who have something else in one that costs less than `sure` more."""
+    """The cheapest assignment, and the people who differ in another that costs less than `sure` more."""
     people, faces = cost.shape
     whole = np.full((people + faces, faces + people), IMPOSSIBLE)
     whole[:people, :faces] = cost

@@ -1,9 +1,9 @@
-"""Joining the faces of a frame to the people seen before, and cutting tracks where it is unclear who is who.
+"""Match the faces of a frame with the people seen before, and cut tracks where identities are unclear.
 
-A face may be a person's by its place (it overlaps where the person was, or would be having moved on) and by its look.
-Of several, the assignment of least cost is taken, in nats of what speaks against it; it is sure only where every other
-one costs clearly more, both if people go on as they moved and if they stopped. Besides, whoever is out of sight near
-there must look clearly different. Tracks of which this cannot be said end, and the faces begin new ones.
+A face matches a person by place (it overlaps the last box, or the box extrapolated from the person's motion) and by
+look. Among several matches the assignment of least cost (negative log-likelihood, in nats) wins. It is certain only if
+every other assignment costs clearly more, both with people moving on and with people standing still, and if people out
+of sight nearby look clearly different. Tracks without a certain match end, and their faces begin new tracks.
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from avfusion.media.face_motion import expected_boxes, misplacement, sides_off
 from avfusion.media.faces import Face
 
 SAME_PLACE = 0.3  # intersection over union of a face's box with an expected one
-LOST_AFTER_S = 3.0  # whoever appears there later begins a track
-SURE = 3.0  # nats that any other assignment has to cost more
-TOLD_APART = 0.7  # of `nearer_by`
-_LOOK_NAT = 0.1  # squared distance of looks that makes a nat
-_MISSING, _NEW = 1.0, 6.0  # nats of a person not seen, and of a face that is of nobody seen before
-_REACH, _REACH_PER_S = 1.0, 2.0  # how far somebody out of sight may have got, in sides of the face
-_HIDDEN_REACH = 2.0  # the same, of somebody whom the faces seen there would have to hide
-_MIXED = 0.1  # share of a face's box, covered by another one, from which on its look is not its own
-_MIXED_WEIGHT = 0.1  # of such looks in the mean
-_SAME_FACE = 0.5  # covered share from which on a box without a track is no further person's yet
+LOST_AFTER_S = 3.0  # a face that appears there later begins a new track
+SURE = 3.0  # nats by which any other assignment must cost more
+TOLD_APART = 0.7  # least value of `nearer_by`
+_LOOK_NAT = 0.1  # squared distance of looks that costs one nat
+_MISSING, _NEW = 1.0, 6.0  # nats of a person without a face, and of a face of a new person
+_REACH, _REACH_PER_S = 1.0, 2.0  # how far a person out of sight may have moved, in sides of the face
+_HIDDEN_REACH = 2.0  # the same for a person whom the visible faces would have to hide
+_MIXED = 0.1  # covered share of a face's box from which its look is mixed with another face's
+_MIXED_WEIGHT = 0.1  # weight of mixed looks in the mean
+_SAME_FACE = 0.5  # covered share from which a box without a track begins no track yet
 _LATEST = 0.25  # weight of the latest look in the recent one
 
 End = Literal["", "unclear", "scene", "replaced"]
@@ -44,18 +44,18 @@ class SeenFace:
 
 @dataclass(eq=False)
 class FaceTrack:
-    """One person's detections without a long absence.
+    """Consecutive detections of one person, without a long absence.
 
     Attributes:
         indices: 0-based frames of the detections, ascending.
         times_s: Their times.
         faces: The faces there.
         look: Mean look.
-        recent_look: The same, the latest counting most.
-        clear_looks: Number of looks in it, those mixed with another face counting little.
-        end: Why it ended: unclear who is who, a new scene, replaced by a track that may be of the same person; empty:
-            the person was not seen again.
-        end_s: When.
+        recent_look: Mean look that weighs recent detections most.
+        clear_looks: Number of looks in the mean; looks mixed with another face count little.
+        end: Why the track ended: unclear identities, a new scene, or replaced by a track that may show the same person;
+            empty: the person was not seen again.
+        end_s: When it ended.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class FaceTrack:
     end_s: float = 0.0
 
     def add(self, index: int, time_s: float, seen: SeenFace, mixed: bool = False) -> None:
-        """Append a later detection; `mixed`: its look may be partly another face's."""
+        """Append a later detection; `mixed`: its look may include another face."""
         weight = _MIXED_WEIGHT if mixed else 1.0
         share = weight / (self.clear_looks + weight)
         if not self.indices:
@@ -81,13 +81,13 @@ class FaceTrack:
         self.faces.append(seen.face)
 
     def close(self, end: End, time_s: float) -> None:
-        """Let the track end, if it has not."""
+        """End the track unless it has ended."""
         if not self.end:
             self.end, self.end_s = end, time_s
 
     @property
     def weight(self) -> float:
-        """Mean area of the face times the number of detections: large and long seen."""
+        """Mean area of the face times the number of detections; high for large faces seen for long."""
         return float(areas(np.stack([face.box for face in self.faces])).sum())
 
 
@@ -98,11 +98,11 @@ class FaceTracker:
         """Begin a video whose every `step`-th frame is looked at."""
         self.step = step
         self.tracks: list[FaceTrack] = []
-        # Tracks that may go on, and ended ones: of two people in one place only one may have begun another track since.
+        # Open tracks, and ended ones: of two people in one place, only one may have begun another track since.
         self._around: list[FaceTrack] = []
 
     def update(self, index: int, time_s: float, seen: Sequence[SeenFace], new_scene: bool = False) -> None:
-        """Add the faces of a later frame; into a new scene only those tracks go on that a face looks and lies like."""
+        """Add the faces of a later frame; a track enters a new scene only if a face matches in look and place."""
         around = [track for track in self._around if time_s - track.times_s[-1] <= LOST_AFTER_S]
         joined = self._join(around, index, time_s, seen, new_scene) if around and seen else {}
         missing = [track for t, track in enumerate(around) if t not in joined]
@@ -128,7 +128,7 @@ class FaceTracker:
     def _join(
         self, around: list[FaceTrack], index: int, time_s: float, seen: Sequence[SeenFace], new_scene: bool
     ) -> dict[int, int]:
-        """Positions of tracks and of the faces that are surely theirs; the tracks of which it is unclear end."""
+        """Map positions of tracks to positions of faces with a certain match; tracks with an unclear match end."""
         joined, unclear = sure_pairs(
             self._costs(around, index, time_s, seen, new_scene), sure=SURE, missing=_MISSING, new=_NEW
         )
@@ -144,7 +144,7 @@ class FaceTracker:
     def _costs(
         self, around: list[FaceTrack], index: int, time_s: float, seen: Sequence[SeenFace], new_scene: bool
     ) -> np.ndarray:
-        """What speaks against each pair of track and face, (2, T, D) nats: if people go on, and if they stopped."""
+        """Costs of each pair of track and face, (2, T, D) nats: for people moving on, and standing still."""
         shape = len(around), len(seen)
         looks = np.array([[distance(track.recent_look, s.look) for s in seen] for track in around])
         boxes = np.stack([s.face.box for s in seen])
@@ -170,7 +170,7 @@ class FaceTracker:
 
 
 def _with_looks(costs: np.ndarray, looks: np.ndarray, around: Sequence[FaceTrack]) -> np.ndarray:
-    """Costs with what looks add, where several tracks or faces are to be told apart."""
+    """Add the costs of looks where several tracks or faces compete."""
     possible = costs[0] < IMPOSSIBLE
     rivals = (possible.sum(axis=0) > 1)[None] | (possible.sum(axis=1) > 1)[:, None]
     costs = np.where(possible & rivals & (looks > UNLIKE), IMPOSSIBLE, costs)
@@ -183,7 +183,7 @@ def _with_looks(costs: np.ndarray, looks: np.ndarray, around: Sequence[FaceTrack
 
 
 def _groups(possible: np.ndarray) -> list[tuple[list[int], list[int]]]:
-    """Tracks and faces that hang together by possible pairs."""
+    """Connected groups of tracks and faces, linked by possible pairs."""
     groups: list[tuple[list[int], list[int]]] = []
     left = set(range(len(possible)))
     while left:
@@ -206,13 +206,13 @@ def _overlap(places: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def _places(track: FaceTrack, time_s: float) -> np.ndarray:
-    """Where the track's person is expected, (2, 4): having gone on, and having stopped."""
+    """Expected boxes of the track's person, (2, 4): moving on, and standing still."""
     recent = slice(-16, None)
     return expected_boxes(track.times_s[recent], np.stack([face.box for face in track.faces[recent]]), time_s)
 
 
 def _in_reach(track: FaceTrack, time_s: float, seen: Sequence[SeenFace], most: float = np.inf) -> np.ndarray:
-    """Whether each face could be where the track's person, out of sight since, has got to; (D,) bool."""
+    """Whether the track's person, out of sight since, may have moved to each face, (D,) bool."""
     boxes = np.stack([s.face.box for s in seen])
     off = sides_off(boxes, _places(track, time_s)).min(axis=0)
     return off <= min(_REACH + _REACH_PER_S * (time_s - track.times_s[-1]), most)
@@ -223,13 +223,13 @@ def _tells(look: np.ndarray, track: FaceTrack, other: FaceTrack) -> bool:
 
 
 def _mixed(seen: Sequence[SeenFace], hidden: Sequence[np.ndarray]) -> list[bool]:
-    """Of each face, whether another one, or where somebody was just before, covers a part of it."""
+    """For each face, whether another face, or the last place of a person just seen, covers a part of it."""
     boxes = [s.face.box for s in seen]
     return [_covered(box, [*boxes[:d], *boxes[d + 1 :], *hidden]) > _MIXED for d, box in enumerate(boxes)]
 
 
 def _new_faces(seen: Sequence[SeenFace], joined: set[int]) -> list[int]:
-    """Faces of no track, without those that share most of their place with another one: the same face, or mixed."""
+    """Faces without a track, except those mostly covered by another face: doubles, or mixed looks."""
     kept = sorted(joined)
     new = []
     for d in range(len(seen)):

@@ -16,7 +16,7 @@ from avfusion.runtime.errors import BadInputError
 
 JUMP_S = 0.015  # stamps rounded to a millisecond jitter by less; a lost packet of a speech codec takes 20 ms
 BLOCK_SAMPLES = 1 << 16
-MOST_CHANNELS = 64  # that FFmpeg's filters take
+MOST_CHANNELS = 64  # the most that FFmpeg's filters accept
 _FRAMES_PER_PULL = 32  # asking the filters costs as much as filtering a frame
 
 
@@ -41,11 +41,11 @@ def aligned_audio(path: str | os.PathLike[str], timeline: Timeline, *, stereo: b
     """Decode the audio of a video block by block, float32 in [-1, 1], mono, 44.1 kHz, each following the one before.
 
     The first sample is at the time of frame 1: audio before that is cut, a late start or a gap is filled with zeros.
-    It ends with the audio, at the latest with the last frame, so all blocks together may be shorter than the video,
-    and there is none where nothing can be decoded. Where two pieces of audio claim the same time, the one decoded first
-    has it, and the other loses its beginning. Channels are averaged. Silence is audio.
+    The blocks end with the audio, at the latest with the last frame, so they may be shorter than the video together;
+    without decodable audio there are none. Where two pieces of audio overlap in time, the one decoded first is kept and
+    the other loses its beginning. Channels are averaged. Silence counts as audio.
 
-    A block is (n,), or with `stereo` (2, n): then two channels stay two, other numbers are averaged into both.
+    A block is (n,), or with `stereo` (2, n): two channels are kept, any other number is averaged into both.
 
     Raises:
         BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
@@ -72,7 +72,7 @@ class _Run:
     """Audio of one format without a jump, through one resampler.
 
     Attributes:
-        source: Sample format, channel layout and rate of what goes in.
+        source: Sample format, channel layout and rate of the input.
     """
 
     def __init__(self, source: tuple[str, str, int], channels: int, start_s: float, wanted: int) -> None:
@@ -85,11 +85,11 @@ class _Run:
 
     @property
     def read_s(self) -> float:
-        """Up to when the source has been read, seconds from the first video frame."""
+        """End of what has been read, in seconds from the first video frame."""
         return self._start_s + self._read / self.source[2]
 
     def push(self, frame: av.AudioFrame) -> bool:
-        """Take in one more frame; tell whether to pull now."""
+        """Add a frame; return whether to pull now."""
         self._read += frame.samples
         frame.pts = None  # samples are counted here; rounded stamps would make the resampler's own count wander
         self._graph.push(frame)
@@ -97,14 +97,14 @@ class _Run:
         return self._waiting >= _FRAMES_PER_PULL
 
     def pull(self, end: bool = False) -> Iterator[tuple[int, np.ndarray]]:
-        """Pieces that are ready, or all that is left at the end, each with its first sample's number."""
+        """Pieces that are ready (at the end: all that is left), each with the number of its first sample."""
         if end:
             self._graph.push(None)
         self._waiting = 0
         while True:
             try:
                 piece = self._graph.pull()
-            except (av.BlockingIOError, av.EOFError):  # it wants more, or has given everything
+            except (av.BlockingIOError, av.EOFError):  # it needs more input, or is exhausted
                 return
             planes = piece.to_ndarray()
             samples = planes if len(planes) > 1 else planes[0]

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """Areas of (N, 4) boxes, (N,); 0 for inverted ones."""
+    """Areas of (N, 4) boxes, (N,); 0 for inverted boxes."""
     extents = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
     return extents[:, 0] * extents[:, 1]
 
@@ -25,7 +25,7 @@ def overlaps(box: np.ndarray, boxes: np.ndarray, over: Literal["union", "smaller
 def suppress_doubles(
     boxes: np.ndarray, scores: np.ndarray, limit: float, over: Literal["union", "smaller"] = "union"
 ) -> np.ndarray:
-    """Indices of the boxes that remain when each, best first, removes those that overlap it by more than `limit`.
+    """Non-maximum suppression: indices of the boxes kept, best first, that overlap no better one by more than `limit`.
 
     Equal scores keep their order, so the result is always the same.
     """
@@ -39,7 +39,7 @@ def suppress_doubles(
 
 
 def squared(boxes: np.ndarray) -> np.ndarray:
-    """The boxes widened or heightened around their centres to squares, (N, 4)."""
+    """The boxes extended around their centres to squares, (N, 4)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = np.max(boxes[:, 2:] - boxes[:, :2], axis=1, keepdims=True) / 2
     return np.concatenate([centres - half, centres + half], axis=1)

@@ -1,8 +1,8 @@
-"""The face to follow, frame by frame, from the past alone: for pictures that come while they are looked at.
+"""The face to follow, frame by frame, from past frames alone: for live input.
 
-`avfusion.media.face_tracks` looks ahead: it chooses the main person after all of a video has been seen, and
-interpolates between detections. Here, the face of the latest detection is held until the next one, and who is followed
-is decided at each detection anew.
+`avfusion.media.face_tracks` looks ahead: it chooses the main person from the whole video and interpolates between
+detections. Here, the face of the latest detection is held until the next one, and each detection decides anew who is
+followed.
 """
 
 import os
@@ -34,10 +34,10 @@ def followed_face(
 
     Args:
         path: A local video.
-        timeline: Of the video.
+        timeline: The video's timeline.
         detect_every, min_confidence: As for `FaceFollower`.
-        before: Called with the time of a frame that is decoded, before it is looked at.
-        on_warning: Called with what could not be decoded.
+        before: Called with the time of a decoded frame before detection.
+        on_warning: Called with a warning about frames that cannot be decoded.
 
     Raises:
         BadInputError: as `avfusion.media.video.read_video`.
@@ -59,11 +59,11 @@ def _without_face(timeline: Timeline, start: int, stop: int) -> Iterator[FaceCro
 
 
 class FaceFollower:
-    """Gives each frame's crop in the order of the frames; equal frames give equal crops.
+    """Gives the crop of each frame, in order; equal frames give equal crops.
 
-    Every n-th frame is looked at. Of the persons seen there, the one of the greatest weight so far is followed: area of
-    the face, summed over the detections without a long absence. Its landmarks, box and confidence hold until the next
-    detection; where that finds nobody, there is no face until the one after it.
+    Faces are detected on every n-th frame. Of the persons seen there, the one with the greatest weight so far is
+    followed (area of the face, summed over the detections without a long absence). Its landmarks, box and confidence
+    hold until the next detection; a detection without persons leaves the frames up to the next one without a face.
     """
 
     def __init__(self, *, detect_every: int = 5, min_confidence: float = 0.9, size: int = TEMPLATE_SIZE) -> None:

@@ -1,4 +1,4 @@
-"""One picture per track: crops sampled over its time, frames without a face, and where they lie."""
+"""One picture per track: crops sampled over its length, and a bar of the frames with and without a face."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def sample_frames(frames: int, cells: int = 40) -> np.ndarray:
-    """Up to `cells` 0-based frames spread evenly from the first to the last, ascending, no doubles."""
+    """Up to `cells` 0-based frames spread evenly from the first to the last, ascending, without duplicates."""
     return np.unique(np.linspace(0, max(frames - 1, 0), min(cells, frames)).round().astype(int))
 
 

@@ -1,4 +1,4 @@
-"""Where a track was cut, in words for people, which the contact sheet reads again."""
+"""Warnings about cuts of a track, readable for people and parsed by the contact sheet."""
 
 import re
 from collections.abc import Sequence
@@ -13,18 +13,18 @@ _WORDS = re.compile(r"^track cut (?:once|\d+ times) \(([^)]*)\), at ([\d., ]+) s
 
 
 def cut_warnings(stretches: Sequence[FaceTrack]) -> list[str]:
-    """A warning per reason for which stretches of one person, in order of time, were cut."""
+    """One warning per reason why stretches of one person, in order of time, were cut."""
     return [_warning(times, reason) for end, reason in _REASONS.items() if (times := _moments(stretches, end))]
 
 
 def cut_times(warnings: Sequence[str]) -> list[float]:
-    """The times in seconds, ascending, of the cuts that some warnings name; others are passed over."""
+    """Times of the cuts that the warnings name, in seconds, ascending; other warnings are ignored."""
     found = [match[2] for text in warnings if (match := _WORDS.match(text))]
     return sorted(float(time) for times in found for time in times.split(", "))
 
 
 def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
-    """When stretches ended for that reason, and at a change of scene only where somebody is followed at once."""
+    """When stretches ended for this reason; at a change of scene only where another stretch follows at once."""
     begin = {track.times_s[0] for track in stretches}
     times = sorted(t.end_s for t in stretches if t.end == end and (end != "scene" or t.end_s in begin))
     return [

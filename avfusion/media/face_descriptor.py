@@ -1,16 +1,16 @@
-"""What a face looks like in a few numbers: enough to tell apart the people in a room, not to recognise anybody.
+"""The look of a face in a few numbers: enough to tell apart the people in a room, not to recognise anybody.
 
-Squared distances of looks as measured: of a face to its own look 0.2 s before 0.02 in the median and 0.2 in the 95th
-percentile (a film of an actress, hands before the face included: 0.5 at most), of strangers in one photograph 0.6 to 3,
-of rendered people 0.3 to 1.5, of rendered people with the same skin, hair and beard 0.03 to 0.3.
+Measured squared distances of looks: a face against itself 0.2 s before 0.02 (median) and 0.2 (95th percentile; a film
+of an actress, hands before the face included: 0.5 at most), strangers in one photograph 0.6 to 3, rendered people 0.3
+to 1.5, rendered people with the same skin, hair and beard 0.03 to 0.3.
 """
 
 import cv2
 import numpy as np
 
-DIFFERENT = 0.25  # squared distance of two looks from which on they tell two people apart
-SAME = 0.25  # squared distance of a face from somebody's look up to which it may be theirs, on its own evidence
-UNLIKE = 0.6  # squared distance beyond which it is not theirs, where it could be another's
+DIFFERENT = 0.25  # least squared distance of looks that tells two people apart
+SAME = 0.25  # greatest squared distance from a person's look at which a face may be theirs by look alone
+UNLIKE = 0.6  # squared distance beyond which a face is not theirs if it may be another person's
 
 CROP_SIZE = 56  # pixels of an aligned crop are enough
 
@@ -22,8 +22,8 @@ _DARK = 16.0  # grey levels added before logarithms: the colour of dark pixels i
 def describe_face(crop: np.ndarray) -> np.ndarray:
     """The look (224,) float32 of an aligned (S, S, 3) uint8 RGB crop, compared by squared distance.
 
-    Its layout (8x8 colours, shifted and scaled to mean 0 and length 1) is the same under other brightness and contrast;
-    its chroma (4x4 logarithms of red and of blue over green) under other brightness, and it tells skins apart.
+    Its layout (8x8 colours, shifted and scaled to mean 0 and length 1) is invariant to brightness and contrast; its
+    chroma (4x4 logarithms of red and of blue over green) is invariant to brightness and tells skins apart.
     """
     top, bottom, left, right = (round(share * len(crop)) for share in (_TOP, _BOTTOM, _LEFT, _RIGHT))
     face = crop[top:bottom, left:right]
@@ -41,10 +41,11 @@ def distance(look: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def nearer_by(look: np.ndarray, one: np.ndarray, other: np.ndarray, different: float = DIFFERENT) -> np.ndarray:
-    """How much more looks (..., K) are one person's than another's: 1 where they are the one's, -1 the other's.
+    """How much nearer looks (..., K) are to one person than to another: 1 at the first person's look, -1 at the
+    other's.
 
-    It is 0 between the two, but also where the two look alike (squared distance below `different`), and where the look
-    is far from both.
+    The value is 0 midway between the two, where the two look alike (squared distance below `different`), and far from
+    both.
     """
     apart, to_one, to_other = distance(one, other), distance(look, one), distance(look, other)
     telling = (apart >= different) & (np.minimum(to_one, to_other) <= apart)

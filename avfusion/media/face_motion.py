@@ -1,4 +1,4 @@
-"""Where a face is expected some time after it was seen, and what speaks against its being elsewhere."""
+"""Where a face is expected some time after its detections, and the cost of finding it elsewhere."""
 
 from collections.abc import Sequence
 
@@ -6,18 +6,18 @@ import numpy as np
 
 from avfusion.media.boxes import areas
 
-_MEMORY_S = 0.25  # detections so far back show how a face moves: the detector's jitter averages out
+_MEMORY_S = 0.25  # detections this recent show how a face moves; the detector's jitter averages out
 _OLDEST_S = 1.0  # or at least the last two, if they are not further apart
-_GOES_ON_S = 0.5  # nobody goes on in the same way for longer
+_GOES_ON_S = 0.5  # nobody keeps their motion for longer
 _JITTER, _DRIFT, _FARTHEST = 0.2, 0.5, 0.6  # standard deviation of the place in sides of the face: at once, per s, most
 _RESIZED, _MOST_FOR_SIZE = (
     0.15,
     2.0,
-)  # of the logarithm of the size; a covered face has a smaller box, so nats end there
+)  # for the logarithm of the size; a covered face has a smaller box, so the nats are bounded
 
 
 def expected_boxes(times_s: Sequence[float], boxes: np.ndarray, time_s: float) -> np.ndarray:
-    """Boxes (2, 4) at `time_s` of a face with (N, 4) boxes at `times_s`: if it went on as it moved, if it stopped."""
+    """Expected boxes (2, 4) at `time_s` of a face with (N, 4) boxes at `times_s`: moving on, and standing still."""
     back = times_s[-1] - np.asarray(times_s)
     recent = back <= _MEMORY_S
     recent[-2:] |= back[-2:] <= _OLDEST_S
@@ -30,14 +30,14 @@ def expected_boxes(times_s: Sequence[float], boxes: np.ndarray, time_s: float) -
 
 
 def sides_off(boxes: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Distances (M, N) of the centres of (N, 4) boxes from those of (M, 4) expected ones, in mean sides of both."""
+    """Distances (M, N) between centres of (N, 4) boxes and (M, 4) expected boxes, in mean sides of both."""
     apart = (boxes[None, :, :2] + boxes[None, :, 2:] - expected[:, None, :2] - expected[:, None, 2:]) / 2
     sides = (_sides(boxes)[None] + _sides(expected)[:, None]) / 2
     return np.hypot(apart[..., 0], apart[..., 1]) / sides
 
 
 def misplacement(boxes: np.ndarray, expected: np.ndarray, away_s: float) -> np.ndarray:
-    """What speaks against (N, 4) boxes showing a face that is expected at (M, 4) ones after `away_s`; (M, N) nats."""
+    """Costs (M, N), in nats, of finding a face in (N, 4) boxes that is expected in (M, 4) boxes after `away_s`."""
     deviation = min(_JITTER + _DRIFT * away_s, _FARTHEST)
     grown = np.log(_sides(boxes)[None] / _sides(expected)[:, None])
     size = np.minimum(0.5 * (grown / _RESIZED) ** 2, _MOST_FOR_SIZE)

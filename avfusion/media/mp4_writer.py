@@ -16,14 +16,14 @@ from avfusion.media.wav import SAMPLE_RATE
 
 TICKS = 90_000  # per second: whole numbers at 24, 25, 29.97, 30, 50 and 60 fps
 KEYFRAME_S = 2  # seeking in a browser starts at one
-# Without B-frames, since MP4 keeps durations in order of decoding: among them the last picture's would be another's.
+# No B-frames: MP4 keeps durations in decoding order, so with them the last picture would get another's duration.
 _X264 = {"preset": "veryfast", "crf": "21", "bf": "0"}
 _AUDIO_BITS_PER_CHANNEL = 80_000
 _LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 class Mp4Writer:
-    """Writes pictures at any times, and sound from time 0 on; neither needs to be whole in memory."""
+    """Writes pictures at any times, and sound from time 0 on, piece by piece."""
 
     def __init__(self, container: OutputContainer, size: tuple[int, int], fps: float, channels: int) -> None:
         """Add the streams.
@@ -52,7 +52,7 @@ class Mp4Writer:
 
     @property
     def sound_s(self) -> float:
-        """Up to when there is sound."""
+        """End of the sound written so far, in seconds."""
         return self._samples / SAMPLE_RATE
 
     def picture(self, rgb: np.ndarray, time_s: float, duration_s: float) -> None:
@@ -66,7 +66,7 @@ class Mp4Writer:
         self._container.mux(self._video.encode(frame))
 
     def sound(self, samples: np.ndarray) -> None:
-        """Write (channels, n) float32 in [-1, 1] at 44.1 kHz, which follow those before."""
+        """Write (channels, n) float32 in [-1, 1] at 44.1 kHz, following the samples before."""
         assert self._audio is not None
         layout = _LAYOUTS[len(samples)]
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
@@ -75,7 +75,7 @@ class Mp4Writer:
         self._container.mux(self._audio.encode(frame))
 
     def finish(self) -> None:
-        """Write what the encoders still hold."""
+        """Flush the encoders."""
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
             self._container.mux(self._audio.encode(None))

@@ -1,7 +1,7 @@
 """The one function that opens media: local regular files in known containers, within limits.
 
 FFmpeg follows references: playlists, concat scripts and URLs make it open other files and hosts. Therefore only the
-`file` protocol and a list of self-contained containers are allowed, and what is refused is named for what it is.
+`file` protocol and a list of self-contained containers are allowed, and a refusal names what the file is instead.
 """
 
 import os
@@ -28,7 +28,7 @@ _PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")  # two characters or more
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What a media file may ask for; beyond it the file is refused."""
+    """Limits beyond which a media file is refused."""
 
     pixels: int = 8192 * 4320
     streams: int = 64
@@ -45,23 +45,23 @@ DEFAULT_LIMITS = MediaLimits()
 def open_media(
     path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, plain_edits: bool = False
 ) -> Iterator[InputContainer]:
-    """Open a local media file for reading; it is closed when the block ends.
+    """Context manager that opens a local media file for reading.
 
     Args:
         path: The file.
-        limits: What it may ask for.
-        plain_edits: An MP4's edit list only shifts the streams' clocks and cuts nothing.
+        limits: Limits beyond which it is refused.
+        plain_edits: Let an MP4's edit list only shift the streams' clocks and cut nothing.
 
     Raises:
-        BadInputError: no such file, a folder, a device, a URL, empty, not one of the known containers (with what it
-            is instead), unreadable, or beyond the limits on streams, pixels and duration. Errors of FFmpeg inside
-            the block become BadInputErrors too.
+        BadInputError: the file is missing, a folder, a device, a URL, empty, unreadable, no known container (the
+            message says what it is instead), or beyond the limits on streams, pixels and duration. Errors of FFmpeg
+            inside the block become BadInputErrors, too.
     """
     file = check_media_file(path)
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": CONTAINERS,
-        "max_pixels": str(limits.pixels),  # decoders that learn the size only from the data keep to it too
+        "max_pixels": str(limits.pixels),  # also for decoders that learn the size only from the data
     }
     if plain_edits:
         options["advanced_editlist"] = "0"
@@ -77,17 +77,17 @@ def open_media(
 
 
 def demux(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
-    """The container's packets in the order of the file; only those of `streams` where some are named."""
+    """The container's packets in file order; with `streams`, only theirs."""
     try:
         yield from container.demux(*streams)
     except IndexError:
-        # FLV and MPEG-TS tell of streams on the way. PyAV 18 leaves those out, but at the end, after the last packet,
-        # it may ask for one of them.
+        # FLV and MPEG-TS may announce streams late. PyAV 18 leaves those out, but may ask for one of them after the
+        # last packet.
         return
 
 
 def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:
-    """The main video stream; cover art is none.
+    """The main video stream; cover art does not count.
 
     Raises:
         BadInputError: there is no video stream, or no decoder for it.
@@ -104,30 +104,29 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
 
 
 def pixel_aspect(stream: VideoStream) -> float:
-    """A pixel's width by its height; 1 where the file does not say, or says what no camera or disc has.
+    """Width of a pixel over its height; 1 where the file gives none, or one that no camera or disc has.
 
-    Scaling to whole pixels leaves ratios such as 1280:1281, which are not worth scaling again; 16:15 is the nearest one
-    that is meant.
+    Ratios nearer to 1 than 16:15, such as 1280:1281, come from rounding to whole pixels and count as 1.
     """
     aspect = float(stream.sample_aspect_ratio or 1)
     return aspect if abs(aspect - 1) > ALMOST_SQUARE and 1 / WIDEST <= aspect <= WIDEST else 1.0
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The main audio stream, or None; its `codec_context` is None where there is no decoder for it."""
+    """The main audio stream, or None; without a decoder for it, its `codec_context` is None."""
     best = container.streams.best("audio")
     return best if isinstance(best, AudioStream) else None
 
 
 def skip_other_streams(container: InputContainer, stream: Stream) -> None:
-    """Packets of other streams are not even read."""
+    """Make the demuxer skip the packets of other streams."""
     for other in container.streams:
         if other.index != stream.index:
             other.discard = Discard.all
 
 
 def check_media_file(path: str | os.PathLike[str]) -> Path:
-    """The absolute path of a local regular file that may be read and is not empty; its content is not looked at.
+    """The absolute path of a readable, non-empty, local regular file; its content is not checked.
 
     Raises:
         BadInputError: it is a URL, missing, a folder, a device, pipe or socket, not readable, or empty.

@@ -1,4 +1,4 @@
-"""Who is who among the stretches of detections of a video, and which of them are the main person's."""
+"""Group the stretches of detections of a video by person, and choose the main person's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ import numpy as np
 from avfusion.media.association import FaceTrack
 from avfusion.media.face_descriptor import UNLIKE, distance, nearer_by
 
-LIKENESS = 0.4  # squared distance of mean looks up to which two stretches may be one person's
-DIFFERENT = 0.15  # squared distance of mean looks from which on they tell two people apart
-TOLD_APART = 0.5  # of `nearer_by`; mean looks waver less than those of single faces
+LIKENESS = 0.4  # greatest squared distance of mean looks at which two stretches may be one person's
+DIFFERENT = 0.15  # least squared distance of mean looks that tells two people apart
+TOLD_APART = 0.5  # least value of `nearer_by`; mean looks vary less than looks of single faces
 
-LEAST_S = 1.0  # seconds that somebody has to be seen to be followed beside the main person
+LEAST_S = 1.0  # least seconds in view of a person followed beside the main person
 MOST = 20  # persons followed
 
 Side = Literal["left", "right"]
@@ -22,11 +22,11 @@ Side = Literal["left", "right"]
 
 @dataclass
 class Followed:
-    """The stretches of the person followed, in order of time.
+    """The stretches of a followed person, in order of time.
 
     Attributes:
-        stretches: No two of them have a moment in common.
-        doubtful: Those of which looks do not say that they are this person's.
+        stretches: Tracks that do not overlap in time.
+        doubtful: The stretches that looks do not assign to this person.
     """
 
     stretches: list[FaceTrack] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Followed:
 
 
 class Stretches:
-    """Some tracks with their times and looks as arrays: films have thousands, to be compared with one another."""
+    """Tracks with their times and looks as arrays, for comparing the thousands of tracks of a film."""
 
     def __init__(self, tracks: Sequence[FaceTrack]) -> None:
         self.tracks = list(tracks)
@@ -46,7 +46,7 @@ class Stretches:
         return len(self.tracks)
 
     def take(self, chosen: np.ndarray) -> "Stretches":
-        """Those at some positions, or of a mask."""
+        """A selection by positions or by mask."""
         return Stretches([self.tracks[i] for i in np.arange(len(self))[chosen]])
 
     @cached_property
@@ -75,11 +75,11 @@ class Stretches:
         return sum(track.times_s[-1] - track.times_s[0] for track in self.tracks)
 
     def during(self, track: FaceTrack) -> np.ndarray:
-        """Which have a moment in common with a track, from first to last detection; (n,) bool."""
+        """Which stretches overlap a track in time, first to last detection; (n,) bool."""
         return (self.first <= track.indices[-1]) & (track.indices[0] <= self.last)
 
     def during_any(self, others: "Stretches") -> np.ndarray:
-        """Which have a moment in common with one of several, which have none among themselves; (n,) bool."""
+        """Which stretches overlap any of `others` in time, which do not overlap each other; (n,) bool."""
         order = np.argsort(others.first)
         following = np.searchsorted(others.last[order], self.first)
         begins = np.append(others.first[order], np.iinfo(np.int64).max)
@@ -89,17 +89,16 @@ class Stretches:
 def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Followed:
     """The stretches of detections that make up the main person.
 
-    Cuts and absences break a person's detections into stretches. Stretches are one person's if their mean looks are
-    near to one another, and clearly nearer than to anybody else's who could be meant; people seen at the same time are
-    two. The main person is the one of the greatest weight: area of the face, summed over the detections. Their gaps are
-    filled, by descending weight, with stretches of which looks do not say whose they are: whoever is seen while the
-    main person is not, is followed then. Not taken are people seen together with the main person, stretches that look
-    like one of those rather, and stretches in which the face is always mixed with another one.
+    Cuts and absences break a person's detections into stretches. Stretches belong to one person if their mean looks are
+    close, and clearly closer than to any other candidate; people seen at the same time are different people. The main
+    person has the greatest weight: area of the face, summed over the detections. Gaps are filled, by descending weight,
+    with stretches that looks assign to nobody. Excluded are people seen together with the main person, stretches that
+    look more like one of those people, and stretches in which the face is always mixed with another.
 
-    With `side` there are two main persons: the one of the greatest weight, and the next that was seen together with
-    that one (where nobody was: the next). The left one is who is further left, on average, where both are seen. Of the
-    stretches of which looks do not say whose they are, each gets those on its side: left or right of who else is seen
-    then. Somebody seen alone is on the side whose person is nearer on average, and must not look unlike that person.
+    With `side` there are two main persons: the one of greatest weight, and the next one seen together with that person
+    (if there is none: the next by weight). The left person is the one further left on average where both are seen.
+    Stretches that looks assign to nobody go to the person on their side: left or right of the others seen then. A
+    stretch seen alone goes to the person nearer on average, unless it looks unlike that person.
     """
     if not tracks:
         return Followed()
@@ -117,10 +116,9 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
 
 
 def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
-    """Everybody who is seen for a second or longer, by descending weight, at most twenty; always the main person.
+    """Everybody seen for a second or longer, by descending weight, at most twenty, and always the main person.
 
-    The main person comes first. Its gaps are filled as `main_person` says, but not with stretches of anybody else who
-    is followed.
+    The main person comes first, with gaps filled as in `main_person`, but not with stretches of other followed people.
     """
     if not tracks:
         return [Followed()]
@@ -131,7 +129,7 @@ def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
 
 
 def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
-    """The persons, by descending weight; a stretch of which looks do not say whose it is makes a person of its own."""
+    """The persons, by descending weight; a stretch that looks assign to nobody becomes a person of its own."""
     everything = _ranked(tracks)
     clear = everything.take(everything.clear_looks >= 1)
     owners = np.full(len(clear), -1)
@@ -153,9 +151,9 @@ def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
 
 
 def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free: np.ndarray) -> int | None:
-    """Whose the i-th stretch is, of persons with mean looks (P, K) of whom some (P,) are not seen during it.
+    """The owner of the i-th stretch among persons with mean looks (P, K); `free` (P,): not seen during it.
 
-    It is to be nearer to its owner than anybody else is, and its owner to it than to anybody seen at the same time.
+    The stretch must be nearer to its owner than to anybody else, and the owner nearer to it than to anybody seen then.
     """
     track = clear.tracks[i]
     far = np.where(free, distance(track.look, looks), np.inf)
@@ -174,11 +172,11 @@ def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free
 
 
 def _filled(person: Stretches, others: Sequence[Stretches], further: Stretches) -> Followed:
-    """The person's stretches, and in their gaps, by weight, those that are clear and nobody else's by their looks."""
+    """The person's stretches, with gaps filled, by weight, by clear stretches that looks assign to nobody else."""
     theirs = {id(track) for other in others for track in other.tracks}
     looks = np.stack([other.look for other in others]) if others else np.zeros((0, len(person.look)))
     doubtful: list[FaceTrack] = []
-    filled = np.zeros(max(further.last, default=0) + 1, bool)  # frames in which somebody doubtful is followed
+    filled = np.zeros(max(further.last, default=0) + 1, bool)  # frames in which a doubtful stretch is followed
     gaps = further.take((further.clear_looks >= 1) & ~further.during_any(person))
     for track in gaps.tracks:
         if id(track) in theirs or filled[track.indices[0] : track.indices[-1] + 1].any():
@@ -191,7 +189,7 @@ def _filled(person: Stretches, others: Sequence[Stretches], further: Stretches) 
 
 
 def _pair(persons: Sequence[Stretches]) -> tuple[Stretches, Stretches]:
-    """The left and the right main person; the same one twice where there is nobody else."""
+    """The left and the right main person; the same person twice if there is nobody else."""
     first = persons[0]
     second = next((p for p in persons[1:] if p.during_any(first).any()), persons[min(1, len(persons) - 1)])
     return (first, second) if _further_right(second, first) >= 0 else (second, first)
@@ -207,7 +205,7 @@ def _is_on_side(track: FaceTrack, wanted: Stretches, other: Stretches, side: Sid
 
 
 def _further_right(some: Stretches, others: Stretches) -> float:
-    """How many pixels further right some stretches lie than others: in the frames of both, or else on average."""
+    """How many pixels `some` stretches lie right of `others`: in common frames, or else on average."""
     ours, theirs = (
         {i: float(f.box[0] + f.box[2]) / 2 for t in group.tracks for i, f in zip(t.indices, t.faces, strict=True)}
         for group in (some, others)

@@ -1,4 +1,4 @@
-"""What a media file holds, without decoding it."""
+"""Facts about a media file, without decoding it."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class MediaInfo:
         audio_channels: Channels, 0 without audio.
         audio_start_s: When audio starts (positive: later than the first frame), None without audio.
         audio_end_s: When it ends, None without audio.
-        warnings: What was repaired or looks wrong.
+        warnings: Repairs, and whatever looks wrong.
     """
 
     frames: int
@@ -48,7 +48,7 @@ def probe(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) ->
 
 
 def media_info(timeline: Timeline) -> MediaInfo:
-    """The facts that a timeline holds."""
+    """Facts from a timeline."""
     return MediaInfo(
         frames=timeline.frames,
         fps=timeline.fps,

@@ -1,4 +1,4 @@
-"""Items made in a thread, one ahead of the one that is used: a video is decoded while its last frame is looked at."""
+"""Prepare the next item in a thread: a video is decoded while its last frame is processed."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 def read_ahead(items: Iterator[T]) -> Generator[T]:
-    """Give the items of an iterator, in order; while one is used, the next one is made in another thread.
+    """Yield the items of an iterator in order; while one is used, another thread makes the next.
 
     Raises:
-        Exception: what making an item raised, when its turn comes.
+        Exception: whatever making an item raised, when its turn comes.
     """
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:

@@ -1,4 +1,4 @@
-"""What a file that is no readable video really is, in words for its owner."""
+"""Say what a file is that is no readable video."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
 
 
 def describe_content(file: Path, error: Exception | None = None) -> str:
-    """Say what the file is by its first bytes, or else what FFmpeg complained of."""
+    """What the file is by its first bytes, or else FFmpeg's complaint."""
     try:
         with file.open("rb") as stream:
             head = stream.read(4096)
@@ -46,7 +46,9 @@ def describe_content(file: Path, error: Exception | None = None) -> str:
 
 
 def index_is_cut(file: Path) -> bool:
-    """Whether an MP4/MOV file ends inside its index (`moov`): FFmpeg then reads the streams that it still tells of."""
+    """Whether an MP4/MOV file ends inside its index (`moov`): FFmpeg then reads only the streams that the rest of it
+    names.
+    """
     size = file.stat().st_size
     at = 0
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""When each frame of a video is shown and where its audio lies, from the packets alone: nothing is decoded."""
+"""Presentation times of a video's frames and the span of its audio, from the packets alone, without decoding."""
 
 import os
 import time
@@ -31,7 +31,7 @@ from avfusion.runtime.quantities import duration
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2
 RATE_ROUNDING_S = 0.002  # Matroska counts milliseconds
-MISSING_TAIL_S = 0.5  # a header that promises this much more than the file holds: truncated
+MISSING_TAIL_S = 0.5  # a file whose header promises this much more than it holds is truncated
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Timeline:
         fps: Mean frame rate.
         origin_s: Time of the first frame on the container's own clock.
         stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
-        clock_shifts_s: What joins the container's clock, reset once or more, into one: added before the first reset
-            (always 0), after it, and so on.
+        clock_shifts_s: Shifts that join a clock with resets into one: before the first reset (always 0), after it, and
+            so on.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
-        audio_end_s: When it ends.
+        audio_end_s: When the audio stream ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
-        audio_channels: Its channels, likewise.
+        audio_channels: Channels of the audio stream, likewise.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
-        warnings: What was repaired or looks wrong.
+        warnings: Repairs, and whatever looks wrong.
     """
 
     times_s: np.ndarray
@@ -82,7 +82,7 @@ class _Packets:
     last_duration: int
     audio: "array[int]"  # stamps of the audio packets
     last_audio_duration: int
-    end_s: float  # of the longest stream, on the container's clock
+    end_s: float  # end of the longest stream, on the container's clock
     cut: bool  # frames before the first one are not shown
     first: tuple[int, int] | None  # byte position and stamp of a frame among the first
 
@@ -94,9 +94,8 @@ def read_timeline(
 
     Args:
         path: A local file.
-        limits: What it may ask for.
-        sound: Whether to look at the audio stream, too. Without, it takes half the time, and the timeline may say that
-            there is none.
+        limits: Limits beyond which it is refused.
+        sound: Read the audio stream, too. Without it reading takes half the time, and the timeline may report no audio.
 
     Raises:
         BadInputError: as `open_media`; no video stream, no frames, truncated, or more frames than the limits allow.
@@ -116,8 +115,8 @@ def read_timeline(
         if packets.cut and packets.first and "mp4" in container.format.name:
             origin += picture_delay_s(path, limits, *packets.first)
         times = (shown.ticks - shown.ticks[0]) * base
-        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the ends of 64 bits
-            raise BadInputError(f"{path}: its time stamps are beyond what can be told apart: remux it")
+        if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the limits of 64 bits
+            raise BadInputError(f"{path}: its time stamps are too large to be told apart: remux it")
         shifts = tuple(shift * base for shift in shown.shifts)
         if "mp4" in container.format.name and index_is_cut(Path(path)):
             raise BadInputError(f"{path} is truncated: it ends inside its index, so streams are missing: copy it again")
@@ -131,7 +130,7 @@ def read_timeline(
             raise BadInputError(f"{path} lasts {duration(end)}, must be at most {duration(limits.duration_s)}: cut it")
         # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
         guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
-        # Without a decoder there is a stream, but nothing is known of it.
+        # Without a decoder, nothing is known of the stream.
         sounds = audio if packets.audio and audio and audio.codec_context else None
         heard = _audio_span(packets, audio, shifts) if audio and packets.audio else None
         return Timeline(
@@ -158,7 +157,7 @@ def _read_packets(
     deadline = time.monotonic() + limits.demux_deadline_s
     hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
     latest = -(1 << 62)
-    ends = [latest] * len(container.streams)  # ticks at which each stream ends
+    ends = [latest] * len(container.streams)  # end of each stream in ticks
     for count, packet in enumerate(demux(container)):
         if count % 1000 == 999 and time.monotonic() > deadline:
             raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
@@ -191,7 +190,7 @@ def _read_packets(
 
 
 def _audio_span(packets: _Packets, audio: AudioStream, shifts: tuple[float, ...]) -> tuple[float, float]:
-    """When the audio stream starts and ends, on the clock that the video's resets were joined to."""
+    """Start and end of the audio stream, on the joined clock."""
     base = float(audio.time_base or Fraction(1, 90000))
     times = np.frombuffer(packets.audio, np.int64) * base
     if len(shifts) > 1:
@@ -201,14 +200,14 @@ def _audio_span(packets: _Packets, audio: AudioStream, shifts: tuple[float, ...]
 
 
 def _vp8_shown(packet: av.Packet) -> bool:
-    """VP8 carries alternate reference frames in packets of their own, which are never shown (RFC 6386, 9.1)."""
+    """False for VP8's alternate reference frames: packets of their own that are never shown (RFC 6386, 9.1)."""
     return bool(bytes(packet)[0] & 0x10)
 
 
 def _promised_and_held_s(
     container: InputContainer, video: VideoStream, packets: _Packets, last_s: float
 ) -> tuple[float, float]:
-    """How long the file is by its header, and by its packets."""
+    """The file's length by its header and by its packets, in seconds."""
     # The clock of a transport stream that wraps around starts below zero.
     start = min(0.0, (container.start_time or 0) / av.time_base)
     promised, held = (container.duration or 0) / av.time_base, packets.end_s - start
@@ -219,7 +218,7 @@ def _promised_and_held_s(
 
 
 def _check_whole(promised_s: float, held_s: float, frames: int, path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """A file that holds less than its header promises is truncated; a small lack is a warning."""
+    """Refuse a file that holds less than its header promises; warn if only a little is missing."""
     missing = promised_s - held_s
     if missing > max(MISSING_TAIL_S, 0.02 * promised_s):
         raise BadInputError(
@@ -230,7 +229,7 @@ def _check_whole(promised_s: float, held_s: float, frames: int, path: str | os.P
 
 
 def _mean_rate(times: np.ndarray, end_s: float, declared: Fraction | None) -> float:
-    """The declared rate where it fits the times but for their rounding, else the measured one."""
+    """The declared rate if it fits the times within their rounding, else the measured rate."""
     if declared and abs((len(times) - 1) / float(declared) - float(times[-1])) < RATE_ROUNDING_S:
         return float(declared)
     if len(times) > 1:

@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-RESET_S = 1.0  # a step back that is a reset clock, where no decoding stamp tells it from the reordering of B-frames
+RESET_S = 1.0  # a step back this large is a reset, where no decoding stamp tells it from reordered B-frames
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,9 @@ class Presentation:
 
     Attributes:
         ticks: (N,) float64, strictly increasing, in units of the stream's time base.
-        stamps: (N,) int64, the raw presentation stamp of each frame where every stamp was there and none twice, else
-            None.
-        shifts: What was added to the stamps before the first reset of the clock (0), after it, after the second …
-        warnings: What had to be repaired.
+        stamps: (N,) int64, the raw presentation stamp of each frame; None if any was missing or doubled.
+        shifts: Shifts added to the stamps: before the first reset of the clock (0), after it, after the second …
+        warnings: Repairs.
     """
 
     ticks: np.ndarray
@@ -28,20 +27,20 @@ class Presentation:
 
 
 class JoinedClock:
-    """Follows a stream beside the video through the resets of their clock, and moves its times onto the joined one.
+    """Moves times of another stream onto the joined clock, following it through the resets.
 
     Attributes:
-        resets: How many there were so far.
+        resets: Number of resets so far.
     """
 
     def __init__(self, shifts_s: Sequence[float]) -> None:
-        """Take what to add before the first reset of the video, after it, and so on."""
+        """Take the video's shifts: before the first reset, after it, and so on."""
         self.resets = 0
         self._shifts_s = shifts_s
         self._highest_s = -np.inf
 
     def joined(self, time_s: float) -> float:
-        """The next time in order of decoding, moved."""
+        """The next time, in decoding order, on the joined clock."""
         if time_s > self._highest_s:
             self._highest_s = time_s
         elif time_s < self._highest_s - self._tolerance_s():
@@ -50,7 +49,7 @@ class JoinedClock:
         return time_s + self._shifts_s[min(self.resets, len(self._shifts_s) - 1)]
 
     def _tolerance_s(self) -> float:
-        """Less than this is no reset: the stream steps back about as far as the video does at its next reset."""
+        """Smaller steps back are no resets: at a reset the stream steps back about as far as the video."""
         if self.resets + 1 >= len(self._shifts_s):
             return RESET_S
         step_s = self._shifts_s[self.resets + 1] - self._shifts_s[self.resets]
@@ -60,16 +59,16 @@ class JoinedClock:
 def presentation_order(
     pts: Sequence[int | None], dts: Sequence[int | None], ticks_per_second: float, nominal_step: float
 ) -> Presentation:
-    """Order the stamps of N packets as their frames are shown, and repair what is missing or runs backwards.
+    """Put the stamps of N packets in presentation order; repair missing stamps and stamps that run backwards.
 
-    A missing presentation stamp is taken from the decoding stamp, moved by their usual difference; one that is
-    missing altogether, and doubles, are interpolated; after a reset the clock goes on one step after the last frame.
+    A missing presentation stamp is derived from the decoding stamp and their usual difference; with neither, and for
+    doubled stamps, it is interpolated. After a reset the clock goes on one step after the last frame.
 
     Args:
         pts: Presentation stamps in decoding order.
         dts: Decoding stamps.
         ticks_per_second: Inverse of the time base.
-        nominal_step: Ticks between frames where nothing better is known.
+        nominal_step: Ticks between frames if nothing better is known.
     """
     filled = _filled(pts, dts)
     missing = sum(stamp is None for stamp in pts)
@@ -109,14 +108,14 @@ def _filled(pts: Sequence[int | None], dts: Sequence[int | None]) -> list[int | 
 
 
 def _resets(values: np.ndarray, dts: Sequence[int | None], tolerance: float, step: float) -> list[int]:
-    """Where the clock steps back.
+    """Positions of resets of the clock.
 
     B-frames have presentation stamps (`values`, NaN: unknown) below earlier ones, at low frame rates by seconds. But
-    decoding stamps go on among them, and are never above their own presentation stamps. A single stamp that is too low
-    is damage: after a reset the next one is low, too.
+    decoding stamps keep rising among them, and never exceed their own presentation stamps. A single low stamp is
+    damage: after a reset the next stamp is low, too.
     """
     found: list[int] = []
-    shown = decoded = -np.inf  # the highest since the last reset
+    shown = decoded = -np.inf  # highest since the last reset
     decoding = np.array([np.nan if stamp is None else stamp for stamp in dts], np.float64).tolist()
     later = [*decoding[1:], np.nan]
     for index, (value, stamp, following) in enumerate(zip(values.tolist(), decoding, later, strict=False)):
@@ -124,7 +123,7 @@ def _resets(values: np.ndarray, dts: Sequence[int | None], tolerance: float, ste
         if falls or (value < shown - tolerance and not stamp <= value):
             found.append(index)
             shown = decoded = -np.inf
-        shown = value if value > shown else shown  # NaN is not
+        shown = value if value > shown else shown  # false for NaN
         decoded = stamp if stamp > decoded else decoded
     return found
 
@@ -136,7 +135,7 @@ def _usual_step(parts: list[np.ndarray], nominal: float) -> float:
 
 
 def _strictly_increasing(values: np.ndarray, step: float) -> tuple[np.ndarray, int]:
-    """Replace what is missing or not above all before it, by interpolation over the index; and how many that were."""
+    """Interpolate missing and non-increasing values over the index; also return their number."""
     known = np.where(np.isfinite(values), values, -np.inf)
     before = np.concatenate([[-np.inf], np.maximum.accumulate(known)[:-1]]) if len(values) else known
     good = np.flatnonzero(known > before)

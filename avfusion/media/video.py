@@ -18,8 +18,8 @@ from avfusion.runtime.errors import BadInputError
 class VideoFrame:
     """One frame: its 0-based index, its time in seconds from the first frame, and its picture as it is shown.
 
-    The picture is (H, W, 3) uint8 RGB, upright and of square pixels: where the file's are not, it is as high as coded
-    and as wide as that takes.
+    The picture is (H, W, 3) uint8 RGB, upright, with square pixels: for other pixels it keeps its coded height, and its
+    width is scaled.
     """
 
     index0: int
@@ -45,14 +45,14 @@ def read_video(
 ) -> Iterator[VideoFrame]:
     """Decode a video frame by frame; memory stays flat.
 
-    Frames keep the index of their packet in presentation order, so one that cannot be decoded leaves a gap
-    and moves no other.
+    Frames keep the index of their packet in presentation order, so a frame that cannot be decoded leaves a gap and
+    shifts no other.
 
     Args:
         path: A local file.
-        timeline: Its timeline where it is known already.
-        wanted: Says of a frame index whether it is to be converted to RGB and given; default all.
-        on_warning: Called at the end with what went wrong, in words.
+        timeline: Its timeline, if already read.
+        wanted: Whether the frame of an index is converted to RGB and yielded; default: all.
+        on_warning: Called at the end with a warning if frames cannot be decoded.
 
     Raises:
         BadInputError: as `read_timeline`; more than half of the frames cannot be decoded.
@@ -65,7 +65,7 @@ def read_video(
         aspect = pixel_aspect(stream)
         for order, frame in enumerate(_decode(container, stream)):
             index = order if timeline.stamps is None else _index_of(frame.pts, timeline.stamps, given + 1)
-            if index <= given or index >= timeline.frames:  # a copy of a shown frame, or one without a packet
+            if index <= given or index >= timeline.frames:  # a repeated frame, or one without a packet
                 continue
             given, decoded = index, decoded + 1
             if wanted is None or wanted(index):
@@ -77,7 +77,7 @@ def read_video(
 
 
 def _index_of(pts: int | None, stamps: np.ndarray, following: int) -> int:
-    """The frame with that stamp, -1 for none; the following one where the stamp is missing."""
+    """Index of the frame with this stamp, -1 for none; `following` if the stamp is missing."""
     if pts is None:
         return following
     index = int(np.searchsorted(stamps, pts))

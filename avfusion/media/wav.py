@@ -18,8 +18,8 @@ def write_wav(
 
     Args:
         path: The file.
-        blocks: 16-bit integers, or floats in [-1, 1]; louder ones are clipped.
-        comment: Gives the comment, which stands behind the samples, from the digest of these.
+        blocks: 16-bit integers, or floats in [-1, 1]; louder samples are clipped.
+        comment: Makes the comment, written after the samples, from their digest.
     """
     content = hashlib.sha256()
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, subtype="PCM_16", format="WAV") as stream:
@@ -32,21 +32,21 @@ def write_wav(
 
 
 def pcm16(samples: np.ndarray) -> np.ndarray:
-    """Samples in [-1, 1] as 16-bit integers; louder ones are clipped."""
+    """Samples in [-1, 1] as 16-bit integers; louder samples are clipped."""
     scaled = np.asarray(samples, np.float32) * np.float32(32768.0)
     return np.clip(np.rint(scaled, out=scaled), -32768, 32767, out=scaled).astype(np.int16)
 
 
 def read_comment(path: str | os.PathLike[str]) -> bytes:
-    """The comment of a WAV file, of any length (libsndfile reads 2 kB); empty where it has none.
+    """The comment of a WAV file, of any length (libsndfile reads only 2 kB); empty if there is none.
 
     Raises:
-        ValueError: it is no WAV file.
+        ValueError: it is not a WAV file.
     """
     with open(path, "rb") as file:
         riff, _, kind = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
         if (riff, kind) != (b"RIFF", b"WAVE"):
-            raise ValueError(f"{path} is no WAV file")
+            raise ValueError(f"{path} is not a WAV file")
         while len(head := file.read(8)) == 8:
             name, size = struct.unpack("<4sI", head)
             if name == b"LIST":

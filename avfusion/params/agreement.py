@@ -1,4 +1,4 @@
-"""Faults between sections of params.yaml that are valid each by itself."""
+"""Check that sections of params.yaml, each valid by itself, agree with each other."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ def disagreements(
     features: "FeaturesSettings | None" = None,
     train: "TrainSettings | None" = None,
 ) -> list[str]:
-    """Faults between sections, also those that a stage did not ask for: who has one of them relies on the other."""
+    """Faults between sections, also sections that a stage does not read: one of them relies on the other."""
     faults = []
     if geometry and features and geometry.clip_frames % features.stride:
         allowed = ", ".join(map(str, divisors(geometry.clip_frames)))
@@ -41,7 +41,7 @@ def disagreements(
 
 
 def _other_features(model: str, backbones: "BackbonesSettings") -> list[str]:
-    """Features of other shapes than a model of fixed size reads."""
+    """Faults of backbones whose features do not have the shapes that a model of fixed size reads."""
     sizes, visual, audio, faults = fixed_sizes(model), backbones.visual, backbones.audio, []
     shape = feature_shape("visual", visual.name, visual.width, visual.input_size, backbones.output)
     wanted = (sizes.get("visual_dim", shape[0]), *[sizes.get("map_side", side) for side in shape[1:]])

@@ -1,7 +1,7 @@
-"""params.yaml read once, at the edge, and checked key by key.
+"""Read params.yaml once, at the edge, and check it key by key.
 
-Every section is a class of the room that it belongs to (`avfusion.<room>.settings`). Unknown keys, wrong types and
-values out of range are refused with `section.key`, the value and what is allowed.
+Every section is a class of its room (`avfusion.<room>.settings`). Messages about unknown keys, wrong types and values
+out of range name `section.key`, the value and the allowed values.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ from avfusion.training.settings import TrainSettings
 
 
 class Params:
-    """The sections of params.yaml that were asked for, and `execution`; reading another one is an AttributeError."""
+    """The requested sections of params.yaml, and `execution`; reading any other is an AttributeError."""
 
     common: CommonSettings
     geometry: GeometrySettings
@@ -47,7 +47,7 @@ class Params:
         self.__dict__.update(sections)
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"section {name} of params.yaml was not asked for, only {', '.join(self.__dict__)}")
+        raise AttributeError(f"section {name} of params.yaml was not requested, only {', '.join(self.__dict__)}")
 
     def __contains__(self, section: str) -> bool:
         return section in self.__dict__
@@ -62,7 +62,7 @@ class Params:
 
 
 SECTIONS: dict[str, type[Section]] = dict(Params.__annotations__)
-# What the parser lets through of values that look like a date, a number or a tag and are none, and of deep nesting.
+# Errors of the parser for malformed dates, numbers and tags, and for deep nesting.
 _YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
@@ -70,8 +70,8 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
     """Read and check params.yaml; keep the named sections (default: all) and `execution`.
 
     Raises:
-        BadInputError: no such file, not YAML, a section missing or unknown, or a key that is unknown, of the wrong
-            type, out of range or at odds with another section; every fault is listed with its `section.key`.
+        BadInputError: the file is missing or not YAML; a section is missing or unknown; a key is unknown, of the wrong
+            type, out of range or at odds with another section. All faults are listed with their `section.key`.
     """
     path = Path(path)
     try:
@@ -109,7 +109,7 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
 
 
 def _valid_sections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The sections that `disagreements` compares, as far as they are valid; a fault inside one is told elsewhere."""
+    """The valid sections among those that `disagreements` compares; faults inside sections are reported elsewhere."""
     valid = {}
     for name in ("geometry", "backbones", "features", "train"):
         try:

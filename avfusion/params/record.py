@@ -1,4 +1,4 @@
-"""The parameters of a run: all of params.yaml, so that runs can be compared by whatever made their inputs."""
+"""The parameters of a run: all of params.yaml, so that runs can be compared by everything behind their inputs."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from avfusion.params.params import SECTIONS, Params
 
 
 def every_param(path: str | Path, own: Params) -> dict[str, Any]:
-    """Every section of params.yaml: a stage's own as it was checked, the others as they are written.
+    """Every section of params.yaml: the stage's own as checked, the others as written.
 
-    The others are for the record alone. They are not checked, since their faults are no business of this stage.
+    The others are only recorded, not checked: their faults do not concern this stage.
 
     Args:
-        path: params.yaml, already read and found to be YAML by whoever made `own`.
-        own: the sections that the stage asked for.
+        path: params.yaml, already read as valid YAML for `own`.
+        own: the sections of the stage.
     """
     written = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return {name: section for name, section in written.items() if name in SECTIONS} | own.to_dict()

@@ -1,4 +1,4 @@
-"""YAML as DVC reads it: a key that stands there twice is a fault."""
+"""YAML as DVC reads it: duplicate keys are an error."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import yaml
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is there twice, of which PyYAML takes the last in silence, and DVC none."""
+    """Refuses duplicate keys, of which PyYAML silently takes the last, and DVC none."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As PyYAML's, after a look at the keys."""
+        """As PyYAML's, after a check of the keys."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):

@@ -1,4 +1,4 @@
-"""Presets: complete params.yaml files in avfusion/params/presets, and how one becomes the project's own."""
+"""Presets: complete params.yaml files in avfusion/params/presets, to be written as the project's own."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,12 @@ PRESETS = Path(__file__).with_name("presets")
 
 
 def preset_names() -> list[str]:
-    """The presets, sorted."""
+    """Names of the presets, sorted."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def write_preset(project: Path, name: str, data_root: str | Path | None = None, force: bool = False) -> Path:
-    """Write the project's params.yaml from a preset, comments kept; return its path.
+    """Write the project's params.yaml from a preset, with its comments; return its path.
 
     Args:
         project: The project's folder.
@@ -29,7 +29,7 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
         force: Overwrite a params.yaml that was edited.
 
     Raises:
-        BadInputError: no such preset or folder, or params.yaml was edited and `force` is not set.
+        BadInputError: the preset or folder does not exist, or params.yaml was edited and `force` is not set.
     """
     names = preset_names()
     if name not in names:
@@ -49,13 +49,13 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
 
 
 def _as_written(project: Path, data_root: Path) -> str:
-    """Absolute, or from the project where it lies inside, or a link there leads to it.
+    """The path as written: relative to the project if it lies inside, also through a link there; else absolute.
 
-    A link is kept as it is named, so that a project with its data linked in has the same parameters on every machine.
+    A link keeps its name, so that a project with linked data has the same parameters on every machine.
     """
     folder = Path(os.path.abspath(data_root.expanduser()))
     if not folder.is_dir():
-        raise BadInputError(f"--root {data_root} is not a folder: the folder of the raw data is needed")
+        raise BadInputError(f"--root {data_root}: must be the folder of the raw data")
     for place, inside in ((folder, Path(os.path.abspath(project))), (folder.resolve(), project.resolve())):
         if place.is_relative_to(inside):
             return place.relative_to(inside).as_posix()
@@ -63,7 +63,7 @@ def _as_written(project: Path, data_root: Path) -> str:
 
 
 def _edited(project: Path, target: Path) -> bool:
-    """Whether params.yaml says something else than every preset; comments and `corpus.root` do not count."""
+    """Whether params.yaml differs from every preset; comments and `corpus.root` do not count."""
     present = _values(target)
     return all(present != _values(PRESETS / f"{name}.yaml") for name in preset_names())
 

@@ -1,4 +1,4 @@
-"""params.yaml as a text that people wrote: values change, comments and order stay."""
+"""Edit the text of params.yaml: change values, keep comments and order."""
 
 import io
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null, which would become an empty value, and small numbers, which YAML 1.1 would take for text."""
+    """Writes null as such, not as an empty value, and small numbers so that YAML 1.1 does not read them as text."""
 
     def represent_none(self, data: None) -> Any:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -26,7 +26,7 @@ _Representer.add_representer(float, _Representer.represent_float)
 
 
 def with_values(text: str, section: str, values: Mapping[str, Any]) -> str:
-    """The text with other values in a section; mappings are written in one line."""
+    """The text with changed values in a section; mappings are written in one line."""
     editor = YAML()
     editor.Representer = _Representer
     editor.preserve_quotes = True

@@ -1,4 +1,4 @@
-"""Which videos are meant by files, folders and patterns on the command line."""
+"""Find the videos behind files, folders and patterns on the command line."""
 
 import glob
 import os
@@ -10,17 +10,17 @@ from avfusion.corpora.layout import VIDEO_SUFFIXES, is_litter
 from avfusion.runtime.quantities import counted
 
 _SHOWN = 5
-_OWN_ENDINGS = (".csv", ".parquet", ".json", ".txt", ".png", ".html", ".overlay.mp4")  # what `predict` writes itself
+_OWN_ENDINGS = (".csv", ".parquet", ".json", ".txt", ".png", ".html", ".overlay.mp4")  # outputs of `predict`
 
 
 @dataclass(frozen=True)
 class FoundVideos:
-    """What arguments stand for.
+    """The videos behind arguments.
 
     Attributes:
-        videos: in the order of the arguments, those of a folder by name; each once.
-        notes: which files of folders and patterns were left out.
-        faults: arguments that stand for nothing, and why.
+        videos: in the order of the arguments, within a folder by name, without duplicates.
+        notes: files of folders and patterns that were left out.
+        faults: arguments without videos, and why.
     """
 
     videos: tuple[Path, ...]
@@ -29,10 +29,10 @@ class FoundVideos:
 
 
 def find_videos(arguments: Sequence[Path]) -> FoundVideos:
-    """Expand folders (with all folders in them) and patterns; a file is taken as it is, whatever it is called.
+    """Expand folders (recursively) and patterns; a file is accepted whatever its name.
 
-    In folders and behind patterns, files count as videos by their suffix. Hidden files and folders, and what `predict`
-    writes itself, are passed over in silence, other files are named. Links to folders are not followed.
+    In folders and patterns, files count as videos by their suffix. Hidden files and folders, and outputs of `predict`,
+    are ignored silently, other files with a note. Links to folders are not followed.
     """
     videos: dict[Path, None] = {}
     notes: list[str] = []

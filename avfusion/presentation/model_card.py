@@ -1,4 +1,4 @@
-"""What a reader of predictions should know of the model that made them."""
+"""Facts about a model for readers of its predictions."""
 
 import json
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ UNKNOWN_LICENCE = "not recorded"
 
 @dataclass(frozen=True)
 class ModelCard:
-    """A model, for people.
+    """A description of a model.
 
     Attributes:
         fusion: name of the fusion model.
-        source: where it was loaded from.
-        digest: of its files.
-        corpus: what it was trained on; empty where unknown.
-        scores: pooled CCC on that corpus's validation split, `valence`, `arousal` and `mean`; empty where this project
-            has no record of it.
-        backbones: per stream: architecture, where its weights come from, under which terms.
-        timing: how clips are laid and read.
+        source: the place that it was loaded from.
+        digest: digest of its files.
+        corpus: the corpus that it was trained on; empty if unknown.
+        scores: pooled CCC on that corpus's validation split, `valence`, `arousal` and `mean`; empty if this project has
+            no record of it.
+        backbones: per stream: architecture, origin of the weights, their terms.
+        timing: mode, length and clock of the clips.
     """
 
     fusion: str
@@ -42,12 +42,12 @@ class ModelCard:
 
     @property
     def rendered(self) -> bool:
-        """It has only seen drawn faces and synthetic voices."""
+        """Whether it was trained on drawn faces and synthetic voices."""
         return self.corpus == RENDERED
 
 
 def model_card(predictor: "Predictor", root: Path | None = None) -> ModelCard:
-    """Describe a predictor's model; scores are those that the project at `root` (default: the one here) registered."""
+    """Describe a predictor's model; scores come from the registry of the project at `root` (default: the one here)."""
     spec = predictor.spec
     backbones: dict[str, tuple[str, str, str]] = {
         stream: (identity.name, identity.source, identity.licence or UNKNOWN_LICENCE)
@@ -71,5 +71,5 @@ def _recorded_scores(digest: str, root: Path | None) -> dict[str, float]:
                 found = {name: record["metrics"][f"ccc_{name}"] for name in ("valence", "arousal", "mean")}
                 return {name: float(score) for name, score in found.items() if score is not None}
         except (OSError, ValueError, KeyError, TypeError):
-            continue  # not there, or not ours: the card says that no score is known
+            continue  # no record of ours: the card then has no scores
     return {}

@@ -1,4 +1,4 @@
-"""A video with what was read in it: the face's box in the picture, and beside it the values as they change."""
+"""A video with its predictions: the face's box in the picture, and the changing values beside it."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -39,20 +39,20 @@ def write_overlay(
     """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC, whole or not at all.
 
     Frames keep their times, also at a variable rate, and are upright. The sound is the source's from its first frame
-    on, in stereo where it is that, else mono. A picture of more than 1280 pixels is scaled down, one of less than 360
-    up. Memory stays flat.
+    on, stereo if the source is, else mono. Pictures of more than 1280 pixels are scaled down, of less than 360 up.
+    Memory stays flat.
 
     Args:
-        video: What was predicted.
+        video: The predicted video.
         path: The MP4.
         predictions: One row per video frame, the CSV's columns.
         boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
             upright picture; NaN: no face.
-        provenance: Kept in the file, for `overlay_provenance`.
-        progress: Called with what is being done, frames done, and frames in all.
+        provenance: Facts kept in the file, for `overlay_provenance`.
+        progress: Called with the phase, frames done, and all frames.
 
     Raises:
-        BadInputError: the video cannot be read, or is not the one that was predicted.
+        BadInputError: the video cannot be read, or is not the predicted one.
         AVFusionError: the file cannot be written.
     """
     try:
@@ -63,7 +63,7 @@ def write_overlay(
 
 
 def overlay_provenance(path: str | Path) -> dict[str, str]:
-    """What an overlay says about its origin; empty where it says nothing."""
+    """The provenance in an overlay; empty if there is none."""
     try:
         with open_media(path) as container:
             found = json.loads(container.metadata.get("comment", "{}"))
@@ -80,7 +80,7 @@ def draw_overlay(
     provenance: Mapping[str, str],
     progress: Progress | None,
 ) -> None:
-    """As `write_overlay`, but not atomically (to a temporary path of the caller), and with the system's own errors."""
+    """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors."""
     timeline = read_timeline(video)
     if not len(predictions) == len(boxes) == timeline.frames:
         raise BadInputError(
@@ -110,7 +110,7 @@ def draw_overlay(
 
 
 class _Sound:
-    """The source's sound, given piece by piece: its own stream is read beside that of the pictures."""
+    """The source's sound, piece by piece, read in parallel to the pictures."""
 
     def __init__(self, video: str | Path, timeline: Timeline) -> None:
         stereo = timeline.audio_channels == STEREO
@@ -120,14 +120,14 @@ class _Sound:
         self.channels = 0 if self._next is None else STEREO if stereo else 1
 
     def write(self, writer: Mp4Writer, until_s: float) -> None:
-        """Write what is heard up to then."""
+        """Write the sound up to this time."""
         while self._next is not None and writer.sound_s <= until_s:
             writer.sound(np.atleast_2d(self._next))
             self._next = next(self._blocks, None)
 
 
 def _draw_picture(image: np.ndarray, frame: VideoFrame, box: np.ndarray, confidence: float, unit: float) -> None:
-    """Fill `image` with a frame, scaled to it, and mark the face."""
+    """Fill `image` with the scaled frame and mark the face."""
     height, width = frame.rgb.shape[:2]
     high, wide = image.shape[:2]
     if (height, width) == (high, wide):
@@ -147,7 +147,7 @@ def _draw_picture(image: np.ndarray, frame: VideoFrame, box: np.ndarray, confide
 
 
 def _label(image: np.ndarray, text: str, box: tuple[int, int, int, int], size: int) -> None:
-    """Write beside a box, outside of it: above, else below, else inside at the top."""
+    """Write text at a box: above it, else below, else inside at the top."""
     left, top, _, bottom = box
     high = round(1.4 * size)
     wide = round(0.62 * size * len(text)) + size // 2

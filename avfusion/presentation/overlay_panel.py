@@ -1,6 +1,6 @@
-"""What an overlay shows beside the picture: the valence-arousal plane, both traces, time, and what is there to read.
+"""The panel of an overlay: the valence-arousal plane, both traces, time, and the streams present.
 
-The panel has a place of its own, below a wide picture and beside a narrow one, so it never hides a face.
+The panel lies below a wide picture and beside a narrow one, so it never hides a face.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ STREAMS: dict[str, tuple[str, Colour]] = {
     "audio_present": ("sound", (214, 140, 180)),
 }
 
-LONGEST, SHORTEST = 1280, 360  # a picture's longer side is brought down to it, its shorter one up
-WIDE = 1.25  # width over height from which the panel lies below
+LONGEST, SHORTEST = 1280, 360  # limits for a picture's longer and shorter side
+WIDE = 1.25  # width over height from which the panel lies below the picture
 TRACE_S, TRAIL_S = 10.0, 1.5
 WEIGHT = 500  # of the letters
 _SUBPIXEL = 4  # binary digits behind the point
@@ -35,14 +35,14 @@ _SUBPIXEL = 4  # binary digits behind the point
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are on the canvas, in pixels; all sides are even, as H.264 wants them.
+    """Positions on the canvas in pixels; all sides are even, as H.264 requires.
 
     Attributes:
         size: Width and height of the canvas.
         picture: Left, top, width and height of the picture.
-        panel: Likewise of the panel.
+        panel: Left, top, width and height of the panel.
         below: The panel is below the picture, else on its right.
-        unit: Pixels that make one at a picture 640 wide; lengths and fonts are in it.
+        unit: Unit of lengths and fonts: one pixel in a picture 640 pixels wide.
     """
 
     size: tuple[int, int]
@@ -53,7 +53,7 @@ class Layout:
 
 
 def plan_layout(width: int, height: int) -> Layout:
-    """Place a picture of this size (upright), scaled where it is too large or too small to be read, and the panel."""
+    """Place the panel and an upright picture of this size, scaled if it is too large or too small to read."""
     scale = min(LONGEST / max(width, height), max(1.0, SHORTEST / min(width, height)))
     wide, high = _even(width * scale), _even(height * scale)
     if wide >= WIDE * high:
@@ -64,7 +64,7 @@ def plan_layout(width: int, height: int) -> Layout:
 
 
 class Panel:
-    """Draws the panel of one video, frame by frame; what never changes is drawn once."""
+    """Draws the panel of one video, frame by frame; constant parts are drawn once."""
 
     def __init__(self, layout: Layout, predictions: "pd.DataFrame") -> None:
         """Take the predictions of all frames (the CSV's columns)."""
@@ -190,14 +190,14 @@ class Panel:
     ) -> None:
         """Write `text` on the baseline of `at`, which is its left end, right end or middle."""
         pixels = max(8, round(size * self._u))
-        if centre:  # OpenCV 5.0 takes PUT_TEXT_ALIGN_CENTER for the left end
+        if centre:  # OpenCV 5.0 treats PUT_TEXT_ALIGN_CENTER as left
             _, _, width, _ = cv2.getTextSize(image.shape[1::-1], text, (0, 0), self._font, pixels, WEIGHT)
             at = at[0] - width / 2, at[1]
         side = cv2.PUT_TEXT_ALIGN_RIGHT if right else cv2.PUT_TEXT_ALIGN_LEFT
         cv2.putText(image, text, _whole(at), colour, self._font, pixels, WEIGHT, side)
 
     def _upright_words(self, image: np.ndarray, at: Point, text: str, size: float, colour: Colour) -> None:
-        """Write `text` from below to above, its middle at `at`."""
+        """Write `text` upwards, its middle at `at`."""
         height, width = round(1.6 * size * self._u), round(size * self._u * len(text))
         words = np.full((height, width, 3), GROUND, np.uint8)
         self._text(words, (width / 2, 0.72 * height), text, size, colour, centre=True)

@@ -1,6 +1,6 @@
-"""What `avfusion predict` makes for the eye beside a table: the overlay and the report of each person of a video.
+"""The pictures that `avfusion predict` writes beside a table: the overlay and the report of each person of a video.
 
-The video is read for them in a process of their own, so that a crash or hang inside FFmpeg costs one video.
+The video is read in a separate process, so that a crash or hang inside FFmpeg costs one video.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from avfusion.runtime.workers import Worker, WorkerError
 
 @dataclass(frozen=True)
 class Pictures:
-    """Which of them are wanted.
+    """The requested pictures.
 
     Attributes:
         overlay: `<stem>.overlay.mp4`.
@@ -32,7 +32,7 @@ class Pictures:
     report: bool = False
 
     def files(self, target: Target) -> dict[Path, Callable[[Path], dict[str, str]]]:
-        """The files of a target, each with what reads its provenance."""
+        """The files of a target, each with the function that reads its provenance."""
         files: dict[Path, Callable[[Path], dict[str, str]]] = {}
         if self.overlay:
             files[overlay_path(target)] = overlay_provenance
@@ -41,10 +41,10 @@ class Pictures:
         return files
 
     def check_overwrite(self, target: Target, force: bool) -> None:
-        """Refuse to replace a file that is not this video's.
+        """Refuse to replace a file of another video.
 
         Raises:
-            BadInputError: it names the file.
+            BadInputError: there is a file of another video.
         """
         for path, origin in self.files(target).items():
             if not force and path.exists() and origin(path).get("video_identity") != video_identity(target.video):
@@ -54,7 +54,7 @@ class Pictures:
                 )
 
     def are_done(self, target: Target, facts: Mapping[str, str]) -> bool:
-        """Whether they are there, of this very video, and made by these facts."""
+        """Whether all pictures exist, made from this very video with these facts."""
         wanted = dict(facts) | {"video_identity": video_identity(target.video)}
         return all(wanted.items() <= origin(path).items() for path, origin in self.files(target).items())
 
@@ -69,16 +69,16 @@ class Pictures:
         force: bool,
         progress: Progress,
     ) -> None:
-        """Write them, each whole or not at all.
+        """Write the pictures, each whole or not at all.
 
         Args:
-            target: Where to.
-            person: Whose.
-            card: Of the model.
-            warnings: What a reader should know of the video.
-            origin: Kept in the files.
-            force: Also over files that are not this video's.
-            progress: Called with what is being done, frames done, and frames in all.
+            target: The table that they belong to.
+            person: The person shown.
+            card: The model's card.
+            warnings: Warnings about the video, for the reader.
+            origin: Provenance kept in the files.
+            force: Replace files of other videos, too.
+            progress: Called with the phase, frames done, and all frames.
 
         Raises:
             BadInputError: as `check_overwrite`.
@@ -96,7 +96,7 @@ class Pictures:
                 worker.call(_report, *arguments, title, warnings, origin, limit_s=limit_s)
             if self.overlay:
                 path = overlay_path(target)
-                with atomic_path(path) as temporary:  # here, so that nothing is left where the worker is ended
+                with atomic_path(path) as temporary:  # here, so that nothing is left if the worker is killed
                     arguments = (target.video, path, temporary, person.predictions, person.boxes, origin)
                     worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:

@@ -18,17 +18,17 @@ _DECIMALS = 6
 
 
 def write_predictions(path: str | Path, predictions: "pd.DataFrame", form: str, origin: Mapping[str, str]) -> None:
-    """Write predictions, one row per video frame (not atomically: to a temporary path of the caller).
+    """Write predictions, one row per video frame (not atomically: to the caller's temporary path).
 
-    `csv`: numbers with 6 decimals, booleans true/false, nothing where a number is unknown. `parquet`: the same columns
-    with their types. `json`: one object, `origin` and under `frames` a list of one object per row. `abaw`: the
-    challenge's text, `valence,arousal` with 5 decimals and nothing else.
+    `csv`: numbers with 6 decimals, booleans true/false, blank for unknown numbers. `parquet`: the same columns with
+    their types. `json`: one object, `origin` and under `frames` a list of one object per row. `abaw`: the challenge's
+    text, only `valence,arousal` with 5 decimals.
 
     Args:
         path: The file.
-        predictions: The columns of `COLUMNS`, and of `SPREADS` where they are known.
+        predictions: The columns `COLUMNS`, and `SPREADS` if known.
         form: A key of `SUFFIXES`.
-        origin: What they were made from and how; kept in Parquet's metadata and in JSON.
+        origin: Their provenance, kept in Parquet's metadata and in JSON.
     """
     columns = [*COLUMNS, *(name for name in SPREADS if name in predictions.columns)]
     _WRITERS[form](Path(path), predictions.loc[:, columns], origin)
@@ -66,7 +66,7 @@ def _json(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str]) ->
 
 
 def _plain(values: np.ndarray) -> list[object]:
-    """What JSON can hold: NaN becomes null."""
+    """Values for JSON: NaN becomes null."""
     if values.dtype.kind != "f":
         return list(values.tolist())
     return [round(value, _DECIMALS) if np.isfinite(value) else None for value in values.astype(np.float64).tolist()]

@@ -1,4 +1,4 @@
-"""A picture of one video's predictions: valence and arousal over time, and what they rest on."""
+"""A picture of one video's predictions: valence, arousal and the presence of the streams over time."""
 
 import warnings
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metada
     Args:
         path: PNG file, written whole or not at all.
         predictions: the CSV's columns.
-        title: what the picture shows.
+        title: title of the picture.
         metadata: text kept in the PNG.
     """
     time_s = predictions["time_s"].to_numpy(float)
-    # A canvas of its own: pyplot would keep the figure and choose a window system.
+    # Not pyplot, which would keep the figure and choose a window system.
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1.1))
@@ -38,7 +38,7 @@ def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metada
     below.set_xlabel("time (s)")
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
     with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a sign of the title that the font lacks is drawn as a box
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a character that the font lacks is drawn as a box
         figure.savefig(temporary, dpi=120, format="png", metadata=dict(metadata))
 
 

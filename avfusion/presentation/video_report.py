@@ -1,4 +1,4 @@
-"""A video's predictions as a page for people: one HTML file that loads nothing."""
+"""A video's predictions as a self-contained HTML page."""
 
 import base64
 import hashlib
@@ -28,9 +28,9 @@ from avfusion.runtime.errors import AVFusionError, describe_os_error
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_BYTES = 20_000_000  # of a video that is put into the page
+MOST_BYTES = 20_000_000  # of a video embedded in the page
 MOST_STILLS, STILLS_APART_S, STILL_SIDE, STILL_QUALITY = 48, 2.0, 360, 75
-MOST_POINTS = 4000  # of a curve, in the page's data
+MOST_POINTS = 4000  # per curve in the page's data
 TICK_STEPS_S, MOST_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600), 6
 ENDS = {"valence": "unpleasant … pleasant", "arousal": "calm … excited"}
 STRIPS = {"visual_present": ("face seen", "visual"), "audio_present": ("sound heard", "audio")}
@@ -55,17 +55,17 @@ def write_video_report(
 ) -> None:
     """Write the page, whole or not at all.
 
-    The video is in it where it has at most 20 MB and is H.264 and AAC in MP4, which every browser plays; else stills of
-    it are, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` behind the address goes to 12 s.
+    A video of at most 20 MB in H.264 and AAC in MP4, which every browser plays, is embedded; of any other the page has
+    stills, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` in the address goes to 12 s.
 
     Args:
-        video: What was predicted.
+        video: The predicted video.
         path: The HTML file.
         predictions: One row per video frame, the CSV's columns.
-        card: Of the model.
-        title: Of the page; default: the video's name.
-        warnings: What its reader should know.
-        provenance: Kept in the file, for `report_provenance`.
+        card: The model's card.
+        title: Title of the page; default: the video's name.
+        warnings: Warnings for the reader.
+        provenance: Facts kept in the file, for `report_provenance`.
 
     Raises:
         BadInputError: the video cannot be read.
@@ -119,7 +119,7 @@ def write_video_report(
 
 
 def report_provenance(path: str | Path) -> dict[str, str]:
-    """What a report says about its origin; empty where it says nothing."""
+    """The provenance in a report; empty if there is none."""
     head = _Head()
     try:
         with open(path, encoding="utf-8") as file:
@@ -139,7 +139,7 @@ class _Head(HTMLParser):
 
 
 def _why_not_embedded(video: str | Path) -> str:
-    """Empty where browsers play the video and it is small; else why the page has stills instead."""
+    """Why the page has stills instead of the video; empty if the video is small and browsers play it."""
     if Path(video).stat().st_size > MOST_BYTES:
         return f"The video has more than {MOST_BYTES // 1_000_000} MB: stills of it stand here instead."
     with open_media(video) as container:
@@ -157,7 +157,7 @@ def _why_not_embedded(video: str | Path) -> str:
 
 
 def _lead_s(video: str | Path, timeline: Timeline) -> float:
-    """A browser's clock at the first frame: it is the file's own, but begins no earlier than with its first stream."""
+    """A browser's clock at the first frame: the file's own clock, starting at its first stream."""
     with open_media(video) as container:
         start_s = (container.start_time or 0) / av.time_base
     return timeline.origin_s - min(0.0, start_s)
@@ -184,15 +184,15 @@ def _curves(predictions: "pd.DataFrame") -> list[np.ndarray]:
 
 
 def _means(values: np.ndarray, step: int) -> np.ndarray:
-    """Means of `step` values each, (N,) → (N / step,); the last one may be of fewer."""
+    """Means of `step` values each, (N,) → (N / step,); the last one of the rest."""
     starts = np.arange(0, len(values), step)
     return np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
 
 
 def _ticks(length: float) -> list[dict[str, Any]]:
-    """Round times below the traces; to a tenth of a second only where the video is short."""
+    """Round times below the traces; tenths of a second only for short videos."""
     step = next((step for step in TICK_STEPS_S if length <= MOST_TICKS * step), TICK_STEPS_S[-1])
-    times = np.arange(0, 0.97 * length, step)  # none that sticks out at the end
+    times = np.arange(0, 0.97 * length, step)  # none that would stick out at the end
     words = [clock(seconds) if step < 1 else clock(seconds)[:-2] for seconds in times.tolist()]
     return [{"left": round(100 * at / length, 3), "words": text} for at, text in zip(times, words, strict=True)]
 
@@ -204,7 +204,7 @@ def _way(valence: np.ndarray, arousal: np.ndarray) -> str:
 def _data(
     predictions: "pd.DataFrame", film: Sequence[Mapping[str, Any]], length: float, lead_s: float
 ) -> dict[str, Any]:
-    """What the script shows at the cursor: every frame, or of a long video means of a few."""
+    """The values that the script shows at the cursor: of every frame, or means of several frames for long videos."""
     step = -(-len(predictions) // MOST_POINTS)
     time_s, valence, arousal = _curves(predictions)
     return {
@@ -218,7 +218,7 @@ def _data(
 
 
 def _json(value: object) -> Markup:
-    """JSON that cannot end the element that it stands in."""
+    """JSON that cannot close its HTML element."""
     return Markup(json.dumps(value, separators=(",", ":")).replace("<", "\\u003c"))
 
 

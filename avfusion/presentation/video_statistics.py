@@ -16,7 +16,7 @@ QUADRANTS = {
 
 
 def frame_lengths(time_s: np.ndarray) -> np.ndarray:
-    """(N,) seconds that each frame is shown; the last one as long as usual."""
+    """Duration of each frame in seconds, (N,); the usual duration for the last."""
     steps = np.diff(time_s)
     return np.append(steps, np.median(steps) if len(steps) else 1.0)
 
@@ -25,10 +25,10 @@ def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
     """Summarise the predictions of a video (the CSV's columns).
 
     Returns:
-        `valence` and `arousal`: `mean`, `sd` (both over time, a frame weighs as long as it is shown), `low`, `high` and
-        when they were (`low_s`, `high_s`); `quadrants`: share of time in each of `QUADRANTS`, 0 counting as pleasant or
-        excited; `frames`; `face_frames`: frames in which a face was found; `face`, `sound`: share of frames whose clip
-        has any.
+        `valence` and `arousal`: `mean` and `sd` (frames weighted by duration), `low` and `high` and their times
+            (`low_s`, `high_s`); `quadrants`: share of time in each of `QUADRANTS`, with 0 as pleasant or excited;
+            `frames`; `face_frames`: frames with a face; `face`, `sound`: share of frames whose clip has a face, or
+            sound.
     """
     time_s = predictions["time_s"].to_numpy(float)
     weights = frame_lengths(time_s)

@@ -1,4 +1,4 @@
-"""The table of a comparison: scores over seeds with intervals, differences to joint cross-attention, costs."""
+"""The table of a comparison: scores over seeds with intervals, differences from joint cross-attention, costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class SeedScores:
-    """What one model reached with S seeds.
+    """Scores of one model with S seeds.
 
     Attributes:
         ccc: S pooled CCCs by target (valence, arousal, mean).
@@ -54,7 +54,7 @@ class SeedScores:
 
     @classmethod
     def of(cls, tracks: Sequence[TrackPredictions], entries: Sequence[str]) -> "SeedScores":
-        """Of the predictions `entries` of a model, one per seed."""
+        """Scores of the predictions `entries` of a model, one per seed."""
         pairs = [valid_pairs(tracks, entry) for entry in entries]
         both = [[ccc(predictions[:, c], labels[:, c]) for c in range(2)] for predictions, labels, _ in pairs]
         scores = {target: [float(np.dot(weights, score)) for score in both] for target, weights in WEIGHTS.items()}
@@ -108,11 +108,11 @@ def write_comparison(
     corpus: str,
     remarks: Sequence[str] = (),
 ) -> str:
-    """Write comparison.csv, .json and .md; returns the latter's text. Published figures stand by Aff-Wild2 alone.
+    """Write comparison.csv, .json and .md; return the text of the last. Published figures only for Aff-Wild2.
 
     Args:
-        summary: as of `seed_summary`; what it has besides the rows' models gets rows of its own.
-        remarks: sentences that belong above the table.
+        summary: from `seed_summary`; its entries that are not models of `rows` get rows of their own.
+        remarks: sentences above the table.
     """
     write_csv(folder / "comparison.csv", rows)
     write_report(folder / "comparison.json", summary)
@@ -128,7 +128,7 @@ def write_comparison(
 
 
 def markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
-    """The rows as a Markdown table, with a line on how to read it, and `remarks`."""
+    """The rows as a Markdown table, with a line that explains it, and `remarks`."""
     videos, seeds = rows[0]["videos"], rows[0]["seeds"]
     difference = f"Difference to {REFERENCE}: of the mean CCC, paired over videos."
     if REFERENCE not in [row["model"] for row in rows]:

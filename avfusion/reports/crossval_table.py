@@ -1,4 +1,4 @@
-"""The files of a cross-validation: rows as CSV, a page of Markdown, and the averaged test predictions."""
+"""The files of a cross-validation: rows as CSV, a Markdown page, and the averaged test predictions."""
 
 import shutil
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ STOPPED = "Each fold's training stops by the very tracks that the fold scores; t
 
 @dataclass(frozen=True)
 class CrossValidated:
-    """What a cross-validation found.
+    """Results of a cross-validation.
 
     Attributes:
         folds: a row per fold and model: model, fold, train_videos, scored_videos, best_epoch, and of the fold's scored
@@ -35,8 +35,8 @@ class CrossValidated:
         models: a row per model: folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the smoothing chosen on
             the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all folds' scored
             tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and, under these
-            windows, `val_smoothed_` and `test_smoothed_`. None where there are no labels.
-        test: the test tracks with the averaged predictions, not smoothed, by model.
+            windows, `val_smoothed_` and `test_smoothed_`. None without labels.
+        test: the test tracks with averaged, unsmoothed predictions by model.
     """
 
     folds: list[dict[str, Any]]
@@ -45,10 +45,10 @@ class CrossValidated:
 
 
 def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:
-    """Write folds.csv, models.csv, crossval.md and predictions/<track>.parquet; returns the Markdown.
+    """Write folds.csv, models.csv, crossval.md and predictions/<track>.parquet; return the Markdown.
 
     Args:
-        out_of_fold: whether the training tracks' features are of backbones that never saw their videos.
+        out_of_fold: whether features of training tracks come from backbones that never saw their videos.
     """
     write_csv(folder / "folds.csv", found.folds)
     write_csv(folder / "models.csv", found.models)
@@ -62,7 +62,7 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
 
 
 def markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
-    """The rows as two Markdown tables with what has to be known to read them."""
+    """The rows as two Markdown tables, with an explanation."""
     scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
     few = f" {NOTE.capitalize()}." if min([*scored, test_videos or FEW_VIDEOS]) < FEW_VIDEOS else ""
     lines = [

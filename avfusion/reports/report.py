@@ -19,7 +19,7 @@ DIGITS = 6
 
 
 def rounded(value: Any) -> Any:
-    """Floats with 6 decimals, in nested mappings and lists: fewer than differ between equal computations."""
+    """Floats rounded to 6 decimals, in nested mappings and lists, so that equal computations give equal numbers."""
     if isinstance(value, Mapping):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -36,7 +36,7 @@ def metrics_table(
     seed: int,
     released: bool = False,
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """`{split: {model: entry}}`, the form of metrics.json; oracles, where there are any, as further models.
+    """`{split: {model: entry}}`, the form of metrics.json; oracles, if any, as further models.
 
     With `released`, the entries of the models (not of the oracles) have `released_protocol` beside ours.
     """
@@ -60,7 +60,9 @@ def metrics_table(
 def comparisons(
     splits: Mapping[str, Sequence[TrackPredictions]], main: str, others: Sequence[str], *, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """`{split: {other: {valence|arousal|mean: {difference, ci95}}}}`: the main model minus each other one, paired."""
+    """`{split: {other: {valence|arousal|mean: {difference, ci95}}}}`: paired differences of the main model from each
+    other.
+    """
     return {
         split: {other: paired_difference(tracks, main, other, resamples=resamples, seed=seed) for other in others}
         for split, tracks in splits.items()
@@ -109,7 +111,7 @@ def conditions(
 
 
 def bootstrap_facts(splits: Mapping[str, Sequence[TrackPredictions]], resamples: int, seed: int) -> dict[str, Any]:
-    """How the intervals were made, with the number of videos they rest on and a warning where it is small."""
+    """The method of the intervals, the number of videos behind them, and a warning if it is small."""
     videos = {split: len({t.video for t in tracks if t.valid.any()}) for split, tracks in splits.items()}
     return {
         "form": "studentised, on Fisher's z (differences: on the difference itself)",
@@ -140,7 +142,7 @@ def write_track_scores(path: Path, splits: Mapping[str, Sequence[TrackPrediction
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
-    """Write rows as CSV, floats with 7 significant digits, None empty; columns: `fields`, else the rows' keys."""
+    """Write rows as CSV, floats with 7 significant digits, None as blank; columns: `fields`, else the rows' keys."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fields or list(dict.fromkeys(k for row in rows for k in row)), lineterminator="\n")
     writer.writeheader()
@@ -151,5 +153,5 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[st
 
 
 def write_report(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON with rounded floats: equal results are equal bytes."""
+    """Write JSON with rounded floats, so that equal results give equal bytes."""
     write_json(path, rounded(value))

@@ -1,4 +1,4 @@
-"""What `make demo` ends with: the scores side by side, what they cost, and what to do next."""
+"""The summary at the end of `make demo`: scores, times, and next steps."""
 
 import json
 import os
@@ -22,12 +22,12 @@ STAGES = (
 
 
 def print_summary(root: Path, console: Console | None = None) -> None:
-    """Print the table of CCCs, seconds per stage, where reports and MLflow page are, and a predict command.
+    """Print the table of CCCs, seconds per stage, the places of the report and MLflow's page, and a predict command.
 
     Raises:
         BadInputError: the project has no `reports/evaluate/metrics.json`.
     """
-    # Tables need their width also where there is no terminal that has one.
+    # Tables need a width also without a terminal.
     console = console or Console(highlight=False, width=None if os.isatty(1) else 120)
     path = root / "reports" / "evaluate" / "metrics.json"
     try:
@@ -61,7 +61,7 @@ def print_summary(root: Path, console: Console | None = None) -> None:
 
 
 def _released(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The published code's scores, smoothed, of the models that have them."""
+    """The published code's scores, smoothed, by model."""
     found = {model: (entry or {}).get("released_protocol") for model, entry in scores.items()}
     return {model: entry["smoothed"] for model, entry in found.items() if entry}
 
@@ -81,7 +81,7 @@ def score_table(scores: Mapping[str, Any], split: str) -> Table:
 
 
 def stage_times(root: Path) -> str:
-    """Wall and CPU seconds of each stage's last run here, in words; "" where none has run."""
+    """Wall and CPU seconds of each stage's last run here, in words; "" if no stage has run."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted((root / ".avfusion" / "times").glob("*.json"))}
     names = [name for name in STAGES if name in found] + [name for name in found if name not in STAGES]
     if not names:
@@ -92,7 +92,7 @@ def stage_times(root: Path) -> str:
 
 
 def example_video(root: Path) -> str | None:
-    """A test video of the corpus with faces and sound, relative to the project; None where there is none."""
+    """A test video of the corpus with faces and sound, relative to the project; None if there is none."""
     table = root / "data" / "corpus" / "tracks.parquet"
     if not table.is_file():
         return None
@@ -102,7 +102,7 @@ def example_video(root: Path) -> str | None:
 
     folder = corpus_root(root, load_params(root / "params.yaml", ["corpus"]).corpus)
     tracks = [track for track in read_tracks(table) if track.split == "test" and track.has_audio and track.video_path]
-    # One person in the picture: of two, predict follows the larger.
+    # With one person in the picture: of two, `predict` follows the larger.
     tracks.sort(key=lambda track: (track.track != track.video, track.track))
     for track in tracks:
         video = folder / track.video_path
@@ -113,7 +113,7 @@ def example_video(root: Path) -> str | None:
 
 
 def _print_model(root: Path, console: Console) -> None:
-    """What this project's registry says; the report, which another store may have written, only where it is silent."""
+    """Print the model's state in this project's registry, or else in the report, which may come from another store."""
     here, report = root / ".avfusion" / "registration.json", root / "reports" / "register" / "model_version.json"
     first, own = (json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None for path in (report, here))
     record = own if own and (first is None or own["model_digest"] == first["model_digest"]) else first
@@ -128,13 +128,13 @@ def _print_model(root: Path, console: Console) -> None:
 
 
 def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The models where there are labels to score them by; oracles only where there is a truth."""
+    """Entries of the models with scores, and of the oracles if there is a truth."""
     found = {model for model, entry in scores.items() if _mean(entry) >= -1}
     return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
 
 
 def _few_videos(scores: Mapping[str, Any]) -> str:
-    """What is to be said of all intervals of a split."""
+    """A remark on the intervals of a split with few videos."""
     from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 
     videos = [entry["videos"] for entry in scores.values() if entry and entry.get("videos")]

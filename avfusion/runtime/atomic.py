@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and locks that keep two processes apart."""
+"""Write files whole or not at all, and lock out other processes."""
 
 import errno
 import json
@@ -20,21 +20,21 @@ FULL_BYTES = 1 << 16
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder; it replaces `path` when the block ends without an error.
+    """Provide a temporary path in the same folder, which replaces `path` when the block ends without an error.
 
-    The suffix is kept, since many writers choose the format by it. On an error the temporary file is removed
-    and `path` stays as it was.
+    It keeps the suffix, by which many writers choose the format. On an error the temporary file is removed and `path`
+    stays unchanged.
 
     Raises:
-        OSError: the system refuses; it names the file. Also where a library hides that the disk is full.
+        OSError: the system refuses (with the file's name), or the disk is full, also if a library hides it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
-        with suppress(OSError):  # not every file system knows rights
-            temporary.chmod(0o666 & ~_umask())  # safetensors makes files that nobody else may read
+        with suppress(OSError):  # not every file system has permissions
+            temporary.chmod(0o666 & ~_umask())  # safetensors makes files that only their owner may read
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(temporary)):  # a failing write names no file
@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     except AVFusionError:
         raise
-    except Exception as error:  # soundfile, safetensors and torch have their own words for a write that fails
+    except Exception as error:  # soundfile, safetensors and torch raise their own errors for failed writes
         if isinstance(refused := error.__context__, OSError) and refused.errno is not None:
             raise OSError(refused.errno, refused.strerror, str(path)) from error
         if _is_full(path.parent) or f"os error {errno.ENOSPC}" in str(error):
@@ -53,21 +53,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _umask() -> int:
-    """What the user withholds from others in new files; the system tells it only in exchange for another one."""
+    """The process's umask; reading it requires setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def _is_full(folder: Path) -> bool:
-    """Whether the unfinished file took what was left, but for what is too little for the next piece of it."""
+    """Whether the disk is full, up to a remainder too small for the next piece of the file."""
     disk = os.statvfs(folder)
     return disk.f_bavail * disk.f_frsize < FULL_BYTES
 
 
 @contextmanager
 def atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]:
-    """Give a temporary folder beside `folder`; it takes its place at the end, if `check` of it raises nothing."""
+    """Provide a temporary folder beside `folder`, which replaces it at the end unless `check` of it raises."""
     temporary, old = (folder.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{n}-{folder.name}") for n in ("new", "old"))
     if left := _left_aside(folder):
         os.replace(left, folder)
@@ -90,7 +90,7 @@ def atomic_folder(folder: Path, check: Callable[[Path], None]) -> Iterator[Path]
 
 
 def _left_aside(folder: Path) -> Path | None:
-    """What was in `folder`, where a run ended after moving it aside and before the new one took its place."""
+    """The former content of `folder`, if a run ended after moving it aside and before putting the new one in place."""
     if folder.exists() or not folder.parent.is_dir():
         return None
     name = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-old-{re.escape(folder.name)}")

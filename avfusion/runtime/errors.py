@@ -15,8 +15,8 @@ class AVFusionError(Exception):
     """Something failed; the message says what, where, and what to do.
 
     Attributes:
-        exit_code: Of the command that ends with it.
-        failures: Reasons by track or video, where it was these that failed.
+        exit_code: Exit status of the command.
+        failures: Reasons by failed track or video.
     """
 
     exit_code = 1
@@ -24,22 +24,22 @@ class AVFusionError(Exception):
 
 
 class BadInputError(AVFusionError):
-    """The user's input (file, folder, parameter) cannot be used; the message says what is allowed."""
+    """The user's input (file, folder, parameter) cannot be used; the message says what it must be."""
 
     exit_code = 2
 
 
 def describe_exception(error: BaseException) -> str:
-    """An unexpected exception in one line: its type, text and the place it came from."""
+    """An unexpected exception in one line: its type, text and place."""
     frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "site-packages" not in frame.filename]  # the nearest place of our own
+    ours = [frame for frame in frames if "site-packages" not in frame.filename]  # the innermost frame of our own code
     place = f" (at {os.path.basename(ours[-1].filename)}:{ours[-1].lineno})" if ours else ""
     return f"{type(error).__name__}: {' '.join(str(error).split())}{place}"
 
 
 def describe_os_error(error: OSError) -> str:
-    """What the system refused and where, in one line; a full disk that names no file holds the working directory."""
+    """The system's error and file in one line; for a full disk without a file, the working directory."""
     reason = error.strerror or str(error) or type(error).__name__
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # of two files, the second is what is written
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # of two files, the second is the written one
     place = (error.filename2 if full else None) or error.filename or (f"below {Path.cwd()}" if full else "")
     return " ".join(f"{place}: {reason}".removeprefix(": ").split())

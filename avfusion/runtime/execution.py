@@ -1,9 +1,9 @@
 """Map a function over tracks or videos: one after another, in worker processes, or on a Ray cluster.
 
-The three give equal results in equal order; only where the work happens differs. A task with a time limit runs in a
-process of its own under each of them, so that its hang or crash costs nothing but that task. Functions and payloads
-must be picklable (`avfusion.runtime.workers`). Numeric libraries get one thread in each worker; a task whose arithmetic
-depends on the thread count of torch sets that itself, so that it is the same under every executor.
+All three give equal results in equal order. A task with a time limit always runs in a separate process, so that its
+hang or crash costs only that task. Functions and payloads must be picklable (`avfusion.runtime.workers`). Numeric
+libraries get one thread in each worker; a task whose arithmetic depends on torch's thread count sets it, so that it is
+the same under every executor.
 """
 
 from collections import deque
@@ -21,13 +21,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 Executor = Literal["serial", "processes", "ray"]
 
-SHOWN_FAILURES = 5  # in an error; all of them stand in the list before it
-SKIP_HINT = "mend them, or set common.on_error: skip to go on without them"
+SHOWN_FAILURES = 5  # in an error; the list before it has all
+SKIP_HINT = "repair them, or set common.on_error: skip to go on without them"
 
 
 @dataclass(frozen=True)
 class Outcome(Generic[R]):
-    """What became of one task: its value, or the text of its error (then `value` is None)."""
+    """Outcome of one task: its value, or the text of its error (then `value` is None)."""
 
     key: str
     value: R | None
@@ -55,19 +55,18 @@ def run_tasks(
 ) -> list[Outcome[R]]:
     """Call `function(payload)` for every `(key, payload)`; return the outcomes in the order of the tasks.
 
-    A task that raises, takes too long, or whose worker process dies, is recorded with the reason, and the others go on.
+    If a task raises, takes too long, or loses its worker process, its reason is recorded and the others continue.
 
     Args:
-        function: What to do with a payload.
+        function: Called with each payload.
         tasks: Key and payload of each task.
-        executor: Where it runs.
-        workers: How many tasks run at a time, but for "serial".
-        label: What the tasks are, for people.
-        on_error: Whether failures are raised.
-        limits_s: Key to the seconds that its task may take. If there are any, no task runs in this process.
-        weights: Key to how much work its task is, relative to the others; the time left is estimated by it.
-        gpus: Of this machine, over which workers are spread evenly: each sees one alone, as its first. Ray spreads them
-            over those of its cluster. 0: tasks need none; "serial" takes them as they are.
+        executor: Where the tasks run.
+        workers: Number of tasks at a time, except for "serial".
+        label: Description of the tasks for people. on_error: Whether failures are raised.
+        limits_s: Time limit in seconds by key. With any limit, no task runs in this process.
+        weights: Relative amount of work by key, for the estimate of the time left.
+        gpus: Number of GPUs of this machine, shared evenly by the workers: each sees a single one. Ray uses those of
+            its cluster. 0: tasks need none; "serial" sees all.
 
     Raises:
         AVFusionError: `on_error` is "fail" and tasks failed (after all have run).
@@ -83,7 +82,7 @@ def run_tasks(
         TaskProgress(label, [job.weight for job in jobs]) as progress,
         closing(
             attempts(function, jobs, workers, gpus, progress)
-        ) as found,  # so that no worker outlives an interruption
+        ) as found,  # closed on an interruption, so that no worker outlives it
     ):
         for index, reply in found:
             replies[index] = reply
@@ -100,7 +99,7 @@ def run_tasks(
 
 
 def list_failures(failures: Mapping[str, str]) -> None:
-    """Print every failed task with its reason, a line each."""
+    """Print every failed task with its reason, one per line."""
     for key, reason in failures.items():
         print(f"  {key}: {reason}", flush=True)
 
@@ -108,14 +107,14 @@ def list_failures(failures: Mapping[str, str]) -> None:
 def raise_failures(
     label: str, failures: Mapping[str, str], total: int, *, hint: str = "", error: type[AVFusionError] = AVFusionError
 ) -> None:
-    """Raise one error that names the first failed tasks and holds all, if there is any; the caller has listed all.
+    """Raise one error for all failed tasks, if any; it names the first, since the caller has listed all.
 
     Args:
         label: What the tasks are, for people.
         failures: Reasons by key.
-        total: Of all tasks.
+        total: Number of all tasks.
         hint: What to do.
-        error: BadInputError where it is the user's files that cannot be used.
+        error: BadInputError if the user's files are at fault.
     """
     if failures:
         reasons = [f"{key}: {reason}" for key, reason in failures.items()]
@@ -139,7 +138,7 @@ def _serial(
 def _processes(
     function: Callable[[Any], Any], tasks: list[_Task], workers: int, gpus: int, progress: TaskProgress
 ) -> Replies:
-    """One pipe and one task at a time per worker: so a death is known to belong to one task, and costs only that."""
+    """One pipe and one task at a time per worker, so that a death is attributed to one task and costs only that."""
     waiting = deque(range(len(tasks)))
     busy: dict[Worker, int] = {}
 
@@ -188,9 +187,9 @@ def _ray(
     if started:
         variables = dict.fromkeys(THREAD_VARIABLES, "1")
         ray.init(include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
-    # A task sees the one GPU of which it asked for a share, and without a share none.
+    # A task sees the GPU of its share, and none without a share.
     share = min(1.0, ray.cluster_resources().get("GPU", 0) / workers) if gpus else 0
-    remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=2)(_attempt_within)  # retried when its node dies
+    remote = ray.remote(num_cpus=1, num_gpus=share, max_retries=2)(_attempt_within)  # retried if its node dies
     waiting = deque(enumerate(tasks))
     running: dict[Any, int] = {}
     try:
@@ -212,9 +211,9 @@ def _ray(
 
 
 def _attempt_within(function: Callable[[Any], Any], payload: Any, limit_s: float | None) -> Reply:
-    """A Ray task. A limited one has a process below Ray's: Ray would try again what crashed its own.
+    """A Ray task; with a limit in a process below Ray's, since Ray retries tasks that crash its own.
 
-    The limit counts from the task's beginning, not from when it began to wait for a free node.
+    The limit counts from the task's start, not from the wait for a free node.
     """
     return attempt(function, payload) if limit_s is None else attempt(_call_apart, function, payload, limit_s)
 

@@ -1,4 +1,4 @@
-"""Digests that tell whether a file was made from these inputs, with these parameters, by this code."""
+"""Digests of inputs, parameters and files, which tell whether a result is current."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Tensors from files of other people, by name: nothing in a file is executed, nothing unknown is passed over."""
+"""Read named tensors from files of other people: nothing in a file is executed, nothing unknown is ignored."""
 
 import pickle
 import re
@@ -22,7 +22,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file.
 
     Raises:
-        BadInputError: it is not a whole one.
+        BadInputError: it is not a complete safetensors file.
     """
     try:
         return load_file(path)
@@ -31,25 +31,25 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def refuse_no_file(path: Path, key: str = "") -> None:
-    """Raise BadInputError where there is no file at `path`; `key` is the parameter that names it."""
+    """Raise BadInputError if there is no file at `path`; `key` is the parameter that names it."""
     if not path.is_file():
         fault = "is a folder, a file is needed" if path.is_dir() else "does not exist"
         raise BadInputError(f"{key}{': ' if key else ''}{path} {fault}")
 
 
 def read_checkpoint(path: str | Path, *keys: str, allowed: Sequence[Any] = ()) -> dict[str, Tensor]:
-    """The tensors of a PyTorch checkpoint, zip or legacy, that were saved on any device; or of a safetensors file.
+    """The tensors of a PyTorch checkpoint (zip or legacy, saved on any device) or of a safetensors file.
 
     Args:
-        keys: entries of a checkpoint that may hold the tensors; a bare mapping of tensors is taken as well.
-        allowed: constructors that the file may name, beside those of tensors. Whatever else it names is refused and
-            not called. As for `torch.serialization.safe_globals`.
+        keys: entries of a checkpoint that may hold the tensors; a bare mapping of tensors is accepted, too.
+        allowed: constructors that the file may name beside those of tensors, as for `torch.serialization.safe_globals`.
+            Any other is refused and not called.
 
     Returns:
-        Tensors on the CPU; the prefix `module.` of `torch.nn.DataParallel` is taken off.
+        Tensors on the CPU, without the prefix `module.` of `torch.nn.DataParallel`.
 
     Raises:
-        BadInputError: no file, a folder, a truncated or other one, one that names code, or one without tensors.
+        BadInputError: the file is missing, a folder, truncated, of another kind, without tensors, or names code.
     """
     path = Path(path)
     refuse_no_file(path)
@@ -74,27 +74,27 @@ def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
         if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise BadInputError(f"{path} names {named[1]}, which no checkpoint of tensors needs: not loaded") from None
         raise BadInputError(_no_checkpoint(path, error)) from None
-    except Exception as error:  # torch raises many kinds for files that are no checkpoint
+    except Exception as error:  # torch raises many kinds of errors for other files
         raise BadInputError(_no_checkpoint(path, error)) from None
 
 
 def _no_checkpoint(path: Path, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    if "weights_only" in reason:  # torch's advice to load it in a way that runs code
+    if "weights_only" in reason:  # replaces torch's advice to load it in a way that runs code
         reason = "it holds something else"
     return f"{path} is not a whole checkpoint of tensors: {reason}"
 
 
 def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
-    """Compare names and shapes, and look for numbers that cannot be.
+    """Compare names and shapes, and check the numbers.
 
     Args:
-        expected: tensors of the needed names and shapes.
-        source: where `tensors` are from, for messages.
+        expected: tensors of the required names and shapes.
+        source: origin of `tensors`, for messages.
 
     Raises:
-        BadInputError: names missing or unexpected, other shapes, numbers that cannot be (`refuse_unusable`); they are
-            named.
+        BadInputError: names are missing or unexpected, shapes differ, or numbers are impossible (`refuse_unusable`);
+            the message names them.
     """
     missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
     faults = [
@@ -115,17 +115,17 @@ def load_named(module: nn.Module, tensors: Mapping[str, Tensor], source: str) ->
     """Fill a module with tensors of exactly its names and shapes.
 
     Raises:
-        BadInputError: see `check_fit`.
+        BadInputError: as `check_fit`.
     """
     expected = module.state_dict()
-    # Early torch versions counted no batches; the counter has no effect on any output.
+    # Early versions of torch had no counter of batches; it affects no output.
     tensors = {n: t for n, t in expected.items() if n.endswith("num_batches_tracked")} | dict(tensors)
     check_fit(expected, tensors, source)
     module.load_state_dict(tensors)
 
 
 def refuse_unusable(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise BadInputError where a tensor is not of ordinary numbers, holds NaN, infinity or a negative variance."""
+    """Raise BadInputError if a tensor has an unusual type, or holds NaN, infinity or a negative variance."""
     odd = [name for name, tensor in tensors.items() if not _ordinary(tensor)]
     if odd:
         kinds = ", ".join(sorted({f"{tensors[name].dtype}".removeprefix("torch.") for name in odd}))
@@ -146,7 +146,7 @@ def _ordinary(tensor: Tensor) -> bool:
 
 
 def listing(names: Iterable[str]) -> str:
-    """The first names in order, and how many more there are."""
+    """The first names in order, and the number of the rest."""
     ordered = sorted(names)
     more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
     return ", ".join(ordered[:LISTED]) + more

@@ -1,4 +1,4 @@
-"""Folders that a command makes as a whole, and replaces only where it is sure that they are its own."""
+"""Folders that a command writes as a whole, and replaces only if they are its own."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,14 +9,14 @@ from avfusion.runtime.errors import BadInputError
 
 
 def refuse_existing(out: Path, force: bool, is_own: Callable[[Path], bool], made: str) -> None:
-    """Keep whatever is at `out`, but an earlier result where that may be replaced.
+    """Refuse if `out` exists, unless it is an earlier result that may be replaced.
 
     Args:
-        is_own: whether a folder is an earlier result.
-        made: what it is then, in words (`imported`).
+        is_own: tells whether a folder is an earlier result.
+        made: participle for messages about an earlier result (`imported`).
 
     Raises:
-        BadInputError: there is something that is kept.
+        BadInputError: `out` must be kept.
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise BadInputError(f"{out} is no folder: choose another -o")
@@ -30,5 +30,5 @@ def refuse_existing(out: Path, force: bool, is_own: Callable[[Path], bool], made
 
 
 def new_folder(out: Path, force: bool, is_own: Callable[[Path], bool], made: str) -> AbstractContextManager[Path]:
-    """Give a temporary folder that takes the place of `out` at the end, by the rules of `refuse_existing`."""
+    """Provide a temporary folder that replaces `out` at the end, by the rules of `refuse_existing`."""
     return atomic_folder(out, lambda _: refuse_existing(out, force, is_own, made))

@@ -1,4 +1,4 @@
-"""Progress of many tasks: a bar on a terminal, a plain line now and then elsewhere."""
+"""Show the progress of many tasks: a bar on a terminal, otherwise occasional plain lines."""
 
 import time
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ PLAIN_SECONDS = 10.0
 
 
 class TaskProgress:
-    """Counts finished and failed tasks and says how fast they go; used as a context manager.
+    """Counts finished and failed tasks and shows their rate; a context manager.
 
-    On a terminal that is a bar with the rate and the time left. Elsewhere (logs, DVC, CI) it is a plain line about
-    every 10 s. Both end with one line of count, time and rate. Counts and rates are of tasks; the bar and the time left
-    go by their weights, since videos differ in length.
+    On a terminal it shows a bar with the rate and the time left, elsewhere (logs, DVC, CI) a plain line about every 10
+    s. Both end with a line of count, time and rate. Counts and rates refer to tasks; the bar and the time left are
+    weighted, since videos differ in length.
     """
 
     def __init__(self, label: str, weights: Sequence[float], console: Console | None = None) -> None:
@@ -53,7 +53,7 @@ class TaskProgress:
         self.tick()
 
     def tick(self) -> None:
-        """Say where it stands if the last line is old; called also while nothing finishes."""
+        """Print a line if the last one is old; called also while nothing finishes."""
         now = time.monotonic()
         if self._bar is None and now - self._printed >= PLAIN_SECONDS and self.done < self.total:
             self._printed = now
@@ -77,7 +77,7 @@ class TaskProgress:
         self._console.file.flush()
 
     def _left(self, now: float) -> str:
-        """By how things went until the last task ended; "" before the first has and where that is overdue."""
+        """Time left, by the rate up to the last finished task; "" before the first, or if the estimate is overdue."""
         if not self._weight_done:
             return ""
         whole = (self._advanced - self._started) * self._weight / self._weight_done
@@ -90,14 +90,14 @@ class TaskProgress:
 
 
 class TrainingLines:
-    """A printed line for each of `total` trainings that one command runs, with the time spent and about left."""
+    """Prints a line for each of a command's `total` trainings, with the time spent and the estimated time left."""
 
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
         self._started = time.monotonic()
 
     def print(self, text: str) -> None:
-        """Count one finished training and say what came of it."""
+        """Count one finished training and print its result."""
         self.done += 1
         spent = time.monotonic() - self._started
         left = spent / self.done * (self.total - self.done)

@@ -1,4 +1,4 @@
-"""Where the project is, and the switches that have to be set before its libraries are imported."""
+"""Find the project, and set the switches that must be set before its libraries are imported."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from avfusion.runtime.errors import BadInputError
 
 
 def workspace_root(start: Path | None = None) -> Path:
-    """The nearest folder above (default: the working directory) that holds dvc.yaml; stages read and write below it.
+    """The folder with dvc.yaml nearest above `start` (default: the working directory); stages work below it.
 
     Raises:
-        BadInputError: there is none.
+        BadInputError: there is no such folder.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents):
@@ -20,9 +20,9 @@ def workspace_root(start: Path | None = None) -> Path:
 
 
 def project_root() -> Path:
-    """The project whose MLflow store is used: `$DVC_ROOT` where DVC sets it, else the workspace.
+    """The project whose MLflow store is used: `$DVC_ROOT` if DVC sets it, else the workspace.
 
-    The two differ inside `dvc exp run --temp`, whose workspace is a passing copy.
+    The two differ inside `dvc exp run --temp`, whose workspace is a temporary copy.
     """
     root = os.environ.get("DVC_ROOT")
     return Path(root) if root else workspace_root()

@@ -1,4 +1,4 @@
-"""Counts and sizes as people read them."""
+"""Format counts and sizes for people."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -7,7 +7,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def byte_size(count: float) -> str:
-    """Bytes in kB, MB or GB (powers of 1000), to two digits or so: `5 kB`, `1.2 MB`, `16 GB`."""
+    """Bytes in kB, MB or GB (powers of 1000), to about two digits: `5 kB`, `1.2 MB`, `16 GB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if count >= 0.9995 * scale:
             value = count / scale

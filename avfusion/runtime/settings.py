@@ -1,4 +1,4 @@
-"""What settings are made of: kinds of values and the base of a section; and the settings that all rooms share.
+"""Building blocks of settings (kinds of values, the base of a section), and the settings that all rooms share.
 
 YAML 1.1 reads `1e-4` as a string; numbers accept it.
 """
@@ -29,14 +29,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 
 def section_fault(key: str, value: object, message: str) -> PydanticCustomError:
-    """A fault that a check of a whole section finds in its `key`."""
+    """The fault of a section's `key`, from a check of the whole section."""
     return PydanticCustomError(
         "key", "{key} is {value}: {message}", {"key": key, "value": repr(value), "message": message}
     )
 
 
 def fault_text(message: str) -> str:
-    """What a message of pydantic says, as ours do: `must be …`."""
+    """A message of pydantic in our wording: `must be …`."""
     return message.removeprefix("Value error, ").replace("Input should be", "must be")
 
 
@@ -47,14 +47,14 @@ class Section(BaseModel):
 
 
 class CommonSettings(Section):
-    """What every stage shares."""
+    """Settings that all stages share."""
 
     threads: Count = 2
     on_error: Literal["fail", "skip"] = "fail"
 
 
 class ExecutionSettings(Section):
-    """How per-track work is spread. Changes no byte of any output, so no stage depends on it."""
+    """Distribution of per-track work; it changes no byte of any output, so no stage depends on it."""
 
     executor: Literal["serial", "processes", "ray"] = "processes"
     workers: Count = 2

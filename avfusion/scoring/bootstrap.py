@@ -1,9 +1,9 @@
 """95 % intervals of CCCs by a bootstrap over base videos.
 
-Frames of a video, and the two tracks of a video with two people, are not independent: whole videos are drawn. A
-pooled CCC depends on a video only through six sums, so a resample is a weighted sum of rows, and thousands of them are
-one matrix product. Three forms are here; `studentised` is what reports use, since it covers best with few videos: on
-1,000 simulated corpora 92 % at 8 videos, 93 % at 16 and 94 % at 76, where percentile gave 86, 91 and 94, BCa 84, 90
+Frames of a video, and the two tracks of a video with two people, are not independent, so whole videos are drawn. A
+pooled CCC depends on a video only through six sums, so a resample is a weighted sum of rows, and thousands of resamples
+are one matrix product. Of the three forms, reports use `studentised`, since it has the best coverage with few videos:
+on 1,000 simulated corpora 92 % at 8 videos, 93 % at 16 and 94 % at 76, where percentile gave 86, 91 and 94, BCa 84, 90
 and 93 (docs/evaluation.md).
 
 Studentised and BCa: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 14.
@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats calls these, and is slow to import
+from scipy.special import ndtr, ndtri, stdtrit  # as scipy.stats calls them, which is slow to import
 
 FEW_VIDEOS = 20
-RESAMPLED_VIDEOS = 5  # with fewer, most resamples hold one or two videos and say nothing
+RESAMPLED_VIDEOS = 5  # with fewer, most resamples hold only one or two videos
 NOTE = "few videos: too narrow"
 Form = Literal["percentile", "bca", "studentised"]
 
@@ -27,7 +27,7 @@ def video_sums(predictions: np.ndarray, targets: np.ndarray, videos: np.ndarray)
     Args:
         predictions: (N,) valid frames of all tracks.
         targets: (N,).
-        videos: (N,) number of the video, from 0; V is the highest + 1.
+        videos: (N,) number of each frame's video, from 0; V is the highest + 1.
     """
     x, y = predictions.astype(np.float64), targets.astype(np.float64)
     columns = (np.ones_like(x), x, y, x * x, y * y, x * y)
@@ -42,7 +42,7 @@ def ccc_of_sums(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mx, my = sx / n, sy / n
     # top = cov, bottom = mean square of x - y + 2 cov: the numerator and denominator of CCC / 2.
     top = sxy / n - mx * my
-    # Two equal constants leave only rounding, which the floor turns into a score of 0.
+    # For two equal constants only rounding is left, which the floor turns into a score of 0.
     bottom = np.maximum(sxx / n + syy / n - 2 * mx * my, 1e-12)
     score = 2 * top / bottom
     gradient_top = np.stack([2 * mx * my - sxy / n, -my, -mx, 0 * n, 0 * n, 1 + 0 * n], axis=-1)
@@ -61,14 +61,14 @@ def interval(
     fisher: bool = True,
     level: float = 0.95,
 ) -> tuple[float, float] | None:
-    """Interval of Σₖ coefficientₖ · CCCₖ, all K CCCs taken over the same resampled videos.
+    """Confidence interval of Σₖ coefficientₖ · CCCₖ, with all K CCCs over the same resampled videos.
 
     One CCC: K = 1. Mean of two targets: coefficients (½, ½). Paired difference of two models' means: (½, ½, -½, -½).
 
     Args:
         sums: (K, V, 6) from `video_sums`, the V videos in the same order.
-        form: `studentised` takes Student's t on the linearised error instead of resamples below 5 videos.
-        fisher: work on Fisher's z, which keeps the ends within [-1, 1]; for differences set it to False.
+        form: with fewer than 5 videos, `studentised` uses Student's t on the linearised error instead of resamples.
+        fisher: work on Fisher's z, which keeps the ends within [-1, 1]; must be False for differences.
 
     Returns:
         Lower and upper end, or None with fewer than two videos.
@@ -88,7 +88,7 @@ def interval(
     elif videos < RESAMPLED_VIDEOS:
         ends = estimate[0] + stdtrit(videos - 1, tails) * error[0]
     else:
-        # A resample of nearly one video only has next to no error of its own and says nothing.
+        # A resample of nearly one video has almost no standard error and says nothing.
         usable = errors > 0.05 * error[0]
         if not usable.any() or error[0] == 0:
             ends = np.repeat(estimate[0], 2)
@@ -102,9 +102,9 @@ def interval(
 def paired_p_value(
     sums: np.ndarray, coefficients: Sequence[float], *, resamples: int = 2000, seed: int = 0
 ) -> float | None:
-    """Two-sided p value of a difference (arguments as for `interval`): the level at which its interval just leaves 0.
+    """Two-sided p value of a difference (arguments as for `interval`): the level at which its interval just excludes 0.
 
-    So it is below 0.05 exactly where the 95 % interval excludes 0; never below 1 / `resamples`.
+    It is below 0.05 exactly if the 95 % interval excludes 0, and never below 1 / `resamples`.
     """
 
     def excludes_zero(p: float) -> bool | None:

@@ -1,4 +1,4 @@
-"""Concordance correlation coefficient, the field's measure and loss (Lin 1989)."""
+"""Concordance correlation coefficient, used as measure and as loss (Lin 1989)."""
 
 import sys
 import warnings
@@ -16,17 +16,17 @@ ROUNDING = 1e-24  # spread of two equal constants in float64, relative to their 
 def ccc(predictions: Any, targets: Any, mask: Any = None) -> Any:
     """Concordance correlation coefficient of two series.
 
-    2 cov(x, y) / (var x + var y + (mean x - mean y)²) with population moments. 1: equal; 0: unrelated, also for two
+    2 cov(x, y) / (var x + var y + (mean x - mean y)²) with population moments. 1: equal; 0: unrelated, or two
     constants; -1: mirrored. Never computed in half precision.
 
     Args:
         predictions: array or tensor of any shape, flattened.
         targets: the same shape.
-        mask: boolean, the same shape: which pairs count. None: all.
+        mask: boolean, the same shape: pairs that count. None: all.
 
     Returns:
-        A float (computed in float64) for arrays and sequences; for torch tensors a 0-d tensor, differentiable, in
-        float32, or float64 where an input is float64. NaN, with a warning, for fewer than two valid pairs.
+        A float (computed in float64) for arrays and sequences; for torch tensors a differentiable 0-d tensor in
+        float32, or float64 if an input is float64. NaN, with a warning, for fewer than two valid pairs.
 
     Raises:
         ValueError: the shapes differ.

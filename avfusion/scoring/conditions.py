@@ -1,4 +1,4 @@
-"""Which disturbances are tried, at which levels, of which stream."""
+"""The disturbances of the robustness test: kinds, levels and streams."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,12 +20,12 @@ class Condition:
 
     @property
     def stream(self) -> Stream:
-        """The stream that it disturbs."""
+        """The disturbed stream."""
         return KINDS[self.kind].stream
 
     @property
     def name(self) -> str:
-        """Unique, and the same everywhere."""
+        """Unique name, used everywhere."""
         return f"{self.kind} {self.level:g}"
 
 
@@ -34,10 +34,10 @@ class Kind:
     """A kind of disturbance.
 
     Attributes:
-        title, unit: for people.
-        stream: what is disturbed; only its features are made again.
-        levels: from the mildest on (shifts: from early to late).
-        clean: the level at which nothing is done, as it is called.
+        title, unit: shown to people.
+        stream: the disturbed stream; only its features are extracted again.
+        levels: ascending in severity (shifts: from early to late).
+        clean: name of the level without disturbance.
     """
 
     title: str
@@ -59,5 +59,5 @@ KINDS = {
     "occlusion": Kind("face occluded", "share of the crop", "visual", (0.1, 0.25, 0.5), "0"),
     "blur": Kind("face blurred", "sigma (pixels)", "visual", (1.0, 2.0, 4.0), "0"),
 }
-MASKED = ("audio_absent", "face_absent")  # done to presence; the others to sound and crops
+MASKED = ("audio_absent", "face_absent")  # these change presence; the others sound and crops
 CONDITIONS = tuple(Condition(kind, level) for kind, entry in KINDS.items() for level in entry.levels)

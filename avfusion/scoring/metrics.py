@@ -11,12 +11,12 @@ from avfusion.scoring.smoothing import smooth
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 NAMES = (*TARGETS, "mean")
-# Combination of (valence, arousal) that each reported number is.
+# Each reported number as a combination of (valence, arousal).
 WEIGHTS = {"valence": (1.0, 0.0), "arousal": (0.0, 1.0), "mean": (0.5, 0.5)}
 
 
 def pcc(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Pearson correlation (N,), (N,); 0 where either is constant, NaN for fewer than two pairs."""
+    """Pearson correlation of (N,) and (N,); 0 if either is constant, NaN for fewer than two pairs."""
     if len(predictions) < 2:
         return float("nan")
     x, y = (values.astype(np.float64) - values.mean(dtype=np.float64) for values in (predictions, targets))
@@ -25,21 +25,21 @@ def pcc(predictions: np.ndarray, targets: np.ndarray) -> float:
 
 
 def rmse(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Root mean square error (N,), (N,); NaN for no pairs."""
+    """Root mean square error of (N,) and (N,); NaN for no pairs."""
     if len(predictions) == 0:
         return float("nan")
     return float(np.sqrt(np.mean((predictions.astype(np.float64) - targets) ** 2)))
 
 
 def sagr(predictions: np.ndarray, targets: np.ndarray) -> float:
-    """Sign agreement (N,), (N,): share of pairs on the same side of 0, which is a side of its own; NaN for no pairs.
+    """Sign agreement of (N,) and (N,): share of pairs with equal signs, 0 as its own sign; NaN for no pairs.
 
     Nicolaou, Gunes and Pantic, IEEE Transactions on Affective Computing 2 (2011).
     """
     return float(np.mean(np.sign(predictions) == np.sign(targets))) if len(predictions) else float("nan")
 
 
-# Measures that stand beside CCC; they have no interval.
+# Measures reported beside CCC, without intervals.
 BESIDE_CCC: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"pcc": pcc, "rmse": rmse, "sagr": sagr}
 
 
@@ -48,7 +48,7 @@ def valid_pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions (N, 2), labels (N, 2) and video numbers (N,) of all valid frames of the tracks, concatenated.
 
-    Smoothing (`windows`: frames, per target) runs over all frames of each track, before invalid ones leave.
+    Smoothing (`windows`: frames, per target) covers all frames of each track, before invalid frames are dropped.
     """
     numbers = {video: number for number, video in enumerate(sorted({track.video for track in tracks}))}
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -74,8 +74,8 @@ def pooled_scores(
     """The entry of one model in metrics.json.
 
     Pooled (all valid frames of all tracks concatenated) CCC of valence, arousal and their mean, with 95 % intervals
-    clustered on base videos; PCC, RMSE and SAGR likewise pooled (their mean is that of both targets' values); counts of
-    scored frames, tracks and videos. Numbers that do not exist are None.
+    clustered on base videos; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); counts of
+    scored frames, tracks and videos. Undefined numbers are None.
     """
     predictions, labels, videos = valid_pairs(tracks, model, windows)
     entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
@@ -100,7 +100,7 @@ def paired_difference(
 ) -> dict[str, Any]:
     """CCC of `first` minus CCC of `second` on the same frames: per target and of the mean, each with its interval.
 
-    The interval is of the difference: both models are scored on the same resampled videos.
+    The intervals are paired: both models are scored on the same resampled videos.
     """
     pairs = [valid_pairs(tracks, model) for model in (first, second)]
     found: dict[str, Any] = {}
@@ -142,8 +142,8 @@ PRESENCE = {"both": (True, True), "audio alone": (True, False), "face alone": (F
 def scores_by_presence(tracks: Sequence[TrackPredictions], model: str) -> dict[str, dict[str, float | int | None]]:
     """CCC and RMSE, pooled over the frames whose clip has both streams, one of them or none.
 
-    By `both`, `audio alone`, `face alone` and `neither`: `frames` and, per target, `ccc_` and `rmse_`; None where there
-    are too few frames. A CCC of other frames is of another distribution of labels, so only RMSEs may be compared.
+    Keys: `both`, `audio alone`, `face alone` and `neither`; values: `frames` and, per target, `ccc_` and `rmse_`, None
+    for too few frames. The groups differ in their distribution of labels, so compare only RMSEs between them.
     """
     found: dict[str, dict[str, float | int | None]] = {}
     for name, streams in PRESENCE.items():
@@ -161,7 +161,7 @@ def scores_by_presence(tracks: Sequence[TrackPredictions], model: str) -> dict[s
 
 
 def errors_by_condition(tracks: Sequence[TrackPredictions], model: str) -> dict[str, dict[str, float | int | None]]:
-    """RMSE inside and outside of the spans where a stream is known to tell nothing, by condition.
+    """RMSE inside and outside the spans in which a stream is known to carry no information, by condition.
 
     `rmse_inside` and `rmse_outside` are over both targets, `rmse_valence_inside` and so on over one;
     `frames_inside` and `frames_outside` count scored frames.

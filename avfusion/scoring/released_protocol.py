@@ -1,7 +1,7 @@
-"""The score as the published code computes it (code with arXiv 2209.09068), to stand beside ours, never in its place.
+"""The score as the published code computes it (code of arXiv 2209.09068), reported beside ours, never instead.
 
-Frames without a valid label are not left out: the curve of predictions is 0 there, and they count as pairs with a label
-of 0, which raises CCC. Smoothing fades into zeros at the ends of a track.
+Frames without a valid label are kept: they count as pairs of prediction 0 and label 0, which raises CCC. Smoothing pads
+the ends of a track with zeros.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ DESCRIPTION = (
 def released_scores(
     tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int], resamples: int, seed: int
 ) -> dict[str, Any]:
-    """The entry `released_protocol` of one model in metrics.json: as `pooled_scores`, and `smoothed` inside.
+    """The entry `released_protocol` of one model in metrics.json: as `pooled_scores`, with an entry `smoothed`.
 
     Args:
         tracks: of one split.
-        model: whose predictions.
+        model: the model whose predictions are scored.
         windows: frames of the uniform filter for valence and arousal.
-        resamples: of base videos.
+        resamples: number of resamples of base videos.
         seed: of the resampling.
     """
     zeroed = [_zeroed(track, model) for track in tracks if model in track.predictions and track.valid.any()]

@@ -11,7 +11,7 @@ from avfusion.scoring.track_predictions import TrackPredictions
 
 
 def entry_name(name: str, seed: int) -> str:
-    """What the predictions of a model trained with a seed are called."""
+    """Name of the predictions of a model trained with a seed."""
     return f"{name}, seed {seed}"
 
 
@@ -32,7 +32,7 @@ def seed_difference(
 
 
 def seed_spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and standard deviation over seeds, and the scores themselves."""
+    """Mean and standard deviation over seeds, and the scores of each."""
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return {"mean": float(np.mean(values)), "sd": sd, "seeds": list(values)}
 

@@ -12,8 +12,8 @@ def smooth(
 ) -> np.ndarray:
     """Uniform filter over the frames of one track, one window length per column of `predictions` (N, 2).
 
-    Beyond the ends the first and last values are repeated (`edges` constant: zeros are put there, as the published code
-    does); labels play no part.
+    Beyond the ends the first and last values are repeated (`edges="constant"`: zeros, as in the published code); labels
+    do not matter.
     """
     if len(predictions) == 0:
         return predictions

@@ -1,4 +1,4 @@
-"""What all models say about one track, frame by frame, next to its labels; a Parquet file each."""
+"""Predictions of all models for one track, frame by frame, beside its labels; one Parquet file per track."""
 
 import json
 from dataclasses import dataclass, field
@@ -24,9 +24,9 @@ class TrackPredictions:
         labels: (N, 2) valence and arousal, 0 where not valid.
         valid: (N,) bool, frames that are scored.
         presence: (N, 2) bool, audio and visual stream.
-        predictions: (N, 2) in [-1, 1] by model; an oracle's too, under its name.
-        conditions: (N,) bool spans by name, where a stream is known to tell nothing (demo corpus).
-        features: fingerprint of the features that were predicted from.
+        predictions: (N, 2) in [-1, 1] by model or oracle.
+        conditions: (N,) bool by name: frames in which a stream is known to carry no information (demo corpus).
+        features: fingerprint of the features behind the predictions.
     """
 
     track: str
@@ -46,8 +46,8 @@ def write_predictions(path: Path, track: TrackPredictions, main: str) -> None:
 
     Columns: frame int32 (from 1), time_s float64, valence and arousal float32 in [-1, 1] (of the model `main`,
     unsmoothed), true_valence and true_arousal float32 (null where not valid), valid, audio_present and visual_present
-    bool, then `<model>_valence` and `<model>_arousal` of every other model and oracle. The metadata key `avfusion` has
-    the fingerprint of the features.
+    bool, then `<model>_valence` and `<model>_arousal` of every other model and oracle. The metadata key `avfusion`
+    holds the fingerprint of the features.
     """
     columns: dict[str, pa.Array] = {
         "frame": pa.array(np.arange(1, len(track.time_s) + 1, dtype=np.int32)),
@@ -72,7 +72,7 @@ def read_predictions(path: Path) -> tuple[np.ndarray, str]:
     """The main model's valence and arousal (N, 2) float32 of every frame, and the fingerprint of its features.
 
     Raises:
-        AVFusionError: it is not such a file, or a value is not in [-1, 1].
+        AVFusionError: it is not a file of predictions, or a value is outside [-1, 1].
     """
     try:
         table = pq.read_table(path, columns=["frame", *TARGETS], partitioning=None)
@@ -83,6 +83,6 @@ def read_predictions(path: Path) -> tuple[np.ndarray, str]:
     predictions = np.stack(values, axis=1).astype(np.float32)
     if not np.array_equal(frames, np.arange(1, len(frames) + 1)):
         raise AVFusionError(f"{path}: its frames are not 1, 2, 3, …: run the stage `evaluate` again")
-    if not (np.abs(predictions) <= 1).all():  # also where there is NaN
+    if not (np.abs(predictions) <= 1).all():  # also false for NaN
         raise AVFusionError(f"{path}: values that are not in [-1, 1]: run the stage `evaluate` again")
     return predictions, features

@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def page_policy() -> str:
-    """The page's content security policy: its own script and style and nothing else, and only this server is asked."""
+    """The page's content security policy: its own script and style only, and requests to this server only."""
     hashes = {kind: _hash(re.search(rf"<{kind}>(.*?)</{kind}>", PAGE, re.DOTALL)) for kind in ("script", "style")}
     return (
         f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; connect-src 'self'; "
@@ -42,8 +42,8 @@ def _hash(found: re.Match[str] | None) -> str:
 
 
 def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
-    """The application; `jobs` has to be entered while it runs."""
-    app = FastAPI(title="avfusion", docs_url=None, redoc_url=None)  # those pages load scripts from elsewhere
+    """The application; it must run inside the context of `jobs`."""
+    app = FastAPI(title="avfusion", docs_url=None, redoc_url=None)  # those pages load scripts from other hosts
     app.add_exception_handler(RefusalError, _refused)
     app.add_exception_handler(HTTPException, _no_such_thing)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -65,7 +65,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
 
     @app.post("/api/jobs", status_code=202, openapi_extra=_UPLOAD)
     async def create(request: Request, response: Response) -> dict[str, Any]:
-        """Take a video in; it is looked at before the answer, and predicted when its turn comes."""
+        """Accept a video: inspect it before answering, predict it when its turn comes."""
         try:
             with jobs.place() as folder:
                 name = await receive_upload(request, folder / VIDEO, jobs.limits)
@@ -95,7 +95,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
 
     @app.delete("/api/jobs/{job_id}", status_code=204)
     async def delete(job_id: str) -> None:
-        """End a job that waits or runs; remove its files."""
+        """End a waiting or running job and remove its files."""
         jobs.find(job_id)
         jobs.remove(job_id)
 
@@ -120,7 +120,7 @@ def _described(jobs: Jobs, job: Job) -> dict[str, Any]:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusalError)
     headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    if request.method == "POST":  # what may still come of it is not read
+    if request.method == "POST":  # the rest of the request is not read
         headers["Connection"] = "close"
     return JSONResponse({"error": str(error)}, error.status, headers)
 
@@ -132,7 +132,7 @@ async def _no_such_thing(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the client is gone
 
 
 async def _failed(request: Request, error: Exception) -> Response:

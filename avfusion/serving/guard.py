@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, and what browsers may do with the answer."""
+"""Check every request before it is handled, and add security headers to every answer."""
 
 import asyncio
 import ipaddress
@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 class Guard:
     """Refuses requests that a browser sends on behalf of another site, and puts security headers on every answer.
 
-    A page elsewhere can send requests here, and through a name of its own that it lets point here (DNS rebinding) even
-    read the answers. So a request must name this server by an IP address or by one of `names`, and where it says on
-    whose behalf it is, that must be this server's own page.
+    A page of another site can send requests to this server and, through its own host name pointed here (DNS rebinding),
+    even read the answers. So a request must name this server by an IP address or one of `names`, and its origin, if
+    given, must be this server's own page.
     """
 
     def __init__(self, app: ASGIApp, names: Iterable[str], policy: str) -> None:
@@ -32,7 +32,7 @@ class Guard:
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand over."""
+        """Refuse the request or pass it on."""
         if scope["type"] != "http":
             return
 
@@ -50,7 +50,7 @@ class Guard:
             return
         try:
             await self._app(scope, receive, send_with_headers)
-        except asyncio.CancelledError:  # the server ends and waits no longer for this request
+        except asyncio.CancelledError:  # the server is stopping and waits no longer for this request
             if not begun:
                 await _answer(send_with_headers, 503, "the server is stopping")
 

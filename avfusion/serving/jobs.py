@@ -1,4 +1,4 @@
-"""Jobs of a server: videos that wait, are worked on, and their results, all in memory and of bounded number and age."""
+"""Jobs of a server: waiting and running videos and their results, in memory, bounded in number and age."""
 
 import asyncio
 import errno
@@ -23,7 +23,7 @@ from avfusion.serving.refusal import RefusalError
 from avfusion.serving.scratch import remove_folder
 
 RETRY_AFTER_S = 10
-UNKNOWN = "unknown job: its result has expired, it was deleted, or the server was started again since"
+UNKNOWN = "unknown job: its result expired, it was deleted, or the server was restarted since"
 OURS = "the server failed on it; its log says how"
 DISK_FULL = "the server's disk is full: try again later"
 _FULL = os.strerror(errno.ENOSPC)
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Of a job."""
+    """State of a job."""
 
     waiting = "waiting"
     running = "running"
@@ -41,17 +41,17 @@ class State(StrEnum):
 
 @dataclass
 class Job:
-    """A video and what becomes of it.
+    """A video and the state of its prediction.
 
     Attributes:
         id: known to its owner alone.
-        name: what its owner calls the video; never a path.
+        name: the owner's name for the video; never a path.
         folder: its files.
-        frames, duration_s: of the video.
-        state: where it stands.
-        phase, done, total: what is being done, how much of it is done, and of how much.
-        error: what went wrong, for its owner.
-        status: HTTP status that goes with `error`.
+        frames, duration_s: number of frames and length of the video.
+        state: the job's state.
+        phase, done, total: current phase, its progress, and its total.
+        error: the failure, in words for its owner.
+        status: HTTP status for `error`.
     """
 
     name: str
@@ -68,16 +68,16 @@ class Job:
     task: "asyncio.Task[None] | None" = None
 
     def report(self, phase: str, done: int, total: int) -> None:
-        """Note where the work stands."""
+        """Record the progress."""
         self.phase, self.done, self.total = phase, done, total
 
     def fail(self, status: int, error: str) -> None:
-        """Note that it went wrong."""
+        """Record a failure."""
         self.state, self.status, self.error = State.failed, status, error
 
 
 class Jobs:
-    """Takes videos in, works on as many at a time as it has workers, keeps results for a while.
+    """Accepts videos, works on one per worker at a time, and keeps results for a while.
 
     Used as an asynchronous context manager; everything happens in its event loop, so nothing needs a lock.
     """
@@ -88,13 +88,13 @@ class Jobs:
         self._workers = workers
         self._model, self._device = model, device
         self._inspector, self._inspecting = AsyncWorker(), asyncio.Lock()
-        self._jobs: dict[str, Job] = {}  # in the order in which they came
+        self._jobs: dict[str, Job] = {}  # in order of arrival
         self._queue: asyncio.Queue[Job] = asyncio.Queue()
         self._incoming = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        """Have the workers ready.
+        """Start the workers.
 
         Raises:
             AVFusionError: the model cannot be loaded.
@@ -118,10 +118,10 @@ class Jobs:
 
     @contextmanager
     def place(self) -> Iterator[Path]:
-        """Give a folder to a video that is on its way in; it is removed where that fails.
+        """Provide a folder for an incoming video, removed if the upload fails.
 
         Raises:
-            RefusalError: too many are, or wait.
+            RefusalError: too many videos are incoming or waiting.
         """
         if self._incoming + self.count(State.waiting) >= self.limits.waiting:
             raise RefusalError(429, f"{self.limits.waiting} videos wait already: try again later", RETRY_AFTER_S)
@@ -137,10 +137,10 @@ class Jobs:
             self._incoming -= 1
 
     async def inspect(self, folder: Path, name: str) -> Inspection:
-        """Look at the video in `folder`.
+        """Inspect the video in `folder`.
 
         Raises:
-            RefusalError: it is none, or beyond the limits.
+            RefusalError: it is not a video, or beyond the limits.
         """
         limit_s = self.limits.inspection_s
         async with self._inspecting:
@@ -153,38 +153,38 @@ class Jobs:
                 raise RefusalError(*self._answer(error, folder, name)) from None
 
     def add(self, folder: Path, name: str, inspection: Inspection) -> Job:
-        """Let the video in `folder` wait for its turn."""
+        """Queue the video in `folder`."""
         job = Job(name, folder, inspection.frames, inspection.duration_s)
         self._jobs[job.id] = job
         self._queue.put_nowait(job)
         return job
 
     def find(self, job_id: str) -> Job:
-        """The job of that id.
+        """The job with this id.
 
         Raises:
-            RefusalError: there is none (any more).
+            RefusalError: no such job, or no longer.
         """
         if job_id not in self._jobs:
             raise RefusalError(404, UNKNOWN)
         return self._jobs[job_id]
 
     def remove(self, job_id: str) -> None:
-        """Forget a job and its files; the work on it ends."""
+        """Remove a job and its files, and end the work on it."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return
         if job.task is not None and not job.task.done():
-            job.task.cancel()  # its files go when its process has ended
+            job.task.cancel()  # its files are removed when its process has ended
         else:
             self._spawn(asyncio.to_thread(remove_folder, job.folder))
 
     def count(self, state: State) -> int:
-        """How many jobs are in this state."""
+        """Number of jobs in this state."""
         return sum(job.state is state for job in self._jobs.values())
 
     def ahead_of(self, job: Job) -> int:
-        """How many jobs have to be done, or at least begun, before this one begins."""
+        """Number of jobs that must be done, or at least begun, before this one begins."""
         waiting = [other.id for other in self._jobs.values() if other.state is State.waiting]
         return waiting.index(job.id) if job.id in waiting else 0
 
@@ -228,7 +228,7 @@ class Jobs:
         except asyncio.CancelledError:
             self._spawn(asyncio.to_thread(remove_folder, job.folder))
             raise
-        except Exception:  # ours: the job ends, the server goes on
+        except Exception:  # a bug of ours ends the job, not the server
             _log.exception("%s", job.name)
             job.fail(500, f"{job.name}: {OURS}")
         await asyncio.to_thread(_remove_leftovers, job)

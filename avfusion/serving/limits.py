@@ -1,4 +1,4 @@
-"""What a server lets its clients ask for."""
+"""Limits for a server's clients."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ FRAMES_PER_S = 120
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what clients can make a server do; beyond them they get an error.
+    """Limits beyond which clients get an error.
 
     Attributes:
-        upload_bytes: size of a video.
-        video_s: length of a video.
-        waiting: videos that may be on their way in or wait for their turn.
-        kept: results that are kept, the oldest goes first.
-        kept_s: how long a result is kept.
-        stall_s: how long an upload may send nothing.
-        slowest: bytes per second that an upload must reach, after its first `stall_s`.
-        inspection_s: how long reading a video's packets may take.
-        job_base_s: how long the work on a video may take,
-        job_s_per_s: and how much longer for each second of it.
+        upload_bytes: greatest size of a video.
+        video_s: greatest length of a video.
+        waiting: greatest number of incoming and waiting videos.
+        kept: number of results kept; the oldest is removed first.
+        kept_s: time that a result is kept.
+        stall_s: longest pause of an upload.
+        slowest: least rate of an upload in bytes per second, after its first `stall_s`.
+        inspection_s: time limit for reading a video's packets.
+        job_base_s: time limit for the work on a video,
+        job_s_per_s: plus this for each second of it.
     """
 
     upload_bytes: int = 500_000_000
@@ -36,10 +36,10 @@ class Limits:
     job_s_per_s: float = 30
 
     def media(self) -> MediaLimits:
-        """What the opener of media lets a file ask for."""
+        """Limits for the opener of media."""
         seconds = min(self.video_s, DEFAULT_LIMITS.duration_s)
         return MediaLimits(duration_s=seconds, frames=max(1, round(seconds * FRAMES_PER_S)))
 
     def job_s(self, duration_s: float) -> float:
-        """How long the work on a video of this length may take."""
+        """Time limit for the work on a video of this length."""
         return self.job_base_s + self.job_s_per_s * duration_s

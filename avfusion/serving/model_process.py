@@ -1,4 +1,4 @@
-"""What a server has done in other processes: files from outside are opened and a model is run in none that serves."""
+"""A server's work in other processes: the serving process opens no uploaded file and runs no model."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ VIDEO, PASSING, CSV, JSON = "video", "passing", "result.csv", "result.json"  # i
 
 
 class ServedModel(NamedTuple):
-    """What a server says of its model: where it came from, the fusion's name, the digest of its files."""
+    """A server's description of its model: its source, the fusion model's name, the digest of its files."""
 
     source: str
     name: str
@@ -31,18 +31,18 @@ class ServedModel(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """What a video is, by its packets."""
+    """Facts about a video from its packets."""
 
     frames: int
     duration_s: float
 
 
 def copy_model(model: str | None, folder: Path) -> ServedModel:
-    """Copy a model into `folder`, so that training and registering beside a server do not change what it serves.
+    """Copy a model into `folder`, so that later training and registering do not change the served model.
 
     Raises:
         BadInputError: as `opened_model`.
-        AVFusionError: it cannot be written there.
+        AVFusionError: it cannot be written to `folder`.
     """
     from avfusion.inference.model_source import opened_model
 
@@ -55,7 +55,7 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
 
 
 def load_model(model: Path, device: str) -> None:
-    """Make this process ready for `predict_upload`.
+    """Load the model into this process for `predict_upload`.
 
     Raises:
         AVFusionError: as `Predictor.load`.
@@ -74,23 +74,24 @@ def inspect_upload(video: Path, limits: MediaLimits) -> Inspection:
     """Read a video's packets.
 
     Raises:
-        BadInputError: it is none, or asks for more than the limits allow.
+        BadInputError: it is not a video, or is beyond the limits.
     """
     timeline = read_timeline(video, limits)
     return Inspection(timeline.frames, timeline.end_s)
 
 
 def predict_upload(model: Path, device: str, folder: Path, name: str, report: Report) -> None:
-    """Write the predictions of the video in a job's folder beside it, as CSV and JSON.
+    """Predict the video in a job's folder; write the predictions beside it, as CSV and JSON.
 
     Args:
-        model, device: what to predict with and where; loaded once.
-        folder: of the job; passing files go into it, too, so that whoever ends this process can remove them.
-        name: what its owner calls the video.
-        report: called with what is being done, how much of it is done, and of how much; a few times a second.
+        model, device: the model's folder and the device; loaded once.
+        folder: the job's folder; temporary files go into it, too, so that they can be removed if this process is
+            killed.
+        name: the owner's name for the video.
+        report: called with phase, progress and total a few times per second.
 
     Raises:
-        AVFusionError: as `Predictor.predict`; or the disk is full.
+        AVFusionError: as `Predictor.predict`, or the disk is full.
     """
     from avfusion.presentation.model_card import RENDERED, RENDERED_ONLY
     from avfusion.presentation.tables import write_csv
@@ -114,7 +115,7 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
 
 
 def _columns(table: "pd.DataFrame") -> dict[str, list[float]]:
-    """The CSV's columns, with as many decimals as there."""
+    """The CSV's columns, rounded as in the CSV."""
     floats = table.astype({name: "float64" for name in table.columns if table[name].dtype.kind == "f"}).round(6)
     return {str(name): floats[name].tolist() for name in floats.columns}
 

@@ -1,4 +1,4 @@
-"""A worker process that an event loop waits for."""
+"""A worker process behind an asynchronous interface."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from avfusion.runtime.workers import Worker
 
 
 class AsyncWorker:
-    """Calls functions in a worker process, one at a time; a call that is cancelled ends the process.
+    """Calls functions in a worker process, one at a time; cancelling a call ends the process.
 
-    The process is started when it is needed, and again after it has ended; then `prepare` is called in it first.
+    The process is started on demand, also after it has ended; it calls `prepare` first.
     """
 
     def __init__(self, prepare: Callable[..., None] | None = None, *arguments: object) -> None:
@@ -19,10 +19,10 @@ class AsyncWorker:
         self._worker: Worker | None = None
 
     async def start(self) -> None:
-        """Have the process there and prepared.
+        """Start and prepare the process if it is not running.
 
         Raises:
-            AVFusionError: it cannot be started, or what `prepare` raises.
+            AVFusionError: it cannot be started, or `prepare` raised it.
         """
         if self._worker is not None and self._worker.usable:
             return
@@ -37,11 +37,11 @@ class AsyncWorker:
     async def call(
         self, function: Callable[..., Any], *arguments: Any, report: Callable[..., None] | None = None
     ) -> Any:
-        """Call `function(*arguments)` in the process; with `report` it gets one more argument, to report by.
+        """Call `function(*arguments)` in the process; with `report`, the function gets it as one more argument.
 
         Raises:
-            WorkerError: it failed unexpectedly, or its process died.
-            AVFusionError: what it raised itself.
+            WorkerError: the function failed unexpectedly, or its process died.
+            AVFusionError: the function raised it.
         """
         await self.start()
         assert self._worker is not None
@@ -49,11 +49,11 @@ class AsyncWorker:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process is running."""
         return self._worker is not None and self._worker.usable
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Kill the process."""
         if self._worker is not None:
             self._worker.stop()
 
@@ -64,7 +64,7 @@ class AsyncWorker:
             worker.give(function, *arguments, reporting=report is not None)
             while (reply := worker.poll(report)) is None:
                 await _readable(worker.fileno())
-        except BaseException:  # nobody waits for the reply any more
+        except BaseException:  # nobody waits for the reply
             worker.stop()
             raise
         if reply.error:

@@ -1,14 +1,14 @@
-"""What a client is told where it does not get what it asked for."""
+"""Refusals of requests, for clients."""
 
 from avfusion.runtime.errors import AVFusionError
 
 
 class RefusalError(AVFusionError):
-    """A request is refused; the message is for the client.
+    """A refused request; the message is for the client.
 
     Attributes:
-        status: of the HTTP answer.
-        retry_after_s: when asking again makes sense; None: it does not.
+        status: HTTP status of the answer.
+        retry_after_s: time after which to try again; None: trying again is pointless.
     """
 
     def __init__(self, status: int, message: str, retry_after_s: int | None = None) -> None:

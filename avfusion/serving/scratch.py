@@ -1,4 +1,4 @@
-"""The folder in which a server keeps uploads and results; it goes with the server, however that ends."""
+"""The folder of a server's uploads and results, removed with the server, however that ends."""
 
 import os
 import shutil
@@ -18,12 +18,12 @@ _TRIES, _PAUSE_S = 40, 0.05
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give a new folder of this process alone, and remove it at the end; those that killed servers left go first."""
+    """Provide a new folder for this process, removed at the end; first remove folders left by killed servers."""
     sweep()
     made = Path(tempfile.mkdtemp(prefix=_UNLOCKED))
     lock = FileLock(made / LOCK)
     lock.acquire(timeout=0)
-    # Only now it gets a name that other servers' sweeps look at.
+    # Rename it only now, since other servers' sweeps look at this name.
     folder = made.with_name(PREFIX + made.name.removeprefix(_UNLOCKED))
     made.rename(folder)
     try:
@@ -34,10 +34,10 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what servers of this user left that were killed: their locks are free."""
+    """Remove folders that killed servers of this user left, recognised by their free locks."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = folder / LOCK
-        # In a shared folder other users may choose the same name.
+        # In a shared folder, other users may choose the same name.
         if folder.is_symlink() or lock.is_symlink() or not lock.is_file() or lock.stat().st_uid != os.getuid():
             continue
         try:
@@ -48,7 +48,7 @@ def sweep() -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder that a process which is just being killed may still write into."""
+    """Remove a folder, even while a process being killed still writes into it."""
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():

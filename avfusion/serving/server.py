@@ -1,4 +1,4 @@
-"""A server's life: it binds its port, loads its model, answers until it is told to stop, and leaves nothing behind."""
+"""The life of a server: bind the port, load the model, answer until told to stop, clean up."""
 
 import asyncio
 import ipaddress
@@ -18,7 +18,7 @@ from avfusion.serving.model_process import ServedModel, copy_model, load_model
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.scratch import scratch_folder
 
-GOODBYE_S = 3  # for answers that are on their way
+GOODBYE_S = 3  # to finish answers
 CONNECTIONS = 200
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 
@@ -35,10 +35,10 @@ def run_server(
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        host, port: where; port 0: any free one.
+        host, port: address to listen on; port 0: any free port.
         model, device: as for `Predictor.load`.
-        jobs: how many videos are worked on at a time, each in a process of its own.
-        limits: what clients may ask for.
+        jobs: number of videos processed at a time, each in its own process.
+        limits: limits for clients.
 
     Raises:
         BadInputError: no such model, host or port.
@@ -56,7 +56,7 @@ def run_server(
 
 
 class _StoppedError(BaseException):
-    """Somebody asked this process to end."""
+    """This process was asked to end."""
 
 
 def _stop(number: int, frame: object) -> None:
@@ -67,7 +67,7 @@ async def _serve(
     listener: socket.socket, scratch: Path, host: str, model: str | None, device: str, jobs: int, limits: Limits
 ) -> None:
     folder = scratch / "model"
-    fetching = AsyncWorker()  # a process of its own: what it imports to ask the registry takes memory
+    fetching = AsyncWorker()  # a separate process: asking the registry imports modules that take memory
     try:
         served: ServedModel = await fetching.call(copy_model, model, folder)
     finally:
@@ -103,7 +103,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # Connections wait in the system while the model is loaded.
+        # The system queues connections while the model loads.
         listener.listen(128)
     except OSError as error:
         listener.close()

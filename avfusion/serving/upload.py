@@ -1,4 +1,4 @@
-"""A video out of a multipart request: written to disk as it comes in, within limits of size and pace."""
+"""Write the video in a multipart request to disk as it arrives, within limits of size and rate."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from avfusion.serving.refusal import RefusalError
 
 FIELD = "video"
 NAME_LENGTH = 120
-OVERHEAD_BYTES = 100_000  # of the form around the video
+OVERHEAD_BYTES = 100_000  # for the form around the video
 LINGER_BYTES, LINGER_S = 200_000_000, 5.0
 HELP = f"send multipart/form-data with one file, in the field '{FIELD}'"
 
@@ -26,10 +26,10 @@ async def receive_upload(request: Request, target: Path, limits: Limits) -> str:
     """Write the video of a request's form to `target`.
 
     Returns:
-        What its owner calls it, for people.
+        The owner's name for the video, for display.
 
     Raises:
-        RefusalError: not such a form, too large, or too slow.
+        RefusalError: the form is not as expected, too large, or too slow.
         ClientDisconnect: the client went away.
         OSError: the disk is full.
     """
@@ -58,7 +58,7 @@ async def receive_upload(request: Request, target: Path, limits: Limits) -> str:
 
 
 class _Form:
-    """What has come of a form so far."""
+    """The form received so far."""
 
     def __init__(self, boundary: bytes) -> None:
         self.size = 0
@@ -81,7 +81,7 @@ class _Form:
         )
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """Parse what came; gives the bytes of the video in it."""
+        """Parse a piece; return the bytes of the video in it."""
         try:
             self._parser.write(piece)
         except MultipartParseError as error:
@@ -92,9 +92,9 @@ class _Form:
         return content
 
     def name(self) -> str:
-        """The video's name, once all has come."""
+        """The video's name, after the whole form has arrived."""
         if not self._ended:
-            raise RefusalError(400, "the form ends before its end: the upload was cut off")
+            raise RefusalError(400, "the form is incomplete: the upload was cut off")
         if not self._files:
             raise RefusalError(400, f"the form has no file in the field '{FIELD}': {HELP}")
         return self._files[0]
@@ -126,14 +126,14 @@ class _Form:
 
 
 def shown_name(name: str) -> str:
-    """A client's file name for people to read: its last part, printable, not too long; never used as a path."""
+    """A client's file name for display: its last part, printable, not too long; never used as a path."""
     last = name.replace("\\", "/").rpartition("/")[2]
     printable = "".join(character if character.isprintable() else " " for character in last).strip()
     return printable[:NAME_LENGTH] or "video"
 
 
 async def _brisk(pieces: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[bytes]:
-    """The pieces, as long as they keep coming and on the whole come fast enough."""
+    """Pass the pieces on while they keep coming and are fast enough on the whole."""
     started, received = time.monotonic(), 0
     while True:
         left_s = limits.stall_s + received / limits.slowest - (time.monotonic() - started)
@@ -145,7 +145,7 @@ async def _brisk(pieces: AsyncIterator[bytes], limits: Limits) -> AsyncIterator[
         except TimeoutError:
             raise RefusalError(
                 408,
-                f"the upload stands still, or is slower than {byte_size(limits.slowest)} a second: it was given up",
+                f"the upload stalled, or is slower than {byte_size(limits.slowest)} a second: it was given up",
             ) from None
         received += len(piece)
         yield piece
@@ -157,7 +157,7 @@ async def _write(file: BinaryIO, content: list[bytes]) -> None:
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:
-    """Let a client that sends all of its request before it reads the answer come to that, within bounds."""
+    """Read on, within bounds, for clients that send their whole request before reading the answer."""
     left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_S):

@@ -36,7 +36,7 @@ def test_videos_that_cannot_be_read_fail_by_name_or_are_recorded(project, videos
     done = project.run("corpus")
     assert done.code == 2
     assert f"corpus: videos: {len(bad)} of {len(bad) + 3} failed" in done.error
-    assert done.error.endswith(": mend them, or set common.on_error: skip to go on without them\n")
+    assert done.error.endswith(": repair them, or set common.on_error: skip to go on without them\n")
     assert done.error.count("\n") == 1
     items = {item["name"]: item["text"] for item in json.loads(project.avfusion("doctor", "--json").out)["items"]}
     heading, *lines = items["stage corpus"].split("\n")

@@ -110,13 +110,13 @@ FAULTS = [
     ("videos/a.mp4,../x,,,,", "line 2: column track: '../x' has characters other than letters"),
     ("videos/a.mp4,a  b,,,,", "line 2: column track: 'a  b' has characters other than letters"),
     ("videos/z.mp4,,,,,", "line 2: column video: 'videos/z.mp4': there is no file {root}/videos/z.mp4 (paths are abs"),
-    ("videos,,,,,", "line 2: column video: 'videos': a file is needed, {root}/videos is no regular file"),
-    (",x,,,,", "line 2: column video: '': the path of a video is needed"),
+    ("videos,,,,,", "line 2: column video: 'videos': must be a file, {root}/videos is no regular file"),
+    (",x,,,,", "line 2: column video: '': must be the path of a video"),
     ("http://host/a.mp4,,,,,", "line 2: column video: 'http://host/a.mp4': there is no file"),
     (f"{'n' * 300}.mp4,x,,,,", "nnn…': there is no file"),
     ("videos/a.mp4,x,,crops/z,,", "line 2: column crops: 'crops/z': there is no folder {root}/crops/z"),
-    ("videos/a.mp4,x,,labels/a.csv,,", "crops: 'labels/a.csv': a folder is needed, {root}/labels/a.csv is a file"),
-    ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': a file is needed"),
+    ("videos/a.mp4,x,,labels/a.csv,,", "crops: 'labels/a.csv': must be a folder, {root}/labels/a.csv is a file"),
+    ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': must be a file"),
     ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': tabs and line ends in file names are not"),
     ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': tabs and line ends"),
     ("videos/a, b.mp4,x,,,,2", "line 2: 'videos/a,b.mp4,x,,,,2': 7 cells for 6 columns: a cell that holds ',' has"),
@@ -161,7 +161,7 @@ def test_all_faults_are_in_one_message_in_the_order_of_lines(root):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("track,split\nx,train\n", "line 1: there is no column video: the first row has to name the columns"),
+        ("track,split\nx,train\n", "line 1: there is no column video: the first row must name the columns"),
         (
             "videos/a.mp4,train\nvideos/b.mov,val\n",
             r"manifest\.csv, line 1: there is no column video[^;]*, ';' or tab between them$",

@@ -147,7 +147,7 @@ def test_unreadable_videos_fail_by_name_or_are_kept_with_the_reason(root, tmp_pa
     assert sorted(error.value.failures) == ["videos/b/mute.mp4", "videos/b/tested.mp4"]
     assert str(error.value) == (
         "corpus: videos: 2 of 4 failed: videos/b/mute.mp4: cannot be read as media: it is a text file, not a video; "
-        "videos/b/tested.mp4: is empty (0 bytes): mend them, or set common.on_error: skip to go on without them"
+        "videos/b/tested.mp4: is empty (0 bytes): repair them, or set common.on_error: skip to go on without them"
     )
     tracks = build(root, tmp_path, on_error="skip")
     write_tracks(tmp_path / "tracks.parquet", tracks)

@@ -202,7 +202,7 @@ def test_labels_that_are_no_file_are_named(corpus_project, kind):
     replace_by(kind, corpus_project.parent / "data" / place)
     report = diagnose(corpus_project)
     assert found(report)["affwild2"].text == (
-        f"1 files of the corpus cannot be read: {place} (no regular file, or a link to nowhere): mend or remove them"
+        f"1 files of the corpus cannot be read: {place} (no regular file, or a broken link): repair or remove them"
     )
     assert report.exit_code == 2
 
@@ -213,7 +213,7 @@ def test_a_video_that_is_no_file_is_named_and_costs_only_its_track(corpus_projec
     items = found(diagnose(corpus_project))
     assert (items["videos"].status, items["videos"].text) == (
         "warn",
-        "1 are no regular files, or links to nowhere: videos/a.mp4",
+        "1 are no regular files, or broken links: videos/a.mp4",
     )
     assert "train" in items
 

@@ -64,7 +64,7 @@ def test_with_the_table_of_tracks_its_warnings_are_reported_and_no_others(tabled
     )
     assert report.tracks["bad"][-1].startswith("unreadable video: videos/bad.mp4: cannot be read as media")
     item = found(report)["table of tracks"]
-    assert (item.status, item.text) == ("ok", "5 tracks, of the present sources")
+    assert (item.status, item.text) == ("ok", "5 tracks, from the current sources")
     train = report.splits["train"]
     assert (train.no_video, train.unreadable, train.rows_disagree, train.frames) == (1, 1, 1, 65)
     assert found(report)["train"].text == (
@@ -98,7 +98,7 @@ def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_p
     item = found(report)["table of tracks"]
     assert (item.status, item.text) == (
         "warn",
-        "made from other sources than are there now: `dvc repro` makes it anew",
+        "made from other sources than the current ones: `dvc repro` remakes it",
     )
     assert report.tracks["a"] == before["a"][2:], "the double and the rows are mended, and the video is known still"
     assert [report.tracks[name] for name in ("b", "bad", "gone")] == [before[name] for name in ("b", "bad", "gone")]

@@ -69,7 +69,7 @@ def test_a_file_of_ones_own_that_is_not_there_is_missing(tmp_path) -> None:
     items = {item.name: item for item in look_at_weights(tmp_path, check_params(values))}
     assert {item.status for item in items.values()} == {"missing"}
     assert items["backbones.visual.weights"].text == "visual.safetensors does not exist"
-    assert items["backbones.audio.weights"].text == "audio.safetensors is a folder, a file is needed"
+    assert items["backbones.audio.weights"].text == "audio.safetensors is a folder, must be a file"
 
 
 def test_frozen_statistics_of_random_weights_are_warned_of() -> None:

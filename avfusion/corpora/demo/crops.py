@@ -7,12 +7,12 @@ CROP = 112
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
-"""Where eyes, nose tip and mouth corners go, in pixels of the crop."""
+"""Positions of eyes, nose tip and mouth corners, in pixels of the crop."""
 JPEG_QUALITY = 80
 
 
 def alignment(landmarks: np.ndarray) -> np.ndarray:
-    """Return the 4-parameter similarity (2, 3) that takes `landmarks` (5, 2) nearest to `TEMPLATE` in least squares."""
+    """Return the 4-parameter similarity (2, 3) that maps `landmarks` (5, 2) to `TEMPLATE` in least squares."""
     source, target = landmarks - landmarks.mean(axis=0), TEMPLATE - TEMPLATE.mean(axis=0)
     power = np.sum(source**2)
     a = np.sum(source * target) / power

@@ -1,4 +1,4 @@
-"""H.264 and AAC in MP4, byte for byte the same whenever the same pictures and samples come in."""
+"""H.264 and AAC in MP4: the same pictures and samples give the same bytes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ _X264 = {
 
 
 class Muxer:
-    """Writes pictures one by one, and the audio up to the same time between them."""
+    """Writes pictures one by one, interleaved with audio up to the same time."""
 
     def __init__(self, container: "av.container.OutputContainer", width: int, height: int, fps: Fraction) -> None:
         self._container = container
@@ -53,7 +53,7 @@ class Muxer:
         self._container.mux(self._video.encode(picture))
 
     def finish(self) -> None:
-        """Write what is left and flush the encoders."""
+        """Write the rest and flush the encoders."""
         self._write_audio(float("inf"))
         self._container.mux(self._video.encode(None))
         if self._audio is not None:
@@ -74,7 +74,7 @@ class Muxer:
 
 @contextmanager
 def mp4(path: Path, width: int, height: int, fps: Fraction) -> Iterator[Muxer]:
-    """Open `path` for writing; no time stamp and no library version goes into it, so equal input gives equal bytes."""
+    """Open `path` for writing, without time stamps and library versions, so that equal input gives equal bytes."""
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact", "movflags": "+faststart"}) as container:
         muxer = Muxer(container, width, height, fps)
         yield muxer

@@ -1,7 +1,7 @@
-"""The parts of a face that move: brows, eyes, nose, mouth and the folds of a smile, painted on the head sprite.
+"""The moving parts of a face: brows, eyes, nose, mouth and the folds of a smile, painted on the head sprite.
 
 Expression parameters are about ±1 around a neutral 0; `mouth_opening` and `eyelids` are 0 (closed) to 1. Depth makes
-the features slide over the head when it turns, which is what a turned head looks like at this size.
+the features slide over the head when it turns, as on a turned head of this size.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _DEPTH = {"eye": 0.62, "brow": 0.68, "nose": 0.98, "mouth": 0.72, "fold": 0.66}
 
 
 _LANDMARK_RISE = 0.045
-"""Detectors see nose tip and mouth corners this much above where they are painted, and crops follow detectors."""
+"""Detectors find nose tip and mouth corners this far above their painted positions; crops follow detectors."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _eye(canvas: np.ndarray, person: Identity, face: Expression, side: float) ->
 
 
 def _eyeball(canvas: np.ndarray, person: Identity, face: Expression, side: float, outline: np.ndarray) -> None:
-    """Paint white, iris and pupil on a patch and let the lids cut it out."""
+    """Paint white, iris and pupil on a patch, cut to the opening between the lids."""
     left, top = np.floor(outline.min(axis=0)).astype(int) - 2
     right, bottom = np.ceil(outline.max(axis=0)).astype(int) + 3
     patch = canvas[top:bottom, left:right]
@@ -174,7 +174,7 @@ def _folds(canvas: np.ndarray, person: Identity, face: Expression) -> None:
 
 
 def _mouth(canvas: np.ndarray, person: Identity, face: Expression) -> np.ndarray:
-    """Paint the lips and what is between them; returns the corners (2, 2) in sprite pixels."""
+    """Paint the lips and the mouth between them; return the corners (2, 2) in sprite pixels."""
     half = person.mouth_half_width * (1.0 + 0.17 * face.smile)
     lift = 0.155 * face.smile
     opening = 0.30 * face.mouth_opening

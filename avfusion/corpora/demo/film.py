@@ -1,4 +1,4 @@
-"""Rendering of one video: its people act out their signals before the camera, and speak."""
+"""Render one video: its people act out their signals before the camera, and speak."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ from avfusion.corpora.demo.plan import TICKS_PER_SECOND, Purpose, VideoPlan, fra
 from avfusion.corpora.demo.scene import HeadPath, Person, Sensor, draw_head_path, paint_room, paint_shoulders
 
 CROP_KEPT_SHARE = 0.25
-"""Share of occlusions in which the crop is there all the same and shows the occluder: face detectors can be fooled."""
+"""Share of occlusions with a crop all the same, which shows the occluder: face detectors can be fooled."""
 PAIR_WIDTH = 1.75
 """Width of a two-person picture, relative to its height."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """One person's way of speaking and when they do."""
+    """How and when a person speaks."""
 
     cues: dict[str, np.ndarray]
     speaker: voice.Speaker
@@ -31,7 +31,7 @@ class Speech:
 
 
 class Actor:
-    """One person of a video: looks, movement, expression cues (N,) a frame, and what hides the face."""
+    """One person of a video: looks, movement, expression cues (N,) per frame, and occluders."""
 
     def __init__(
         self, video: VideoPlan, person: int, signals: Signals, seed: int, size: int, times: np.ndarray
@@ -61,7 +61,7 @@ class Actor:
         return Speech(cues, speaker, voice.draw_syllables(generator, cues["rate"], speaker, signals.spans.pauses))
 
     def expression(self, frame: int) -> Expression:
-        """Return what the face does in `frame` (0-based)."""
+        """Return the face's expression in `frame` (0-based)."""
         cues, head = self.cues, self.head
         return Expression(
             smile=float(cues["smile"][frame]),
@@ -76,7 +76,7 @@ class Actor:
         )
 
     def paint(self, picture: np.ndarray, frame: int, time: float) -> tuple[np.ndarray, bool]:
-        """Paint this person, and what hides them, into `picture`; return landmarks (5, 2) and whether a crop exists."""
+        """Paint this person, and an occluder, into `picture`; return landmarks (5, 2) and whether a crop exists."""
         landmarks = self._painter.paint(picture, self.expression(frame), self.head.matrix(frame))
         has_crop = True
         for occluder, fooled in zip(self._occluders, self._fooled, strict=True):
@@ -144,7 +144,7 @@ def sound(video: VideoPlan, actors: list[Actor], signals: tuple[Signals, ...], s
 
 
 def _outsider(video: VideoPlan, signals: tuple[Signals, ...], seed: int, samples: int) -> np.ndarray:
-    """Return the samples (N,) of somebody off camera, who talks in pauses (unless a partner does) and in bursts."""
+    """Return the samples (N,) of a person off camera, who talks in pauses (unless a partner does) and in bursts."""
     assert video.audio is not None
     generator = video.rng(seed, Purpose.OUTSIDER)
     spans = signals[0].spans

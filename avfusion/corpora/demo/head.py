@@ -1,4 +1,4 @@
-"""The parts of a face that do not move: shaded skin, ears, hair and beard, painted once per person as a sprite.
+"""The still parts of a face: shaded skin, ears, hair and beard, painted once per person as a sprite.
 
 The sprite is in canonical face units (see `identity`) times `UNIT` pixels; moving features are painted on a copy of it
 (`features`), and the copy is warped into the frame (`scene`).
@@ -49,7 +49,7 @@ def paint_head(person: Identity, light: tuple[float, float]) -> Sprite:
     _hair_front(canvas, opacity, person, face_mask)
     size = (WIDTH, HEIGHT)
     colours = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
-    # Colour under the soft rim must not fade to black with the opacity.
+    # Under the soft rim the opacity fades, but the colour must not fade to black.
     covered = cv2.resize(opacity, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
     rim = np.maximum(covered, 1e-3)[..., None]
     colours = np.clip(colours / rim, 0, 255).astype(np.uint8)

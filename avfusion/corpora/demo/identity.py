@@ -1,4 +1,4 @@
-"""Who is in the picture: proportions, skin, hair and clothes of one face, drawn from natural ranges.
+"""A person's looks: proportions, skin, hair and clothes, drawn from natural ranges.
 
 Everything is in canonical face units: one unit is the distance between the eyes' centres; x to the viewer's right,
 y down, the origin midway between the eyes.
@@ -61,7 +61,7 @@ class Identity:
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """Draw a person; every length varies by some percent, so no two look alike."""
+    """Draw a person; every length varies by some percent, so that no two people look alike."""
     skin_index = int(rng.integers(len(SKIN_RGB)))
     dark_hair = skin_index >= 4
     hair = HAIR_RGB[int(rng.integers(3 if dark_hair else len(HAIR_RGB)))]

@@ -1,12 +1,12 @@
-"""What happens in a demo track: true valence and arousal, what face and voice express of them, and when nothing.
+"""The signals of a demo track: true valence and arousal, their expression in face and voice, and its gaps.
 
 The whole generator is linear and Gaussian (up to clipping), so the best prediction from the cues is known (`oracle`):
 
     expressed_s,d(t) = latent_d(t) + slow_error_s,d(t)               s in {visual, audio}, d in {valence, arousal}
     cue_s,c(t)       = loading_c,v expressed_s,v(t) + loading_c,a expressed_s,a(t) + cue_noise(t) + identity_offset
 
-The slow error of each stream lasts longer than the latents change, so averaging over time does not remove it: only the
-other stream does. That makes fusion worth something for both targets.
+The slow error of each stream varies more slowly than the latents, so averaging over time cannot remove it; only the
+other stream can. So both targets gain from fusion.
 """
 
 from collections.abc import Sequence
@@ -53,18 +53,18 @@ AUDIO_LOADINGS = {
 LOADINGS = {"visual": VISUAL_LOADINGS, "audio": AUDIO_LOADINGS}
 
 OCCLUDED_SHARE, BURST_SHARE, PAUSE_SHARE = 0.32, 0.20, 0.20
-"""Shares of the time aimed at, placed in this order; pauses get what room is left, about 0.1."""
+"""Target shares of the time, placed in this order; pauses get the remaining room, about 0.1."""
 OCCLUSION_S = (2.0, 4.5)
 AUDIO_GAP_S = (2.5, 4.5)
 SPAN_GAP_S = 0.5
-"""Spans keep this distance, so that a face is seen again before the voice is lost."""
+"""Least distance between spans, so that the face is visible again before the voice is lost."""
 
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Times, in seconds, at which a cue is destroyed; no two spans of a track overlap."""
+    """Spans, in seconds, in which a cue is destroyed; spans of a track do not overlap."""
 
     occlusions: tuple[Span, ...]
     bursts: tuple[Span, ...]
@@ -103,7 +103,8 @@ def rbf(times: np.ndarray, length_s: float) -> np.ndarray:
 def matern(times: np.ndarray, length_s: float) -> np.ndarray:
     """Return the Matérn-3/2 correlation (K, K) of `times` (K,) in seconds.
 
-    Its paths look smooth, yet cannot be guessed across a gap, as squared-exponential ones can from their derivatives.
+    Its paths look smooth, but cannot be extrapolated across a gap from their derivatives as squared-exponential paths
+    can.
     """
     gap = np.sqrt(3.0) * np.abs(times[:, None] - times[None, :]) / length_s
     return (1.0 + gap) * np.exp(-gap)
@@ -125,12 +126,12 @@ def slow_error_kernel(times: np.ndarray) -> np.ndarray:
 
 
 def draw_split(rngs: Sequence[np.random.Generator], durations_s: Sequence[float]) -> list[Signals]:
-    """Draw the signals of all tracks of a split, one generator and duration a track.
+    """Draw the signals of all tracks of a split, from one generator and duration per track.
 
     The latents and slow errors of the split are whitened together, so that its sample moments are the generator's own:
-    with few tracks, chance correlations between a latent and an error would otherwise move every score by up to 0.1.
-    So the tracks of a split are no independent draws: what one has too much of, the others have too little of.
-    Bootstrap intervals are about the videos of this corpus, and say nothing about corpora of other seeds.
+    with few tracks, chance correlations between a latent and an error would otherwise move every score by up to 0.1. So
+    the tracks of a split are not independent: an excess in one is a lack in the others. Bootstrap intervals hold for
+    the videos of this corpus, not for corpora of other seeds.
     """
     times = [knots(duration) for duration in durations_s]
     paths = [_draw_paths(rng, grid) for rng, grid in zip(rngs, times, strict=True)]

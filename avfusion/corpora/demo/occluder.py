@@ -1,4 +1,4 @@
-"""Things held before a face: a book, a tablet, or both hands; drawn anew for each occlusion, so none names a person."""
+"""Objects held before a face (book, tablet, hands), drawn anew for each occlusion, so that none identifies a person."""
 
 import cv2
 import numpy as np
@@ -9,14 +9,14 @@ from avfusion.corpora.demo.latents import Span
 
 KINDS = ("book", "tablet", "hands")
 COVERED = 0.6
-"""Share of the way in from which the mouth, and soon the eyes, are hidden."""
+"""Progress at which the mouth, and soon the eyes, are hidden."""
 _MOVE_S = 0.24
 _COVERS_RGB = ((126, 96, 84), (86, 98, 108), (96, 104, 88), (134, 122, 104), (78, 76, 88), (140, 132, 126))
 _OVERSAMPLING = 3
 
 
 class Occluder:
-    """One occlusion: its sprite and how far it is in."""
+    """One occlusion: its sprite and its progress."""
 
     def __init__(self, rng: np.random.Generator, span: Span, skin: Colour, scale: float) -> None:
         kind = KINDS[int(rng.integers(len(KINDS)))]
@@ -32,7 +32,7 @@ class Occluder:
         return float(np.clip(ramp, 0.0, 1.0))
 
     def paint(self, frame: np.ndarray, centre: tuple[float, float], progress: float) -> None:
-        """Put the sprite before the face whose eyes' midpoint is `centre` pixels, sliding in from below."""
+        """Paint the sprite, sliding in from below, over the face with the eyes' midpoint at `centre` (pixels)."""
         height, width = self._sprite.shape[:2]
         eased = progress * progress * (3.0 - 2.0 * progress)
         x = centre[0] + self._offset[0] * self._unit - 0.5 * width

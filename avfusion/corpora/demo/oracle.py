@@ -1,8 +1,8 @@
-"""The best prediction from the listed cues of one or both streams: the Gaussian-process posterior mean of the track.
+"""The best prediction from the cues of one or both streams: the Gaussian-process posterior mean of the track.
 
-It knows the generator (`latents`) but only sees cues while they are expressed: not through an occlusion, a pause or a
-noise burst. The distance between its one- and two-stream versions is about what fusion can gain. It is a yardstick, not
-a strict bound on systems that see and hear the media, which hold a little more than the cues of a stream:
+The oracle knows the generator (`latents`) but sees cues only while they are expressed: not during an occlusion, a pause
+or a noise burst. Its gain from one stream to two approximates what fusion can gain. It is a yardstick, not a strict
+bound on systems that see and hear the media, which hold a little more than the cues of a stream:
 
 - the mouth opens and closes with the syllables, so pictures show the speaking rate, a cue of the voice;
 - an occluder moves in and out, so the face is partly seen at the edges of an occlusion, where the oracle sees nothing;
@@ -10,7 +10,7 @@ a strict bound on systems that see and hear the media, which hold a little more 
   does not use; and it is the best in squared error, rescaled for CCC, not the best in CCC.
 
 The whitening makes the tracks of a split dependent, too: bootstrap intervals of the scores, the oracle's and the
-models', are about the videos of this corpus, not about other corpora of the same generator.
+models', hold for the videos of this corpus, not for other corpora of the same generator.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,7 +23,7 @@ from avfusion.corpora.demo import latents as model
 from avfusion.corpora.demo.latents import Signals, inside
 
 _WHITE_NOISE = 1e-4
-"""Variance of a cue's reading error, without which smooth kernels would be numerically singular."""
+"""Variance of a cue's reading error; without it smooth kernels are numerically singular."""
 
 SOURCES = {"audio": ("audio",), "visual": ("visual",), "both": ("visual", "audio")}
 
@@ -37,7 +37,7 @@ class Scale:
 
 
 def visible(signals: Signals, stream: str) -> np.ndarray:
-    """Return at which knots (K,) `stream` expresses anything."""
+    """Return at which knots (K,) `stream` is expressed."""
     if stream == "visual":
         return ~inside(signals.spans.occlusions, signals.times)
     return ~inside(signals.spans.bursts + signals.spans.pauses, signals.times)
@@ -47,7 +47,7 @@ def posterior_mean(signals: Signals, source: str) -> np.ndarray:
     """Return the posterior mean (K, 2) of valence and arousal at the knots, given the cues of `source`.
 
     The cues of a stream share one noise kernel, so their generalised least-squares estimate of the two expressed values
-    is a sufficient statistic: the linear system has two unknowns a knot and stream instead of one a cue.
+    is a sufficient statistic: the linear system has two unknowns per knot and stream instead of one per cue.
     """
     times = signals.times
     prior = np.kron(model.target_correlation(), model.latent_kernel(times))

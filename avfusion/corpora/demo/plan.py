@@ -1,7 +1,7 @@
-"""Which videos the demo corpus has: splits, lengths, identities, and the awkward cases that real corpora are full of.
+"""The videos of the demo corpus: splits, lengths, identities, and the awkward cases that fill real corpora.
 
-The plan and all signals are drawn before anything is rendered, and each video from generators of its own, so videos can
-be rendered in any order and by any number of processes.
+The plan and all signals are drawn before anything is rendered, each video from its own generators, so videos can be
+rendered in any order and by any number of processes.
 """
 
 from dataclasses import dataclass, replace
@@ -18,11 +18,11 @@ SPLITS = ("train", "val", "test")
 DEFAULT_FPS = Fraction(25)
 FILM_FPS, NTSC_FPS = Fraction(24), Fraction(30000, 1001)
 UNLABELLED_EVERY = 5
-"""Every n-th labelled track has a span that nobody annotated."""
+"""Every n-th labelled track has a span without annotations."""
 
 
 class Purpose(IntEnum):
-    """What a random generator is for; keeps the draws of a video apart."""
+    """The purpose of a random generator; keeps the draws of a video apart."""
 
     SIGNALS = 0
     DURATION = 1
@@ -40,7 +40,7 @@ class Purpose(IntEnum):
 
 @dataclass(frozen=True)
 class AudioPlan:
-    """The audio stream of a video: its format, its start in seconds after the video's, and whether all is silence."""
+    """The audio stream of a video: its format, its start in seconds after the video's, whether it is silent."""
 
     rate: int = 44100
     channels: int = 1
@@ -114,7 +114,7 @@ def plan_videos(params: RenderSettings) -> list[VideoPlan]:
 
 
 def draw_corpus(params: RenderSettings, videos: list[VideoPlan]) -> dict[str, tuple[Signals, ...]]:
-    """Draw the signals of every track; returns, per video, one `Signals` a track."""
+    """Draw the signals of every track; return, per video, one `Signals` per track."""
     drawn: dict[str, tuple[Signals, ...]] = {}
     for split in SPLITS:
         chosen = [video for video in videos if video.split == split]
@@ -128,7 +128,7 @@ def draw_corpus(params: RenderSettings, videos: list[VideoPlan]) -> dict[str, tu
 
 
 def _audible(video: VideoPlan, person: int, people: list[Signals]) -> Signals:
-    """Adapt what one person's voice can express to the video: turn-taking, a late start, or no sound at all."""
+    """Adapt a person's voice to the video: turn-taking, a late start, or no sound."""
     signals = people[person]
     spans = signals.spans
     if len(people) > 1:

@@ -1,4 +1,4 @@
-"""Everything round the face in a frame: room, shoulders, head movement, light and sensor noise."""
+"""Everything around the face in a frame: room, shoulders, head movement, light and sensor noise."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from avfusion.corpora.demo.identity import Identity
 from avfusion.corpora.demo.latents import knots, rbf
 
 REFERENCE = 256.0
-"""Frame height in pixels to which the lengths below refer."""
+"""Frame height in pixels that the lengths below refer to."""
 NOISE_SD = 1.6
 """Sensor noise in grey levels; more would double the size of the crops."""
 YAW_SD, YAW_LIMIT = 0.10, 0.32
@@ -30,7 +30,7 @@ _BLINK_S = 0.22
 
 @dataclass(frozen=True)
 class HeadPath:
-    """Where one head is at each frame: arrays (N,), angles in radians, positions of the eyes' midpoint in pixels."""
+    """Path of a head over the frames: arrays (N,), angles in radians, positions of the eyes' midpoint in pixels."""
 
     yaw: np.ndarray
     pitch: np.ndarray
@@ -51,7 +51,7 @@ class HeadPath:
 
 
 def draw_head_path(rng: np.random.Generator, times: np.ndarray, size: int, centre_x: float) -> HeadPath:
-    """Draw the movement of a head round `centre_x` (pixels) at frame `times` (N,) seconds in a picture `size` high."""
+    """Draw the movement of a head around `centre_x` (pixels) at `times` (N,) in seconds, in a picture `size` high."""
     unit = size / REFERENCE
     grid = knots(float(times[-1]))
     factor = np.linalg.cholesky(rbf(grid, 1.3) + 1e-6 * np.eye(len(grid)))
@@ -68,7 +68,7 @@ def draw_head_path(rng: np.random.Generator, times: np.ndarray, size: int, centr
 
 
 def _blinks(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Return the eyelids' opening (N,), 1 but for short blinks every few seconds."""
+    """Return the opening of the eyelids (N,): 1, except in short blinks every few seconds."""
     lids = np.ones(len(times))
     moment = rng.uniform(1.0, 4.0)
     while moment < times[-1]:
@@ -85,7 +85,7 @@ class Person:
         self.colours, self.opacity = paint_head(looks, light)
 
     def paint(self, frame: np.ndarray, face: Expression, matrix: np.ndarray) -> np.ndarray:
-        """Put the head into `frame` (H, W, 3) uint8 in place; returns its landmarks (5, 2) in picture pixels."""
+        """Paint the head into `frame` (H, W, 3) uint8 in place; return its landmarks (5, 2) in picture pixels."""
         canvas = self.colours.copy()
         landmarks = paint_features(canvas, self.looks, face)
         height, width = frame.shape[:2]
@@ -147,7 +147,7 @@ def paint_shoulders(room: np.ndarray, looks: Identity, head: HeadPath) -> None:
 
 
 class Sensor:
-    """Exposure and noise of the camera; noise is cut from one texture at random offsets, so it costs a copy."""
+    """Exposure and noise of the camera; noise is cut from one texture at random offsets, which costs only a copy."""
 
     def __init__(self, rng: np.random.Generator, width: int, height: int, times: np.ndarray) -> None:
         texture = rng.standard_normal((height + 64, width + 64, 3), dtype=np.float32) * NOISE_SD + 128.5

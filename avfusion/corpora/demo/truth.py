@@ -1,4 +1,4 @@
-"""What the demo corpus knows about itself: true labels of every track, and the best that its cues allow."""
+"""The truth of the demo corpus: true labels of every track, and the oracles' predictions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,12 @@ class Truth:
 
 
 def truth_folder(project: Path, corpus: CorpusSettings) -> Path | None:
-    """Where the truth of the tracks is kept; None for every corpus but the demo, whatever its folders are called."""
+    """The folder of the tracks' truth; None for every corpus but the demo, whatever the names of its folders."""
     return project / DEMO_ROOT / "truth" if corpus.name == "demo" else None
 
 
 def read_truth(folder: Path | None, track: str, frames: int) -> Truth | None:
-    """Truth of a track by frame number; None where there is no folder of it, or no such track in it."""
+    """Truth of a track by frame number; None without a folder, or without the track in it."""
     if folder is None:
         return None
     path = folder / f"{track}.parquet"

@@ -1,4 +1,4 @@
-"""A voice that carries what it expresses: pitch, loudness, speaking rate, spectral tilt, formants and breath.
+"""A voice that carries its cues: pitch, loudness, speaking rate, spectral tilt, formants and breath.
 
 A source–filter synthesiser that sings syllables: two pulse tables (dark and bright), mixed by spectral tilt and read at
 the pitch, plus breath noise, through the formants of a few vowels; then a room and its background noise.
@@ -22,12 +22,12 @@ _HARMONICS = 48
 _FORMANT_SHIFT = 1.15
 _EDGE_S = 0.06
 _SOURCE_DB = -13.0
-"""Level of the source before the formants, which take another 14 dB."""
+"""Level of the source before the formants, which attenuate by another 14 dB."""
 _VOICE_DB = -27.0
 _BURST_KINDS = ("crowd", "traffic", "machine")
 _BURST_ABOVE_VOICE_DB = 3.0
 _OUTSIDER_PAUSE_DB, _OUTSIDER_BURST_DB = -10.0, 10.0
-"""Level of the voice off camera, relative to its own when on camera: an interviewer in pauses, a shout in bursts."""
+"""Level of the voice off camera, relative to its level on camera: an interviewer in pauses, a shout in bursts."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Syllables:
-    """When a voice opens its mouth: at control times (C,) the envelope (0..1), and which syllable is sung."""
+    """Syllables at control times (C,): the envelope (0..1), and the number of the syllable."""
 
     times: np.ndarray
     envelope: np.ndarray
@@ -54,7 +54,7 @@ class Syllables:
 
 
 def draw_speaker(rng: np.random.Generator) -> Speaker:
-    """Draw a speaker, low or high, and the room that the recording was made in."""
+    """Draw a speaker, low or high, and the room of the recording."""
     pitch = rng.uniform(100, 135) if rng.random() < 0.5 else rng.uniform(165, 215)
     return Speaker(
         pitch_hz=float(pitch),
@@ -69,7 +69,7 @@ def draw_speaker(rng: np.random.Generator) -> Speaker:
 
 
 def draw_syllables(rng: np.random.Generator, rate: np.ndarray, speaker: Speaker, pauses: tuple[Span, ...]) -> Syllables:
-    """Draw syllables at control times; `rate` (C,) is the speaking-rate cue, and nothing is said during `pauses`."""
+    """Draw syllables at control times; `rate` (C,) is the speaking-rate cue, and `pauses` are silent."""
     times = np.arange(len(rate)) / CONTROL_HZ
     phase = np.cumsum(speaker.rate_hz * np.exp2(0.60 * rate)) / CONTROL_HZ + rng.random()
     index = phase.astype(int)
@@ -86,9 +86,9 @@ def synthesise(
     Args:
         rng: Source of vowels, accents and breath.
         cues: `CUES` at control times (C,), about ±1 each.
-        syllables: What `draw_syllables` returned.
+        syllables: From `draw_syllables`.
         speaker: The speaker's constants.
-        rate: Samples a second.
+        rate: Samples per second.
     """
     samples = int(len(syllables.times) / CONTROL_HZ * rate)
     grid = np.arange(samples, dtype=np.float32) * np.float32(CONTROL_HZ / rate)
@@ -140,10 +140,10 @@ def record(
 
 
 def outsider_level(spans: Spans, times: np.ndarray) -> np.ndarray:
-    """Return the gain (N,) at `times` of a voice off camera, which is heard only while the person's own voice is not.
+    """Return the gain (N,) at `times` of a voice off camera, heard only while the person's own voice is not.
 
-    Silence and mere noise are easily told from speech, and a model then answers with the mean, which is no large error.
-    Somebody else's voice is what really misleads.
+    Silence and plain noise are easily told from speech: a model then predicts the mean, a small error. Another voice
+    misleads it.
     """
     level = np.zeros(len(times), np.float32)
     level[inside(spans.pauses, times)] = 10.0 ** (_OUTSIDER_PAUSE_DB / 20.0)
@@ -152,7 +152,7 @@ def outsider_level(spans: Spans, times: np.ndarray) -> np.ndarray:
 
 
 def _soft(spans: tuple[Span, ...], times: np.ndarray) -> np.ndarray:
-    """Return 0..1 inside `spans` with short edges, so that a pause does not click."""
+    """Return 0..1 inside `spans` with short ramps, so that a pause does not click."""
     hard = inside(spans, times).astype(float)
     width = max(3, int(_EDGE_S * CONTROL_HZ) | 1)
     return np.maximum(np.convolve(hard, np.ones(width) / width, mode="same"), hard)

@@ -1,1 +1,1 @@
-"""The report for people: one self-contained HTML page."""
+"""The evaluation as one self-contained HTML page."""

@@ -1,6 +1,6 @@
-"""Curves and bands as inline SVG, stretched to the page's width; all words stand beside them, in HTML.
+"""Curves and bands as inline SVG, stretched to the page's width; all text is HTML beside them.
 
-A stretched picture keeps its strokes (`non-scaling-stroke`) and has no text, so that a phone shows it as legibly as a
+A stretched picture keeps its line widths (`non-scaling-stroke`) and has no text, so it is as legible on a phone as on a
 desktop.
 """
 
@@ -11,8 +11,8 @@ import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 1000, 200
-MARGIN = 5  # above and below a panel, or half of a line at its edge would be cut off
-MOST_POINTS = 800  # of a curve
+MARGIN = 5  # above and below a panel, so that lines at its edge are not cut in half
+MOST_POINTS = 800  # per curve
 
 
 def curve(x: np.ndarray, y: np.ndarray, shown: np.ndarray | None = None) -> str:
@@ -41,13 +41,13 @@ def panel(x: np.ndarray, curves: Sequence[tuple[str, np.ndarray, np.ndarray | No
 
 
 def strip(x: np.ndarray, flags: np.ndarray) -> Markup:
-    """A strip that is filled where `flags` (N,) hold."""
+    """A strip, filled where `flags` (N,) are true."""
     return _svg(10, "".join(f'<rect x="{a:.1f}" y="0" width="{b:.1f}" height="10"/>' for a, b in runs(x, flags)))
 
 
 def heat(x: np.ndarray, values: np.ndarray, low: float, high: float) -> Markup:
-    """A strip whose opacity goes from `low` to `high`: a value (T,) from each x (T,) in [0, 1] on."""
-    edges = np.round(WIDTH * np.append(x, 1.0), 1)  # cells end where the next ones begin, or there would be gaps
+    """A strip of opacities for `values` (T,) between `low` and `high`; each value starts at its x (T,) in [0, 1]."""
+    edges = np.round(WIDTH * np.append(x, 1.0), 1)  # a cell ends where the next begins, to leave no gaps
     share = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
     cells = "".join(
         f'<rect x="{a:.1f}" y="0" width="{b - a:.1f}" height="10" fill-opacity="{s:.2f}"/>'
@@ -66,6 +66,6 @@ def runs(x: np.ndarray, flags: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _svg(height: int, content: str, margin: int = 0) -> Markup:
-    # Numbers and fixed class names only: nothing here comes from a corpus.
+    # Safe as markup: only numbers and fixed class names, nothing from a corpus.
     box = f'viewBox="0 {-margin} {WIDTH} {height + 2 * margin}" preserveAspectRatio="none" aria-hidden="true"'
     return Markup(f"<svg {box}>{content}</svg>")

@@ -1,4 +1,4 @@
-"""reports/evaluate/report.html: the evaluation for people, made from the numbers in the files beside it."""
+"""reports/evaluate/report.html: the evaluation as a page, made from the numbers in the files beside it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +28,11 @@ WORST_ROWS = 8
 
 @dataclass(frozen=True)
 class PageSources:
-    """Where the page's insight into a track comes from.
+    """Sources of the page's details about a track.
 
     Attributes:
-        attention: gives seconds (T,) at which a track's clips end, and the main model's attention by title, (T,) each.
+        attention: returns the end times (T,) of a track's clips in seconds, and the main model's attention by title,
+            (T,) each.
         frames: folder of the frame tables, for thumbnails.
         corpus: the corpus's name.
     """
@@ -51,10 +52,10 @@ def write_page(
 ) -> Path:
     """Write `report.html` into the folder that `write_evaluation` filled; `models` begins with the main one.
 
-    The page is one file that loads nothing. Crops are in it only where `report.thumbnails` allows it.
+    The page is one file that loads nothing. It shows face crops only if `report.thumbnails` allows it.
 
     Raises:
-        BadInputError: thumbnails are asked for of a corpus whose licence forbids to show its faces.
+        BadInputError: `report.thumbnails` is true for a corpus whose licence forbids showing its faces.
     """
     if report.thumbnails and sources.corpus in FACES_NOT_TO_BE_SHOWN:
         raise BadInputError(
@@ -140,7 +141,7 @@ def _split(name: str, entries: Mapping[str, Any], models: Sequence[str], notes: 
 
 
 def _released(metrics: Mapping[str, Any], scored: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
-    """The published code's scores, smoothed, beside ours, where `evaluate.released_protocol` asks for them."""
+    """The published code's scores, smoothed, beside ours, if `evaluate.released_protocol` is set."""
     rows = []
     for split in scored:
         for model in models:
@@ -178,7 +179,7 @@ def _figures(
     report: ReportSettings,
     sources: PageSources,
 ) -> list[dict[str, Any]]:
-    """The worst tracks, and others evenly over the rest."""
+    """The worst tracks, and an even choice of the rest."""
     by_name = {track.track: track for track in tracks}
     lowest = [by_name[row["track"]] for row in worst[: report.worst_tracks]]
     rest = [track for track in tracks if track not in lowest]

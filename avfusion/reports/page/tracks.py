@@ -1,4 +1,4 @@
-"""One track on the page: its curves, what it had of each stream, what the model attended to, and a few of its crops."""
+"""One track on the page: its curves, the presence of each stream, the model's attention, and a few face crops."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -28,12 +28,12 @@ def track_figure(
     attention_s: np.ndarray,
     thumbnails: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What the page's template draws of a track.
+    """The data of a track for the page's template.
 
     Args:
         attention: (T,) values by title, from `attention_over_time`.
-        attention_s: (T,) seconds at which the clips end.
-        thumbnails: from `crop_thumbnails`; empty: none are shown.
+        attention_s: (T,) end times of the clips in seconds.
+        thumbnails: from `crop_thumbnails`; may be empty.
     """
     length = max(float(track.time_s[-1]) if len(track.time_s) else 0.0, 1e-3)
     x, smoothed = track.time_s / length, smooth(track.predictions[model], windows)

@@ -14,11 +14,11 @@ from avfusion.scoring.metrics import NAMES
 def plot_ccc(
     path: Path, metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], models: Sequence[str], notes: Mapping[str, str]
 ) -> None:
-    """Draw a row of panels per split (valence, arousal, mean), a bar per model; splits without labels are left out.
+    """Draw a row of panels per split (valence, arousal, mean), a bar per model; splits without labels are omitted.
 
     Args:
         metrics: contents of metrics.json.
-        models: in the order of the bars, the main one last.
+        models: in the order of the bars, the main model last.
         notes: a remark on the intervals by split.
     """
     splits = [split for split, entries in metrics.items() if any(e["ccc_mean"] is not None for e in entries.values())]
@@ -42,7 +42,7 @@ def plot_ccc(
 
 
 def _lows(entries: Mapping[str, Mapping[str, Any]]) -> list[float]:
-    """Every score and lower end of an interval in the picture of a split."""
+    """All scores and lower ends of intervals of a split."""
     parts = [part for entry in entries.values() for part in (entry, entry["smoothed"])]
     scores = [part[f"ccc_{name}"] for part in parts for name in NAMES]
     ends = [entry[f"ci95_{name}"] for entry in entries.values() for name in NAMES]

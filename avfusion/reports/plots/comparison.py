@@ -17,7 +17,7 @@ Bar = tuple[float | None, float | None, float | None]  # value, lower and upper 
 def plot_comparison(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """A panel each for valence, arousal and mean: CCC over seeds as a dot, its 95 % interval over videos as a line.
 
-    A fourth one, where joint cross-attention is among the models: the mean's paired difference to it.
+    With joint cross-attention among the models, a fourth panel shows the paired difference of the mean from it.
     """
     paired = any(row["model"] == REFERENCE for row in rows) and len(rows) > 1
     figure = new_figure(11 + 3 * paired, 1.3 + 0.33 * len(rows))

@@ -30,7 +30,7 @@ CORNERS = (((-0.97, 0.97), "tense"), ((0.97, 0.97), "elated"), ((-0.97, -0.97), 
 
 
 def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split: str) -> None:
-    """Draw where truth and predictions lie in the plane, and prediction over truth per target, as densities."""
+    """Draw densities of truth and of predictions in the plane, and of prediction over truth per target."""
     predictions, labels, _ = valid_pairs(tracks, model)
     figure = new_figure(WIDEST, 3.2)
     panels = figure.subplots(1, 4)

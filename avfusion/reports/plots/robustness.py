@@ -22,13 +22,13 @@ from avfusion.reports.plots.style import (
 from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TARGETS
 
-# Okabe and Ito; the main model is the first.
+# Okabe and Ito; the first is the main model's.
 COLOURS = ("#0072b2", "#e69f00", "#cc79a7", "#009e73", "#d55e00", "#56b4e9", "#999999", "#f0e442")
 MOST_TICKS = 7
 
 
 def plot_robustness(path: Path, rows: Sequence[Mapping[str, Any]], main: str, subtitle: str) -> None:
-    """Draw the rows of `score_rows`; the main model's intervals are drawn, too."""
+    """Draw the rows of `score_rows`, with intervals for the main model."""
     kinds = list(dict.fromkeys(row["kind"] for row in rows))
     models = list(dict.fromkeys(row["model"] for row in rows))
     columns, bands = min(len(kinds), COLUMNS), ceil(len(kinds) / COLUMNS)
@@ -79,20 +79,20 @@ def _panel(
             label=model_title(model),
             zorder=4 if _variant(model, models) else 3 if first else 2,
         )
-    if len(names) <= MOST_TICKS:  # else matplotlib's own, at whole numbers
+    if len(names) <= MOST_TICKS:  # else matplotlib's own ticks, at whole numbers
         axes.set_xticks(places, names)
     quiet(axes, grid="y")
 
 
 def _variant(model: str, models: Sequence[str]) -> bool:
-    """Another one of the models, trained otherwise, whose line it may cover."""
+    """Whether `model` is a variant of another of the models; it could hide its line."""
     return model.partition(",")[0] in models and "," in model
 
 
 def _levels(kind: str) -> tuple[list[float | None], list[float], list[str]]:
-    """Levels in the order of the axis, None where nothing is done; their places on it, and what they are called.
+    """Levels in the order of the axis (None: no disturbance), their positions, and their labels.
 
-    Numbers stand at their value. Where nothing done is no number (`clean`), levels stand side by side.
+    Levels are placed at their values, or side by side if the level without disturbance (`clean`) is no number.
     """
     entry = KINDS[kind]
     levels: list[float | None] = [*entry.levels]

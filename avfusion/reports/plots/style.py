@@ -1,4 +1,4 @@
-"""Colours and manners that all pictures share; figures are made without pyplot, so nothing is left open."""
+"""Colours and style of all pictures; figures are made without pyplot, so none stays open."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from avfusion.runtime.atomic import atomic_path
 
-# Okabe and Ito's palette, told apart by colour-blind readers too.
+# The palette of Okabe and Ito, suitable for colour-blind readers.
 VALENCE, AROUSAL, AUDIO, VISUAL = "#0072b2", "#d55e00", "#cc79a7", "#009e73"
 TARGET_COLOURS = {"valence": VALENCE, "arousal": AROUSAL, "mean": "#555555"}
 INK, MUTED, FAINT, PALE = "#2b2b2b", "#757575", "#c8c8c8", "#efefef"
@@ -29,7 +29,7 @@ MODEL_TITLES = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, inches."""
+    """An empty figure; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
@@ -42,7 +42,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def quiet(axes: Axes, *, grid: str = "") -> None:
-    """Take away what carries no information; `grid`: "x", "y" or "both" for faint lines."""
+    """Remove decoration; `grid`: "x", "y" or "both" for faint lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
     axes.tick_params(colors=INK, labelsize=8, length=3, color=FAINT)
@@ -54,7 +54,7 @@ def quiet(axes: Axes, *, grid: str = "") -> None:
 
 
 def model_title(name: str) -> str:
-    """A model's name as a reader would say it; what stands behind a comma (how it was trained) stays."""
+    """A model's name for readers; a remark after a comma (about its training) is kept."""
     model, *training = name.split(",", 1)
     return ",".join([MODEL_TITLES.get(model, model.replace("_", " ")), *training])
 

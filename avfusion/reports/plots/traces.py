@@ -1,4 +1,4 @@
-"""One track over time: truth, prediction, what is not labelled, and what each stream had to tell."""
+"""One track over time: truth, prediction, unlabelled spans, and the presence of each stream."""
 
 from collections.abc import Sequence
 from pathlib import Path
