@@ -94,7 +94,7 @@ def test_scan_says_what_the_next_run_removes_and_may_find_nothing(avfusion, own)
     assert "note" not in avfusion("scan")[1]
     own.rename(own.with_name("away"))
     scanned = Path("data/sources.txt").read_bytes()
-    assert avfusion("scan", "--if-there") == (0, f"{own} is not there: what is known of it stays as it was scanned\n")
+    assert avfusion("scan", "--if-there") == (0, f"{own} is missing: the last scan is kept\n")
     assert avfusion("scan")[0] == 2
     assert Path("data/sources.txt").read_bytes() == scanned
 

@@ -93,7 +93,7 @@ def test_unknown_presets_and_missing_roots_are_named(bare_project):
         BadInputError, match="'affwild' is unknown: must be one of affwild2, affwild2-tsav, demo, manifest"
     ):
         write_preset(bare_project, "affwild")
-    with pytest.raises(BadInputError, match=r"--root /not/here is not a folder"):
+    with pytest.raises(BadInputError, match=r"--root /not/here: must be the folder"):
         write_preset(bare_project, "affwild2", "/not/here")
     assert not (bare_project / "params.yaml").exists()
 
