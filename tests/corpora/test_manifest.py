@@ -117,7 +117,7 @@ FAULTS = [
     ("videos/a.mp4,x,,crops/z,,", "line 2: column crops: 'crops/z': there is no folder {root}/crops/z"),
     ("videos/a.mp4,x,,labels/a.csv,,", "crops: 'labels/a.csv': must be a folder, {root}/labels/a.csv is a file"),
     ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': must be a file"),
-    ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': tabs and line ends in file names are not"),
+    ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': file names must be without"),
     ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': tabs and line ends"),
     ("videos/a, b.mp4,x,,,,2", "line 2: 'videos/a,b.mp4,x,,,,2': 7 cells for 6 columns: a cell that holds ',' has"),
 ]  # fmt: skip

@@ -169,7 +169,7 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
 def test_seeds_that_are_no_numbers_are_named(seeds: str) -> None:
     error = CliRunner().invoke(app, ["compare", "--seeds", seeds]).exception
     assert isinstance(error, BadInputError)
-    assert str(error) == f"--seeds is '{seeds}': whole numbers from 0 with commas between them are needed"
+    assert str(error) == f"--seeds is '{seeds}': must be whole numbers from 0 with commas between them"
 
 
 def test_tracks_without_labels_are_refused_before_anything_is_trained(comparison: Comparison) -> None:

@@ -181,7 +181,7 @@ def test_tracks_without_predictions_are_named_or_filled(root: Path) -> None:
     assert done.notes == ("1 tracks without predictions have 0, 0 in every row: test-1",)
 
     write_tracks(table, [replace(track, frames=0) if track.track == "test-1" else track for track in tracks])
-    with pytest.raises(BadInputError, match=r"rows of test-1 is not known"):
+    with pytest.raises(BadInputError, match=r"rows of test-1 is unknown"):
         submit(root, Path("o"), form="abaw3", fill_missing=True)
     rows = locations({**FRAMES, "test-1": 400})
     done = submit(root, Path("o.txt"), fill_missing=True, sample=sample_file(root, [HEADER.strip(), *rows]))
@@ -237,7 +237,7 @@ def test_a_folder_with_other_things_is_never_replaced(root: Path, name: str, tex
     out.mkdir()
     (out / name).write_text(text)
     for force in (False, True):
-        with pytest.raises(BadInputError, match=f"1 things that are no submission \\({name}\\)"):
+        with pytest.raises(BadInputError, match=f"1 things that are not a submission \\({name}\\)"):
             submit(root, out, form="abaw3", force=force)
     assert [path.name for path in out.iterdir()] == [name]
     with pytest.raises(BadInputError, match=r"annotations is a folder: -o names the file"):

@@ -71,7 +71,7 @@ def test_a_server_that_is_killed_in_mid_job_and_comes_back(
     second = start_server(trained_models / "fusion", tmp_path / "temporary", "--port", urlsplit(first.url).port)
     page.until(FAULT)
     assert page.run(ERROR).startswith("unknown job: ")
-    assert "the server was started again since" in page.run(ERROR)
+    assert "the server was restarted since" in page.run(ERROR)
     page.choose("#file", face_video)
     page.until(RESULT)
     assert second.stop() == 0
