@@ -60,10 +60,8 @@ def other_corpus(first: Clone, workspace: Path) -> str:
 
 
 def _seeds(clone: Clone) -> dict[str, Any]:
-    out = clone.folder / "reports" / "compare" / "comparison.json"
-    if not out.exists():
-        clone.must("avfusion", "compare", "--seeds", "0,1,2", "--split", "test")
-    return json.loads(out.read_text())
+    clone.must("avfusion", "compare", "--seeds", "0,1,2", "--split", "test")
+    return json.loads(clone.read("reports/compare/comparison.json"))
 
 
 def _gain(facts: dict[str, Any]) -> tuple[float, list[float], str]:

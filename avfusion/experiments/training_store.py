@@ -176,11 +176,20 @@ class TrainingStore:
 
     def keep(self, out: Path) -> None:
         """Keep the training in an out that is about to be replaced or removed."""
-        if record := self._read(out):
-            stamp = Stamp.from_dict(record["stamp"])
+        if stamp := self.stamp(out):
             own = self.work / fingerprint(made=stamp.made, code=stamp.code)
             if not (own / RECORD).is_file():
                 _copy(out, own)
+
+    def stamp(self, out: Path) -> Stamp | None:
+        """The stamp of the training in an out; None where there is none."""
+        record = self._read(out)
+        return Stamp.from_dict(record["stamp"]) if record else None
+
+    def restamp(self, out: Path, stamp: Stamp) -> None:
+        """Put another stamp into an out."""
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        write_json(out / RECORD, record | {"stamp": stamp.to_dict()})
 
     def trim(self, kept: Collection[str]) -> None:
         """Remove trainings beyond 2 GB, those first that were not used for the longest time.

@@ -264,6 +264,29 @@ def _features(root: Path, params: Params) -> list[Kept]:
     return _of_store(store, feature_differences, features.restamp)
 
 
+def _trained(root: Path, params: Params) -> list[Kept]:
+    from dataclasses import replace
+
+    from avfusion.experiments.train_stage import training_grid
+    from avfusion.experiments.training import config_of, model_folder, model_names
+    from avfusion.training.determinism import default_device, make_deterministic
+
+    make_deterministic(params.common.threads)
+    grid = training_grid(root, params, default_device())
+
+    def kept(name: str) -> Kept:
+        out, unit = model_folder(root, name, params.train), grid.unit(config_of(params.train, name))
+        stamp = grid.store.stamp(out)
+
+        def recompute(folder: Path) -> list[str]:
+            again = Stamp.from_dict(replace(grid, root=folder).train(unit).record["stamp"])
+            return [] if stamp and again.content == stamp.content else ["the weights differ"]
+
+        return Kept(name, stamp, unit.stamp, recompute, partial(grid.store.restamp, out))
+
+    return [kept(name) for name in model_names(params.train)]
+
+
 STAGES: Mapping[str, Callable[[Path, Params], list[Kept]]] = {
     "render": _rendered,
     "labels": _labels,
@@ -271,4 +294,5 @@ STAGES: Mapping[str, Callable[[Path, Params], list[Kept]]] = {
     "audio": _audio,
     "backbones": _backbones,
     "features": _features,
+    "train": _trained,
 }

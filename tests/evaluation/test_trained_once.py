@@ -14,7 +14,9 @@ import pytest
 import yaml
 
 from avfusion.data.labels import read_labels, write_labels
+from avfusion.experiments import grid as grid_module
 from avfusion.experiments import training_store
+from avfusion.experiments import vouch as vouch_module
 from avfusion.experiments.compare import run_comparison
 from avfusion.experiments.crossval import run_cross_validation
 from avfusion.experiments.robustness.stage import _train_variant
@@ -22,9 +24,11 @@ from avfusion.experiments.sweep.confirm import compare_points
 from avfusion.experiments.train_stage import run_train_stage, train_models, training_grid
 from avfusion.experiments.training import config_of
 from avfusion.params.params import Params, load_params
+from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.fingerprints import folder_digest
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.logger import NullLogger
+from avfusion.training.loop import FusionTraining
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 PARAMS["train"] |= {"epochs": 2, "lr": 5e-3, "batch_size": 8, "options": {"k": 4}, "baselines": ["late"]}
@@ -219,8 +223,6 @@ def test_a_second_process_waits_for_the_result(root: Path, capsys: pytest.Captur
 
 
 def grid_result(grid: Any, unit: Any) -> Any:
-    from avfusion.training.loop import FusionTraining
-
     data, stride = grid.inputs.sequences(grid.geometry), grid.inputs.feature_spec.stride
     return FusionTraining("late", data, unit.fold.validation, unit.config, grid.geometry, stride, quiet=True).fit()
 
@@ -277,3 +279,27 @@ def test_a_run_of_a_training_that_was_found_has_its_history(root: Path) -> None:
     assert {n: e.info.run_id for n, e in third.items()} == {n: e.info.run_id for n, e in first.items()}
     assert all("training" not in entry.data.tags for entry in third.values())
     assert len(client.get_metric_history(third["jca"].info.run_id, "loss")) == 2
+
+
+def test_a_refactored_training_is_vouched_for(
+    root: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = stage(root)
+    before = folder_digest(root / "models")
+    monkeypatch.setattr(grid_module, "unit_digest", lambda *names: f"new code of {names[1]}")
+    monkeypatch.setattr(vouch_module, "git_identity", lambda root: "Ada Lovelace <ada@example.org>")
+    done = vouch_module.vouch(root, params, "train", 5)
+    assert (set(done.recomputed), done.restamped) == ({"jca", "late"}, 2)
+    assert folder_digest(root / "models") != before
+    counts()
+    stage(root)
+    assert counts() == [(2, 2, 0)]
+    stamp = json.loads((root / "models" / "fusion" / "training.json").read_text())["stamp"]
+    assert stamp["code"] == "new code of avfusion.fusion.jca"
+    assert [entry["by"] for entry in stamp["vouched"]] == ["Ada Lovelace <ada@example.org>"]
+    # Code that gives other weights.
+    monkeypatch.setattr(grid_module, "unit_digest", lambda *names: f"newer code of {names[1]}")
+    monkeypatch.setattr(FusionTraining, "_finished", lambda self, state: state.epoch >= 1)
+    with pytest.raises(AVFusionError, match="train: 2 of 2 recomputed results differ"):
+        vouch_module.vouch(root, params, "train", 5)
+    assert json.loads((root / "models" / "fusion" / "training.json").read_text())["stamp"] == stamp
