@@ -27,6 +27,7 @@ from avfusion.params.params import Params, load_params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.fingerprints import folder_digest
 from avfusion.training.checkpoints import CHECKPOINT
+from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 
@@ -62,6 +63,7 @@ def params_of(root: Path, **train: Any) -> Params:
 def stage(root: Path, **train: Any) -> Params:
     """What the stage trains and writes, without its runs."""
     params = params_of(root, **train)
+    make_deterministic(params.common.threads)
     train_models(training_grid(root, params, "cpu"), params)
     return params
 
