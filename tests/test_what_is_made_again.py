@@ -25,7 +25,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 BACKBONES = {"visual backbone", "audio backbone"}
 MODELS = {"jca", "concat"}
-EVERYTHING = {"render", "labels", "frames", "contact sheets", "audio", "features"} | BACKBONES | MODELS
+STORES = {"render", "labels", "frames", "contact sheets", "audio", "features", "disturbed features"}
+EVERYTHING = STORES | BACKBONES | MODELS
 RUN_IDS = "reports/train/run.json"  # of the MLflow store, which is no out
 
 

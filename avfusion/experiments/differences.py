@@ -56,6 +56,16 @@ def feature_differences(old: Path, new: Path) -> list[str]:
     return array_differences(*({name: getattr(table, name) for name in ARRAYS} for table in (before, after)))
 
 
+def disturbed_differences(old: Path, new: Path) -> list[str]:
+    """Of two files of disturbed features."""
+    from safetensors.numpy import load_file
+
+    before, after = load_file(old), load_file(new)
+    if before.keys() != after.keys():
+        return [f"tracks: {', '.join(sorted(before.keys() ^ after.keys()))} are in one of both alone"]
+    return array_differences(before, after)
+
+
 def frame_differences(old: Path, new: Path) -> list[str]:
     """Of two frame tables; crops are read one by one."""
     from avfusion.data.frames import CropFile, decode_crops, read_face_confidence, read_frame_times

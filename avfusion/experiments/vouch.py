@@ -17,6 +17,7 @@ from typing import Any
 
 from avfusion.experiments.differences import (
     audio_differences,
+    disturbed_differences,
     feature_differences,
     frame_differences,
     label_differences,
@@ -240,6 +241,8 @@ def _backbones(root: Path, params: Params) -> list[Kept]:
 
     from avfusion.backbones.weights import read_backbone_record, write_backbone_record
     from avfusion.experiments.backbones import backbone_tasks, retrain, wanted_stamp
+    from avfusion.training.determinism import default_device
+    from avfusion.training.processes import Processes
 
     def kept(task: Any) -> Kept:
         record = read_backbone_record(task.folder, task.stream)
@@ -252,7 +255,8 @@ def _backbones(root: Path, params: Params) -> list[Kept]:
 
         return Kept(task.name, record.stamp, wanted_stamp(task), recompute, restamp)
 
-    return [kept(task) for task in backbone_tasks(root, _tracks(root), params, root / ".avfusion" / "backbones")]
+    processes, work = Processes(device=default_device()), root / ".avfusion" / "backbones"
+    return [kept(task) for task in backbone_tasks(root, _tracks(root), params, work, processes)]
 
 
 def _features(root: Path, params: Params) -> list[Kept]:
@@ -287,6 +291,15 @@ def _trained(root: Path, params: Params) -> list[Kept]:
     return [kept(name) for name in model_names(params.train)]
 
 
+def _robustness(root: Path, params: Params) -> list[Kept]:
+    """The disturbed features; scores are computed faster than compared."""
+    from avfusion.experiments.robustness.disturbed_files import restamp
+    from avfusion.experiments.robustness.stage import robustness_store
+    from avfusion.training.determinism import default_device
+
+    return _of_store(robustness_store(root, params, device=default_device()), disturbed_differences, restamp)
+
+
 STAGES: Mapping[str, Callable[[Path, Params], list[Kept]]] = {
     "render": _rendered,
     "labels": _labels,
@@ -295,4 +308,5 @@ STAGES: Mapping[str, Callable[[Path, Params], list[Kept]]] = {
     "backbones": _backbones,
     "features": _features,
     "train": _trained,
+    "robustness": _robustness,
 }

@@ -19,6 +19,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
+from avfusion.experiments.differences import disturbed_differences
 from avfusion.experiments.robustness import conditions as condition_stores
 from avfusion.experiments.robustness import features as disturbed
 from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
@@ -26,7 +27,7 @@ from avfusion.experiments.robustness.disturbances import audio_shift, blur, occl
 from avfusion.experiments.robustness.disturbances.absence import absent_span
 from avfusion.experiments.robustness.disturbances.babble import babble
 from avfusion.experiments.robustness.disturbances.noise import add_noise
-from avfusion.experiments.robustness.disturbed_files import file_name, read_disturbed, read_stamp
+from avfusion.experiments.robustness.disturbed_files import file_name, read_disturbed, read_stamp, restamp
 from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import (
     Draws,
@@ -328,6 +329,24 @@ def test_only_conditions_that_changed_are_made_again(
         key for key in wanted if not wanted[key].is_current(read_stamp(folder / f"{key}.safetensors") or UNSTAMPED)
     }
     assert stale == {file_name(name) for name in SIGNALS - audio}
+
+
+def test_a_condition_whose_code_gives_the_same_is_restamped(
+    corpus: tuple[Path, list[Track], FeatureSpec], update: Update, tmp_path: Path
+) -> None:
+    root, *_ = corpus
+    update()
+    path = root / "data" / "robustness" / "blur_4.safetensors"
+    stamp = read_stamp(path)
+    assert stamp is not None
+    renewed = stamp.renewed(Stamp(stamp.made, "new code"), {"by": "somebody"})
+    restamp(path, tmp_path / "renewed", renewed)
+    assert read_stamp(tmp_path / "renewed") == renewed
+    assert disturbed_differences(path, tmp_path / "renewed") == []
+    other = root / "data" / "robustness" / "blur_2.safetensors"
+    assert disturbed_differences(path, other)[0].startswith("silent/features: ")
+    heard = root / "data" / "robustness" / "babble_0.safetensors"
+    assert disturbed_differences(path, heard) == ["tracks: silent/features, silent/present are in one of both alone"]
 
 
 def test_code_of_a_disturbance_concerns_its_kind_alone() -> None:

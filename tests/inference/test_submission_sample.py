@@ -30,7 +30,9 @@ def test_any_rows_of_a_sample_come_in_its_order(data: st.DataObject, root: Path)
     unused = sum(FRAMES[track] for track in present) - len(named)
     assert (f"{unused} frames are not in the sample" in notes) == (unused > 0)
     assert (f"{3 - len(present)} tracks are not in the sample" in notes) == (len(present) < 3)
-    assert (f"{len(rows) - len(named)} rows of the sample repeat a frame: they are written as often" in notes) == (len(rows) > len(named))
+    assert (f"{len(rows) - len(named)} rows of the sample repeat a frame: they are written as often" in notes) == (
+        len(rows) > len(named)
+    )
 
 
 @pytest.mark.parametrize(

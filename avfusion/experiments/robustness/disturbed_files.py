@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from avfusion.runtime.fingerprints import arrays_digest
 from avfusion.runtime.stamps import Stamp
@@ -25,6 +25,11 @@ def read_stamp(path: Path) -> Stamp | None:
     """The stamp of a file."""
     with safe_open(path, framework="np") as file:
         return Stamp.from_json(file.metadata()["stamp"])
+
+
+def restamp(source: Path, target: Path, stamp: Stamp) -> None:
+    """Copy a file with another stamp."""
+    save_file(load_file(source), target, metadata={"stamp": stamp.to_json()})
 
 
 def read_disturbed(folder: Path, conditions: Sequence[str], track: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -18,6 +18,7 @@ from avfusion.experiments.robustness.evaluation import Variant, write_robustness
 from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import Draws, thin_out
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
+from avfusion.experiments.training_store import TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_module
 from avfusion.params.params import Params
@@ -45,8 +46,7 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     folders = {name: model_folder(root, name, params.train) for name in names}
     models, config = load_models(folders, [track for tracks in splits.values() for track in tracks])
     variant = _variant(params) if params.train.epochs else None  # used as it is: there is nothing to compare
-    if variant:
-        models[variant.name] = _train_variant(root, params, device)
+    grid, unit = _variant_training(root, params, device) if variant else (None, None)
     split, labelled = _labelled_split(root, params, splits)
     tracks = [thin_out(track, ratio) for track in _chosen(splits[split], params.robustness.tracks)]
     voices = _voices(root)
@@ -62,11 +62,13 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
         "draws": Draws(params.robustness.bootstrap, params.robustness.seed),
         "variant": variant,
     }
-    wanted = _wanted_stamp(params, tracks, labelled, models, store, options)
+    wanted = _wanted_stamp(params, tracks, labelled, models, unit.digest if unit else None, store, options)
     folder = root / "reports" / "robustness"
     if _is_current(folder, wanted):
         print("scored already: models, data, parameters and code are those of reports/robustness/", flush=True)
     else:
+        if variant and grid and unit:
+            models[variant.name] = grid.train(unit).model()
         (folder / FACTS).unlink(missing_ok=True)  # while the files are being replaced, none belongs to a stamp
         write_robustness(
             root,
@@ -126,10 +128,15 @@ def _wanted_stamp(
     tracks: Sequence[TrackData],
     labelled: Sequence[TrackPredictions],
     models: Mapping[str, FusionModel],
+    training: str | None,
     store: Store[ConditionTask],
     options: Mapping[str, Any],
 ) -> Stamp:
-    """What decides reports/robustness/: labels, features, models, parameters and code, that of the models too."""
+    """What decides reports/robustness/: labels, features, models, parameters and code, that of the models too.
+
+    Args:
+        training: digest of the training of the variant, which is not trained where nothing else has changed.
+    """
     conditions = {key: stamp.content if (stamp := store.stamp(key)) else None for key in store.wanted}
     weights = {
         name: [model.config(), arrays_digest({key: value.numpy() for key, value in model.state_dict().items()})]
@@ -142,6 +149,7 @@ def _wanted_stamp(
         ],
         conditions=conditions,
         models=list(weights.items()),
+        training=training,
         geometry=params.geometry.model_dump(mode="json"),
         threads=params.common.threads,
         ratio=_ratio(params),
@@ -186,12 +194,11 @@ def _variant(params: Params) -> Variant:
     return Variant(name, rate, params.train.modality_dropout)
 
 
-def _train_variant(root: Path, params: Params, device: str) -> FusionModel:
-    """The main model once more, trained with `robustness.modality_dropout`."""
+def _variant_training(root: Path, params: Params, device: str) -> tuple[Grid, TrainingUnit]:
+    """The training of the main model once more, with `robustness.modality_dropout`."""
     grid = Grid(root, read_inputs(root, params.geometry, params.train), params.geometry, params.common.threads, device)
     rate = params.robustness.modality_dropout
-    unit = grid.unit(config_of(params.train, params.train.model, modality_dropout=rate))
-    return grid.train(unit).model()
+    return grid, grid.unit(config_of(params.train, params.train.model, modality_dropout=rate))
 
 
 def _chosen(tracks: Sequence[TrackData], count: int | None) -> list[TrackData]:
