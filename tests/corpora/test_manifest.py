@@ -118,7 +118,7 @@ FAULTS = [
     ("videos/a.mp4,x,,labels/a.csv,,", "crops: 'labels/a.csv': must be a folder, {root}/labels/a.csv is a file"),
     ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': must be a file"),
     ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': file names must be without"),
-    ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': tabs and line ends"),
+    ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': file names must be"),
     ("videos/a, b.mp4,x,,,,2", "line 2: 'videos/a,b.mp4,x,,,,2': 7 cells for 6 columns: a cell that holds ',' has"),
 ]  # fmt: skip
 
@@ -150,7 +150,7 @@ def test_all_faults_are_in_one_message_in_the_order_of_lines(root):
         "line 1: column 'tarck' is unknown: did you mean track? must be one of",
         "line 3: column video: 'nope.mp4'",
         "line 4: column video: 'gone.mp4'",
-        "line 5: column video: '': the path",
+        "line 5: column video: '': must be the path",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)

@@ -252,7 +252,7 @@ def test_links_and_folders_in_a_folder_are_not_followed(root: Path) -> None:
     Path("linked/test-0.txt").symlink_to(root / "labels.txt")
     Path("deep/test-0.txt").mkdir(parents=True)
     for out in ("linked", "deep"):
-        with pytest.raises(BadInputError, match=r"no submission \(test-0\.txt\)"):
+        with pytest.raises(BadInputError, match=r"not a submission \(test-0\.txt\)"):
             submit(root, Path(out), form="abaw3", force=True)
     Path("place").mkdir()
     Path("link").symlink_to("place")
