@@ -17,7 +17,7 @@ _BLOCK = 1 << 16  # samples
 
 
 def write_audio(path: str | Path, samples: np.ndarray | Iterable[np.ndarray], wanted: Stamp = UNSTAMPED) -> None:
-    """Write (n,) samples in [-1, 1], or blocks of them as they come; the stamp is the WAV's comment."""
+    """Write (n,) samples in [-1, 1], at once or in blocks; the stamp is the WAV's comment."""
     blocks = [samples] if isinstance(samples, np.ndarray) else samples
     write_wav(path, blocks, comment=lambda content: wanted.completed(content).to_json())
 
@@ -41,21 +41,21 @@ class Sound(Protocol):
         """Samples."""
 
     def __getitem__(self, piece: slice, /) -> np.ndarray:
-        """Samples of a slice, (n,)."""
+        """Samples (n,) of a slice."""
 
 
 def cut_sound(sound: Sound, start: int, stop: int, *, min_samples: int) -> np.ndarray:
-    """Samples [start, stop) as float32; zeros behind the sound's end, and before it up to `min_samples`."""
+    """Samples [start, stop) as float32; zero-padded after the sound's end, and on the left up to `min_samples`."""
     piece = sound[start:stop].astype(np.float32)
     right = (stop - start) - len(piece)
     return np.pad(piece, (max(min_samples - (stop - start), 0), right))
 
 
 class AudioFile:
-    """A WAV of the store as (n,) int16, read in pieces: `sound[start:stop]`; nothing of it stays in memory.
+    """A WAV of the store as (n,) int16, read in pieces by `sound[start:stop]`, without keeping any in memory.
 
     Raises:
-        AVFusionError: as `read_audio`, also found when a piece is read.
+        AVFusionError: as `read_audio`, also on reading a piece.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -84,7 +84,7 @@ class AudioFile:
 
 
 def audio_samples(path: str | Path) -> int:
-    """The number of samples in a WAV, from its header alone; 0 where there is no file (a video without sound).
+    """The number of samples in a WAV, from its header alone; 0 without a file (a video without sound).
 
     Raises:
         AVFusionError: the file is damaged.
@@ -118,4 +118,4 @@ def _wav_errors(path: str | Path) -> Iterator[None]:
 
 def _check_format(path: str | Path, rate: int, channels: int) -> None:
     if rate != SAMPLE_RATE or channels != 1:
-        raise AVFusionError(f"{path} has {channels} channels at {rate} Hz, mono at {SAMPLE_RATE} Hz is needed")
+        raise AVFusionError(f"{path} has {channels} channels at {rate} Hz, must be mono at {SAMPLE_RATE} Hz")

@@ -1,4 +1,4 @@
-"""Keep data/audio true: one aligned WAV per video that has sound."""
+"""Keep data/audio current: one aligned WAV per video with sound."""
 
 from collections.abc import Sequence
 from pathlib import Path

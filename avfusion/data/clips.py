@@ -1,6 +1,6 @@
-"""Labelled clips of one stream, for training its backbone: every tick of every track is the end of one.
+"""Labelled clips of one stream for training its backbone; a clip ends at every tick of every track.
 
-Pictures and sound are held in memory once, as integers; clips are cut out of them when they are asked for.
+Pictures and sound are held in memory once, as integers; clips are cut from them on demand.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class Clips(Protocol):
 
     Attributes:
         targets: (M, 2) float32 valence and arousal.
-        shape_of: (M,) ints; only clips of equal numbers can be batched.
+        shape_of: (M,) ints; only clips with equal values can be batched.
     """
 
     targets: np.ndarray
@@ -41,7 +41,7 @@ class Clips(Protocol):
 def clip_targets(
     track: LabelledTrack, clock: np.ndarray, ends: np.ndarray, target_offset: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (T, 2) of clips that end at the ticks (T,), and whether they have one (T,)."""
+    """Targets (T, 2) of clips that end at the ticks `ends` (T,), and which of them are valid (T,)."""
     at = ends + target_offset
     inside = (at >= 0) & (at < len(clock))
     frames = clock[np.clip(at, 0, len(clock) - 1)]
@@ -51,8 +51,8 @@ def clip_targets(
 class VisualClips:
     """Clips of face crops: `load` gives (B, 8, S, S, 3) uint8.
 
-    Crops are decoded and scaled once; where they would take more than `limit` bytes, they stay JPEGs and are decoded
-    for every batch.
+    Crops are decoded and scaled once; if they would take more than `limit` bytes, they stay JPEGs and are decoded for
+    every batch.
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class VisualClips:
 class SoundClips:
     """Clips of sound: `load` gives (B, samples) float32 in [-1, 1] of one length.
 
-    The lengths of clips with equally long spectrograms differ by less than a hop; the part of a hop at their end is cut
-    off, so that they can be batched. (Extraction does not do that: there, nothing is cut.)
+    Clips with equally long spectrograms differ in length by less than a hop; the excess at their end is cut off, so
+    that they can be batched. (Extraction cuts nothing.)
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class SoundClips:
 def batches(clips: Clips, chosen: np.ndarray, size: int, *, smallest: int = 1) -> Iterator[np.ndarray]:
     """Split clip numbers into batches of one shape each, in the order in which shapes first occur.
 
-    Batches of fewer than `smallest` clips are left out.
+    Batches of fewer than `smallest` clips are dropped.
     """
     shapes = clips.shape_of[chosen]
     distinct, first = np.unique(shapes, return_index=True)

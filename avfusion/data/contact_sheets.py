@@ -1,4 +1,4 @@
-"""From a frame table to its contact sheet, a JPEG that carries its stamp as a comment: what a worker does."""
+"""A worker's task: draw the contact sheet of a frame table, a JPEG with its stamp as a comment."""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _COMMENT = b"\xff\xfe"  # JPEG's marker
 
 @dataclass(frozen=True)
 class SheetTask:
-    """What a worker needs to draw one track's sheet; `source`: where its crops come from, for people."""
+    """A worker's input for one track's sheet; `source`: origin of its crops, for people."""
 
     track: str
     frames: Path

@@ -1,4 +1,4 @@
-"""From a video to the crops of the face that is followed in it, as a frame table: what a worker does."""
+"""A worker's task: write the crops of the followed face of a video as a frame table."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from avfusion.runtime.stamps import Stamp
 
 @dataclass(frozen=True)
 class DetectedCropsTask:
-    """What a worker needs to make the frames of a track whose faces have to be found."""
+    """A worker's input for the frames of a track without crops, whose faces are detected."""
 
     video: Path
     video_hash: str

@@ -1,6 +1,6 @@
-"""Everything that decides the numbers in a feature file; it travels with features and with fusion models.
+"""The feature spec: everything that decides the numbers in a feature file; kept in features and in fusion models.
 
-Inference recomputes features by the spec of its model and refuses features of another one.
+Inference computes features by the spec of its model and refuses features of any other.
 """
 
 from typing import Any, Literal
@@ -18,7 +18,7 @@ class _Part(BaseModel):
 
 
 class ClipGeometry(_Part):
-    """Which frames make a clip (arXiv 2209.09068): `kept_frames` of `clip_frames` ticks of a clock of `fps`."""
+    """The frames of a clip (arXiv 2209.09068): `kept_frames` of `clip_frames` ticks of a clock of `fps`."""
 
     clip_frames: int = 32
     kept_frames: int = 8
@@ -28,7 +28,7 @@ class ClipGeometry(_Part):
 class AudioTransform(_Part):
     """Log-mel spectrogram of one clip (arXiv 2209.09068; constants of TSAV, arXiv 2002.03399).
 
-    `window_s`: seconds of sound per clip, None for the clip's own time; `min_samples`: shorter sound is padded with
+    `window_s`: seconds of sound per clip, None for the clip's own duration; `min_samples`: shorter sound is padded with
     zeros on the left; decibels are clamped at `top_db` below the clip's maximum, then (x + offset_db) / scale_db.
     """
 
@@ -53,7 +53,7 @@ class VisualTransform(_Part):
 
 
 class BackboneIdentity(_Part):
-    """A backbone, the SHA-256 of its weights file, where these weights come from and what may be done with them."""
+    """A backbone: its name and sizes, the SHA-256 of its weights file, origin and terms of the weights."""
 
     name: str
     width: int
@@ -65,10 +65,10 @@ class BackboneIdentity(_Part):
 
 
 class FeatureSpec(_Part):
-    """What decides the numbers in a feature file.
+    """Everything that decides the numbers in a feature file.
 
-    `code` is the digest of the code that extracted them, "" where it is not known. It says where features came from
-    and is no part of `digest()`: other code may well give the same numbers, and files carry the code in their stamp.
+    `code` is the digest of the extracting code, "" if unknown. It is a record, not part of `digest()`: other code may
+    give the same numbers, and files carry the code in their stamp.
     """
 
     geometry: ClipGeometry
@@ -88,10 +88,10 @@ class FeatureSpec(_Part):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "FeatureSpec":
-        """Read what `to_dict` gave.
+        """Read the form of `to_dict`.
 
         Raises:
-            BadInputError: it is of an old version, or a key is missing, unknown or of the wrong type.
+            BadInputError: its version is old, or a key is missing, unknown or of the wrong type.
         """
         values = dict(values)
         if (found := values.pop("version", _LAST_VERSION)) != _LAST_VERSION:
@@ -106,7 +106,7 @@ class FeatureSpec(_Part):
             raise BadInputError(f"not a feature spec of this version of avfusion: {faults}") from None
 
     def deciding(self) -> dict[str, Any]:
-        """What decides numbers, as JSON: all but `code`, and the words on where weights come from."""
+        """The deciding parts as JSON: all except `code` and the origins of weights."""
         return self.model_dump(mode="json", exclude={"code": True, "backbones": {"__all__": {"source", "licence"}}})
 
     def digest(self) -> str:

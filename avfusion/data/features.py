@@ -28,10 +28,10 @@ class FeatureTable:
         audio: (T, D_a) float16; zeros where absent.
         visual: (T, D_v) or (T, D_v, H, W) float16; zeros where absent.
         audio_present, visual_present: (T,) bool.
-        feature_spec: what made them.
-        content: digest of the arrays, as the file's stamp has it; empty in a table that was not read from a file.
-        out_of_fold: SHA-256 of the weights by stream, where they are not those of the spec but of a fold that never saw
-            the track.
+        feature_spec: the spec of the features.
+        content: digest of the arrays, from the file's stamp; empty for a table that was not read from a file.
+        out_of_fold: SHA-256 of the weights by stream, if they belong not to the spec but to a fold that never saw the
+            track.
     """
 
     clip_end: np.ndarray
@@ -75,10 +75,10 @@ def write_features(path: str | Path, table: FeatureTable, wanted: Stamp = UNSTAM
 
 
 def refuse_not_finite(audio: np.ndarray, visual: np.ndarray, name: str) -> None:
-    """Refuse features (T, …) as they are stored.
+    """Refuse features (T, …) that cannot be stored.
 
     Raises:
-        AVFusionError: one is NaN or infinite (also: beyond the range of float16).
+        AVFusionError: a feature is NaN or infinite (also: beyond the range of float16).
     """
     for stream, features in (("audio", audio), ("visual", visual)):
         finite = np.isfinite(features).reshape(len(features), -1).all(axis=1)
@@ -88,10 +88,10 @@ def refuse_not_finite(audio: np.ndarray, visual: np.ndarray, name: str) -> None:
 
 
 def read_features(path: str | Path) -> FeatureTable:
-    """Read a feature file. Visual maps, which can be more than memory holds, are mapped: read where they are looked at.
+    """Read a feature file. Visual maps, which may exceed memory, are memory-mapped and read on access.
 
     Raises:
-        AVFusionError: no such file, not a feature file, or one of another version.
+        AVFusionError: the file is missing, not a feature file, or of another version.
     """
     metadata = _metadata(path)
     with safe_open(path, framework="numpy") as file:
@@ -110,7 +110,7 @@ def read_features(path: str | Path) -> FeatureTable:
 
 
 def _mapped(path: Path, name: str) -> np.ndarray:
-    """An array that lies in its file; writing to it changes neither the file nor others' view of it."""
+    """A memory-mapped array; writing to it changes neither the file nor other mappings."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         entry = json.loads(file.read(length))[name]
@@ -137,13 +137,13 @@ def read_stamp(path: str | Path) -> Stamp | None:
 
     Raises:
         AVFusionError: not a feature file.
-        KeyError, TypeError: it has none.
+        KeyError, TypeError: it has no stamp.
     """
     return Stamp.from_dict(_metadata(path)["stamp"])
 
 
 def restamp(source: Path, target: Path, stamp: Stamp) -> None:
-    """Copy a feature file with another stamp; the arrays are copied as they lie."""
+    """Copy a feature file with another stamp; the bytes of the arrays are copied unread."""
     with source.open("rb") as old, target.open("wb") as new:
         header = json.loads(old.read(int.from_bytes(old.read(8), "little")))
         metadata = json.loads(header["__metadata__"][METADATA_KEY]) | {"stamp": stamp.to_dict()}

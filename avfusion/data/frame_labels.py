@@ -1,4 +1,4 @@
-"""From a track's annotation to the labels of its video's frames, as a label file: what a worker does."""
+"""A worker's task: turn a track's annotation into labels of its video's frames, as a label file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ Labels = LabelTable | OwnLabels
 
 @dataclass(frozen=True)
 class LabelTask:
-    """What a worker needs to make one track's labels; `timed`: the times of the video's frames are needed."""
+    """A worker's input for one track's labels; `timed`: they need the times of the video's frames."""
 
     labels: Labels
     video: Path

@@ -1,4 +1,4 @@
-"""Keep data/frames and reports/faces true: one frame table and one contact sheet per track."""
+"""Keep data/frames and reports/faces current: one frame table and one contact sheet per track."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def update_frames(
     execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
 ) -> StoreReport:
-    """Bring the frame tables, their contact sheets and `summary.csv` beside those up to date.
+    """Bring frame tables, contact sheets and the sheets' `summary.csv` up to date.
 
     Raises:
         AVFusionError: some tracks failed and `on_error` is not "skip"; the others are done.
@@ -75,7 +75,7 @@ def update_frames(
 
 
 def frame_store(folder: Path, root: Path, tracks: Sequence[Track], settings: FramesSettings) -> Store[FrameTask]:
-    """The frame tables that should be in `folder`: of the corpus' own crops where it has some, else of faces found."""
+    """The frame tables that belong in `folder`: of the corpus's own crops if it has any, else of detected faces."""
     crops, faces = unit_digest("crops"), unit_digest("faces")
     return Store(
         folder,
@@ -117,7 +117,7 @@ def _task(track: Track, root: Path, settings: FramesSettings) -> FrameTask:
 
 
 def _sheet_made(frames: Path, source: str) -> str:
-    """Of what a sheet shows: the frames, and the cuts that their warnings name."""
+    """Fingerprint of a sheet's inputs: the frames, and the cuts named in their warnings."""
     return fingerprint(frames=content_of(frames, read_stamp), warnings=read_warnings(frames), source=source)
 
 
@@ -130,7 +130,7 @@ def _source(track: Track) -> str:
 
 
 def _write_summary(path: Path, folder: Path, tracks: Sequence[Track], failed: dict[str, str]) -> None:
-    """A line per track: frames, share with a face, where the crops come from, and what was remarkable."""
+    """Write a line per track: frames, share of frames with a face, origin of the crops, warnings."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["track", "frames", "face_share", "source", "remarks"])

@@ -20,11 +20,11 @@ from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.stamps import UNSTAMPED, Stamp
 
 CROP_SIZE = 112
-_ROWS_PER_GROUP = 1024  # so that writing, and reading single crops, needs little memory
+_ROWS_PER_GROUP = 1024  # small, so that writing, and reading single crops, takes little memory
 _STAMP_KEY = "avfusion.stamp"
 _WARNINGS_KEY = "avfusion.warnings"
-_HASHED = struct.Struct("<idfi")  # frame, time, confidence, and bytes of the crop (-1: none), which follow
-# JPEG does not compress any further, and a dictionary of it only costs time.
+_HASHED = struct.Struct("<idfi")  # frame, time, confidence, length of the crop (-1: none), followed by its bytes
+# JPEG does not compress further, and a dictionary only costs time.
 _STORED: dict[str, Any] = {
     "compression": {"frame": "zstd", "time_s": "zstd", "jpeg": "none", "face_confidence": "zstd"},
     "use_dictionary": False,
@@ -61,7 +61,7 @@ class FrameTable:
 
     @property
     def face_present(self) -> np.ndarray:
-        """(N,) bool: the frame has a crop."""
+        """Which frames have a crop, (N,) bool."""
         return np.array([crop is not None for crop in self.jpeg], bool)
 
 
@@ -76,12 +76,12 @@ class Crops(Protocol):
 
 
 class CropFile:
-    """The crops of a frame table, read as they are asked for: only the row group asked for last is in memory.
+    """The crops of a frame table, read on demand; only the last row group is in memory.
 
-    Rows in ascending order cost one reading of the file, others one of a row group each.
+    Access in ascending order reads the file once, any other order a row group each time.
 
     Raises:
-        AVFusionError: the file is missing or is no frame table, also found when a row is read.
+        AVFusionError: the file is missing or not a frame table, also on reading a row.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -128,13 +128,13 @@ def write_frames(
     wanted: Stamp = UNSTAMPED,
     warnings: Callable[[], Sequence[str]] = tuple,
 ) -> None:
-    """Write rows as they come, a thousand at a time.
+    """Write rows, a thousand at a time.
 
     Args:
-        path: The file (a temporary path of the caller: it is not written atomically here).
-        rows: In order of frames.
-        wanted: What the rows are made from; the stamp of the file.
-        warnings: Asked after the last row; kept in the file.
+        path: The file (the caller's temporary path, since it is not written atomically).
+        rows: The rows in order of frames.
+        wanted: The stamp of the file, without its content.
+        warnings: Called after the last row; its warnings are kept in the file.
     """
     with FrameWriter(path, wanted) as writer:
         for row in rows:
@@ -143,7 +143,7 @@ def write_frames(
 
 
 class FrameWriter:
-    """Writes rows as they come, a thousand at a time; as a context manager, it closes the file."""
+    """Writes rows, a thousand at a time; a context manager that closes the file."""
 
     def __init__(self, path: str | Path, wanted: Stamp = UNSTAMPED) -> None:
         self._wanted, self._content = wanted, hashlib.sha256()
@@ -160,7 +160,7 @@ class FrameWriter:
             self._flush()
 
     def remark(self, warnings: Sequence[str]) -> None:
-        """Keep warnings in the file, behind its last row."""
+        """Keep warnings in the file, after its last row."""
         self._flush()
         self._writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(list(warnings))})
 
@@ -200,7 +200,7 @@ def read_frames(path: str | Path) -> FrameTable:
 
 
 def read_frame_times(path: str | Path) -> np.ndarray:
-    """Only the times of a track's frames, (N,) float64 seconds; reads no crop.
+    """The times of a track's frames, (N,) float64 seconds; reads no crop.
 
     Raises:
         AVFusionError: the file is missing or is no frame table.
@@ -209,7 +209,7 @@ def read_frame_times(path: str | Path) -> np.ndarray:
 
 
 def read_face_confidence(path: str | Path) -> np.ndarray:
-    """Only the face confidence of a track's frames, (N,) float32, 0: no face; reads no crop.
+    """The face confidence of a track's frames, (N,) float32, 0: no face; reads no crop.
 
     Raises:
         AVFusionError: the file is missing or is no frame table.
@@ -218,7 +218,7 @@ def read_face_confidence(path: str | Path) -> np.ndarray:
 
 
 def read_crops_at(path: str | Path, rows: Sequence[int]) -> list[bytes | None]:
-    """The JPEGs of some rows (0-based, ascending); reads only the parts of the file that hold them."""
+    """The JPEGs of some rows (0-based, ascending); reads only the parts of the file with these rows."""
     wanted = list(rows)
     found: list[bytes | None] = []
     with pq.ParquetFile(path) as file:
@@ -248,7 +248,7 @@ def restamp(source: Path, target: Path, stamp: Stamp) -> None:
 
 
 def read_warnings(path: str | Path) -> list[str]:
-    """What was remarkable when a frame file was made."""
+    """The warnings kept in a frame file."""
     metadata = pq.read_metadata(path).metadata or {}
     return json.loads(metadata.get(_WARNINGS_KEY.encode(), b"[]"))
 
@@ -257,7 +257,7 @@ def decode_crops(jpegs: Sequence[bytes]) -> np.ndarray:
     """Decode crops to (n, 112, 112, 3) uint8 RGB.
 
     Raises:
-        AVFusionError: one cannot be decoded to that shape.
+        AVFusionError: a crop cannot be decoded to this shape.
     """
     crops = np.empty((len(jpegs), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION

@@ -1,8 +1,8 @@
 """Clips and sequences in time, as integer arithmetic on frame numbers (arXiv 2209.09068, section 4.2).
 
-A *tick* is a position on the clock by which a video is read: its own frames, or a fixed rate. Arrays are 0-based.
-A clip is the window of `clip_frames` ticks that ends at a tick; clips end at ticks 0, s, 2s, … (s: the stride).
-A sequence is `length` clips whose ends lie `clip_frames` ticks apart: `clip_frames // s` clips apart in the list.
+A *tick* is a position on a video's clock: its own frames, or a fixed rate. Arrays are 0-based. A clip is the window of
+`clip_frames` ticks that ends at a tick; clips end at ticks 0, s, 2s, … (s: the stride). A sequence is `length` clips
+whose ends lie `clip_frames` ticks apart: `clip_frames // s` clips apart in the list.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ PADDING = -1
 
 
 def clock_frames(time_s: np.ndarray, fps: float | None) -> np.ndarray:
-    """Video frame (K,) nearest to each tick of a clock of `fps`; every frame where `fps` is None.
+    """Video frame (K,) nearest to each tick of a clock of `fps`; every frame if `fps` is None.
 
     Args:
         time_s: presentation times (N,) in seconds, increasing, 0 at the first frame.
@@ -25,7 +25,7 @@ def clock_frames(time_s: np.ndarray, fps: float | None) -> np.ndarray:
     after = np.clip(np.searchsorted(time_s, ticks), 1, max(len(time_s) - 1, 1))
     after = np.minimum(after, len(time_s) - 1)
     before = np.maximum(after - 1, 0)
-    # Equal distances go to the earlier frame, beyond rounding noise.
+    # Ties, up to rounding noise, go to the earlier frame.
     return np.where(ticks - time_s[before] <= time_s[after] - ticks + 1e-9, before, after)
 
 
@@ -43,22 +43,22 @@ def clip_end_ticks(ticks: int, stride: int) -> np.ndarray:
 def select_clip_frames(
     face_present: np.ndarray, ends: np.ndarray, clip_frames: int = 32, kept: int = 8
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the frames of each clip that go through the visual backbone.
+    """Choose the frames of each clip for the visual backbone.
 
-    Of the n ticks in the window that have a face, every (n // kept)-th is kept, counted back from the last one; with
-    fewer than `kept`, all of them and the last one repeated. With 32 and 8 these are the published rules.
+    Of the n ticks with a face in the window, every (n // kept)-th is kept, counted back from the last; with fewer than
+    `kept`, all of them and the last one repeated. With 32 and 8 these are the published rules.
 
     Args:
         face_present: (K,) bool, per tick.
         ends: (T,) ticks at which the clips end.
 
     Returns:
-        Ticks (T, kept), rows of -1 where no tick of the window has a face; and (T,) bool, whether any has.
+        Ticks (T, kept), with rows of -1 for windows without a face; and (T,) bool, which windows have a face.
     """
     face_present = np.asarray(face_present, dtype=bool)
     ends = np.asarray(ends, dtype=np.int64)
     with_face = np.flatnonzero(face_present)
-    # Positions in `with_face` of the first face in the window and of the first one behind it.
+    # Positions in `with_face` of the first face in the window and of the first face after it.
     first = np.searchsorted(with_face, ends - clip_frames + 1)
     behind = np.searchsorted(with_face, ends, side="right")
     count = behind - first
@@ -79,10 +79,10 @@ def select_clip_frames(
 def clip_sound_spans(
     time_s: np.ndarray, ends: np.ndarray, *, clip_frames: int, sample_rate: int, window_s: float | None = None
 ) -> np.ndarray:
-    """Samples (T, 2) from which to which each clip's sound runs, the second one not included.
+    """Start and end (exclusive) of each clip's sound, (T, 2) in samples.
 
-    A clip's sound runs from the time of its first frame to that of its last (arXiv 2209.09068), or for the
-    `window_s` seconds before its last one.
+    A clip's sound spans its first to its last frame (arXiv 2209.09068), or the `window_s` seconds before its last
+    frame.
 
     Args:
         time_s: (K,) seconds of the clock's ticks, 0 at the first.
@@ -96,7 +96,7 @@ def clip_sound_spans(
 
 
 def clips_apart(stride: int, clip_frames: int = 32) -> int:
-    """How many clips lie between neighbours in a sequence: clip_frames / stride."""
+    """Distance, in clips, between neighbours in a sequence: clip_frames / stride."""
     if clip_frames % stride:
         raise ValueError(f"stride {stride} does not divide the {clip_frames} frames of a clip")
     return clip_frames // stride
@@ -108,7 +108,7 @@ def _sequences(first: np.ndarray, clips: int, apart: int, length: int) -> np.nda
 
 
 def training_sequences(clips: int, stride: int, length: int = 16, clip_frames: int = 32) -> np.ndarray:
-    """Sequences (S, length) of clip indices that hold every clip exactly once; -1 is padding behind the last clip."""
+    """Sequences (S, length) of clip indices with every clip exactly once; -1 is padding after the last clip."""
     apart = clips_apart(stride, clip_frames)
     blocks = range(0, clips, apart * length)
     first = [start + offset for offset in range(apart) for start in blocks if start + offset < clips]
@@ -116,7 +116,7 @@ def training_sequences(clips: int, stride: int, length: int = 16, clip_frames: i
 
 
 def overlap_sequences(clips: int, stride: int, length: int = 16, clip_frames: int = 32) -> np.ndarray:
-    """Sequences (clips, length), one starting at every clip; each clip stands in up to `length` of them."""
+    """Sequences (clips, length), one starting at every clip; each clip is in up to `length` of them."""
     return _sequences(np.arange(clips), clips, clips_apart(stride, clip_frames), length)
 
 
@@ -134,7 +134,7 @@ def interpolate_to_frames(
     Args:
         clip_ticks: (T,) ticks at which the clips end.
         frame_ticks: (N,) positions of the frames on the same clock.
-        target_offset: ticks from a clip's end to the moment that its value describes (0: its end).
+        target_offset: ticks from a clip's end to the time that its value describes (0: its end).
     """
     at = np.asarray(clip_ticks, dtype=np.float64) + target_offset
     columns = [np.interp(frame_ticks, at, values[:, c]) for c in range(values.shape[1])]

@@ -1,4 +1,4 @@
-"""How the labels of a track and the frames of its video disagree, in words."""
+"""Describe how the labels of a track and the frames of its video disagree."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,11 +11,11 @@ from avfusion.media.probe import MediaInfo
 
 NO_LABEL = "no frame has a label"
 NOTHING_ANNOTATED = "nothing is annotated: every label is -5"
-_MILLISECONDS = (500.0, 2000.0)  # times the duration, that is half to double of it
+_MILLISECONDS = (500.0, 2000.0)  # times the duration
 
 
 def millisecond_fault(labels: OwnLabels, duration_s: float) -> str:
-    """Why the times of own labels cannot be seconds, since they run about a thousand times past the video; else ""."""
+    """A fault if the times of own labels, about a thousand times beyond the video, must be milliseconds; else ""."""
     last = float(labels.stamps[-1])
     if labels.by != "time" or not _MILLISECONDS[0] <= last / max(duration_s, 1e-3) <= _MILLISECONDS[1]:
         return ""
@@ -31,7 +31,7 @@ def labels_nothing(warnings: Iterable[str]) -> bool:
 
 
 def compare_rows(rows: int, frames: int) -> list[str]:
-    """Of labels that have one row per frame."""
+    """Disagreements of labels with one row per frame."""
     if rows > frames:
         return [f"{rows} label rows for {frames} video frames: the last {rows - frames} are not used"]
     if rows < frames:
@@ -40,7 +40,7 @@ def compare_rows(rows: int, frames: int) -> list[str]:
 
 
 def compare_own_labels(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[str]:
-    """Of own labels; frame times are taken as even here, so that counts of frames by time are about right only."""
+    """Disagreements of own labels; frames are assumed evenly spaced, so counts of frames by time are approximate."""
     found = list(labels.warnings)
     if not labels.valid.any():
         found.append(NOTHING_ANNOTATED)
@@ -76,6 +76,6 @@ def _compare_times(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[s
     if bare == info.frames:
         hint = ": `time` counts seconds from the video's first frame" if labels.by == "time" else ""
         return [f"{described}: {NO_LABEL}{hint}"]
-    if bare * frame_s > step:  # what a step more of labels would not cover
+    if bare * frame_s > step:  # more than one more step of labels would cover
         return [f"{described}: about {bare} of {info.frames} frames have no label"]
     return [f"{described}: what lies beyond is not used"] if last - info.duration_s > max(step, frame_s) else []

@@ -34,19 +34,19 @@ def update_labels(
 ) -> StoreReport:
     """Bring the label files up to date; a track without an annotation file has none.
 
-    Row i of an annotation file belongs to video frame i; rows beyond the last frame are left out, and frames beyond
-    the last row have no label. Own labels are paired as their form says (`avfusion.data.label_times`).
+    Row i of an annotation file belongs to video frame i; rows beyond the last frame are ignored, and frames beyond the
+    last row have no label. Own labels are paired by their form (`avfusion.data.label_times`).
 
     Args:
-        folder: Where the label files are kept.
+        folder: Folder of the label files.
         root: Folder of the raw data.
         tracks: Tracks with a readable video.
-        execution: How the files are written where frame times have to be read from videos; else one after another.
-        on_error: What happens after a video whose frame times cannot be read.
+        execution: Execution of tasks that read frame times from videos; all others run one after another.
+        on_error: What to do about a video whose frame times cannot be read.
 
     Raises:
         BadInputError: as `label_store`.
-        AVFusionError: videos whose frame times are needed cannot be read, or changed since the scan.
+        AVFusionError: a video whose frame times are needed cannot be read, or changed since the scan.
     """
     store = label_store(folder, root, tracks)
     timed = [track for track, task in store.payloads.items() if task.timed]
@@ -60,7 +60,7 @@ def update_labels(
 
 
 def label_store(folder: Path, root: Path, tracks: Sequence[Track]) -> Store[LabelTask]:
-    """The label files that should be in `folder`: one for each track with an annotation file.
+    """The label files that belong in `folder`: one for each track with an annotation file.
 
     Raises:
         BadInputError: annotation files cannot be used, or changed since the scan; all of them are listed.

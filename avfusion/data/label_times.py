@@ -1,11 +1,10 @@
-"""From own labels, stamped by frame or time, to a label for every video frame.
+"""Turn own labels, stamped by frame or time, into a label for every video frame.
 
 A label of stamp t describes the moment t - delay. A frame takes
 
-- the label that describes its very moment (within `SAME_S`),
-- else what lies between the labels before and after it, linearly; it is not valid if either of them is not annotated,
-- at the ends of the labels, and beside a gap in them, the nearest label if that is at most half a step away,
-- else none.
+- the label for its very time (within `SAME_S`), - else the linear interpolation of the labels before and after it,
+invalid if either is not annotated, - at the ends of the labels, and beside a gap in them, the nearest label if that is
+at most half a step away, - else none.
 
 A gap is a missing frame number, or more than `LONGEST_GAP` usual (median) steps of time.
 """
@@ -21,12 +20,12 @@ _ROUNDING_S = 1e-6
 
 
 def needs_times(labels: OwnLabels, delay_s: float) -> bool:
-    """Whether the labels of frames depend on the times of these."""
+    """Whether pairing the labels needs the times of the frames."""
     return labels.by == "time" or delay_s != 0
 
 
 def labels_by_number(labels: OwnLabels, frames: int) -> LabelTable:
-    """The labels of `frames` frames whose number is their stamp."""
+    """Labels of `frames` frames, paired by frame number."""
     values, valid = np.full((frames, 2), np.nan, np.float32), np.zeros(frames, bool)
     inside = (labels.stamps >= 1) & (labels.stamps <= frames)
     at = labels.stamps[inside].astype(np.int64) - 1
@@ -35,13 +34,13 @@ def labels_by_number(labels: OwnLabels, frames: int) -> LabelTable:
 
 
 def labels_by_time(labels: OwnLabels, times_s: np.ndarray, end_s: float, delay_s: float = 0.0) -> LabelTable:
-    """The labels of frames shown at `times_s`.
+    """Labels of frames shown at `times_s`.
 
     Args:
-        labels: By frame numbers (those past the last frame go on at the mean frame rate) or seconds.
+        labels: Labels by frame number (numbers past the last frame continue at the mean frame rate) or by seconds.
         times_s: (N,) seconds from frame 1, ascending.
         end_s: When the last frame ends.
-        delay_s: Seconds that the labels are late.
+        delay_s: Delay of the labels in seconds.
     """
     frame_s = end_s / len(times_s)
     if labels.by == "time":
@@ -67,7 +66,7 @@ def _sample(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Values (N, 2) and validity (N,) at `moments`; `joined` (n - 1,): no gap between a stamp and the next."""
     last = len(stamps) - 1
-    after = np.searchsorted(stamps, moments)  # the first stamp that is not before the moment
+    after = np.searchsorted(stamps, moments)  # the first stamp at or after the time
     left, right = np.clip(after - 1, 0, last), np.clip(after, 0, last)
     nearest = np.where(moments - stamps[left] <= stamps[right] - moments, left, right)
     distance = np.abs(moments - stamps[nearest])

@@ -1,4 +1,4 @@
-"""Tracks with labels, and where the stores hold what backbones are trained on."""
+"""Labelled tracks for the training of backbones, and their files in the stores."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from avfusion.corpora.table import Track
 
 @dataclass(frozen=True)
 class LabelledTrack:
-    """What one track gives to backbone training.
+    """One track for backbone training.
 
     Attributes:
         name: the track.
         time_s: (N,) seconds of every video frame, 0 at the first.
         labels: (N, 2) valence and arousal.
         valid: (N,) bool.
-        jpegs: N encoded crops, None where there is no face; empty if pictures are not needed.
-        sound: (samples,) int16, None without an audio stream or if not needed.
+        jpegs: N encoded crops, None where there is no face; empty if not needed.
+        sound: (samples,) int16; None without an audio stream, or if not needed.
     """
 
     name: str
@@ -32,7 +32,7 @@ class LabelledTrack:
 
 @dataclass(frozen=True)
 class TrackFiles:
-    """Files of one track in the stores below a project; a file may be missing."""
+    """Files of one track in the stores of a project; files may be missing."""
 
     track: str
     frames: Path
@@ -41,7 +41,7 @@ class TrackFiles:
 
 
 def track_files(root: Path, track: Track) -> TrackFiles:
-    """Where the stores below `root` hold a track."""
+    """The files of a track in the stores below `root`."""
     data = root / "data"
     frames, labels = (data / kind / f"{track.track}.parquet" for kind in ("frames", "labels"))
     return TrackFiles(track.track, frames, labels, data / "audio" / f"{track.video}.wav")
@@ -50,7 +50,7 @@ def track_files(root: Path, track: Track) -> TrackFiles:
 def labelled_files(root: Path, tracks: Sequence[Track], split: str) -> Iterator[TrackFiles]:
     """Files of the tracks of a split that have frames and labels.
 
-    A track whose frames are missing was skipped by an earlier stage (`common.on_error: skip`).
+    Tracks without frames were skipped by an earlier stage (`common.on_error: skip`).
     """
     for track in tracks:
         files = track_files(root, track)

@@ -38,8 +38,8 @@ class LabelTable:
 
     Attributes:
         valence: (N,) float32 in [-1, 1], NaN where not annotated.
-        arousal: Likewise.
-        valid: (N,) bool, frames that are annotated.
+        arousal: (N,) float32, likewise.
+        valid: (N,) bool, annotated frames.
     """
 
     valence: np.ndarray
@@ -50,12 +50,12 @@ class LabelTable:
         return len(self.valid)
 
     def head(self, frames: int) -> "LabelTable":
-        """The first `frames` of them, or all if there are fewer."""
+        """The labels of the first `frames` frames, or all if there are fewer."""
         return LabelTable(self.valence[:frames], self.arousal[:frames], self.valid[:frames])
 
 
 class AnnotationError(BadInputError):
-    """An annotation file has lines that cannot be used; the message lists them with file and line."""
+    """An annotation file has unusable lines; the message lists them with file and line."""
 
 
 def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
@@ -63,10 +63,10 @@ def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
 
     Args:
         path: The file.
-        name: What messages call it (default: the path).
+        name: Name of the file in messages (default: the path).
 
     Raises:
-        AnnotationError: wrong header, no rows, a line that is not two numbers, or numbers out of range.
+        AnnotationError: the header is wrong, there are no rows, or a line is not two numbers in range.
     """
     name = name or str(path)
     try:
@@ -88,7 +88,7 @@ def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
 
 
 def _lines(text: str) -> list[str]:
-    """Its lines, blank ones at the end left out."""
+    """The lines, without blank lines at the end."""
     lines = _LINE_END.split(text)
     while lines and not lines[-1].strip():
         lines.pop()
@@ -121,12 +121,12 @@ def read_all(
     """Read the label files of many tracks, by track.
 
     Args:
-        files: Track to file.
-        read: `read(path, name)` reads one, and raises an AnnotationError where it cannot be used.
-        names: Track to what messages call its file.
+        files: File by track.
+        read: `read(path, name)` reads a file and raises an AnnotationError if it cannot be used.
+        names: Name of the file in messages by track.
 
     Raises:
-        BadInputError: some cannot be used; all of them are listed.
+        BadInputError: some files cannot be used; all of them are listed.
     """
     tables: dict[str, T] = {}
     faults: dict[Path, str] = {}  # tracks may share a file
@@ -142,12 +142,12 @@ def read_all(
 
 
 def count_rows(path: str | Path) -> int:
-    """Rows below the header, blank lines at the end left out; the lines are not checked."""
+    """Number of rows below the header, without blank lines at the end; lines are not checked."""
     return max(0, len(_lines(Path(path).read_bytes().decode("utf-8-sig", "replace"))) - 1)
 
 
 def any_annotated(path: str | Path) -> bool:
-    """Whether any row below the header is annotated; the lines are not checked, and one that is no row counts."""
+    """Whether any row below the header is annotated; lines are not checked, and a malformed line counts."""
     for line in _lines(Path(path).read_bytes().decode("utf-8-sig", "replace"))[1:]:
         match = _ROW.fullmatch(line)
         if not match or NOT_ANNOTATED not in (float(match[1]), float(match[2])):
@@ -168,7 +168,7 @@ def read_labels(path: str | Path) -> LabelTable:
     """Read one track's label file.
 
     Raises:
-        AVFusionError: it is missing or not a label file.
+        AVFusionError: the file is missing or not a label file.
     """
     try:
         table = pq.read_table(path, partitioning=None)
@@ -183,7 +183,7 @@ def read_labels(path: str | Path) -> LabelTable:
 def frame_labels(path: Path, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N, 2) float32 of a video's N frames and their validity (N,).
 
-    Frames beyond the label file's rows are not valid, rows beyond the video are left out; no file: nothing is valid.
+    Frames beyond the label file's rows are invalid, rows beyond the video are ignored; without a file all are invalid.
     """
     labels, valid = np.zeros((frames, 2), np.float32), np.zeros(frames, bool)
     if path.is_file():

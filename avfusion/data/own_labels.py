@@ -21,7 +21,7 @@ from avfusion.runtime.errors import BadInputError
 VALUES = ("valence", "arousal")
 STAMPS = ("frame", "time")
 LAST_FRAME = 10**9
-LONGEST_S = 1e6  # 11 days; clock times and milliseconds are beyond
+LONGEST_S = 1e6  # 11 days; clock times and most milliseconds exceed it
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class OwnLabels:
         by: The form of the file.
         stamps: (n,) float64, strictly increasing: frame numbers (rows are numbered from 1), or seconds.
         values: (n, 2) float64 valence and arousal, NaN where not annotated.
-        valid: (n,) bool, annotated.
-        warnings: What was remarkable in the file.
+        valid: (n,) bool, annotated labels.
+        warnings: Remarks about the file.
     """
 
     by: Literal["row", "frame", "time"]
@@ -51,11 +51,11 @@ def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:
 
     Args:
         path: The file.
-        name: What messages call it (default: the path).
+        name: Name of the file in messages (default: the path).
 
     Raises:
-        AnnotationError: the file is no CSV, columns are missing or contradict each other, cells are no numbers or out
-            of range, or two rows have one stamp; the first lines of each kind are listed.
+        AnnotationError: the file is not a CSV, columns are missing or contradict each other, cells are not numbers or
+            out of range, or two rows have the same stamp; the first lines of each kind are listed.
     """
     name = name or str(path)
     try:
@@ -96,7 +96,7 @@ def _column_faults(table: CsvTable) -> list[Fault]:
     stamps = [column for column in STAMPS if column in table.columns]
     if len(stamps) > 1:
         faults.append((line, "there are both columns, frame and time: remove one"))
-    # Read as one row per frame, such a file would be wrong without a word.
+    # Read as one row per frame, the file would be silently wrong.
     posing = [column for column in table.columns if any(stamp in column for stamp in STAMPS)]
     if not stamps and posing:
         why = "call it `frame` (numbers from 1) or `time` (seconds), or remove it where there is one row per frame"
@@ -111,7 +111,7 @@ def _values(table: CsvTable) -> tuple[np.ndarray, list[Fault]]:
         for row, cell in enumerate(table.columns[column]):
             value = number(cell)
             if value is None:
-                why = "a number in [-1, 1], or -5 (not annotated), is needed"
+                why = "must be a number in [-1, 1], or -5 (not annotated)"
                 faults.append((table.lines[row], f"column {column}: {shown(cell)}: {why}"))
             elif not -1 <= value <= 1 and value != NOT_ANNOTATED:
                 faults.append((table.lines[row], f"column {column}: {shown(cell)}: out of [-1, 1] and not -5"))
@@ -132,9 +132,9 @@ def _stamps(table: CsvTable, by: str) -> tuple[np.ndarray, list[Fault]]:
         if value is not None and (whole if by == "frame" else seconds):
             stamps[row] = value
         else:
-            why = "a frame number, counted from 1, is needed"
+            why = "must be a frame number, counted from 1"
             if by == "time":
-                why = f"seconds from the video's first frame are needed, at most {LONGEST_S:.0f}"
+                why = f"must be seconds from the video's first frame, at most {LONGEST_S:.0f}"
             faults.append((table.lines[row], f"column {by}: {shown(cell)}: {why}"))
     return stamps, faults
 

@@ -1,6 +1,6 @@
-"""Which streams were there for a video frame's prediction, and which frames are shown to a network for it.
+"""The presence of streams behind a video frame's prediction, and the frames that networks see.
 
-One meaning for `evaluate` and for `predict`.
+Shared by `evaluate` and `predict`.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from avfusion.data.geometry import (
 def frame_presence(time_s: np.ndarray, face_present: np.ndarray, samples: int, spec: FeatureSpec) -> np.ndarray:
     """Presence (N, 2) bool of audio and visual stream in the clip that ends at each video frame.
 
-    This is what extraction would say of that clip, also between the clip ends of the spec's stride.
+    It equals the presence that extraction finds for that clip, also between the clip ends of the spec's stride.
 
     Args:
         time_s: (N,) seconds of every video frame, 0 at the first.
@@ -47,12 +47,12 @@ def frame_presence(time_s: np.ndarray, face_present: np.ndarray, samples: int, s
 
 
 def shown_frames(time_s: np.ndarray, face_present: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """Video frames (N,) bool whose crops are in a clip: extraction looks at no other.
+    """Video frames (N,) bool whose crops are in a clip, the only ones that extraction reads.
 
     Args:
         time_s: (N,) seconds of every video frame, 0 at the first.
         face_present: (N,) bool, the frame has a face crop.
-        spec: how clips are cut, and how far apart.
+        spec: geometry and stride of the clips.
     """
     geometry = spec.geometry
     clock = clock_frames(np.asarray(time_s, dtype=np.float64), geometry.fps)

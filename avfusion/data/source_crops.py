@@ -19,17 +19,17 @@ from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.stamps import Stamp
 
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others in the range are no frame headers
+_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others in the range are not frame headers
 _START_OF_SCAN = 0xDA
 _END_OF_IMAGE = b"\xff\xd9"
 _READ_BYTES = 1 << 16
-_MOST_BYTES = 1 << 24  # of one crop
+_MOST_BYTES = 1 << 24  # per crop
 _MARKER = re.compile(rb"\xff[^\x00]")  # within entropy-coded data, ff is followed by 00
 
 
 @dataclass(frozen=True)
 class SourceCropsTask:
-    """What a worker needs to make the frames of a track whose crops came with the corpus."""
+    """A worker's input for the frames of a track whose crops came with the corpus."""
 
     video: Path
     video_hash: str
@@ -41,7 +41,7 @@ class SourceCropsTask:
 def make_frames_of_crops(task: SourceCropsTask, path: Path, wanted: Stamp) -> None:
     """Write one track's frame table to `path`.
 
-    Its warnings are of the pictures; what packets and names of files tell, the table of tracks says.
+    Its warnings concern the pictures; the table of tracks has those about packets and file names.
     """
     refuse_changed(task.video, task.video_hash)
     warnings: list[str] = []
@@ -66,24 +66,24 @@ def source_crop_rows(
     """One row per video frame, paired with the crop of its number; confidence is 1 where there is a crop.
 
     A crop that already is a 112x112 RGB JPEG passes byte for byte. Others are decoded, made 8-bit RGB of that size
-    and encoded. What cannot be decoded counts as no face. What the names alone tell, the table of tracks says already.
+    and encoded. Crops that cannot be decoded count as no face. Warnings about names are in the table of tracks already.
 
     Args:
-        folders: Folders of crops, merged; of two crops for one frame the earlier folder's is taken.
+        folders: Folders of crops, merged; of two crops for one frame, the earlier folder's wins.
         times_s: (N,) times of the video's frames.
-        jpeg_quality: Of crops that have to be encoded.
-        crops_hash: What the scan found: hashes of the folders by names and sizes, joined with `+`; None: not compared.
-        on_warning: Called at the end, once per kind of remarkable image, with their number.
+        jpeg_quality: Quality of crops that must be encoded.
+        crops_hash: Hashes of the folders (names and sizes) from the scan, joined with `+`; None: no comparison.
+        on_warning: Called at the end, once per kind of remarkable image, with the number of such images.
 
     Raises:
-        BadInputError: a folder is missing, or, once all rows are given, another than was scanned.
+        BadInputError: a folder is missing, or (after the last row) changed since the scan.
     """
     for folder in folders:
         if not folder.is_dir():
-            raise BadInputError(f"{folder} is missing: the folder of face crops is needed, or none in the table")
+            raise BadInputError(f"{folder} is missing: restore the folder of face crops, or scan again")
     listed = {folder: os.listdir(folder) for folder in folders}
     crops = merge_crops(listed).files
-    sizes: dict[str, int] = {}  # of what was read whole
+    sizes: dict[str, int] = {}  # of files read as a whole
     counts: Counter[str] = Counter()
     ready = _ReadyCrops()
     for index, time_s in enumerate(times_s.tolist()):
@@ -104,7 +104,7 @@ def source_crop_rows(
 
 
 def _refuse_changed(listed: Mapping[Path, Sequence[str]], sizes: Mapping[str, int], crops_hash: str) -> None:
-    """As `avfusion.corpora.sources.refuse_changed`, with no other listing, and no look at files that were read."""
+    """As `avfusion.corpora.sources.refuse_changed`, without listing folders again and checking files already read."""
     for (folder, names), scanned in zip(listed.items(), crops_hash.split("+"), strict=False):
         found = {}
         for name in names:
@@ -118,19 +118,18 @@ def _refuse_changed(listed: Mapping[Path, Sequence[str]], sizes: Mapping[str, in
 
 
 class _ReadyCrops:
-    """Tells which files can pass as they are: 112x112 RGB JPEGs that are sure to decode.
+    """Recognises files that can be copied unchanged: 112x112 RGB JPEGs that certainly decode.
 
-    To decode each of them would cost several times what reading and writing it does. Only what stands outside the
-    entropy-coded data can make libjpeg give up; damage inside it gives a damaged picture. So whatever shares
-    everything up to that data with a file that did decode, and has no marker within it, decodes too. The crops of a
-    corpus mostly have that in common.
+    Decoding each file would cost several times its reading and writing. Only data outside the entropy-coded part can
+    make libjpeg fail; damage inside it gives a damaged picture. So a file decodes if it equals a decoded file up to
+    that part and has no marker within it. Most crops of a corpus share these headers.
     """
 
     def __init__(self) -> None:
         self._header = b""
 
     def has(self, data: bytes) -> bool:
-        """Whether this is one."""
+        """Whether the file can be copied unchanged."""
         if self._header and data.startswith(self._header) and data.endswith(_END_OF_IMAGE):
             marker = _MARKER.search(data, len(self._header))
             if marker and marker.end() == len(data):
@@ -147,12 +146,12 @@ class _ReadyCrops:
 
 
 def _is_whole(data: bytes) -> bool:
-    """The end mark is there; some writers pad it."""
+    """Whether the end mark is present; some writers pad it."""
     return _END_OF_IMAGE in data[-64:]
 
 
 def _scan_of_template(data: bytes) -> int:
-    """Where the entropy-coded data of a JPEG begin whose header says 8 bits, 112x112, three components; else 0."""
+    """Start of the entropy-coded data of a JPEG with 8 bits, 112x112 pixels and three components; else 0."""
     if data[:2] != b"\xff\xd8":
         return 0
     at, right = 2, False
@@ -172,7 +171,7 @@ def _scan_of_template(data: bytes) -> int:
 
 
 def _read_bytes(file: str) -> bytes:
-    """The content, empty where it cannot be read, is no regular file or huge. `open` asks the system more often."""
+    """The content; empty if unreadable, not a regular file, or huge. (`open` would need more system calls.)"""
     try:
         handle = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would block
     except OSError:
@@ -192,7 +191,7 @@ def _read_bytes(file: str) -> bytes:
 
 
 def _made_ready(data: bytes, quality: int) -> tuple[bytes | None, str]:
-    """The crop as 112x112 RGB JPEG, or None where it cannot be decoded; and what is remarkable about it."""
+    """The crop as 112x112 RGB JPEG, or None if it cannot be decoded; and a remark."""
     if data[:2] == b"\xff\xd8" and not _is_whole(data):
         return None, "crops are truncated: no face"
     # IMREAD_UNCHANGED keeps 16 bits and leaves the orientation alone, as the pass-through does.

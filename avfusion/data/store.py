@@ -1,8 +1,8 @@
-"""A folder with one file per track (or video), kept true: each file belongs to its inputs, and no other file is there.
+"""A folder with one file per track (or video), kept current: every file matches its inputs, and no other file exists.
 
-DVC neither empties nor checks these folders (`persist: true`), so a stage does it: every file carries the stamp of what
-it was made from and by which code; a file with another stamp is made anew, a file of no current track is deleted, and
-an unfinished one never has a final name.
+DVC neither empties nor checks these folders (`persist: true`), so the stages do: every file carries a stamp of its
+inputs and code; a file with another stamp is remade, a file of no current track is deleted, and an unfinished file
+never has a final name.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,16 +22,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Store(Generic[T]):
-    """A folder of results, and what should be in it.
+    """A folder of results and its intended content.
 
     Attributes:
-        folder: where the files `<key><suffix>` lie.
-        suffix: of their names.
-        wanted: key to the stamp (without content) of the file that should be there.
-        payloads: key to what `make` needs; keys without need to be made may be absent.
+        folder: folder of the files `<key><suffix>`.
+        suffix: suffix of their names.
+        wanted: stamp (without content) of the intended file, by key.
+        payloads: input of `make` by key; keys that need not be made may be absent.
         make: `make(payload, path, wanted)` writes the file with the stamp completed; runs in the executor, so it must
             be picklable.
-        read_stamp: gives the stamp inside a file, None (or any exception) where there is none.
+        read_stamp: returns the stamp in a file; None (or any exception) if there is none.
     """
 
     folder: Path
@@ -46,16 +46,16 @@ class Store(Generic[T]):
         return self.folder / f"{key}{self.suffix}"
 
     def stamp(self, key: str) -> Stamp | None:
-        """The stamp of the file that is there, None where it cannot be read."""
+        """The stamp of the existing file; None if it cannot be read."""
         try:
             return self.read_stamp(self.path(key))
-        except Exception:  # whatever cannot be read is made anew
+        except Exception:  # unreadable files are remade
             return None
 
 
 @dataclass(frozen=True)
 class StoreReport:
-    """Keys that were made, kept as they were, or removed, and the reasons of those that failed."""
+    """Keys that were made, kept or removed, and the reasons of those that failed."""
 
     made: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
@@ -76,18 +76,18 @@ def update_store(
     """Bring a store to hold exactly one file of the wanted stamp for every key.
 
     Args:
-        store: The folder and what should be in it.
+        store: The folder and its intended content.
         execution: Where files are made.
-        label: What they are, for people.
+        label: Description of the files for people.
         on_error: Whether failures are raised.
-        limits_s: Key to the seconds that making its file may take, as in `run_tasks`; for those made from media.
-        weights: Key to how much work its file is, as in `run_tasks`.
-        gpus: That the work is spread over, as in `run_tasks`.
+        limits_s: Time limit in seconds by key, as in `run_tasks`; for files made from media.
+        weights: Relative amount of work by key, as in `run_tasks`.
+        gpus: Number of GPUs, as in `run_tasks`.
 
     A key that fails has no file afterwards, not even an outdated one. The counts are printed, failures listed.
 
     Raises:
-        AVFusionError: some keys failed and `on_error` is not "skip"; the finished ones stay.
+        AVFusionError: some keys failed and `on_error` is not "skip"; finished files stay.
     """
     store.folder.mkdir(parents=True, exist_ok=True)
     _remove_temporaries(store.folder)
@@ -107,7 +107,7 @@ def update_store(
             gpus=gpus,
         )
     finally:
-        _remove_temporaries(store.folder)  # of workers that died, or were ended by Ctrl-C
+        _remove_temporaries(store.folder)  # left by workers that died or were stopped by Ctrl-C
     failed = {outcome.key: outcome.error for outcome in outcomes if outcome.error is not None}
     made = tuple(key for key in due if key not in failed)
     print(f"{label}: {len(made)} made, {len(kept)} kept, {len(removed)} removed, {len(failed)} failed", flush=True)
@@ -118,7 +118,7 @@ def update_store(
 
 
 def refuse_failures(label: str, failed: Mapping[str, str], total: int) -> None:
-    """As `raise_failures`, with what to do: nothing is to be mended where files changed since the scan."""
+    """As `raise_failures`, with a hint; files that changed since the scan need none."""
     if failed and all(reason.endswith(RESCAN) for reason in failed.values()):
         raise_failures(label, failed, total, error=BadInputError)
     raise_failures(label, failed, total, hint=SKIP_HINT)
@@ -133,7 +133,7 @@ def _make_file(task: tuple[Callable[[Any, Path, Stamp], None], Any, Path, Stamp]
 
 
 def _sort_out(store: Store[Any], label: str) -> tuple[set[str], tuple[str, ...]]:
-    """Delete files of no wanted key and outdated ones; give the keys that are right, and those of no wanted key."""
+    """Delete unwanted and outdated files; return the keys of current files, and the keys removed as unwanted."""
     kept, removed, unreadable = set(), [], 0
     for path in sorted(store.folder.iterdir()):
         if path.is_dir() or not path.name.endswith(store.suffix):
@@ -155,6 +155,6 @@ def _sort_out(store: Store[Any], label: str) -> tuple[set[str], tuple[str, ...]]
 
 
 def _remove_temporaries(folder: Path) -> None:
-    for pattern in (f"{TEMPORARY_PREFIX}*", ".tmp*"):  # the second are safetensors' own
+    for pattern in (f"{TEMPORARY_PREFIX}*", ".tmp*"):  # the second pattern is safetensors' own
         for path in folder.glob(pattern):
             path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One track in memory, as fusion sees it: features per clip, times and labels per frame."""
+"""One track in memory for fusion: features per clip, times and labels per frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,16 +27,16 @@ class TrackData:
         split: train, val or test.
         clip_ticks: (T,) clock ticks at which the clips end.
         audio: (T, D_a) features as stored (float16 or float32).
-        visual: (T, D_v) or (T, C, H, W), likewise; maps of a stored track are mapped on its file.
+        visual: (T, D_v) or (T, C, H, W), likewise; maps of a stored track are memory-mapped.
         audio_present: (T,) bool.
         visual_present: (T,) bool.
         time_s: (N,) seconds of every video frame, 0 at the first.
         frame_ticks: (N,) position of every video frame on the clock.
-        target_frames: (T,) 0-based frame whose label is a clip's target; -1: outside the video.
+        target_frames: (T,) 0-based frame of each clip's target label; -1: outside the video.
         labels: (N, 2) valence and arousal, 0 where not valid.
         valid: (N,) bool, frames with a label.
-        feature_spec: what made the features.
-        fingerprint: digest of what its feature file and its frames' times hold (`inputs_digest`).
+        feature_spec: the spec of the features.
+        fingerprint: digest of the contents of its features and frame times (`inputs_digest`).
     """
 
     track: str
@@ -57,7 +57,7 @@ class TrackData:
 
 
 def feature_path(root: Path, track: str) -> Path:
-    """Where a track's features are."""
+    """The feature file of a track."""
     return root / "data" / "features" / f"{track}.safetensors"
 
 
@@ -112,7 +112,7 @@ def inputs_digest(root: Path, track: Track) -> str:
     """Digest of a stored track's features and of the times of its frames; reads no feature.
 
     Raises:
-        AVFusionError: a file is missing or is something else.
+        AVFusionError: a file is missing or of another kind.
     """
     stamp = read_stamp(feature_path(root, track.track))
     return _inputs_digest(stamp.content if stamp else "", read_frame_times(_frames_path(root, track.track)))
@@ -125,7 +125,7 @@ def _inputs_digest(features: str, time_s: np.ndarray) -> str:
 def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: GeometrySettings) -> list[TrackData]:
     """All tracks of a split that have features, in the order of the table (a track may have been skipped).
 
-    Their features are parts of one array per stream, so that who wants all of them needs no second copy; maps stay in
+    Their features are views of one array per stream, so that all of them together need no second copy; maps stay in
     their files.
     """
     chosen = [track for track in tracks if track.split == split and feature_path(root, track.track).is_file()]
@@ -145,7 +145,7 @@ def load_split(root: Path, tracks: Sequence[Track], split: str, geometry: Geomet
             if stream not in blocks:
                 blocks[stream] = np.empty((sum(s[stream][0] for s in shapes), *features.shape[1:]), features.dtype)
             parts[stream] = blocks[stream][start:stop]
-            if parts[stream].shape != features.shape:  # of another spec, which whoever needs one tells
+            if parts[stream].shape != features.shape:  # of another spec, which is refused where one spec is needed
                 parts[stream] = features
             else:
                 parts[stream][:] = features

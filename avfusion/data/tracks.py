@@ -1,4 +1,4 @@
-"""From a corpus folder and its scanned sources to the table of tracks."""
+"""Build the table of tracks from a corpus folder and its scanned sources."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,20 +35,20 @@ def build_tracks(
     on_error: Literal["fail", "skip"] = "fail",
     cache: Path | None = None,
 ) -> list[Track]:
-    """Describe every track of the corpus in `root`: hashes from `sources`, facts from the videos, and what disagrees.
+    """Describe every track of the corpus in `root`: hashes from `sources`, facts from the videos, and contradictions.
 
     Args:
         root: Folder of the raw data.
-        params: Which corpus it is.
+        params: The corpus.
         sources: The scanned data/sources.txt.
-        execution: How the videos are probed.
-        on_error: What happens after a video that cannot be read: the track is kept with 0 frames and the reason as a
-            warning ("skip"), or all such videos are named and nothing is returned ("fail").
-        cache: File that remembers what was found in a video, by its hash.
+        execution: Execution of the probes of videos.
+        on_error: For unreadable videos: "skip" keeps the track with 0 frames and the reason as a warning, "fail" raises
+            an error that names all such videos.
+        cache: File that remembers the facts of a video by its hash.
 
     Raises:
-        BadInputError: as `open_corpus`; the files are others than those scanned; own labels cannot be used, among them
-            those whose times are milliseconds; or videos are unreadable.
+        BadInputError: as `open_corpus`; files changed since the scan; own labels cannot be used (also: times in
+            milliseconds); or videos are unreadable.
     """
     layout = open_corpus(params, root)
     raw = layout.tracks
@@ -77,7 +77,7 @@ def shared_digest(tracks: Sequence[Track], sources: Path) -> str:
 
 
 def _check_scanned(layout: CorpusLayout, scanned: Mapping[str, Source], root: Path) -> None:
-    """Every file must be in the scan, with its present size; else hashes and files would not belong together."""
+    """Refuse files that are not in the scan with their current size, since hashes and files would not match."""
     files = {path for track in layout.tracks for path in (track.video_path, track.labels_path)} - {""}
     files |= set(layout.extra_sources)
     changed = {path for path in files if path not in scanned or _size(root / path) != scanned[path].size}
@@ -93,10 +93,10 @@ def _size(path: Path) -> int:
 
 
 def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
-    """Own labels by track: their form decides how they are compared with the frames.
+    """Own labels by track, read since their form decides how they are compared with the frames.
 
     Raises:
-        BadInputError: some cannot be used; all of them are listed.
+        BadInputError: some files cannot be used; all of them are listed.
     """
     labelled = [track for track in raw if track.labels_path and track.label_format == "csv"]
     names = {track.track: track.labels_path for track in labelled}
@@ -104,7 +104,7 @@ def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
 
 
 def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], infos: Mapping[str, MediaInfo]) -> None:
-    """Between two labels a thousand times too far apart every frame would get a value, and hardly another."""
+    """Refuse times in milliseconds: read as seconds, two labels would cover all frames with almost the same value."""
     faults: dict[str, str] = {}
     for track in raw:
         labels, info = own.get(track.track), infos.get(track.video_path)
@@ -118,7 +118,7 @@ def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], 
 def _probe_videos(
     raw: Sequence[RawTrack], scanned: Mapping[str, Source], root: Path, execution: ExecutionSettings, cache: Path | None
 ) -> tuple[dict[str, MediaInfo], dict[str, str]]:
-    """Facts by video path, and the reasons of those that failed."""
+    """Facts by video path, and reasons by failed video path."""
     paths = sorted({track.video_path for track in raw} - {""})
     remembered = read_probes(cache) if cache else {}
     infos = {path: remembered[digest] for path in paths if (digest := scanned[path].digest) in remembered}
@@ -145,7 +145,7 @@ def _probe_below(root: Path, path: str) -> MediaInfo:
 
 
 def read_probes(cache: Path) -> dict[str, MediaInfo]:
-    """What earlier runs found in videos, by hash of the video; empty where no file of the same code can be read."""
+    """Facts from earlier runs by hash of the video; empty without a readable file of the same code."""
     try:
         stored = json.loads(cache.read_text(encoding="utf-8"))
         if stored.get("code") != unit_digest("probes"):
@@ -154,7 +154,7 @@ def read_probes(cache: Path) -> dict[str, MediaInfo]:
             digest: MediaInfo(**info | {"warnings": tuple(info["warnings"])})
             for digest, info in stored["videos"].items()
         }
-    except (OSError, ValueError, KeyError, TypeError):  # it only saves time
+    except (OSError, ValueError, KeyError, TypeError):  # the cache only saves time
         return {}
 
 
@@ -166,15 +166,15 @@ def describe_track(
     failure: str | None = None,
     own: OwnLabels | None = None,
 ) -> Track:
-    """The row of a track: its files' hashes, what its video holds, and what disagrees.
+    """The row of a track: hashes of its files, facts of its video, and contradictions.
 
     Args:
-        raw: Its files, as the adapter found them.
+        raw: The track's files from the adapter.
         scanned: Hashes of all sources.
         root: Folder of the raw data.
-        info: Facts of its video; None where they are not known (the row then has 0 frames).
+        info: Facts of its video; None if unknown (the row then has 0 frames).
         failure: Why its video cannot be read.
-        own: Its labels where they are the user's own.
+        own: The track's own labels, if any.
     """
     warnings = list(raw.warnings)
     if failure:
@@ -222,14 +222,14 @@ def describe_track(
 
 
 def source_hashes(raw: RawTrack, scanned: Mapping[str, Source]) -> tuple[str, str, str]:
-    """Hashes of a track's video, crops and labels, "" where it has none."""
+    """Hashes of a track's video, crops and labels; "" for a missing one."""
     paths = [raw.video_path], [f"{path}/" for path in raw.crops_paths], [raw.labels_path]
     video, crops, labels = (_digest(scanned, some) for some in paths)
     return video, crops, labels
 
 
 def _digest(scanned: Mapping[str, Source], paths: Sequence[str]) -> str:
-    """Hash of one source; of several, theirs in turn (the earlier crop folder wins, so their order counts)."""
+    """Hash of one source, or of several in order (the earlier crop folder wins, so the order matters)."""
     return "+".join(scanned[path].digest for path in paths if path)
 
 
@@ -238,6 +238,6 @@ def _compare_crops(numbers: list[int], frames: int) -> list[str]:
     found = []
     if beyond := len(numbers) - inside:
         found.append(f"{beyond} crops beyond the last of {frames} video frames are not used")
-    if 2 * inside < frames:  # some frames without a face are nothing special
+    if 2 * inside < frames:  # some frames without a face are normal
         found.append(f"{frames - inside} of {frames} video frames have no crop")
     return found

@@ -1,6 +1,6 @@
-"""Whether a corpus can train a model: the splits train and val need a labelled track each.
+"""Check that a corpus can train a model: the splits train and val need a labelled track each.
 
-Known at once, and needed hours later, when the faces of all videos have been found and the backbones begin to train.
+Checked at once, since training begins only hours later, after the faces of all videos have been found.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -18,7 +18,7 @@ ONLY_READ = (
 
 
 def is_unlabelled(tracks: Sequence[RawTrack | Track]) -> bool:
-    """Whether nothing of a corpus is meant for training: no labels, and nothing in train or val."""
+    """Whether a corpus is not meant for training: no labels, and no track in train or val."""
     return not any(track.labels_path or track.split in NEEDED for track in tracks)
 
 
@@ -28,13 +28,13 @@ def training_faults(
     unreadable: Collection[str] = frozenset(),
     bare: Collection[str] = frozenset(),
 ) -> list[str]:
-    """Why no model can be trained, a sentence for each split that lacks something, with what to do.
+    """Why no model can be trained: a sentence, with a remedy, for each split that lacks something.
 
     Args:
         tracks: All tracks of the corpus.
-        corpus: Its name, which decides where splits are written.
+        corpus: Name of the corpus, on which the place of splits depends.
         unreadable: Names of the tracks whose video is known to be unreadable.
-        bare: Names of those whose labels are known to reach no frame.
+        bare: Names of the tracks whose labels are known to reach no frame.
     """
     faults = []
     for split in NEEDED:
@@ -73,10 +73,10 @@ def refuse_untrainable(
     unreadable: Collection[str] = frozenset(),
     bare: Collection[str] = frozenset(),
 ) -> None:
-    """Refuse a corpus that is meant for training and lacks a split; arguments as of `training_faults`.
+    """Refuse a corpus that is meant for training but lacks a split; arguments as for `training_faults`.
 
     Raises:
-        BadInputError: which split lacks what, and what to do.
+        BadInputError: a split is missing something; the message says what, and the remedy.
     """
     faults = [] if is_unlabelled(tracks) else training_faults(tracks, corpus, unreadable, bare)
     if faults:
@@ -84,10 +84,10 @@ def refuse_untrainable(
 
 
 def refuse_unlabelled(tracks: Sequence[RawTrack | Track]) -> None:
-    """Refuse a corpus that is not meant for training, where what follows serves training alone.
+    """Refuse a corpus that is not meant for training, before steps that only serve training.
 
     Raises:
-        BadInputError: what such a corpus is good for.
+        BadInputError: the corpus has no labels; the message says what it can be used for.
     """
     if is_unlabelled(tracks):
         raise BadInputError(f"no model can be trained: {ONLY_READ}")

@@ -1,4 +1,4 @@
-"""From crops and sound to what the backbones see, and the augmentation that they are trained with."""
+"""Transforms from crops and sound to the inputs of backbones, and the augmentation of training."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ def normalise_clips(clips: Tensor, transform: VisualTransform) -> Tensor:
 
 
 def normalise_crops(crops: Tensor, transform: VisualTransform) -> Tensor:
-    """RGB crops (…, S, S, 3) in [0, 255] → float32 of the same shape, scaled as the transform says."""
+    """RGB crops (…, S, S, 3) in [0, 255] → float32 of the same shape, normalised by the transform."""
     mean = torch.tensor(transform.mean, device=crops.device)
     std = torch.tensor(transform.std, device=crops.device)
     return (crops.float() / 255 - mean) / std
@@ -45,12 +45,12 @@ def augment_clips(
     hue: float = 0.0,
     shift: int = 0,
 ) -> Tensor:
-    """Jitter colours and flip, drawn once per clip so that nothing flickers.
+    """Jitter colours and flip, with one draw per clip so that nothing flickers.
 
     Args:
         clips: (B, 8, S, S, 3) uint8.
         brightness, contrast, saturation: largest relative change, drawn evenly from both sides.
-        hue: largest turn of the colours, as a share of the circle, likewise; 0: none is drawn.
+        hue: largest rotation of hue, as a share of the circle, likewise; 0: nothing is drawn.
         shift: largest translation in pixels, in both directions; edges are repeated.
 
     Returns:
@@ -71,9 +71,9 @@ def augment_clips(
     def factors(strength: float) -> Tensor:
         return 1 + strength * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
 
-    # All are linear in a pixel's colour c, so they are one matrix a clip: brightness b c; contrast about the
-    # clip's mean level m, m + k (c - m); saturation g + s (c - g) about the pixel's grey g; hue turns
-    # colours about the grey axis.
+    # All are linear in a pixel's colour c, so they are one matrix per clip: brightness b c; contrast about the clip's
+    # mean level m, m + k (c - m); saturation g + s (c - g) about the pixel's grey g; hue turns colours about the grey
+    # axis.
     b, k, s = factors(brightness), factors(contrast), factors(saturation)
     to_grey = torch.tensor([0.299, 0.587, 0.114])[:, None].expand(3, 3)
     matrix = b * k * (s * torch.eye(3) + (1 - s) * to_grey)
@@ -84,7 +84,7 @@ def augment_clips(
 
 
 def _hue_rotations(angles: Tensor) -> Tensor:
-    """Matrices (B, 3, 3) that turn RGB rows about the grey axis by angles (B, 1, 1), in YIQ, so that luma stays."""
+    """Matrices (B, 3, 3) that rotate RGB rows about the grey axis by angles (B, 1, 1), in YIQ, which keeps luma."""
     to_yiq = torch.tensor([[0.299, 0.596, 0.211], [0.587, -0.274, -0.523], [0.114, -0.322, 0.312]])
     turn = torch.eye(3).repeat(len(angles), 1, 1)
     cosine, sine = angles.cos()[:, 0, 0], angles.sin()[:, 0, 0]
@@ -93,7 +93,7 @@ def _hue_rotations(angles: Tensor) -> Tensor:
 
 
 class LogMel(torch.nn.Module):
-    """Log-mel spectrograms of equally long clips, each clamped by its own maximum."""
+    """Log-mel spectrograms of equally long clips, each clamped relative to its own maximum."""
 
     def __init__(self, transform: AudioTransform) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class LogMel(torch.nn.Module):
 def augment_sound(sound: Tensor, generator: torch.Generator, *, gain_db: float = 2.0, noise_db: float = 0.0) -> Tensor:
     """Change each clip's level (B, samples) by up to `gain_db` either way and add hiss.
 
-    `noise_db`: clips get white noise between this many dB and 60 dB below full scale; 0: none.
+    `noise_db`: adds white noise at a level from this many to 60 dB below full scale; 0: no noise.
     """
     decibels = gain_db * (2 * torch.rand(len(sound), 1, generator=generator) - 1)
     louder = sound * 10 ** (decibels / 20)
@@ -132,12 +132,12 @@ def augment_sound(sound: Tensor, generator: torch.Generator, *, gain_db: float =
 def augment_spectrograms(
     spectrograms: Tensor, generator: torch.Generator, *, bands: int = 6, frames: int = 12, masks: int = 1
 ) -> Tensor:
-    """SpecAugment (arXiv 1904.08779): hide runs of bands and of frames behind the clip's mean.
+    """SpecAugment (arXiv 1904.08779): replace runs of bands and of frames by the clip's mean.
 
     Args:
         spectrograms: (B, 1, bands, T).
-        bands, frames: longest run that a mask hides.
-        masks: how many of either kind.
+        bands, frames: longest run of a mask.
+        masks: number of masks of either kind.
     """
     count, _, height, width = spectrograms.shape
     hidden = torch.zeros(count, 1, height, width, dtype=torch.bool)
@@ -148,7 +148,7 @@ def augment_spectrograms(
 
 
 def _runs(count: int, size: int, longest: int, generator: torch.Generator) -> Tensor:
-    """(count, size) bool, one run of 0 to `longest` per row."""
+    """(count, size) bool, with one run of length 0 to `longest` per row."""
     length = torch.randint(0, longest + 1, (count, 1), generator=generator)
     start = (torch.rand(count, 1, generator=generator) * (size - length + 1).clamp(min=1)).floor()
     at = torch.arange(size)

@@ -1,4 +1,4 @@
-"""From a video to its sound, as a file of the audio store: what a worker does."""
+"""A worker's task: write the sound of a video as a file of the audio store."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from avfusion.runtime.stamps import Stamp
 
 @dataclass(frozen=True)
 class SoundTask:
-    """What a worker needs to make one video's sound."""
+    """A worker's input for one video's sound."""
 
     video: Path
     video_hash: str
@@ -21,7 +21,7 @@ class SoundTask:
 def make_audio(task: SoundTask, path: Path, wanted: Stamp) -> None:
     """Write one video's WAV to `path`.
 
-    A stream of which nothing can be decoded leaves an empty file: absent audio, and no reason to try again.
+    A stream that cannot be decoded gives an empty file: the audio is absent, and it is not tried again.
     """
     refuse_changed(task.video, task.video_hash)
     write_audio(path, aligned_audio(task.video, read_timeline(task.video)), wanted)

@@ -46,7 +46,7 @@ def test_rows_out_of_order_are_sorted_with_a_warning(tmp_path, by):
     assert labels.warnings == (f"the labels are not in the order of their column {by} (2 steps back): sorted",)
 
 
-VALUE = r"a number in \[-1, 1\], or -5 \(not annotated\), is needed"
+VALUE = r"must be a number in \[-1, 1\], or -5 \(not annotated\)"
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,15 @@ VALUE = r"a number in \[-1, 1\], or -5 \(not annotated\), is needed"
         ("frame_number,valence,arousal\n0,0,0\n", "line 1: column 'frame_number' looks as if"),
         (
             "frame,valence,arousal\n1.5,0,0\n",
-            r"line 2: column frame: '1\.5': a frame number, counted from 1, is",
+            r"line 2: column frame: '1\.5': must be a frame number, counted from 1",
         ),
         ("frame,valence,arousal\n-1,0,0\n", "line 2: column frame: '-1': a frame number"),
         ("frame,valence,arousal\n1e12,0,0\n", "line 2: column frame: '1e12': a frame number"),
         ("frame,valence,arousal\n00001.jpg,0,0\n", r"line 2: column frame: '00001\.jpg': a frame number"),
         ("frame,valence,arousal\n4,0,0\n3,0,0\n04,0,0\n", "line 4: column frame: 4 is on line 2 already"),
         ("time,valence,arousal\n0.5,0,0\n1,0,0\n.50,0,0\n", r"line 4: column time: 0\.5 is on line 2 already"),
-        ("time,valence,arousal\n00:01,0,0\n", "line 2: column time: '00:01': seconds from the video's first frame are"),
-        ("time,valence,arousal\n1.7e9,0,0\n", "line 2: column time: '1.7e9': seconds from .* needed, at most 1000000"),
+        ("time,valence,arousal\n00:01,0,0\n", "line 2: column time: '00:01': must be seconds from the video's first frame"),
+        ("time,valence,arousal\n1.7e9,0,0\n", "line 2: column time: '1.7e9': must be seconds from .*, at most 1000000"),
         ("", "empty: a header"),
         ("valence,arousal\n", "no rows below the header"),
         (b"valence,arousal\n0,0\n\xff,0\n", "line 3: not UTF-8 text"),
