@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from avfusion.commands.check_model import check_model
 from avfusion.commands.compare import compare
 from avfusion.commands.crossval import crossval
 from avfusion.commands.doctor import doctor
@@ -38,6 +39,7 @@ app.command("import-weights")(import_weights)
 app.command()(scan)
 app.command()(preset)
 app.command()(register)
+app.command("check-model")(check_model)
 app.command()(compare)
 app.command()(crossval)
 app.command()(sweep)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from avfusion.runtime.errors import BadInputError
+
 
 @dataclass
 class FusionOutput:
@@ -98,19 +100,24 @@ class FusionModel(nn.Module):
 
         Raises:
             ValueError: shapes that do not fit the model.
+            BadInputError: the model itself predicts something else than (B, L, 2).
         """
         visual = self._arrange(visual)
         self._check(audio, visual)
         valid = torch.ones(audio.shape[:2], dtype=torch.bool, device=audio.device) if padding is None else ~padding
         audio_present = valid if audio_present is None else audio_present & valid
         visual_present = valid if visual_present is None else visual_present & valid
-        return self.fuse(
+        fused = self.fuse(
             self._standardise(audio, self.audio_mean, self.audio_scale, audio_present),
             self._standardise(visual, self.visual_mean, self.visual_scale, visual_present),
             audio_present,
             visual_present,
             valid,
         )
+        if fused.predictions.shape != (*valid.shape, 2):
+            shape, wanted = tuple(fused.predictions.shape), (*valid.shape, 2)
+            raise BadInputError(f"fusion model {self.name} predicts {shape}, must predict {wanted}")
+        return fused
 
     @abstractmethod
     def fuse(
