@@ -4,7 +4,12 @@ The names below are imported when first used, so that `import avfusion` costs no
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avfusion.fusion.registry import build_fusion
+    from avfusion.inference.predictor import Predictor
+    from avfusion.scoring.ccc import ccc
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "build_fusion", "ccc"]
@@ -12,7 +17,7 @@ __all__ = ["Predictor", "build_fusion", "ccc"]
 _HOMES = {
     "ccc": "avfusion.scoring.ccc",
     "Predictor": "avfusion.inference.predictor",
-    "build_fusion": "avfusion.fusion",
+    "build_fusion": "avfusion.fusion.registry",
 }
 
 

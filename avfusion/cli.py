@@ -1,6 +1,7 @@
 """The command `avfusion`: the commands of avfusion/commands in the order of its help, and the handling of errors."""
 
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -20,7 +21,8 @@ from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
 from avfusion.commands.vouch import vouch
-from avfusion.runtime.errors import AVFusionError, describe_os_error
+from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.runtime.project import use_modules_of, workspace_root
 
 app = typer.Typer(
     help="Valence and arousal for every frame of a video, by joint cross-attention of face and voice.",
@@ -50,6 +52,8 @@ app.command()(vouch)
 def main() -> None:
     """Run the command; print errors that a user can act on in one line, without a traceback."""
     try:
+        with suppress(BadInputError):  # outside a project only what is installed can be named
+            use_modules_of(workspace_root())
         app()
     except AVFusionError as error:
         print(f"error: {error}", file=sys.stderr)

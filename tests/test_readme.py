@@ -24,6 +24,7 @@ ELSEWHERE = {
     "avfusion preset manifest": "tests/test_own_data.py",
     "avfusion doctor": "tests/test_affwild2_end_to_end.py",
     "avfusion submit": "tests/test_affwild2_end_to_end.py",
+    "avfusion check-model": "tests/test_own_model.py",
     "avfusion compare": "tests/evaluation/test_compare.py",
     "avfusion crossval": "tests/evaluation/test_crossval.py",
     "avfusion sweep": "tests/sweep/test_run.py",

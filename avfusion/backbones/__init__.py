@@ -4,7 +4,10 @@ The name below is imported when first used, so that other modules of this packag
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from avfusion.backbones.tsav import load_tsav
 
 __all__ = ["load_tsav"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from avfusion.params.params import Params, load_params
 from avfusion.runtime.atomic import exclusive_lock, write_json
 from avfusion.runtime.errors import AVFusionError, describe_os_error
-from avfusion.runtime.project import disable_telemetry, project_root, workspace_root
+from avfusion.runtime.project import disable_telemetry, project_root, use_modules_of, workspace_root
 
 FAILURES = "failures.json"  # in a stage's private folder
 
@@ -63,6 +63,7 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
     try:
         root = workspace_root()
         os.chdir(root)
+        use_modules_of(root)
         work = root / ".avfusion" / name
         lock = root / ".avfusion" / "locks" / f"{name}.lock"
         with nullcontext() if rank else exclusive_lock(lock, f"stage {name}"):

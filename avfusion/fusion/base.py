@@ -114,9 +114,12 @@ class FusionModel(nn.Module):
             visual_present,
             valid,
         )
+        if not isinstance(fused, FusionOutput):
+            kind = type(fused).__name__
+            raise BadInputError(f"fusion model {self.name}: `fuse` returns {kind}, must return a FusionOutput")
         if fused.predictions.shape != (*valid.shape, 2):
             shape, wanted = tuple(fused.predictions.shape), (*valid.shape, 2)
-            raise BadInputError(f"fusion model {self.name} predicts {shape}, must predict {wanted}")
+            raise BadInputError(f"fusion model {self.name}: predictions are {shape}, must be {wanted}")
         return fused
 
     @abstractmethod

@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.catalogue import find_fusion, fusion_names
 from avfusion.fusion.registry import build_fusion
 from avfusion.runtime.atomic import atomic_path, write_json
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -26,7 +27,14 @@ def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> N
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(tensors, temporary)
-    write_json(folder / CONFIG, {"fusion": model.config(), **facts})
+    write_json(folder / CONFIG, {"fusion": model.config() | _published(model.name), **facts})
+
+
+def _published(name: str) -> dict[str, str]:
+    """The class behind a name that an installed package publishes: elsewhere its source may be there without it."""
+    found = find_fusion(name)
+    own = ":" in name or found.module.startswith("avfusion.")
+    return {} if own else {"class": f"{found.module}:{found.class_name}"}
 
 
 def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
@@ -38,9 +46,15 @@ def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        model = build_fusion(**config["fusion"])
+        described = dict(config["fusion"])
+        published = described.pop("class", None)
+        if published and described["name"] not in fusion_names():
+            described["name"] = published
+        model = build_fusion(**described)
     except FileNotFoundError:
         raise BadInputError(f"{folder} holds no model ({CONFIG} is missing): run the stage `train`") from None
+    except BadInputError as error:
+        raise BadInputError(f"{folder}: {error}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(f"{folder / CONFIG} is not a fusion model's config ({error!r})") from None
     try:

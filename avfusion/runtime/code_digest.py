@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def _imported(module: Module) -> Iterator[str]:
         if inside and module_file(inside) is not None:
             yield inside
         else:
-            yield origin
+            yield _exported_from(origin).get(name, origin)
         if origin.partition(".")[0] != PACKAGE:  # others' packages may do anything when they are imported
             parts = origin.split(".")
             yield from (".".join(parts[:depth]) for depth in range(1, len(parts)))
@@ -153,9 +153,32 @@ def _home(top: str) -> Path | None:
     return Path(spec.origin).parent if spec.origin and spec.origin.endswith(".py") else None
 
 
-@lru_cache(maxsize=4096)
+@cache
+def _exported_from(package: str) -> dict[str, str]:
+    """The modules that define what a package of this project re-exports, by name; imports for type checkers too.
+
+    Some packages import names when they are first used: these tell type checkers where the names come from.
+    """
+    path = module_file(package)
+    if path is None or path.name != "__init__.py" or package.partition(".")[0] != PACKAGE:
+        return {}
+    imports = [
+        node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)
+    ]
+    return {a.asname or a.name: node.module for node in imports if node.module for a in node.names if not node.level}
+
+
+_FILES: dict[str, Path] = {}  # found ones: a module that is missing may become importable
+
+
 def module_file(name: str) -> Path | None:
     """The source file of a module; None where there is none. Nothing of it is executed."""
+    if name not in _FILES and (path := _find_module(name)) is not None:
+        _FILES[name] = path
+    return _FILES.get(name)
+
+
+def _find_module(name: str) -> Path | None:
     top, *rest = name.split(".")
     spec = find_spec(top)
     if spec is None:

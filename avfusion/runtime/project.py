@@ -1,6 +1,7 @@
 """Find the project, and set the switches that must be set before its libraries are imported."""
 
 import os
+import sys
 from pathlib import Path
 
 from avfusion.runtime.errors import BadInputError
@@ -26,6 +27,16 @@ def project_root() -> Path:
     """
     root = os.environ.get("DVC_ROOT")
     return Path(root) if root else workspace_root()
+
+
+def use_modules_of(folder: Path) -> None:
+    """Make the modules in a project's folder importable, behind all that is installed: models and backbones of its own.
+
+    Args:
+        folder: the workspace.
+    """
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 
 def disable_telemetry() -> None:

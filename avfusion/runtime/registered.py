@@ -6,7 +6,6 @@ named `package.module:Class`, or by an entry point.
 """
 
 import ast
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
@@ -150,13 +149,6 @@ def find_registered(name: str, known: Mapping[str, Registered], group: str, deco
 def entry_point_classes(group: str) -> dict[str, str]:
     """What installed packages publish in an entry-point group: `package.module:Class` by name."""
     return {entry.name: entry.value for entry in sorted(entry_points(group=group))}
-
-
-def use_modules_of(folder: Path) -> None:
-    """Make the modules of a project's folder importable, behind all that is installed."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-        module_file.cache_clear()
 
 
 def _outside(name: str, target: str, decorator: str) -> Registered:

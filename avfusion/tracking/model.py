@@ -13,7 +13,10 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 import avfusion
+from avfusion.backbones.catalogue import backbone_module
+from avfusion.fusion.catalogue import fusion_module
 from avfusion.fusion.model_folder import ModelFolder
+from avfusion.runtime.code_digest import import_closure, module_file
 from avfusion.tracking.runs import TrackedRun
 
 DIGEST_TAG = "avfusion.model_digest"
@@ -123,11 +126,22 @@ def save_fusion_model(folder: ModelFolder, path: Path, mlflow_model: Model | Non
             mlflow_model=mlflow_model,
             python_model=str(PYFUNC_CODE),
             artifacts={part: str(Path(scratch) / part) for part in ("fusion", "backbones")},
-            code_paths=[str(Path(avfusion.__file__).parent)],
+            code_paths=[str(Path(avfusion.__file__).parent), *map(str, outside_code(folder))],
             pip_requirements=pinned_requirements(),
             signature=SIGNATURE,
             input_example=INPUT_EXAMPLE,
         )
+
+
+def outside_code(folder: ModelFolder) -> list[Path]:
+    """Files and packages outside this package that define the model or its backbones, with those that they import."""
+    described = folder.config["fusion"]
+    names = folder.config["feature_spec"]["backbones"]
+    modules = {fusion_module(described.get("class", described["name"]))}
+    modules |= {backbone_module(stream, identity["name"]) for stream, identity in names.items()}
+    tops = {name.partition(".")[0] for name in import_closure(modules)} - {"avfusion"}
+    files = [path for top in sorted(tops) if (path := module_file(top))]
+    return [path.parent if path.name == "__init__.py" else path for path in files]
 
 
 def find_logged_model(client: MlflowClient, experiment_id: str, digest: str, run_id: str | None = None) -> str | None:
