@@ -1,4 +1,4 @@
-"""docs/own-model.md: its models are what it says, its commands do what it says; and an outside model goes all the way."""
+"""docs/own-model.md is true, and a model from outside goes all the way."""
 
 import re
 import shutil
