@@ -12,7 +12,7 @@ import pandas as pd
 
 from avfusion import Predictor, ccc
 from avfusion.corpora.table import read_tracks
-from avfusion.presentation.tables import write_csv
+from avfusion.presentation.tables import write_frames_csv
 
 TOLERANCE = 0.05
 
@@ -26,7 +26,7 @@ def main() -> None:
     ours, stored, truth = [], [], []
     for track in chosen:
         with tempfile.TemporaryDirectory() as folder:
-            write_csv(Path(folder) / "out.csv", predictor.predict(root / "data/raw/demo" / track.video_path))
+            write_frames_csv(Path(folder) / "out.csv", predictor.predict(root / "data/raw/demo" / track.video_path))
             table = pd.read_csv(Path(folder) / "out.csv")
         assert table.audio_present.any(), f"{track.track}: no audio was used"
         assert table.visual_present.any(), f"{track.track}: no face was used"

@@ -21,7 +21,7 @@ from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.data.track_data import inputs_digest
 from avfusion.fusion.model_folder import ModelFolder
-from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
+from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
 
 TRACKS, FRAMES, ROUNDS = 162, 16_667, 3
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def write_project(root: Path) -> None:
             {"jca": values},
             features=known[name],
         )
-        write_predictions(root / "reports/evaluate/predictions" / f"{name}.parquet", entry, "jca")
+        write_track_predictions(root / "reports/evaluate/predictions" / f"{name}.parquet", entry, "jca")
     windows = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]
     smoothing = {f"{target}_frames": windows[f"smoothing_{target}"] for target in ("valence", "arousal")}
     model = {"name": "jca", "digest": ModelFolder.open(root / "models/fusion").digest()}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from avfusion.fusion.contract import Outcome
+    from avfusion.fusion.contract import Finding
 
 
 def check_model(
@@ -37,6 +37,6 @@ def check_model(
         raise typer.Exit(2 if set(failed) & set(FORWARD) else 1)
 
 
-def _tell(outcome: "Outcome") -> None:
+def _tell(outcome: "Finding") -> None:
     result = "failed" if outcome.fault else "ok"
     print(f"{result:7}{outcome.check:17}{outcome.seconds:6.1f} s  {outcome.fault or ''}".rstrip(), flush=True)

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, clock, feature_bytes
+from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, feature_bytes, timespan
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import CROP_BYTES, Workload
 from avfusion.params.params import Params
@@ -67,10 +67,10 @@ def _size(folder: Path) -> int:
 
 def _time(params: Params, costs: Costs, facts: dict[str, Any]) -> Item:
     longest = max(costs.stages, key=lambda stage: stage.wall_s)
-    text = f"about {clock(sum(stage.wall_s for stage in costs.stages))} from nothing on this machine"
+    text = f"about {timespan(sum(stage.wall_s for stage in costs.stages))} from nothing on this machine"
     if costs.wall_hours < LONG_HOURS:
         return Item("cost", "time", "ok", text)
-    text += f", {clock(longest.wall_s)} of it for {longest.stage}"
+    text += f", {timespan(longest.wall_s)} of it for {longest.stage}"
     hints = []
     if facts["gpus"]:
         hints.append("the estimate is for the CPU, and the GPU is used")

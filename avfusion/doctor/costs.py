@@ -125,7 +125,7 @@ def estimate(
     )
 
 
-def clock(seconds: float) -> str:
+def timespan(seconds: float) -> str:
     """Seconds in words, to about two digits: 40 s, 12 min, 5.5 h, 210 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -161,7 +161,7 @@ def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
     )
     stages["frames"] = _frames(work, params, spread)
     stages["audio"] = _Work(
-        f"{clock(work.sound_s)} of sound",
+        f"{timespan(work.sound_s)} of sound",
         work.sound_s * rates.SOUND_SECOND,
         spread,
         work.sound_s * SOUND_BYTES_PER_S,

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from avfusion.doctor.costs import Costs, clock
+from avfusion.doctor.costs import Costs, timespan
 from avfusion.doctor.report import Report
 from avfusion.doctor.tuning import Tuning
 from avfusion.doctor.workload import ASSUMED_BYTES_PER_S, ASSUMED_FPS
@@ -124,7 +124,7 @@ def _warnings(tracks: Mapping[str, Sequence[str]]) -> Padding:
 
 def _size(costs: Costs) -> str:
     about = "about " if costs.assumed_videos else ""
-    length = f"{about}{costs.frames:,} frames, {clock(costs.hours * 3600)}"
+    length = f"{about}{costs.frames:,} frames, {timespan(costs.hours * 3600)}"
     return f"{counted(costs.tracks, 'track')} of {counted(costs.videos, 'video')}, {length}. A complete run:"
 
 
@@ -136,11 +136,11 @@ def _costs(costs: Costs) -> Padding:
         table.add_column(name, justify="right", no_wrap=True)
     for stage in costs.stages:
         mark = " " if stage.basis == "estimate" else "*"
-        last = "–" if stage.last_run_s is None else clock(stage.last_run_s)
+        last = "–" if stage.last_run_s is None else timespan(stage.last_run_s)
         last = f"({last})" if stage.last_run_before else last
-        cells = (clock(stage.cpu_s), clock(stage.wall_s) + mark, byte_size(stage.gigabytes * 1e9), last)
+        cells = (timespan(stage.cpu_s), timespan(stage.wall_s) + mark, byte_size(stage.gigabytes * 1e9), last)
         table.add_row(stage.stage, stage.work, *cells, end_section=stage is costs.stages[-1])
-    cpu, wall = (clock(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
+    cpu, wall = (timespan(sum(seconds)) for seconds in zip(*((s.cpu_s, s.wall_s) for s in costs.stages), strict=True))
     table.add_row("all", "", cpu, f"{wall} ", byte_size(costs.gigabytes * 1e9), "", style="bold")
     return Padding(table, (0, 0, 0, 2))
 
@@ -197,6 +197,6 @@ def _recommendation(tuning: Tuning) -> str:
         "as params.yaml is": tuning.hours_now,
         "as recommended": tuning.hours_recommended if tuning.recommended else None,
     }
-    if known := [f"{clock(value * 3600)} {how}" for how, value in hours.items() if value is not None]:
+    if known := [f"{timespan(value * 3600)} {how}" for how, value in hours.items() if value is not None]:
         lines.append(f"The stage features takes {', '.join(known)}.")
     return "\n".join(lines)

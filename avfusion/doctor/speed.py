@@ -43,11 +43,11 @@ class SpeedTask:
     dtypes: tuple[str, ...]
     device: str
     seconds: float
-    start: "Start | None" = None
+    start: "CommonStart | None" = None
 
 
 @dataclass(frozen=True)
-class Start:
+class CommonStart:
     """Lets workers begin at the same moment: each writes a file into a folder and starts when all have.
 
     Attributes:

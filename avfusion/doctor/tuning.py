@@ -163,10 +163,10 @@ def _workers(params: Params) -> int:
 
 def _measure_together(task: "SpeedTask", workers: int) -> list[dict[str, dict[str, "StreamSpeed"]]]:
     """Speeds by worker, arithmetic and stream."""
-    from avfusion.doctor.speed import Start, measure_speed
+    from avfusion.doctor.speed import CommonStart, measure_speed
 
     with TemporaryDirectory() as folder:
-        together = replace(task, start=Start(Path(folder), workers))
+        together = replace(task, start=CommonStart(Path(folder), workers))
         outcomes = run_tasks(
             measure_speed,
             [(f"worker {number + 1}", together) for number in range(workers)],

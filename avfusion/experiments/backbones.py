@@ -126,7 +126,7 @@ def train_backbones(
     stamps: dict[str, Stamp] = {}
     due: list[str] = []
     if processes.leads:
-        stamps = {task.name: wanted_stamp(task) for task in tasks}
+        stamps = {task.name: backbone_stamp(task) for task in tasks}
         due = [task.name for task in tasks if not _find(task, stamps[task.name])]
     stamps, due = processes.from_leader((stamps, due))
     _train_all([(task, stamps[task.name]) for task in tasks if task.name in due], params, processes)
@@ -139,7 +139,7 @@ def train_backbones(
     return trainings
 
 
-def wanted_stamp(task: BackboneTask) -> Stamp:
+def backbone_stamp(task: BackboneTask) -> Stamp:
     """What decides the weights of a backbone: inputs, parameters, type of device; and code, that of its network too."""
     network = backbone_module(task.stream, task.settings.name)
     return Stamp(_made(task), unit_digest(f"{task.stream}_backbone", network))
@@ -148,7 +148,7 @@ def wanted_stamp(task: BackboneTask) -> Stamp:
 def retrain(task: BackboneTask) -> str:
     """SHA-256 of the weights that a training from the start gives; nothing that is kept is touched."""
     with tempfile.TemporaryDirectory() as folder:
-        backbone, _ = _train(replace(task, work=Path(folder)), wanted_stamp(task))
+        backbone, _ = _train(replace(task, work=Path(folder)), backbone_stamp(task))
         return save_backbone(folder, backbone).identity.sha256
 
 

@@ -24,7 +24,7 @@ from avfusion.fusion.track_inference import predict_track
 from avfusion.reports.page.page import PageSources, write_page
 from avfusion.reports.plots.bars import plot_ccc
 from avfusion.reports.plots.plane import plot_plane
-from avfusion.reports.plots.traces import plot_trace
+from avfusion.reports.plots.traces import plot_track
 from avfusion.reports.report import (
     bootstrap_facts,
     comparisons,
@@ -37,7 +37,7 @@ from avfusion.reports.report import (
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.scoring.released_protocol import DESCRIPTION
-from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
+from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
 from avfusion.training.determinism import make_deterministic
 
 SPLITS = ("val", "test")
@@ -198,9 +198,9 @@ def write_evaluation(
         shutil.rmtree(folder / name, ignore_errors=True)
     for tracks in splits.values():
         for track in tracks:
-            write_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
+            write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
         for track in _spread(tracks, config.trace_plots):
-            plot_trace(folder / "traces" / f"{track.track}.png", track, main, windows)
+            plot_track(folder / "traces" / f"{track.track}.png", track, main, windows)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])

@@ -42,7 +42,7 @@ def run_evaluation(stage: Stage) -> None:
     root, params = stage.root, stage.params
     folder = root / "reports" / "evaluate"
     folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}
-    wanted = wanted_stamp(root, folders, params)
+    wanted = evaluation_stamp(root, folders, params)
     if is_current(folder, wanted):
         print("evaluated already: models, data, parameters and code are those of reports/evaluate/", flush=True)
     else:
@@ -62,7 +62,7 @@ def run_evaluation(stage: Stage) -> None:
     _log(stage, folder, list(folders))
 
 
-def wanted_stamp(root: Path, folders: Mapping[str, Path], params: Params) -> Stamp:
+def evaluation_stamp(root: Path, folders: Mapping[str, Path], params: Params) -> Stamp:
     """What decides the files of reports/evaluate/: data, models, parameters and code, that of the models too.
 
     Args:

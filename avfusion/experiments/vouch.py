@@ -240,7 +240,7 @@ def _backbones(root: Path, params: Params) -> list[Kept]:
     from dataclasses import replace
 
     from avfusion.backbones.weights import read_backbone_record, write_backbone_record
-    from avfusion.experiments.backbones import backbone_tasks, retrain, wanted_stamp
+    from avfusion.experiments.backbones import backbone_stamp, backbone_tasks, retrain
     from avfusion.training.determinism import default_device
     from avfusion.training.processes import Processes
 
@@ -253,7 +253,7 @@ def _backbones(root: Path, params: Params) -> list[Kept]:
         def restamp(stamp: Stamp) -> None:
             write_backbone_record(task.folder, replace(record, stamp=stamp))
 
-        return Kept(task.name, record.stamp, wanted_stamp(task), recompute, restamp)
+        return Kept(task.name, record.stamp, backbone_stamp(task), recompute, restamp)
 
     processes, work = Processes(device=default_device()), root / ".avfusion" / "backbones"
     return [kept(task) for task in backbone_tasks(root, _tracks(root), params, work, processes)]

@@ -22,7 +22,7 @@ STREAMS = ("audio", "visual")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Finding:
     """What a check found.
 
     Attributes:
@@ -236,7 +236,7 @@ FORWARD = ("shapes", "masks", "absent clips", "padded clips")
 """Checks of the contract of `forward`: a model that fails one cannot be used."""
 
 
-def check_fusion(name: str) -> Iterator[Outcome]:
+def check_fusion(name: str) -> Iterator[Finding]:
     """Run all checks on a fusion model; where its shapes are wrong, nothing else.
 
     Raises:
@@ -251,7 +251,7 @@ def check_fusion(name: str) -> Iterator[Outcome]:
             return
 
 
-def timed(check: str, run: Callable[[Case], str | None], case: Case) -> Outcome:
+def timed(check: str, run: Callable[[Case], str | None], case: Case) -> Finding:
     """Run one check; an exception of the model is its fault."""
     started = time.perf_counter()
     try:
@@ -260,7 +260,7 @@ def timed(check: str, run: Callable[[Case], str | None], case: Case) -> Outcome:
         fault = str(error)
     except Exception as error:  # whatever a stranger's model raises
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-    return Outcome(check, fault, time.perf_counter() - started)
+    return Finding(check, fault, time.perf_counter() - started)
 
 
 def _dimensions(name: str) -> dict[str, int]:

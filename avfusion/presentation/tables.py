@@ -34,7 +34,7 @@ def write_predictions(path: str | Path, predictions: "pd.DataFrame", form: str, 
     _WRITERS[form](Path(path), predictions.loc[:, columns], origin)
 
 
-def write_csv(path: str | Path, predictions: "pd.DataFrame") -> None:
+def write_frames_csv(path: str | Path, predictions: "pd.DataFrame") -> None:
     """Write predictions as CSV (as `write_predictions`), whole or not at all."""
     with atomic_path(path) as temporary:
         write_predictions(temporary, predictions, "csv", {})

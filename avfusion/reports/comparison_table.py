@@ -116,7 +116,7 @@ def write_comparison(
     """
     write_csv(folder / "comparison.csv", rows)
     write_report(folder / "comparison.json", summary)
-    text = markdown(rows, summary["split"], remarks)
+    text = comparison_markdown(rows, summary["split"], remarks)
     names = [row["model"] for row in rows]
     for name, scores in summary["models"].items():
         if name not in names:
@@ -127,7 +127,7 @@ def write_comparison(
     return text
 
 
-def markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
+def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
     """The rows as a Markdown table, with a line that explains it, and `remarks`."""
     videos, seeds = rows[0]["videos"], rows[0]["seeds"]
     difference = f"Difference to {REFERENCE}: of the mean CCC, paired over videos."

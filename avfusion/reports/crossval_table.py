@@ -10,7 +10,7 @@ from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
 from avfusion.scoring.metrics import NAMES
-from avfusion.scoring.track_predictions import TrackPredictions, write_predictions
+from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
 
 SEEN = (
     "The backbones were trained on the official training videos, once for all folds: what the folds from 1 on score, "
@@ -54,14 +54,14 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
     write_csv(folder / "models.csv", found.models)
     shutil.rmtree(folder / "predictions", ignore_errors=True)
     for track in found.test:
-        write_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
+        write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
     videos = len({track.video for track in found.test if track.valid.any()})
-    text = markdown(found, videos, UNSEEN if out_of_fold else SEEN)
+    text = crossval_markdown(found, videos, UNSEEN if out_of_fold else SEEN)
     write_text(folder / "crossval.md", text)
     return text
 
 
-def markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
+def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
     """The rows as two Markdown tables, with an explanation."""
     scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
     few = f" {NOTE.capitalize()}." if min([*scored, test_videos or FEW_VIDEOS]) < FEW_VIDEOS else ""

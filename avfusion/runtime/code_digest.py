@@ -73,8 +73,7 @@ def import_closure(roots: Iterable[str], neutral: Iterable[str] = ()) -> dict[st
     found: dict[str, Module] = {}
     waiting = list(roots)
     for root in waiting:
-        if module_file(root) is None:
-            raise ModuleNotFoundError(f"there is no module {root}", name=root)
+        existing_file(root)
     while waiting:
         name = waiting.pop()
         path = module_file(name)
@@ -168,14 +167,25 @@ def _exported_from(package: str) -> dict[str, str]:
     return {a.asname or a.name: node.module for node in imports if node.module for a in node.names if not node.level}
 
 
-_FILES: dict[str, Path] = {}  # found ones: a module that is missing may become importable
-
-
 def module_file(name: str) -> Path | None:
     """The source file of a module; None where there is none. Nothing of it is executed."""
-    if name not in _FILES and (path := _find_module(name)) is not None:
-        _FILES[name] = path
-    return _FILES.get(name)
+    try:
+        return existing_file(name)
+    except ModuleNotFoundError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def existing_file(name: str) -> Path:
+    """The source file of a module; a missing one is looked for again the next time.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    path = _find_module(name)
+    if path is None:
+        raise ModuleNotFoundError(f"there is no module {name}", name=name)
+    return path
 
 
 def _find_module(name: str) -> Path | None:

@@ -41,7 +41,7 @@ class TrackPredictions:
     features: str = ""
 
 
-def write_predictions(path: Path, track: TrackPredictions, main: str) -> None:
+def write_track_predictions(path: Path, track: TrackPredictions, main: str) -> None:
     """Write one row per video frame.
 
     Columns: frame int32 (from 1), time_s float64, valence and arousal float32 in [-1, 1] (of the model `main`,

@@ -94,7 +94,7 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
         AVFusionError: as `Predictor.predict`, or the disk is full.
     """
     from avfusion.presentation.model_card import RENDERED, RENDERED_ONLY
-    from avfusion.presentation.tables import write_csv
+    from avfusion.presentation.tables import write_frames_csv
 
     predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
     try:
@@ -108,7 +108,7 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
             "notes": [note.removeprefix(f"{video}: ") for note in [*of_the_model, *notes]],
             "columns": _columns(table),
         }
-        write_csv(folder / CSV, table)
+        write_frames_csv(folder / CSV, table)
         (folder / JSON).write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None

@@ -19,7 +19,7 @@ _TRIES, _PAUSE_S = 40, 0.05
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Provide a new folder for this process, removed at the end; first remove folders left by killed servers."""
-    sweep()
+    sweep_scratch()
     made = Path(tempfile.mkdtemp(prefix=_UNLOCKED))
     lock = FileLock(made / LOCK)
     lock.acquire(timeout=0)
@@ -33,7 +33,7 @@ def scratch_folder() -> Iterator[Path]:
         lock.release()
 
 
-def sweep() -> None:
+def sweep_scratch() -> None:
     """Remove folders that killed servers of this user left, recognised by their free locks."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = folder / LOCK

@@ -128,7 +128,7 @@ def sequence_data(
         index.append(np.where(rows == PADDING, PADDING, rows + start))
         owner.append(np.full(len(rows), number))
         start += len(track.clip_ticks)
-    targets, valid = zip(*(clip_targets(track) for track in tracks), strict=True)
+    targets, valid = zip(*(track_targets(track) for track in tracks), strict=True)
     if not any(mask.any() for mask in valid):
         raise BadInputError("no clip of the training tracks has a valid label: look at data/labels/")
 
@@ -148,7 +148,7 @@ def sequence_data(
     )
 
 
-def clip_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:
+def track_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:
     """Targets (T, 2) of a track's clips and whether each counts (T,): it has a label and at least one stream."""
     inside = track.target_frames >= 0
     at = np.where(inside, track.target_frames, 0)

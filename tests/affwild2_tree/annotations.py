@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from avfusion.corpora.demo.latents import Signals
-from avfusion.corpora.demo.plan import VideoPlan, frame_times
+from avfusion.corpora.demo.plan import VideoPlan, planned_times
 from avfusion.corpora.demo.video_files import annotation
 from tests.affwild2_tree.videos import VIDEOS
 
@@ -28,7 +28,7 @@ def annotate(root: Path, shown: Mapping[str, tuple[VideoPlan, Signals]], seed: i
     for track, (plan, signals) in shown.items():
         if plan.split not in FOLDERS:
             continue
-        times = frame_times(plan, seed)
+        times = planned_times(plan, seed)
         valid = _annotated(plan, len(times))
         lines = annotation(signals.latents_at(times), valid, extra_line=False).splitlines()
         more = EXTRA_ROWS.get(track, 0)

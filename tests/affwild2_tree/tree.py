@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avfusion.corpora.demo.plan import frame_times
+from avfusion.corpora.demo.plan import planned_times
 from tests.affwild2_tree import annotations, crops
 from tests.affwild2_tree.videos import VIDEOS, film_videos
 
@@ -44,7 +44,7 @@ def make_tree(folder: Path, *, seconds: float, size: int, seed: int = 31) -> Tre
     for path in (root, work, withheld):
         path.mkdir(parents=True)
     shown = film_videos(root, work, seconds, size, seed)
-    frames = {track: len(frame_times(plan, seed)) for track, (plan, _) in shown.items()}
+    frames = {track: len(planned_times(plan, seed)) for track, (plan, _) in shown.items()}
     labelled = annotations.annotate(root, shown, seed)
     crop_counts = crops.place_crops(root, work, withheld, frames)
     _add_strangers(root)

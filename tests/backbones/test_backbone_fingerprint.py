@@ -10,7 +10,7 @@ from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
 from avfusion.data.settings import GeometrySettings
-from avfusion.experiments.backbones import BackboneTask, wanted_stamp
+from avfusion.experiments.backbones import BackboneTask, backbone_stamp
 from avfusion.params.params import check_params
 from avfusion.runtime.code_digest import import_closure
 from avfusion.runtime.units import NEUTRAL, UNITS
@@ -67,7 +67,7 @@ def digest(project):
             settings = getattr(changed.backbones, stream).model_copy(update=own)
             changed = changed.replaced(backbones=changed.backbones.model_copy(update={stream: settings}))
         processes = Processes(device=device)
-        return wanted_stamp(BackboneTask(root, tuple(tracks), changed, root, stream, processes=processes)).made
+        return backbone_stamp(BackboneTask(root, tuple(tracks), changed, root, stream, processes=processes)).made
 
     make.root, make.tracks = root, tracks
     return make

@@ -16,7 +16,7 @@ from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.features import read_features
 from avfusion.data.frames import FrameRow, read_frames, write_frames
 from avfusion.data.labels import read_labels, write_labels
-from avfusion.experiments.backbones import _find, backbone_tasks, train_backbones, wanted_stamp
+from avfusion.experiments.backbones import _find, backbone_stamp, backbone_tasks, train_backbones
 from avfusion.experiments.training import common_spec
 from avfusion.params.params import check_params
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -166,11 +166,11 @@ def test_a_video_more_in_what_a_fold_holds_out_trains_nothing(corpus, capsys):
     assert list(task.held_out) == apart
     more = replace(task, held_out=("more", *task.held_out))
     capsys.readouterr()
-    assert _find(more, wanted_stamp(more))
+    assert _find(more, backbone_stamp(more))
     assert "visual, fold 1: trained already, 1 epochs" in capsys.readouterr().out
     record = read_backbone_record(backbones / "fold-1", "visual")
     assert record.provenance["held_out"] == ["more", *apart]
-    assert record.stamp.is_current(wanted_stamp(task))
+    assert record.stamp.is_current(backbone_stamp(task))
 
 
 def test_folds_share_no_video_and_cover_all(corpus):

@@ -8,14 +8,14 @@ from avfusion.corpora.demo.crops import TEMPLATE, alignment
 from avfusion.corpora.demo.features import Expression
 from avfusion.corpora.demo.identity import draw_identity
 from avfusion.corpora.demo.latents import Spans
-from avfusion.corpora.demo.scene import Person
+from avfusion.corpora.demo.scene import Sitter
 
 RATE = 22050
 NEUTRAL = {"smile": 0.0, "brow_tilt": 0.0, "brow_height": 0.0, "eye_opening": 0.0, "mouth_opening": 0.0, "yaw": 0.0}
 
 
 def _face(**changes: float) -> tuple[np.ndarray, np.ndarray]:
-    person = Person(draw_identity(np.random.default_rng(1)), (0.0, 0.0))
+    person = Sitter(draw_identity(np.random.default_rng(1)), (0.0, 0.0))
     frame = np.full((280, 224, 3), 128, np.uint8)
     expression = Expression(eyelids=1.0, gaze=(0.0, 0.0), pitch=0.0, **{**NEUTRAL, **changes})  # type: ignore[arg-type]
     landmarks = person.paint(frame, expression, np.eye(2, 3))

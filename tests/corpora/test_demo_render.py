@@ -12,7 +12,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from avfusion.corpora.demo import film, plan, video_files
-from avfusion.corpora.demo.plan import VideoPlan, frame_times, plan_videos
+from avfusion.corpora.demo.plan import VideoPlan, plan_videos, planned_times
 from avfusion.corpora.demo.render import render_demo
 from avfusion.corpora.settings import RenderSettings
 from avfusion.runtime.fingerprints import folder_digest
@@ -47,7 +47,7 @@ def _labels(root: Path, split: str, track: str) -> list[str]:
 def test_video_frames_have_the_planned_times(corpus: Path, videos: list[VideoPlan]) -> None:
     for video in videos:
         stamps = _stamps(corpus / "videos" / f"{video.video}.mp4", "video")
-        np.testing.assert_allclose(stamps, frame_times(video, PARAMS.seed), atol=1e-4)
+        np.testing.assert_allclose(stamps, planned_times(video, PARAMS.seed), atol=1e-4)
 
 
 def test_codecs_rates_and_sizes(corpus: Path, videos: list[VideoPlan]) -> None:

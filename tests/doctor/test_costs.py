@@ -9,7 +9,7 @@ import pytest
 from avfusion.corpora.table import Track
 from avfusion.data.own_labels import OwnLabels
 from avfusion.doctor.capacity import look_at_capacity
-from avfusion.doctor.costs import Costs, clock, estimate, feature_bytes
+from avfusion.doctor.costs import Costs, estimate, feature_bytes, timespan
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import Workload, workload
 from avfusion.params.params import Params, check_params
@@ -286,6 +286,6 @@ def test_memory_and_time_are_judged(tmp_path):
 
 
 def test_clock_has_two_digits_or_so():
-    assert [clock(s) for s in (0.4, 89, 91, 5399, 5400, 35_000, 800_000, 9e6)] == [
+    assert [timespan(s) for s in (0.4, 89, 91, 5399, 5400, 35_000, 800_000, 9e6)] == [
         "0 s", "89 s", "2 min", "90 min", "1.5 h", "9.7 h", "222 h", "2,500 h",
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from avfusion.experiments.folds import grouped_folds
 from avfusion.experiments.train_stage import training_grid
 from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import check_params
-from avfusion.reports.crossval_table import markdown, write_cross_validation
+from avfusion.reports.crossval_table import crossval_markdown, write_cross_validation
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.smoothing import smooth
@@ -143,7 +143,9 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
     assert features == "features of test-1"
     # Without labels there is nothing to say of the test tracks.
     blind = [{key: None if key.startswith("test_") else value for key, value in row.items()} for row in found.models]
-    assert markdown(CrossValidated(found.folds, blind, []), 0, "").splitlines()[-1].endswith("| – | – | – | – |")
+    assert (
+        crossval_markdown(CrossValidated(found.folds, blind, []), 0, "").splitlines()[-1].endswith("| – | – | – | – |")
+    )
 
 
 def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from avfusion.data.audio import write_audio
 from avfusion.data.labels import LabelTable, write_labels
 from avfusion.experiments import evaluate_stage
-from avfusion.experiments.evaluate_stage import run_evaluation, wanted_stamp
+from avfusion.experiments.evaluate_stage import evaluation_stamp, run_evaluation
 from avfusion.experiments.stage import Stage
 from avfusion.experiments.training import model_folder, model_names
 from avfusion.params.params import Params, check_params
@@ -138,7 +138,7 @@ def test_inputs_and_params_decide(root: Path, params: Params) -> None:
         sections = {name: getattr(params, name).model_copy(update=values) for name, values in changes.items()}
         changed = params.replaced(**sections)
         folders = {name: model_folder(root, name, changed.train) for name in model_names(changed.train)}
-        return wanted_stamp(root, folders, changed).made
+        return evaluation_stamp(root, folders, changed).made
 
     first = wanted()
     other: dict[str, dict[str, dict[str, object]]] = {

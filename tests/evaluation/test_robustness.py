@@ -31,9 +31,9 @@ from avfusion.experiments.robustness.disturbed_files import file_name, read_dist
 from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import (
     Draws,
+    condition_entry,
     disturb,
     dropout_gain,
-    entry_name,
     predict_conditions,
     score_rows,
     thin_out,
@@ -185,9 +185,9 @@ def test_what_modality_dropout_saves_is_the_difference_of_the_losses(tracks: lis
         good = np.clip(entry.labels, -1, 1)
         bad = np.clip(good + noise.normal(size=good.shape) * 0.5, -1, 1).astype(np.float32)
         worse = np.clip(good + noise.normal(size=good.shape), -1, 1).astype(np.float32)
-        values = {"plain": good, entry_name("plain", absent): worse, "trained": good}
-        values |= {entry_name("trained", absent): bad}
-        values |= {entry_name(name, Condition("face_absent", 0.5)): good for name in ("plain", "trained")}
+        values = {"plain": good, condition_entry("plain", absent): worse, "trained": good}
+        values |= {condition_entry("trained", absent): bad}
+        values |= {condition_entry(name, Condition("face_absent", 0.5)): good for name in ("plain", "trained")}
         filled.append(dataclasses.replace(entry, predictions=values))
     found = dropout_gain(filled, "plain", "trained", 0.5, Draws(200, 0))
     saved = found["audio_absent"]["mean"]

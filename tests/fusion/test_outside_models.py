@@ -16,7 +16,7 @@ from avfusion.fusion.catalogue import find_fusion, fusion_module, fusion_names
 from avfusion.fusion.files import load_fusion, save_fusion
 from avfusion.fusion.registry import build_fusion
 from avfusion.params.params import check_params
-from avfusion.runtime.code_digest import _FILES, code_digest, import_closure
+from avfusion.runtime.code_digest import code_digest, existing_file, import_closure
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.registered import entry_point_classes
 
@@ -57,7 +57,7 @@ FUSE = "FusionOutput(self.heads(self.scale * (x_a + x_v) / 2), x_a, x_v)"
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes a module into a folder that modules are imported from, which are forgotten again."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before, files = set(sys.modules), dict(_FILES)
+    before = set(sys.modules)
 
     def write_module(name: str, text: str = MODEL) -> str:
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
@@ -67,8 +67,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in set(sys.modules) - before:
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
             del sys.modules[name]
-    _FILES.clear()
-    _FILES.update(files)
+    existing_file.cache_clear()
     entry_point_classes.cache_clear()
 
 
@@ -249,7 +248,8 @@ def test_a_saved_model_needs_its_module(write: Callable[..., str], tmp_path: Pat
     audio, visual = torch.randn(2, 16, 5), torch.randn(2, 16, 6)
     assert torch.equal(again(audio, visual).predictions, model(audio, visual).predictions)
     (tmp_path / "saved.py").unlink()
-    del sys.modules["saved"], _FILES["saved"]
+    del sys.modules["saved"]
+    existing_file.cache_clear()
     with pytest.raises(BadInputError, match=r"model: .*saved does not import: ModuleNotFoundError.*on PYTHONPATH"):
         load_fusion(tmp_path / "model")
 

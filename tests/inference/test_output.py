@@ -15,7 +15,7 @@ from avfusion.presentation.output import (
     provenance,
     read_provenance,
 )
-from avfusion.presentation.tables import SUFFIXES, write_csv, write_predictions
+from avfusion.presentation.tables import SUFFIXES, write_frames_csv, write_predictions
 from avfusion.presentation.trace import plot_trace
 from avfusion.runtime.errors import BadInputError
 
@@ -58,7 +58,7 @@ def test_names_stay_apart_however_often_they_repeat() -> None:
 
 
 def test_csv_text(table: pd.DataFrame, tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", table)
+    write_frames_csv(tmp_path / "a.csv", table)
     lines = (tmp_path / "a.csv").read_text().splitlines()
     assert lines[0] == "frame,time_s,valence,arousal,face_confidence,audio_present,visual_present"
     assert lines[2] == "2,0.040000,0.039989,0.999200,0.000000,true,false"
@@ -106,7 +106,7 @@ def test_another_videos_csv_is_not_overwritten(table: pd.DataFrame, tmp_path: Pa
     target = Target(mine, tmp_path / "o.csv")
     check_overwrite(target, force=False)
     plot_trace(target.trace, table, "mine", picture_metadata(provenance(target, {"model_digest": "abc"})))
-    write_csv(target.table, table)
+    write_frames_csv(target.table, table)
     assert read_provenance(target.trace)["video"] == "mine.mp4"
     assert read_provenance(target.trace)["model_digest"] == "abc"
     check_overwrite(target, force=False)

@@ -14,7 +14,7 @@ from avfusion.corpora.demo.features import Expression
 from avfusion.corpora.demo.head import UNIT
 from avfusion.corpora.demo.identity import Identity, draw_identity
 from avfusion.corpora.demo.plan import TICKS_PER_SECOND
-from avfusion.corpora.demo.scene import HeadPath, Person, Sensor, draw_head_path, paint_room
+from avfusion.corpora.demo.scene import HeadPath, Sensor, Sitter, draw_head_path, paint_room
 from avfusion.media.association import FaceTrack
 
 WIDTH, HEIGHT = 480, 256
@@ -115,7 +115,7 @@ def render(crossing: Crossing, path: Path) -> Truth:
     rng = np.random.default_rng([crossing.seed, 77])
     times = np.arange(round(crossing.seconds * crossing.fps)) / float(crossing.fps)
     looks = _looks(rng, crossing)
-    people = [Person(person, (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 0)))) for person in looks]
+    people = [Sitter(person, (float(rng.uniform(-1, 1)), float(rng.uniform(-1, 0)))) for person in looks]
     heads = [_head(rng, times, way, scale) for way, scale in zip(crossing.ways, crossing.scales, strict=True)]
     acting = [rng.uniform(0, 2 * np.pi, 6) for _ in people]
     room = paint_room(rng, WIDTH, HEIGHT)
@@ -163,7 +163,7 @@ def _expression(head: HeadPath, frame: int, phases: np.ndarray, time: float) -> 
     )
 
 
-def _paint(picture: np.ndarray, person: Person, head: HeadPath, frame: int, face: Expression) -> np.ndarray:
+def _paint(picture: np.ndarray, person: Sitter, head: HeadPath, frame: int, face: Expression) -> np.ndarray:
     """Paint body and head where they are in the picture; gives the landmarks."""
     unit = head.scale[frame] * UNIT
     x, y = head.x[frame], head.y[frame]

@@ -5,7 +5,7 @@ from skimage import data
 
 from avfusion.corpora.demo.features import Expression
 from avfusion.corpora.demo.identity import draw_identity
-from avfusion.corpora.demo.scene import Person
+from avfusion.corpora.demo.scene import Sitter
 from avfusion.media.alignment import align_face
 from avfusion.media.face_descriptor import describe_face, distance, nearer_by
 
@@ -13,7 +13,7 @@ from avfusion.media.face_descriptor import describe_face, distance, nearer_by
 def _crops(seed, poses=6):
     """A rendered person in several poses, expressions and positions, with noise and landmarks that are a bit off."""
     rng = np.random.default_rng(seed)
-    person = Person(draw_identity(rng), tuple(rng.uniform(-1, 1, 2)))
+    person = Sitter(draw_identity(rng), tuple(rng.uniform(-1, 1, 2)))
     crops = []
     for _ in range(poses):
         smile, tilt, height, eyes, yaw, pitch, turn = rng.uniform(-1, 1, 7)

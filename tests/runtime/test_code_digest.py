@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from avfusion.runtime.code_digest import code_digest, import_closure, module_file
+from avfusion.runtime.code_digest import code_digest, existing_file, import_closure
 from avfusion.runtime.code_trees import identifiers, numeric_tree, tree_text, without_unused
 
 BASE = '''
@@ -125,18 +125,18 @@ def text(source: str, *, ours: bool = True) -> str:
 def package(tmp_path, monkeypatch):
     """Writes modules of a package of its own, by path and source; gives digests of modules."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    module_file.cache_clear()
+    existing_file.cache_clear()
 
     def write(**sources: str) -> Path:
         for name, source in sources.items():
             path = tmp_path / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(dedent(source))
-        module_file.cache_clear()
+        existing_file.cache_clear()
         return tmp_path
 
     yield write
-    module_file.cache_clear()
+    existing_file.cache_clear()
 
 
 @pytest.mark.parametrize("name", HARMLESS)
@@ -292,7 +292,7 @@ def test_packages_with_and_without_an_init(package):
     assert not list(folder.rglob("__init__.py"))
     assert set(import_closure(["outside.a"])) == {"outside.a", "outside.sub.b"}
     (folder / "outside" / "__init__.py").write_text("import random\nrandom.seed(0)\n")
-    module_file.cache_clear()
+    existing_file.cache_clear()
     assert set(import_closure(["outside.a"])) == {"outside", "outside.a", "outside.sub.b"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.serving.scratch import scratch_folder, sweep
+from avfusion.serving.scratch import scratch_folder, sweep_scratch
 
 KILLED = """
 import os, signal
@@ -45,7 +45,7 @@ def test_only_folders_of_servers_that_are_gone_are_swept(temporary: Path, tmp_pa
     (temporary / "somebody").mkdir()
     with scratch_folder() as living:
         assert not left.exists()
-        sweep()
+        sweep_scratch()
         assert living.exists()
         names = {path.name for path in temporary.iterdir()}
         assert names == {living.name, "avfusion-serve-link", "avfusion-serve-without-lock", "somebody"}

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.experiments.sweep.storage import default_storage, open_storage, shown
+from avfusion.experiments.sweep.storage import default_storage, open_storage, public_url
 from avfusion.runtime.errors import AVFusionError, BadInputError
 
 
 def test_the_password_is_not_shown() -> None:
-    assert shown("postgresql://me:secret@host:5432/studies") == "postgresql://me:***@host:5432/studies"
+    assert public_url("postgresql://me:secret@host:5432/studies") == "postgresql://me:***@host:5432/studies"
 
 
 @pytest.mark.parametrize("url", ["optuna.db", "", "me:secret@host"])

@@ -13,7 +13,7 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import sequences
 from avfusion.training.loop import drop_streams
 from avfusion.training.mapped_features import joined
-from avfusion.training.sequences import check_finite, clip_targets, sequence_data
+from avfusion.training.sequences import check_finite, sequence_data, track_targets
 
 Plant = Callable[..., Path]
 
@@ -85,7 +85,7 @@ def test_targets_are_labels_of_the_clip_end_plus_offset(plant: Plant) -> None:
     root = plant(seconds=9, tracks={"train": 1})
     for offset in (0, -16, 8):
         (track,) = load(root, target_offset=offset)
-        targets, valid = clip_targets(track)
+        targets, valid = track_targets(track)
         for clip, tick in enumerate(track.clip_ticks):
             frame = tick + offset
             if not 0 <= frame < len(track.labels):
@@ -101,7 +101,7 @@ def test_clips_without_a_label_or_any_stream_do_not_count(plant: Plant) -> None:
         audio_present=np.zeros_like(track.audio_present),
         visual_present=np.arange(len(track.clip_ticks)) % 2 == 0,
     )
-    _, valid = clip_targets(silent)
+    _, valid = track_targets(silent)
     assert not valid[0]  # its label is one of the five invalid ones
     assert not valid[1::2].any()
     assert valid[2::2].all()

@@ -13,7 +13,7 @@ from avfusion.corpora.demo.identity import Identity, draw_identity
 from avfusion.corpora.demo.latents import Signals, Spans, draw_split
 from avfusion.corpora.demo.occluder import COVERED, Occluder
 from avfusion.corpora.demo.plan import TICKS_PER_SECOND, Purpose, VideoPlan, frame_ticks
-from avfusion.corpora.demo.scene import HeadPath, Person, Sensor, draw_head_path, paint_room, paint_shoulders
+from avfusion.corpora.demo.scene import HeadPath, Sensor, Sitter, draw_head_path, paint_room, paint_shoulders
 
 CROP_KEPT_SHARE = 0.25
 """Share of occlusions with a crop all the same, which shows the occluder: face detectors can be fooled."""
@@ -43,7 +43,7 @@ class Actor:
             centre = 0.5 * size
         self.head: HeadPath = draw_head_path(movement, times, size, centre)
         self.cues = signals.cues_at("visual", times)
-        self._painter = Person(self.looks, (float(movement.uniform(-1, 1)), float(movement.uniform(-1, 0))))
+        self._painter = Sitter(self.looks, (float(movement.uniform(-1, 1)), float(movement.uniform(-1, 0))))
         hiding = video.rng(seed, Purpose.OCCLUSION, person)
         scale = float(self.head.scale.mean())
         self._occluders = [Occluder(hiding, span, self.looks.skin, scale) for span in signals.spans.occlusions]

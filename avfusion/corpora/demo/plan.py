@@ -149,7 +149,7 @@ def _turns(duration_s: float) -> list[Span]:
     return [(float(start), float(end)) for start, end in pairwise(edges)]
 
 
-def frame_times(video: VideoPlan, seed: int) -> np.ndarray:
+def planned_times(video: VideoPlan, seed: int) -> np.ndarray:
     """Return the presentation times (N,) in seconds from the first frame, multiples of 1/90000 s."""
     ticks = frame_ticks(video, seed)
     return ticks / TICKS_PER_SECOND

@@ -77,7 +77,7 @@ def _blinks(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
     return lids
 
 
-class Person:
+class Sitter:
     """One painted person: sprite and looks, ready to be put into frames."""
 
     def __init__(self, looks: Identity, light: tuple[float, float]) -> None:

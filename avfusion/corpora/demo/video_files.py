@@ -70,7 +70,7 @@ def write_files(task: VideoTask, work: Path) -> list[tuple[Path, Path]]:
     from avfusion.corpora.demo.film import film  # OpenCV and FFmpeg are loaded by the workers that need them
 
     root, video = task.root, task.video
-    times = plan.frame_times(video, task.seed)
+    times = plan.planned_times(video, task.seed)
     moves = [(work / "video.mp4", video_path(root, video))]
     with threadpool_limits(_FILMING_THREADS, "blas"):  # holds for the libraries loaded by now
         film(video, task.signals, task.seed, task.size, work / "video.mp4", [work / track for track in video.tracks])

@@ -62,7 +62,7 @@ def predict_conditions(
     mode: Any,
     seed: int,
 ) -> list[TrackPredictions]:
-    """`clean` with the predictions of all models under all conditions besides, named by `entry_name`.
+    """`clean` with the predictions of all models under all conditions besides, named by `condition_entry`.
 
     A track without the disturbed stream is predicted as it is, so that all conditions are scored on the same frames.
 
@@ -75,7 +75,7 @@ def predict_conditions(
         for condition in CONDITIONS:
             spoiled = disturb(track, condition, spoiled_streams, seed)
             for name, model in models.items():
-                predictions[entry_name(name, condition)] = (
+                predictions[condition_entry(name, condition)] = (
                     entry.predictions[name]
                     if spoiled is None
                     else predict_track(model, spoiled, geometry, stride, mode)
@@ -84,7 +84,7 @@ def predict_conditions(
     return found
 
 
-def entry_name(model: str, condition: Condition) -> str:
+def condition_entry(model: str, condition: Condition) -> str:
     """Under which a model's predictions under a condition are kept."""
     return f"{model}, {condition.name}"
 
@@ -105,7 +105,7 @@ def score_rows(
             for model in models:
                 scores, changes = clean[model], {}
                 if level is not None:
-                    name = entry_name(model, Condition(kind, level))
+                    name = condition_entry(model, Condition(kind, level))
                     scores = pooled_scores(tracks, name, resamples=draws.resamples, seed=draws.seed)
                     changes = paired_difference(tracks, name, model, resamples=draws.resamples, seed=draws.seed)
                 row: dict[str, Any] = {"kind": kind, "stream": entry.stream, "level": level, "unit": entry.unit}
@@ -129,7 +129,7 @@ def dropout_gain(
     found: dict[str, dict[str, Any]] = {}
     for kind in MASKED:
         absent = Condition(kind, share)
-        names = [without, entry_name(without, absent), trained, entry_name(trained, absent)]
+        names = [without, condition_entry(without, absent), trained, condition_entry(trained, absent)]
         scores = [pooled_scores(tracks, name, resamples=100, seed=draws.seed) for name in names]
         sums = np.concatenate([target_sums(*valid_pairs(tracks, name)) for name in names])
         found[kind] = {}

@@ -16,7 +16,7 @@ from avfusion.experiments.start import refuse_start
 from avfusion.experiments.sweep.progress import point_text
 from avfusion.experiments.sweep.results import best_of
 from avfusion.experiments.sweep.space import Point, SearchSpace, point_of
-from avfusion.experiments.sweep.storage import default_storage, open_storage, shown, storage_errors
+from avfusion.experiments.sweep.storage import default_storage, open_storage, public_url, storage_errors
 from avfusion.experiments.sweep.study import open_study
 from avfusion.experiments.training import config_of, read_inputs
 from avfusion.experiments.training_store import FinishedTraining
@@ -67,7 +67,7 @@ def study_points(params: Params, url: str) -> dict[str, Point]:
         AVFusionError: the storage cannot be used.
     """
     space = SearchSpace.of(params.sweep.space, params.train)
-    with storage_errors(shown(url)):
+    with storage_errors(public_url(url)):
         study = open_study(open_storage(url, params.sweep.heartbeat), params.sweep, space)
         paper = space.paper_point()[0]
         others = [trial for trial in study.get_trials(deepcopy=False) if point_of(trial.params) != paper]

@@ -19,7 +19,7 @@ from avfusion.experiments.sweep.plots import plot_study
 from avfusion.experiments.sweep.progress import print_table, trial_line
 from avfusion.experiments.sweep.results import best_of, train_changes, write_best, write_trials
 from avfusion.experiments.sweep.space import SearchSpace, point_of
-from avfusion.experiments.sweep.storage import STORAGE_ERRORS, open_storage, shown, storage_errors
+from avfusion.experiments.sweep.storage import STORAGE_ERRORS, open_storage, public_url, storage_errors
 from avfusion.experiments.sweep.study import KEY, enqueue_paper, fail_stale, open_study, standing
 from avfusion.experiments.sweep.tracking import StudyRuns
 from avfusion.experiments.sweep.worker import WorkerTask
@@ -69,7 +69,7 @@ class StudyRun:
         started = time.perf_counter()
         space = SearchSpace.of(self.params.sweep.space, self.params.train)
         identity = self._identity(space)
-        with storage_errors(shown(self.url)):
+        with storage_errors(public_url(self.url)):
             storage = open_storage(self.url, self.params.sweep.heartbeat)
             study = open_study(storage, self.params.sweep, space, identity)
             if KEY not in study.user_attrs:
@@ -77,7 +77,9 @@ class StudyRun:
             fail_stale(study)
             outside = enqueue_paper(study, space)
             known = standing(study.get_trials(deepcopy=False)).finished
-            self._say(f"study {study.study_name} in {shown(self.url)}: {known} of {self.trials} trials are finished")
+            self._say(
+                f"study {study.study_name} in {public_url(self.url)}: {known} of {self.trials} trials are finished"
+            )
             if outside:
                 self._say(f"the paper's point is not in the space ({', '.join(outside)}) and is not tried first")
             runs = StudyRuns(self.project, study.user_attrs[KEY], f"study {study.study_name}")
@@ -185,7 +187,7 @@ class StudyRun:
             "corpus": self.params.corpus.name,
             "feature_spec": identity["feature spec"],
             "sweep.study": study.study_name,
-            "sweep.storage": shown(self.url),
+            "sweep.storage": public_url(self.url),
         }
 
     def _say(self, line: str) -> None:

@@ -39,7 +39,7 @@ def default_storage(root: Path) -> str:
     return f"sqlite:///{root.resolve() / 'mlruns' / 'optuna.db'}"
 
 
-def shown(url: str) -> str:
+def public_url(url: str) -> str:
     """The URL without its password, for logs.
 
     Raises:
@@ -125,7 +125,7 @@ def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) 
         BadInputError: no database URL, or one whose driver is not installed.
         AVFusionError: it cannot be reached, or holds something else.
     """
-    name = shown(url)
+    name = public_url(url)
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername=POSTGRES_DRIVER)  # whatever SQLAlchemy's own choice is
@@ -174,7 +174,7 @@ def storage_errors(name: str) -> Iterator[None]:
     """Turn what a storage raises inside the block into an AVFusionError of one line.
 
     Args:
-        name: the storage's URL as `shown`.
+        name: the storage's URL as `public_url`.
     """
     try:
         yield

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from avfusion.experiments.sweep.objective import Objective
 from avfusion.experiments.sweep.space import SearchSpace
-from avfusion.experiments.sweep.storage import open_storage, shown, storage_errors
+from avfusion.experiments.sweep.storage import open_storage, public_url, storage_errors
 from avfusion.experiments.sweep.study import INTERRUPTED, KEY, fail_stale, open_study, standing, try_again
 from avfusion.experiments.training import read_inputs
 from avfusion.params.params import Params
@@ -72,10 +72,12 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
         device=device,
         stopping=stop.is_set,
     )
-    with storage_errors(shown(task.url)):
+    with storage_errors(public_url(task.url)):
         study = open_study(open_storage(task.url, task.params.sweep.heartbeat, stop), task.params.sweep, space)
         if study.user_attrs.get(KEY) != task.key:
-            raise AVFusionError(f"storage {shown(task.url)} was replaced: study {study.study_name} is another one now")
+            raise AVFusionError(
+                f"storage {public_url(task.url)} was replaced: study {study.study_name} is another one now"
+            )
         work(study, objective, task.trials, stop)
 
 

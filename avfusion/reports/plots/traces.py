@@ -27,7 +27,7 @@ CONDITION_TITLES = {"occluded": "face occluded", "pause": "speech pause", "burst
 CONDITION_STREAMS = {"occluded": VISUAL, "pause": AUDIO, "burst": AUDIO}
 
 
-def plot_trace(path: Path, track: TrackPredictions, model: str, windows: Sequence[int]) -> None:
+def plot_track(path: Path, track: TrackPredictions, model: str, windows: Sequence[int]) -> None:
     """Draw a track: a panel per target, below them strips of labels, streams and (demo) known disturbances."""
     strips = _strips(track)
     figure = new_figure(10, 4.9 + 0.16 * len(strips))
