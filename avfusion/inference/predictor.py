@@ -1,9 +1,10 @@
 """Predict valence and arousal for every frame of a video."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from avfusion.backbones.extraction import FeatureExtractor
+from avfusion.backbones.feature_files import extraction_code
 from avfusion.backbones.weights import load_backbone
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec
@@ -54,6 +56,8 @@ class Predictor:
         self.name = str(folder.config["fusion"]["name"])
         self.corpus = str((folder.config.get("corpus") or {}).get("name", ""))
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
+        if self.spec.code and self.spec.code != extraction_code(self.spec):
+            _say_other_code()
         self.frames = _frames_settings(folder)
         self.mode = folder.config.get("inference", "overlap")
         self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
@@ -246,6 +250,17 @@ class Predictor:
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
         """A predictor of incoming clips of one video, with a spec from `spec_at`."""
         return ClipPredictor(self._extractor, self._model, spec)
+
+
+@cache  # once is enough for all models of a process
+def _say_other_code() -> None:
+    """A refactoring changes the code and no number: that is no reason to refuse the model."""
+    print(
+        "note: the model was trained on features that other code extracted, so its predictions may differ from those "
+        "that were scored: `avfusion vouch features` in its project says whether features differ, `dvc repro` trains "
+        "it anew if they do",
+        file=sys.stderr,
+    )
 
 
 def _frames_settings(folder: ModelFolder) -> FramesSettings:

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
+from avfusion.backbones.feature_files import extraction_code
 from avfusion.data.audio import read_audio, write_audio
+from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames
 from avfusion.data.settings import FramesSettings
+from avfusion.inference.predictor import _say_other_code
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -309,3 +312,25 @@ def test_features_that_are_not_finite_are_an_error_and_no_numbers(project: Path,
             weights.mul_(1e4)
     with pytest.raises(AVFusionError, match=r"visual feature of clip \d+ is NaN or infinite in .*weights are unusable"):
         predictor.predict(face_video)
+
+
+def test_a_model_of_other_extraction_code_is_used_and_this_is_said_once(
+    trained_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(code: str) -> str:
+        models = shutil.copytree(trained_models, tmp_path / f"models-{code[:8]}", dirs_exist_ok=True)
+        config = models / "fusion" / "config.json"
+        values = json.loads(config.read_text())
+        values["feature_spec"]["code"] = code
+        config.write_text(json.dumps(values))
+        _say_other_code.cache_clear()
+        for _ in range(2):
+            assert Predictor.load(models / "fusion").spec.code == code
+        return capsys.readouterr().err
+
+    spec = FeatureSpec.from_dict(json.loads((trained_models / "fusion" / "config.json").read_text())["feature_spec"])
+    assert load(extraction_code(spec)) == ""
+    assert load("") == "", "a model that does not say"
+    said = load("other code")
+    assert said.startswith("note: the model was trained on features that other code extracted")
+    assert said.count("\n") == 1
