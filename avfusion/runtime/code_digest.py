@@ -41,7 +41,7 @@ def code_digest(roots: Iterable[str], neutral: Iterable[str] = ()) -> str:
 
     Args:
         roots: names of modules, of this package or of any other that can be imported; none is executed.
-        neutral: modules (or packages, with all inside) that are left out with what only they import.
+        neutral: modules (or packages, with all inside but the roots) that are left out with what only they import.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -72,12 +72,13 @@ def import_closure(roots: Iterable[str], neutral: Iterable[str] = ()) -> dict[st
     left_out = tuple(neutral)
     found: dict[str, Module] = {}
     waiting = list(roots)
+    named = frozenset(waiting)
     for root in waiting:
         existing_file(root)
     while waiting:
         name = waiting.pop()
         path = module_file(name)
-        if name in found or path is None or is_neutral(name, left_out):
+        if name in found or path is None or (name not in named and is_neutral(name, left_out)):
             continue
         module = found[name] = read_module(name, path)
         waiting += _imported(module)

@@ -47,29 +47,64 @@ UNITS: Mapping[str, tuple[str, ...]] = {
 }
 
 _KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"
-_WHERE = "where and in what order work is done; every executor gives the same bytes"
+_BOOKS = "which results are due and where they lie; what makes them is a module of its own, or made anew at every run"
 _NAMES = "which names and values are allowed; the module that a name stands for is added to its unit"
+_RAW = "what raw data there are; their names and hashes are among the inputs of what is made of them"
+_READ = "how published checkpoints are read, once; what is read is among the inputs, by content"
+_TOLD = "what people are told"
+_VALUES = "parameters are among the inputs, by value"
+_WHERE = "where and in what order work is done; every executor gives the same bytes"
+_BESIDE = "pictures and pages beside the tables of predictions, made whenever these are"
 
+# Modules, or packages with all inside but the modules named above, that decide no number of what is kept.
 NEUTRAL: Mapping[str, str] = {
+    "avfusion.commands": "how the command line is read",
+    "avfusion.params": _VALUES,
+    "avfusion.tracking": "what is logged, and which names models have: a model is known by its digest",
     "avfusion.runtime.atomic": "how files are written, not what stands in them",
     "avfusion.runtime.own_folder": "how files are written, not what stands in them",
-    "avfusion.runtime.errors": "what people are told",
-    "avfusion.runtime.progress": "what people are told",
-    "avfusion.runtime.quantities": "what people are told",
+    "avfusion.runtime.errors": _TOLD,
+    "avfusion.runtime.progress": _TOLD,
+    "avfusion.runtime.quantities": _TOLD,
     "avfusion.runtime.execution": _WHERE,
     "avfusion.runtime.workers": _WHERE,
-    "avfusion.runtime.options": _NAMES,
-    "avfusion.runtime.registered": _NAMES,
-    "avfusion.backbones.catalogue": _NAMES,
-    "avfusion.fusion.catalogue": _NAMES,
     "avfusion.runtime.project": "where the project lies",
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,
     "avfusion.runtime.code_trees": _KNOWN_AGAIN,
     "avfusion.runtime.fingerprints": _KNOWN_AGAIN,
     "avfusion.runtime.stamps": _KNOWN_AGAIN,
     "avfusion.runtime.units": _KNOWN_AGAIN,
+    "avfusion.runtime.options": _NAMES,
+    "avfusion.runtime.registered": _NAMES,
+    "avfusion.backbones.catalogue": _NAMES,
+    "avfusion.fusion.catalogue": _NAMES,
+    "avfusion.corpora.adapters": _RAW,
+    "avfusion.corpora.affwild2": _RAW,
+    "avfusion.corpora.manifest": _RAW,
+    "avfusion.corpora.sources": _RAW,
+    "avfusion.corpora.demo.render": _BOOKS,
+    "avfusion.data.audio_store": _BOOKS,
+    "avfusion.data.frame_store": _BOOKS,
+    "avfusion.data.label_store": _BOOKS,
+    "avfusion.data.store": _BOOKS,
+    "avfusion.data.tracks": _BOOKS,
+    "avfusion.data.label_coverage": _TOLD,
+    "avfusion.data.trainable": _TOLD,
+    "avfusion.backbones.feature_files": _BOOKS,
+    "avfusion.backbones.folds": _BOOKS,
+    "avfusion.backbones.tsav": _READ,
+    "avfusion.fusion.published": _READ,
+    "avfusion.training.settings": _VALUES,
+    "avfusion.training.start": _VALUES,
+    "avfusion.experiments.backbones": _BOOKS,
+    "avfusion.experiments.evaluate_stage": _BOOKS,
+    "avfusion.experiments.stage": _BOOKS,
+    "avfusion.experiments.start": _VALUES,
+    "avfusion.experiments.training": _BOOKS,
+    "avfusion.reports.plots.curves": "curves of trainings, drawn anew at every run of their stage",
     "avfusion.inference.default_model": "which model is loaded, not what it predicts: a model is known by its digest",
-    "avfusion.corpora.sources": "names and hashes of raw files, which are among the inputs of what is made of them",
+    "avfusion.media.mp4_writer": _BESIDE,
+    "avfusion.presentation": _BESIDE,
 }
 
 
