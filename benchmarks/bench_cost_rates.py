@@ -17,9 +17,10 @@ from skimage.data import astronaut
 
 from avfusion.backbones.registry import Backbone
 from avfusion.corpora.crops import list_crops
+from avfusion.data.annotations import read_annotation
 from avfusion.data.audio import write_audio
 from avfusion.data.frames import encode_crop, write_frames
-from avfusion.data.labels import read_annotation, write_labels
+from avfusion.data.labels import write_labels
 from avfusion.data.source_crops import source_crop_rows
 from avfusion.doctor import rates
 from avfusion.doctor.speed import SpeedTask, build_networks, extraction

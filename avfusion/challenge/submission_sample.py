@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from avfusion.corpora.layout import TRACK_NAME, name_fault
 from avfusion.corpora.track_list import read_track_list
-from avfusion.data.labels import count_rows
+from avfusion.data.annotations import count_rows
 from avfusion.runtime.errors import BadInputError
 
 LOCATION = "image_location"

@@ -6,9 +6,10 @@ from typing import Literal
 
 from avfusion.corpora.sources import RESCAN
 from avfusion.corpora.table import Track
+from avfusion.data.annotations import read_all, read_annotation
 from avfusion.data.frame_labels import Labels, LabelTask, make_labels
 from avfusion.data.label_times import needs_times
-from avfusion.data.labels import read_all, read_annotation, read_stamp
+from avfusion.data.labels import read_stamp
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.data.store import Store, StoreReport, update_store
 from avfusion.media.time_limits import PROBE_LIMIT_S

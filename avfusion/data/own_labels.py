@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
-from avfusion.data.labels import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
+from avfusion.data.annotations import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
 from avfusion.runtime.errors import BadInputError
 
 VALUES = ("valence", "arousal")

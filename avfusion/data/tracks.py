@@ -13,8 +13,8 @@ from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
 from avfusion.corpora.table import Track
+from avfusion.data.annotations import any_annotated, count_rows, read_all
 from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, millisecond_fault
-from avfusion.data.labels import any_annotated, count_rows, read_all
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S

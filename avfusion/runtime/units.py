@@ -16,7 +16,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     # What is found in a video file: frames, rate, duration, streams.
     "probes": ("avfusion.media.probe",),
     # The labels of a track's frames.
-    "labels": ("avfusion.data.frame_labels", "avfusion.data.labels", "avfusion.data.own_labels"),
+    "labels": ("avfusion.data.frame_labels", "avfusion.data.annotations", "avfusion.data.own_labels"),
     # The frames of a track whose crops come with the corpus.
     "crops": ("avfusion.data.source_crops",),
     # The frames of a track whose faces are found by the project.

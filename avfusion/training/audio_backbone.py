@@ -9,7 +9,7 @@ from torch import Tensor
 
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio
-from avfusion.data.clips import SoundClips
+from avfusion.data.clips.sound import SoundClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry
 from avfusion.data.frames import read_frame_times
 from avfusion.data.labelled_tracks import LabelledTrack, labelled_files

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from avfusion.backbones.registry import Backbone
 from avfusion.backbones.settings import BackboneSettings
-from avfusion.data.clips import Clips, batches
+from avfusion.data.clips.clips import Clips, batches
 from avfusion.runtime.errors import AVFusionError
 from avfusion.scoring.ccc import ccc
 from avfusion.training.batch_norm import freeze_statistics

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avfusion.corpora.table import Track
-from avfusion.data.clips import VisualClips
+from avfusion.data.clips.visual import VisualClips
 from avfusion.data.feature_spec import ClipGeometry, VisualTransform
 from avfusion.data.frames import read_frames
 from avfusion.data.labelled_tracks import LabelledTrack, labelled_files

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from avfusion.backbones.extraction import FeatureExtractor
-from avfusion.data.clips import SoundClips, VisualClips, batches
+from avfusion.data.clips.clips import batches
+from avfusion.data.clips.sound import SoundClips
+from avfusion.data.clips.visual import VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.transforms import LogMel, normalise_clips
 

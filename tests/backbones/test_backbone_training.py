@@ -12,7 +12,8 @@ from avfusion.backbones.feature_files import update_features
 from avfusion.backbones.registry import build_backbone, visual_transform
 from avfusion.backbones.settings import BackboneSettings
 from avfusion.backbones.weights import load_backbone, read_backbone_record
-from avfusion.data.clips import SoundClips, VisualClips
+from avfusion.data.clips.sound import SoundClips
+from avfusion.data.clips.visual import VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.data.features import read_features
 from avfusion.data.labels import LabelTable, write_labels

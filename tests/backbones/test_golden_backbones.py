@@ -5,7 +5,8 @@ import torch
 
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.settings import BackboneSettings
-from avfusion.data.clips import SoundClips, VisualClips
+from avfusion.data.clips.sound import SoundClips
+from avfusion.data.clips.visual import VisualClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry, VisualTransform
 from avfusion.training.audio_backbone import audio_preparation
 from avfusion.training.backbones import BackboneTrainer

@@ -14,7 +14,7 @@ import yaml
 from avfusion.backbones.registry import build_backbone
 from avfusion.backbones.settings import BackboneSettings
 from avfusion.corpora.table import write_tracks
-from avfusion.data.clips import SoundClips
+from avfusion.data.clips.sound import SoundClips
 from avfusion.data.feature_spec import AudioTransform, ClipGeometry
 from avfusion.params.params import load_params
 from avfusion.runtime.errors import AVFusionError, BadInputError

@@ -9,17 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from avfusion.data.labels import (
-    AnnotationError,
-    LabelTable,
-    count_rows,
-    read_all,
-    read_annotation,
-    read_labels,
-    read_stamp,
-    restamp,
-    write_labels,
-)
+from avfusion.data.annotations import AnnotationError, count_rows, read_all, read_annotation
+from avfusion.data.labels import LabelTable, read_labels, read_stamp, restamp, write_labels
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.stamps import Stamp, library_versions
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from avfusion.data.annotations import AnnotationError
 from avfusion.data.label_coverage import compare_own_labels
-from avfusion.data.labels import AnnotationError
 from avfusion.data.own_labels import read_own_labels
 from avfusion.media.probe import MediaInfo
 

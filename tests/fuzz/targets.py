@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 
 from avfusion.corpora.sources import read_sources
 from avfusion.corpora.table import SCHEMA, read_tracks
+from avfusion.data.annotations import count_rows, read_annotation
 from avfusion.data.frames import decode_crops
-from avfusion.data.labels import count_rows, read_annotation
 from avfusion.data.source_crops import source_crop_rows
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.probe import media_info
