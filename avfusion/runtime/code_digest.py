@@ -10,25 +10,34 @@ modules compute what, and which are left out altogether.
 import ast
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from avfusion.runtime.code_trees import PACKAGE, bound_imports, identifiers, numeric_tree, tree_text, without_unused
+from avfusion.runtime.code_trees import (
+    PACKAGE,
+    bound_imports,
+    identifiers,
+    numeric_tree,
+    tree_text,
+    unused_functions,
+    without,
+)
 
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)+", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Module:
-    """A module of a project: its name, file, whether it is a package's `__init__`, and what is left of its tree."""
+    """A module of a project: its name, file, what is left of its tree, and how often that uses each identifier."""
 
     name: str
     path: Path
     tree: ast.Module
     imports: frozenset[tuple[str, str, str]]  # (module, name in it or "", name here), of what the tree uses
+    used: Mapping[str, int]
 
     @property
     def package(self) -> str:
@@ -47,17 +56,20 @@ def code_digest(roots: Iterable[str], neutral: Iterable[str] = ()) -> str:
         ModuleNotFoundError: there is no such module.
     """
     modules = import_closure(roots, neutral)
-    used = [identifiers(module.tree) for module in modules.values()]
     everywhere: dict[str, int] = {}
-    for names in used:
-        for name, count in names.items():
+    for module in modules.values():
+        for name, count in module.used.items():
             everywhere[name] = everywhere.get(name, 0) + count
     listing = []
     for name, module in sorted(modules.items()):
-        body = without_unused(module.tree, everywhere)
-        imports = sorted(module.imports)
-        listing.append(f"{name}\n{imports}\n{tree_text(body)}\n")
+        unused = unused_functions(module.tree, everywhere)
+        listing.append(f"{name}\n{sorted(module.imports)}\n{_text(module, unused)}\n")
     return hashlib.sha256("".join(listing).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=1024)
+def _text(module: Module, unused: frozenset[ast.FunctionDef]) -> str:
+    return tree_text(without(module.tree.body, unused))
 
 
 def import_closure(roots: Iterable[str], neutral: Iterable[str] = ()) -> dict[str, Module]:
@@ -105,7 +117,7 @@ def _read(name: str, path: Path, changed_ns: int, size: int) -> Module:
     used = identifiers(tree)
     exported = path.name == "__init__.py"  # names are taken from it by others
     kept = {entry for entry in bound if exported or entry[1] == "*" or used.get(entry[2])}
-    return Module(name, path, tree, frozenset(kept | _named_modules(tree, name)))
+    return Module(name, path, tree, frozenset(kept | _named_modules(tree, name)), used)
 
 
 def _named_modules(tree: ast.Module, name: str) -> set[tuple[str, str, str]]:

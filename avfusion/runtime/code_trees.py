@@ -8,6 +8,7 @@ import ast
 import builtins
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 PACKAGE = "avfusion"
 # Statements that only tell somebody something: calls of functions and methods with these names, in this package.
@@ -345,44 +346,57 @@ def identifiers(tree: ast.AST) -> dict[str, int]:
     return found
 
 
-def without_unused(tree: ast.Module, everywhere: Mapping[str, int]) -> list[ast.stmt]:
-    """The statements of a module without private functions and methods that nothing uses in the whole closure."""
-    if _looks_names_up(tree):
-        return tree.body
+def unused_functions(tree: ast.Module, everywhere: Mapping[str, int]) -> frozenset[ast.FunctionDef]:
+    """Private functions and methods of a module that nothing uses.
+
+    Args:
+        tree: of the module.
+        everywhere: how often each identifier is used in all modules that count.
+    """
+    functions, looks_names_up = _private_functions(tree)
+    unused: dict[ast.FunctionDef, None] = {}
+    if looks_names_up:
+        return frozenset()
     counts = dict(everywhere)
-    removed: set[int] = set()
-
-    def definitions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
-        for statement in body:
-            if isinstance(statement, ast.FunctionDef) and id(statement) not in removed:
-                yield statement
-            elif isinstance(statement, ast.ClassDef) and not _has_demanding_base(statement):
-                yield from definitions(statement.body)  # a base may call private methods of the others
-
     found = True
     while found:
         found = False
-        for function in list(definitions(tree.body)):
-            own = identifiers(function)
-            private = function.name.startswith("_") and not function.name.endswith("__")
-            if private and not function.decorator_list and counts.get(function.name, 0) == own.get(function.name, 0):
-                removed.add(id(function))
+        for function, own in functions:
+            if function not in unused and counts.get(function.name, 0) == own.get(function.name, 0):
+                unused[function] = None
                 for name, count in own.items():
                     counts[name] -= count
                 found = True
+    return frozenset(unused)
 
-    def kept(body: list[ast.stmt]) -> list[ast.stmt]:
-        statements: list[ast.stmt] = []
+
+@lru_cache(maxsize=1024)
+def _private_functions(tree: ast.Module) -> tuple[list[tuple[ast.FunctionDef, dict[str, int]]], bool]:
+    """Those that may be left out where nothing uses them, with what they use; and whether names are looked up."""
+
+    def definitions(body: list[ast.stmt]) -> Iterator[ast.FunctionDef]:
         for statement in body:
-            if id(statement) in removed:
-                continue
-            if isinstance(statement, ast.ClassDef):
-                parts = {field: getattr(statement, field) for field in statement._fields}
-                statement = ast.ClassDef(**(parts | {"body": kept(statement.body)}))
-            statements.append(statement)
-        return statements
+            if isinstance(statement, ast.FunctionDef):
+                private = statement.name.startswith("_") and not statement.name.endswith("__")
+                if private and not statement.decorator_list:
+                    yield statement
+            elif isinstance(statement, ast.ClassDef) and not _has_demanding_base(statement):
+                yield from definitions(statement.body)  # a base may call private methods of the others
 
-    return kept(tree.body)
+    return [(function, identifiers(function)) for function in definitions(tree.body)], _looks_names_up(tree)
+
+
+def without(body: list[ast.stmt], unused: frozenset[ast.FunctionDef]) -> list[ast.stmt]:
+    """The statements of a module without some of its functions and methods."""
+    statements: list[ast.stmt] = []
+    for statement in body:
+        if statement in unused:
+            continue
+        if isinstance(statement, ast.ClassDef):
+            parts = {field: getattr(statement, field) for field in statement._fields}
+            statement = ast.ClassDef(**(parts | {"body": without(statement.body, unused)}))
+        statements.append(statement)
+    return statements
 
 
 def _looks_names_up(tree: ast.Module) -> bool:

@@ -7,8 +7,8 @@ from textwrap import dedent
 
 import pytest
 
-from avfusion.runtime.code_digest import code_digest, existing_file, import_closure
-from avfusion.runtime.code_trees import identifiers, numeric_tree, tree_text, without_unused
+from avfusion.runtime.code_digest import code_digest, import_closure, existing_file
+from avfusion.runtime.code_trees import identifiers, numeric_tree, tree_text, unused_functions, without
 
 BASE = '''
 """What it is for."""
@@ -118,7 +118,7 @@ TELLING = {
 def text(source: str, *, ours: bool = True) -> str:
     """The part of a module's code that counts, beside its imports."""
     tree = numeric_tree(ast.parse(dedent(source)), "avfusion.fusion", ours=ours)
-    return tree_text(without_unused(tree, identifiers(tree)))
+    return tree_text(without(tree.body, unused_functions(tree, identifiers(tree))))
 
 
 @pytest.fixture
