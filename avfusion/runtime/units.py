@@ -100,6 +100,8 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.experiments.backbones": _BOOKS,
     "avfusion.experiments.evaluate_stage": _BOOKS,
     "avfusion.experiments.stage": _BOOKS,
+    "avfusion.experiments.robustness.conditions": _BOOKS,
+    "avfusion.experiments.robustness.stage": _BOOKS,
     "avfusion.experiments.start": _VALUES,
     "avfusion.experiments.training": _BOOKS,
     "avfusion.experiments.train_stage": _BOOKS,

@@ -81,7 +81,7 @@ HARMLESS = [  # (module, text, edited text)
     ("media/faces", "_PYRAMID_STEP = 0.709  #", "_PYRAMID_STEP = 0.709  # or so:"),
     ("media/video", "cannot be decoded", "are damaged"),
     ("corpora/demo/voice", '"""', '"""Put otherwise. '),
-    ("corpora/csv_table", "so this is no text: save it", "so this is no text file: save it"),
+    ("corpora/csv_table", "so this is not text: save it", "so save it"),
     ("data/annotations", "the file is missing", "there is no such file"),
     ("data/detected_crops", "no face was found in any frame", "there is no face in any frame"),
     ("data/features", "is NaN or infinite in", "is not finite in"),
