@@ -14,7 +14,7 @@ class Clips(Protocol):
 
     Attributes:
         targets: (M, 2) float32 valence and arousal.
-        shape_of: (M,) ints; only clips of equal numbers can be batched.
+        shape_of: (M,) ints; only clips with equal values can be batched.
     """
 
     targets: np.ndarray
@@ -30,7 +30,7 @@ class Clips(Protocol):
 def clip_targets(
     track: LabelledTrack, clock: np.ndarray, ends: np.ndarray, target_offset: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (T, 2) of clips that end at the ticks (T,), and whether they have one (T,)."""
+    """Targets (T, 2) of clips that end at the ticks `ends` (T,), and which of them are valid (T,)."""
     at = ends + target_offset
     inside = (at >= 0) & (at < len(clock))
     frames = clock[np.clip(at, 0, len(clock) - 1)]
@@ -40,7 +40,7 @@ def clip_targets(
 def batches(clips: Clips, chosen: np.ndarray, size: int, *, smallest: int = 1) -> Iterator[np.ndarray]:
     """Split clip numbers into batches of one shape each, in the order in which shapes first occur.
 
-    Batches of fewer than `smallest` clips are left out.
+    Batches of fewer than `smallest` clips are dropped.
     """
     shapes = clips.shape_of[chosen]
     distinct, first = np.unique(shapes, return_index=True)

@@ -16,8 +16,8 @@ from avfusion.data.labelled_tracks import LabelledTrack
 class SoundClips:
     """Clips of sound: `load` gives (B, samples) float32 in [-1, 1] of one length.
 
-    The lengths of clips with equally long spectrograms differ by less than a hop; the part of a hop at their end is cut
-    off, so that they can be batched. (Extraction does not do that: there, nothing is cut.)
+    Clips with equally long spectrograms differ in length by less than a hop; the excess at their end is cut off, so
+    that they can be batched. (Extraction cuts nothing.)
     """
 
     def __init__(

@@ -19,8 +19,8 @@ DECODED_LIMIT_BYTES = 3 * 2**30
 class VisualClips:
     """Clips of face crops: `load` gives (B, 8, S, S, 3) uint8.
 
-    Crops are decoded and scaled once; where they would take more than `limit` bytes, they stay JPEGs and are decoded
-    for every batch.
+    Crops are decoded and scaled once; if they would take more than `limit` bytes, they stay JPEGs and are decoded for
+    every batch.
     """
 
     def __init__(
