@@ -7,7 +7,7 @@ from textwrap import dedent
 
 import pytest
 
-from avfusion.runtime.code_digest import code_digest, import_closure, existing_file
+from avfusion.runtime.code_digest import code_digest, existing_file, import_closure
 from avfusion.runtime.code_trees import identifiers, numeric_tree, tree_text, unused_functions, without
 
 BASE = '''
