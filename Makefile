@@ -84,5 +84,5 @@ bench: setup
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
 
 clean:
-	rm -rf data/raw/demo data/sources.txt data/corpus data/labels data/frames data/audio data/features
+	rm -rf data/raw/demo data/sources.txt data/corpus data/labels data/frames data/audio data/features data/robustness
 	rm -rf models reports .avfusion mlruns/mlflow.db* mlruns/optuna.db* mlruns/artifacts
