@@ -40,7 +40,7 @@ class SmallProject(ProjectCopy):
         for section, values in changes.items():
             for key, value in values.items():
                 known = params[section].get(key)
-                params[section][key] = known | value if isinstance(value, dict) and known else value
+                params[section][key] = known | value if isinstance(value, dict) and value and known else value
         path.write_text(yaml.safe_dump(params))
 
     def edit(self, module: str, old: str, new: str) -> None:
