@@ -1,4 +1,4 @@
-"""Networks that turn a clip of one stream into a feature vector, their weights, transforms and extraction.
+"""Networks that turn a clip of one stream into a feature vector; their weights, transforms and extraction.
 
 The name below is imported when first used, so that other modules of this package cost no torch.
 """

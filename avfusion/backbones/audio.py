@@ -1,4 +1,4 @@
-"""Networks on log-mel spectrograms: ResNets (as audio backbone: arXiv 2002.03399, 2209.09068), and their floor."""
+"""Networks on log-mel spectrograms: ResNets (audio backbone of arXiv 2002.03399, 2209.09068), and a baseline."""
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,9 @@ class SpectrogramResNet(ResNet):
 
 @register_backbone("log_mel_statistics")
 class LogMelStatistics(nn.Module):
-    """Mean and standard deviation of every mel band over time: nothing is learnt before the head.
+    """Mean and standard deviation of every mel band over time; nothing is learnt before the head.
 
-    What a network gains over it, it has learnt from the course of the sound. `width` is without effect.
+    A network's gain over it comes from the course of the sound. `width` has no effect.
     """
 
     stream = "audio"

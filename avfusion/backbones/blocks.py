@@ -1,6 +1,6 @@
-"""Residual blocks on pictures and on clips, with torchvision's names and order of parameters: its weights load.
+"""Residual blocks on pictures and on clips, with torchvision's names and order of parameters, so its weights load.
 
-Importing torchvision for them would take as long as importing torch.
+They avoid importing torchvision, which takes as long as importing torch.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class PictureBlock(nn.Module):
 
 
 class Conv2Plus1D(nn.Sequential):
-    """A 3x3x3 convolution taken apart: over space to `middle` channels, then over time (arXiv 1711.11248)."""
+    """A factorised 3x3x3 convolution: over space to `middle` channels, then over time (arXiv 1711.11248)."""
 
     def __init__(self, inputs: int, outputs: int, middle: int, stride: int = 1) -> None:
         super().__init__(
@@ -40,9 +40,9 @@ class Conv2Plus1D(nn.Sequential):
 
 
 class ClipBlock(nn.Module):
-    """Two convolutions that `conv(inputs, outputs, middle, stride)` makes, beside a shortcut, on (B, C, T, H, W).
+    """Two convolutions from `conv(inputs, outputs, middle, stride)` beside a shortcut, on (B, C, T, H, W).
 
-    `middle` is such that a (2+1)D convolution has as many parameters as the 3x3x3 one in its place.
+    `middle` gives a (2+1)D convolution as many parameters as the 3x3x3 convolution that it replaces.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Which backbones there are, their sizes and their weights, without importing torch."""
+"""All backbones, their sizes and weights, without importing torch."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,30 +9,30 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.registered import Registered, entry_point_classes, find_registered, registered_classes
 
 ENTRY_POINTS = "avfusion.backbones"
-CROP_SIDES = (16, 112)  # pixels that a visual backbone takes, the most: all that a crop has
-IMPORT_FOLDER = "models/imported"  # of the project, where `avfusion import-weights` puts weights
-_FACTS = {  # class attributes of a network, and whether they must be there
+CROP_SIDES = (16, 112)  # least and greatest input of a visual backbone in pixels; the greatest is a crop's size
+IMPORT_FOLDER = "models/imported"  # folder of the project for `avfusion import-weights`
+_FACTS = {  # class attributes of a network, and whether they are required
     "stream": True,
     "features": True,
     "map_stride": False,
     "normalisation": False,
 }
 _SIZES = ("width", "input_size", "output")
-_ENTRY = ("width", "pretrained", "imported")  # arguments of the decorator that are not the network's
+_ENTRY = ("width", "pretrained", "imported")  # arguments of the decorator that are not passed to the network
 
 
 def backbone_names(stream: str) -> tuple[str, ...]:
-    """Registered backbones of a stream: those of this package, then those of installed packages."""
+    """Names of the registered backbones of a stream: of this package, then of installed packages."""
     own = (name for name, entry in _own().items() if entry.facts["stream"] == stream)
     return tuple(dict.fromkeys((*own, *entry_point_classes(ENTRY_POINTS))))
 
 
 def find_backbone(stream: str, name: str) -> Registered:
-    """The backbone of a name: a registered one, or `package.module:Class`.
+    """The backbone by its registered name, or by `package.module:Class`.
 
     Raises:
-        BadInputError: the stream has none of that name, its module cannot be found, or it lacks what a network must
-            declare.
+        BadInputError: the stream has no such backbone, its module cannot be found, or the class lacks a required
+            declaration.
     """
     known = {own: entry for own, entry in _own().items() if entry.facts["stream"] == stream}
     found = find_registered(name, known, ENTRY_POINTS, "register_backbone")
@@ -46,12 +46,12 @@ def find_backbone(stream: str, name: str) -> Registered:
 
 
 def backbone_module(stream: str, name: str) -> str:
-    """The module that defines a backbone's network, whose code is part of the digest of its weights and features."""
+    """The module of a backbone's network, whose code is part of the digest of its weights and features."""
     return find_backbone(stream, name).module
 
 
 def network_arguments(entry: Registered) -> dict[str, Any]:
-    """What the decorator says that the network is to be made with, such as its depth."""
+    """The network's arguments from the decorator, such as its depth."""
     return {key: value for key, value in entry.given.items() if key not in _ENTRY}
 
 
@@ -59,7 +59,7 @@ def feature_shape(stream: str, name: str, width: int, input_size: int, output: s
     """Shape of a clip's features: (D,), or (D, side, side) of the map of a square input.
 
     Raises:
-        BadInputError: there is no such backbone, or it has no map.
+        BadInputError: the backbone does not exist, or has no map.
     """
     facts = find_backbone(stream, name).facts
     factor, size = facts["features"]
@@ -73,7 +73,7 @@ def feature_shape(stream: str, name: str, width: int, input_size: int, output: s
 
 
 def pretrained(name: str) -> str | None:
-    """torchvision's weights for a backbone of this package."""
+    """Name of torchvision's weights for a backbone of this package, if any."""
     source: str | None = _own()[name].given.get("pretrained") if name in _own() else None
     return source
 
@@ -89,7 +89,7 @@ def imported_sources() -> Mapping[str, tuple[str, ...]]:
 
 
 def backbone_fault(stream: str, name: str, weights: str, width: int, input_size: int) -> tuple[str, str] | None:
-    """What is wrong with a stream's backbone: (its key, what is allowed); None: nothing."""
+    """The first fault of a stream's backbone as (key, what it must be); None: no fault."""
     try:
         entry = find_backbone(stream, name)
     except BadInputError as error:

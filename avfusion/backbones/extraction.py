@@ -1,6 +1,6 @@
-"""Features of a track, clip by clip, from crops and sound: the same code for the features stage and for predict.
+"""Extract the features of a track, clip by clip, from crops and sound, for the stage `features` and for `predict`.
 
-Memory does not grow with the length of a track, but for the features: crops and sound are read as the clips advance.
+Apart from the features, memory does not grow with the length of a track: crops and sound are read as the clips advance.
 A crop is decoded, moved to the device and normalised once, although up to 32 clips show it: the device holds the crops
 of one batch of clips, and clips are gathered there. Reading, decoding and spectrograms run in a thread beside the
 backbones.
@@ -29,13 +29,13 @@ PCM_SCALE = np.float32(32768)
 
 
 class FeatureExtractor:
-    """Runs both backbones over a track's clips by a feature spec.
+    """Runs both backbones over the clips of a track by a feature spec.
 
-    Clips go through in batches of the spec's size, all of one shape, the last one filled up; batches never cross
+    Clips are processed in batches of the spec's size and of one shape, the last one filled up; batches never cross
     tracks. So a clip's feature depends on that clip alone, to the bit.
 
     Raises:
-        AVFusionError: a backbone is not the one that the spec names.
+        AVFusionError: a backbone is not the one named in the spec.
     """
 
     def __init__(self, visual: Backbone, audio: Backbone, spec: FeatureSpec, *, device: str = "cpu") -> None:
@@ -54,9 +54,9 @@ class FeatureExtractor:
         self._log_mel = LogMel(spec.audio).to(self.device)
 
     def one_by_one(self) -> "FeatureExtractor":
-        """The same networks for clips that come one at a time: no batch is filled up to the spec's size.
+        """The same networks for clips one at a time, without filling batches up to the spec's size.
 
-        A feature differs by the rounding of float32 sums (1e-6 of it) from that of a filled batch.
+        Features differ from those of a full batch by the rounding of float32 sums (a relative 1e-6).
         """
         alone = copy(self)
         alone.spec = self.spec.model_copy(update={"batch_size": 1})
@@ -75,8 +75,8 @@ class FeatureExtractor:
         Args:
             time_s: (N,) seconds of every video frame, 0 at the first.
             crops: of N frames.
-            sound: at the spec's rate, sample 0 at the time of the first frame; None: no audio stream.
-            stride: ticks between clips; default: the spec's.
+            sound: sound at the spec's rate, sample 0 at the time of the first frame; None: no audio stream.
+            stride: ticks between clips; default: the spec's stride.
         """
         spec = self.spec if stride is None else self.spec.model_copy(update={"stride": stride})
         time_s, geometry = np.asarray(time_s), spec.geometry
@@ -103,22 +103,22 @@ class FeatureExtractor:
     def visual_clips(
         self, crops: Crops, ends: np.ndarray, clock: np.ndarray | None = None, *, kind: type = np.float32
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Features (T, D[, H, W]) of the clips that end at ticks (T,), and presence (T,).
+        """Features (T, D[, H, W]) of the clips that end at the ticks `ends` (T,), and presence (T,).
 
         Args:
             crops: of N frames.
             ends: ticks at which the clips end, ascending.
-            clock: (K,) frame of each tick; default: every frame is one.
-            kind: of the features' numbers.
+            clock: (K,) frame of each tick; default: every frame is a tick.
+            kind: type of the features.
 
         Raises:
-            AVFusionError: a crop cannot be decoded; the frame store holds only crops that can.
+            AVFusionError: a crop cannot be decoded (the frame store should hold only crops that can).
         """
         geometry, transform = self.spec.geometry, self.spec.visual
         face = np.array([crops[row] is not None for row in range(len(crops))], dtype=bool)
         clock = np.arange(len(face)) if clock is None else clock
         ticks, present = select_clip_frames(face[clock], ends, geometry.clip_frames, geometry.kept_frames)
-        # The crops that are shown at all, in order, and which of them each present clip shows.
+        # The crops shown by any clip, in order, and the positions among them of each present clip's crops.
         shown, places = np.unique(clock[ticks[present]], return_inverse=True)
         clips, places = np.flatnonzero(present), places.reshape(-1, geometry.kept_frames)
         batches = _batches(np.arange(len(clips)), self.spec.batch_size)
@@ -132,7 +132,7 @@ class FeatureExtractor:
         held, start = torch.empty(0), 0
 
         def clips_of(number: int, new: Tensor) -> Tensor:
-            """Channels first by strides only: crops lie with their channels last, as convolutions want them."""
+            """Channels first by strides only: in memory crops keep their channels last, as convolutions prefer."""
             nonlocal held, start
             held = torch.cat([held[first[number] - start :], new]) if number else new
             start = first[number]
@@ -145,9 +145,9 @@ class FeatureExtractor:
     def audio_clips(
         self, sound: Sound | None, spans: np.ndarray, *, kind: type = np.float32
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sound and the clips' spans (T, 2) in samples → features (T, D) and presence (T,).
+        """Features (T, D) and presence (T,) of clips with the given spans (T, 2) in samples.
 
-        A clip is absent where there is no sound at all: no stream, or the stream ended before the clip began.
+        A clip is absent if it has no sound at all: no stream, or a stream that ended before the clip.
         """
         transform = self.spec.audio
         samples = 0 if sound is None else len(sound)
@@ -155,7 +155,7 @@ class FeatureExtractor:
         shortest = transform.min_samples
         if transform.window_s is not None:
             shortest = max(shortest, round(transform.window_s * transform.sample_rate))
-        # Clips of equally long spectrograms together, and nothing is padded.
+        # Batches hold clips of equally long spectrograms, so nothing is padded.
         steps = np.maximum(spans[:, 1] - spans[:, 0], shortest) // transform.hop_length
         groups = [np.flatnonzero(present & (steps == step)) for step in np.unique(steps[present])]
         batches = [batch for group in groups for batch in _batches(group, self.spec.batch_size)]
@@ -172,8 +172,10 @@ class FeatureExtractor:
         return self._features("audio", load, clips_of, batches, len(spans), kind), present
 
     def _spectrograms(self, pieces: Sequence[np.ndarray]) -> Tensor:
-        """(B, 1, bands, T) of sounds that may differ in length by less than a step of T."""
-        alone = self.device.type == "cpu" or len({len(piece) for piece in pieces}) > 1  # one fits a CPU's cache
+        """Spectrograms (B, 1, bands, T) of sounds that differ in length by less than a step of T."""
+        alone = (
+            self.device.type == "cpu" or len({len(piece) for piece in pieces}) > 1
+        )  # a single one fits a CPU's cache
         parts = [piece[None] for piece in pieces] if alone else [np.stack(pieces)]
         return torch.cat([self._log_mel(to_device(part, self.device)) for part in parts]).to(self.dtype)
 
@@ -186,9 +188,9 @@ class FeatureExtractor:
         clips: int,
         kind: type,
     ) -> np.ndarray:
-        """Features of all clips: `clips_of(n, load(n))` are those of batch n, filled up; others' rows are zero."""
+        """Features of all clips; `clips_of(n, load(n))` gives the clips of batch n, filled up; other rows stay zero."""
         features: np.ndarray = np.zeros((clips, *self._shapes[stream]), dtype=kind)
-        computed: tuple[np.ndarray, Tensor] | None = None  # fetched when the device has the next batch to do
+        computed: tuple[np.ndarray, Tensor] | None = None  # fetched once the device is busy with the next batch
         with (
             torch_threads(self.spec.threads),
             torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),  # float32 is float32
@@ -211,19 +213,19 @@ def _batches(clips: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def _filled(batch: np.ndarray, size: int) -> np.ndarray:
-    """A batch of full size: its first clip fills it up."""
+    """The batch filled up with its first clip."""
     return np.concatenate([batch, np.repeat(batch[:1], size - len(batch))])
 
 
 def _held_range(places: Sequence[np.ndarray]) -> tuple[list[int], list[int]]:
-    """From which crop to behind which one are held while each batch is computed: what it or a later one shows."""
+    """First and end of the range of crops held during each batch: those that it or a later batch shows."""
     first = np.array([batch.min() for batch in places], dtype=np.int64)
     last = np.array([batch.max() for batch in places], dtype=np.int64)
     return np.minimum.accumulate(first[::-1])[::-1].tolist(), (np.maximum.accumulate(last) + 1).tolist()
 
 
 def _cut(sound: Sound, start: int, stop: int, min_samples: int) -> np.ndarray:
-    """As `cut_sound`, in [-1, 1] also where the sound is 16-bit integers."""
+    """As `cut_sound`, in [-1, 1] also for 16-bit integers."""
     piece = cut_sound(sound, start, stop, min_samples=min_samples)
     return piece / PCM_SCALE if sound[0:0].dtype == np.int16 else piece
 
@@ -234,7 +236,7 @@ def _store(features: np.ndarray, clips: np.ndarray, output: Tensor) -> None:
 
 @contextmanager
 def torch_threads(threads: int) -> Iterator[None]:
-    """Let torch compute with exactly this many threads inside the block, since sums are split by their number."""
+    """Fix torch's number of threads inside the block, since it decides how sums are split."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

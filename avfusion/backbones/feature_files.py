@@ -1,4 +1,4 @@
-"""Keep data/features true: one feature file per track."""
+"""Keep data/features current: one feature file per track."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from avfusion.runtime.units import unit_digest
 
 
 class FeatureSections(Protocol):
-    """The sections of params.yaml that decide features, or how they are made."""
+    """The sections of params.yaml that decide features or their extraction."""
 
     common: CommonSettings
     geometry: GeometrySettings
@@ -40,11 +40,11 @@ class FeatureSections(Protocol):
 
 
 def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
-    """The spec of the features that params and these backbones give.
+    """The feature spec for params and backbones.
 
     Args:
         params: sections geometry, audio, backbones and features.
-        records: `audio` and `visual`.
+        records: records of the backbones `audio` and `visual`.
     """
     visual, audio = (records[stream].identity for stream in ("visual", "audio"))
     return FeatureSpec(
@@ -61,18 +61,18 @@ def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord])
 
 
 def clip_geometry(params: FeatureSections) -> ClipGeometry:
-    """What of section geometry decides features."""
+    """The part of the section geometry that decides features."""
     geometry = params.geometry
     return ClipGeometry(clip_frames=geometry.clip_frames, kept_frames=geometry.kept_frames, fps=geometry.fps)
 
 
 def audio_transform(params: FeatureSections, bands: int) -> AudioTransform:
-    """The spectrogram of section audio, with the backbone's number of mel bands."""
+    """The spectrogram of the section audio, with the backbone's number of mel bands."""
     return AudioTransform(sample_rate=params.audio.sample_rate, n_mels=bands, window_s=params.audio.window_s)
 
 
 def extraction_code(spec: FeatureSpec) -> str:
-    """Digest of the code that extracts features by a spec: that of the two networks, and of all around them."""
+    """Digest of the code that extracts features by a spec, including the two networks."""
     networks = {backbone_module(stream, identity.name) for stream, identity in spec.backbones.items()}
     return unit_digest("features", *sorted(networks))
 
@@ -82,7 +82,7 @@ def update_features(
 ) -> StoreReport:
     """Bring `data/features` to hold exactly one current file for every track that has frames.
 
-    On `cuda` tracks are spread over all GPUs that are seen, by worker processes: at least one for each GPU.
+    On `cuda`, worker processes share all visible GPUs, at least one process per GPU.
 
     Raises:
         AVFusionError: backbones are missing, no track has frames, or tracks failed and `common.on_error` is fail.
@@ -110,7 +110,7 @@ def update_features(
 def feature_store(
     root: Path, tracks: Sequence[Track], params: FeatureSections, *, device: str = "cpu"
 ) -> tuple[Store[FeatureTask], dict[str, str]]:
-    """The feature files that should be there: one for each track with frames; and why tracks with frames have none.
+    """The intended feature files, one for each track with frames, and why some of these tracks get none.
 
     Raises:
         AVFusionError: backbones are missing.
@@ -121,13 +121,13 @@ def feature_store(
     folders = backbone_folders(backbones, tracks, params.backbones.folds)
     tasks, wanted = {}, {}
     deaf: dict[str, str] = {}
-    for track in sorted(tracks, key=lambda track: folders[track.track]):  # so that workers seldom load other weights
+    for track in sorted(tracks, key=lambda track: folders[track.track]):  # so that workers seldom switch weights
         frames = root / "data" / "frames" / f"{track.track}.parquet"
         sound = root / "data" / "audio" / f"{track.video}.wav"
         if not frames.is_file():  # skipped by the frames stage (`common.on_error: skip`)
             continue
         heard = sound.is_file()
-        if track.has_audio and not heard:  # an absent stream would pass for a video without sound
+        if track.has_audio and not heard:  # else its video would count as one without sound
             deaf[track.track] = f"{sound.name} is missing, left out by the stage `audio` or lost: run the stage `audio`"
             continue
         task = FeatureTask(

@@ -1,11 +1,11 @@
 """Out-of-fold features: a training track's features come from backbones that never saw its video.
 
-Backbones fit the tracks that they were trained on better than new ones; fusion that trains on such features learns to
-trust them too much (arXiv 2209.09068 trains on them). So for each fold of the training split's base videos both
-backbones are trained without it, in `models/backbones/fold-<i>/`, and give the features of its tracks. All other
-tracks, and inference, have the backbones of all training tracks, which the feature spec names: it says what features a
-model expects, and those of a fold stand in for what these backbones would give for an unseen video. What made the
-features of one track is in its fingerprint, and in its feature file.
+Backbones fit the tracks that they were trained on better than new ones; fusion trained on such features learns to trust
+them too much (arXiv 2209.09068 trains on them). So for each fold of the training split's base videos both backbones are
+trained without the fold, in `models/backbones/fold-<i>/`, and give the features of its tracks. All other tracks, and
+inference, use the backbones of all training tracks. The feature spec names these: it describes the features that a
+model expects, and a fold's features stand in for those of an unseen video. The fingerprint and the feature file of a
+track record the weights that made its features.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from avfusion.corpora.table import Track
 from avfusion.runtime.errors import AVFusionError, BadInputError
 
 STREAMS = ("audio", "visual")
-HELD_OUT = "held_out"  # in the provenance of a fold's backbones: the base videos that they never saw
+HELD_OUT = "held_out"  # in the provenance of a fold's backbones: base videos that they never saw
 
 
 def fold_folder(backbones: Path, fold: int) -> Path:
-    """Where the backbones of a fold lie; folds count from 1, and 0 is the one without any, of all training tracks."""
+    """The folder of a fold's backbones; folds count from 1, and 0 stands for the backbones of all training tracks."""
     return backbones / f"fold-{fold}" if fold else backbones
 
 
@@ -42,12 +42,12 @@ def split_videos(tracks: Sequence[Track], folds: int) -> list[list[str]]:
 
 
 def without_videos(tracks: Sequence[Track], videos: Sequence[str]) -> list[Track]:
-    """The tracks but for those of the training split that are of these videos."""
+    """The tracks without those of the training split that belong to these videos."""
     return [track for track in tracks if track.split != "train" or track.video not in videos]
 
 
 def backbone_folders(backbones: Path, tracks: Sequence[Track], folds: int) -> dict[str, Path]:
-    """Which folder's backbones each track's features come from, by track name.
+    """The folder of the backbones for each track's features, by track name.
 
     Raises:
         AVFusionError: a fold's backbones are missing, or no fold held a training track's video out.
@@ -71,7 +71,7 @@ def backbone_folders(backbones: Path, tracks: Sequence[Track], folds: int) -> di
 
 
 def weights_of_fold(backbones: Path, folder: Path) -> dict[str, str] | None:
-    """SHA-256 of each stream's weights in a fold's folder; None where it is the one of no fold."""
+    """SHA-256 of each stream's weights in a fold's folder; None for the backbones of all training tracks."""
     if folder == backbones:
         return None
     return {stream: read_backbone_record(folder, stream).identity.sha256 for stream in STREAMS}

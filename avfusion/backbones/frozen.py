@@ -1,4 +1,4 @@
-"""A trained backbone as extraction runs it: its convolutions hold the batch norms, in the arithmetic that is fast."""
+"""A trained backbone for extraction: batch norms folded into convolutions, in fast arithmetic."""
 
 import copy
 from contextlib import suppress
@@ -14,10 +14,10 @@ CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def arithmetic(dtype: str, device: torch.device) -> torch.dtype:
-    """What a feature spec's dtype is computed in on a device.
+    """The arithmetic of a feature spec's dtype on a device.
 
-    CPUs have no arithmetic for convolutions in float16: emulated it takes twenty times as long as float32, which is
-    taken there instead. Features made on a GPU differ from it by less than the rounding of float16.
+    CPUs have no float16 convolutions; emulation takes twenty times as long as float32, which is used there instead.
+    Features from a GPU differ from those by less than the rounding of float16.
     """
     if dtype == "float16" and device.type == "cpu":
         return torch.float32
@@ -25,18 +25,18 @@ def arithmetic(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def memory_format(stream: str) -> torch.memory_format:
-    """Of a stream's clips: channels last, the order of pixels in a decoded crop, which convolutions are fastest in."""
+    """Memory format of a stream's clips: channels last, as in decoded crops and fastest for convolutions."""
     return torch.channels_last_3d if stream == "visual" else torch.channels_last
 
 
 def freeze(backbone: Backbone, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy of a backbone's network for inference alone; the backbone itself stays as it is.
+    """A copy of a backbone's network for inference; the backbone stays unchanged.
 
-    Batch norms are multiplied into the convolutions before them, which saves a pass over memory after each; in float64,
-    so that `dtype` rounds their product once, and features are no further from the exact ones than without it.
+    Batch norms are folded into the preceding convolutions, which saves a pass over memory for each. Folding uses
+    float64, so that the product is rounded once to `dtype` and features lose no precision.
     """
     network = copy.deepcopy(backbone.network).eval().double()
-    with suppress(TraceError):  # a network whose code depends on its input keeps its batch norms
+    with suppress(TraceError):  # a network with data-dependent code keeps its batch norms
         network = fuse(network, inplace=True)
     network.requires_grad_(False).to(device, dtype)
     for weights in network.parameters():

@@ -1,4 +1,4 @@
-"""Batches are loaded in a thread, up to two ahead of those that are computed; on a GPU they are copied meanwhile."""
+"""Load batches in a thread, up to two ahead of the computation; on a GPU they are copied meanwhile."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -15,21 +15,21 @@ B = TypeVar("B")
 
 
 def to_device(values: np.ndarray, device: torch.device) -> Tensor:
-    """Copy to the device; a GPU copies from pinned memory, without the caller's waiting."""
+    """Copy to the device; for a GPU from pinned memory, without waiting."""
     tensor = torch.from_numpy(values)
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def load_ahead(load: Callable[[B], Tensor], batches: Iterable[B], device: torch.device) -> Generator[tuple[B, Tensor]]:
-    """Give each batch with what `load` makes of it, in order.
+    """Yield each batch with the result of `load`, in order.
 
     Args:
-        load: Runs in another thread, batch after batch; on a GPU in a stream of its own.
-        batches: What is loaded.
-        device: Where `load` puts its tensors.
+        load: Runs in another thread, batch after batch; on a GPU in a separate stream.
+        batches: Arguments of `load`.
+        device: Device of the tensors from `load`.
 
     Raises:
-        Exception: what `load` raised, when its batch's turn comes.
+        Exception: whatever `load` raised, when its batch's turn comes.
     """
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
@@ -42,7 +42,7 @@ def load_ahead(load: Callable[[B], Tensor], batches: Iterable[B], device: torch.
         if arrival is not None:
             here = torch.cuda.current_stream(device)
             here.wait_event(arrival)
-            tensor.record_stream(here)  # its memory is not given to the next batch while it is computed with
+            tensor.record_stream(here)  # keeps its memory from being reused while it is in use
         return batch, tensor
 
     waiting: deque[Future[tuple[B, Tensor, torch.cuda.Event | None]]] = deque()

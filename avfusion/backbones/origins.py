@@ -1,15 +1,15 @@
-"""Where weights come from and what may be done with them: facts that travel with all that is made from them."""
+"""Origin and terms of weights: facts that travel with everything made from them."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known of weights.
+    """Origin of weights.
 
     Attributes:
-        source: who made them, and where they were published.
-        licence: the terms of their use as far as they are known; not legal advice.
+        source: their makers and place of publication.
+        licence: the known terms of their use; not legal advice.
     """
 
     source: str

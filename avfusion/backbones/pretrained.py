@@ -1,4 +1,4 @@
-"""Weights that a backbone starts from: torchvision's, imported ones, or a file; nothing in them is ever executed."""
+"""Initial weights of a backbone: torchvision's, imported, or from a file; nothing in them is ever executed."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ from avfusion.runtime.named_tensors import load_named, read_checkpoint, read_saf
 
 
 def start_backbone(name: str, *, weights: str | None, **options: Any) -> Backbone:
-    """Build a backbone with the weights that it starts from: see `build_backbone` and `load_pretrained`."""
+    """Build a backbone with its initial weights: see `build_backbone` and `load_pretrained`."""
     backbone = build_backbone(name, **options)
     if weights not in (None, "random"):
         load_pretrained(backbone, str(weights))
@@ -29,13 +29,13 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
     """Fill a backbone with weights.
 
     Args:
-        weights: `kinetics400` / `imagenet` (torchvision's), `tsav` (what `avfusion import-weights` left), or a
-            safetensors file. A file holds either what `save_backbone` writes or a bare network under torchvision's
-            names; a bare network's classifier (`fc.*`) is left out.
+        weights: `kinetics400` / `imagenet` (torchvision's), `tsav` (from `avfusion import-weights`), or a safetensors
+            file. A file holds either the output of `save_backbone` or a bare network under torchvision's names, whose
+            classifier (`fc.*`) is ignored.
 
     Raises:
         BadInputError: the weights do not exist, do not fit, or hold NaN.
-        AVFusionError: they cannot be downloaded, or were changed since they were imported.
+        AVFusionError: the weights cannot be downloaded, or changed since their import.
     """
     stream = backbone.stream
     key = f"backbones.{stream}.weights"
@@ -43,7 +43,7 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
     if weights in pretrained_sources():
         if weights != ready:
             fitting = " and ".join(pretrained_sources()[weights])
-            raise BadInputError(f"{key} is {weights!r}: these weights are of {fitting}, not of {backbone.name}")
+            raise BadInputError(f"{key} is {weights!r}: these weights belong to {fitting}, not to {backbone.name}")
         load_named(backbone.network, _torchvision_weights(weights, key, grey=stream == "audio"), weights)
         return
     if weights in imported_sources():
@@ -64,9 +64,9 @@ def load_pretrained(backbone: Backbone, weights: str) -> None:
 
 
 def weights_digest(weights: str, stream: str) -> dict[str, str]:
-    """What decides the initial weights: their name or path, and `sha256` of the file where the name does not say it.
+    """Identity of the initial weights: their name or path, and `sha256` of the file unless the name implies it.
 
-    torchvision's names stand for fixed files, unless another file lies in their place.
+    torchvision's names imply fixed files, unless another file lies in their place.
     """
     path = weights_path(weights, stream)
     if path is None or not path.is_file():
@@ -77,7 +77,7 @@ def weights_digest(weights: str, stream: str) -> dict[str, str]:
 
 
 def weights_start(weights: str, stream: str) -> dict[str, Any]:
-    """For the record: `weights_digest`, `source` and `licence`, and for imported weights the file they came from."""
+    """For the record: `weights_digest`, `source` and `licence`, and the original file of imported weights."""
     digest = weights_digest(weights, stream)
     origin = ORIGINS.get(weights, OWN_FILE)
     if weights in pretrained_sources() and "sha256" in digest:
@@ -91,16 +91,16 @@ def weights_start(weights: str, stream: str) -> dict[str, Any]:
 
 
 def weights_path(weights: str, stream: str) -> Path | None:
-    """The file behind `backbones.<stream>.weights`, whether it is there or not; None: there is none (`random`)."""
+    """The file behind `backbones.<stream>.weights`, whether it exists or not; None for `random`."""
     if weights in pretrained_sources():
         return _torchvision_file(weights)
     if weights in imported_sources():
-        return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # in the project, where stages run
+        return Path(IMPORT_FOLDER) / weights / f"{stream}.safetensors"  # relative to the project, where stages run
     return None if weights == "random" else Path(weights)
 
 
 def _record_beside(path: Path) -> BackboneRecord | None:
-    """Of a weights file that this package saved; None where the JSON of its name is missing, or the user's own."""
+    """The record of a weights file saved by this package; None if its JSON is missing, or the user's own."""
     try:
         return read_backbone_record(path.parent, path.stem)
     except AVFusionError:
@@ -117,7 +117,7 @@ def _load_imported(backbone: Backbone, weights: str, key: str) -> None:
     imported, record = load_backbone(folder, backbone.stream)
     if record.identity.name != backbone.name:
         raise BadInputError(
-            f"{key} is {weights!r}: these weights are of {record.identity.name}, not of {backbone.name}"
+            f"{key} is {weights!r}: these weights belong to {record.identity.name}, not to {backbone.name}"
         )
     backbone.load_state_dict(imported.state_dict())
 
@@ -144,15 +144,15 @@ def _torchvision_weights(weights: str, key: str, *, grey: bool) -> dict[str, Ten
                 f"{key} is {weights}: {enum.url} cannot be downloaded ({error}); "
                 f"put that file into {path.parent}, or set {key} to random or to a safetensors file"
             ) from None
-    # Read by ourselves: torchvision checks only what it has downloaded, and would run code in a file that was there.
+    # Not read by torchvision, which checks only its own downloads and would run code in an existing file.
     tensors = {name: tensor for name, tensor in read_checkpoint(path).items() if not name.startswith("fc.")}
     if grey and "conv1.weight" in tensors:
-        # A grey picture excites the sum of the three colour filters.
+        # For a grey picture, the three colour filters add up.
         tensors["conv1.weight"] = tensors["conv1.weight"].sum(dim=1, keepdim=True)
     return tensors
 
 
 def _hash_prefix(path: Path) -> str:
-    """The digits of its SHA-256 that torchvision puts into a file's name."""
+    """The digits of the SHA-256 in the name of torchvision's file."""
     found = re.search(r"-([0-9a-f]+)\.", path.name)
     return found[1] if found else "none"

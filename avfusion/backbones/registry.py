@@ -1,4 +1,4 @@
-"""Backbones by name: one interface for every network that turns clips of a stream into features."""
+"""Register backbones by name, and build them, with one interface for all networks."""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -14,27 +14,27 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def register_backbone(name: str, **about: Any) -> Callable[[type[Network]], type[Network]]:
-    """Make the network class below known as backbone `name`.
+    """Register the decorated network class as backbone `name`.
 
-    Its `__init__` takes `width`, `input_size` and `output` by keyword, with their types and bounds. Class attributes
-    say the rest: `stream`; `features`, (n, "width" or "input_size") for n features for each of them; `map_stride` of
-    the map, None where there is none; `normalisation`, mean and std of the colours that its weights want.
+    Its `__init__` takes `width`, `input_size` and `output` by keyword, with types and bounds. Class attributes declare
+    the rest: `stream`; `features`, (n, "width" or "input_size"), for n features per unit of either; `map_stride`, the
+    stride of the map, None without a map; `normalisation`, mean and std of colours for its weights.
 
     Args:
-        about: `width`, where it is fixed; `pretrained`, torchvision's weights; `imported`, the weights that
-            `avfusion import-weights` makes for it; all else goes to `__init__`.
+        about: `width`, if fixed; `pretrained`, torchvision's weights; `imported`, weights from `avfusion
+            import-weights`; all else is passed to `__init__`.
     """
     return lambda network: network
 
 
 def visual_transform(name: str, input_size: int) -> VisualTransform:
-    """What crops go through before a visual backbone: colours are normalised as its weights want them."""
+    """The transform of crops before a visual backbone, with the normalisation of its weights."""
     normalisation = find_backbone("visual", name).facts.get("normalisation") or {}
     return VisualTransform(input_size=input_size, **normalisation)
 
 
 class Head(nn.Module):
-    """Dropout and a linear layer from features to (valence, arousal), through which a backbone is trained."""
+    """Dropout and a linear layer from features to (valence, arousal), for training a backbone."""
 
     def __init__(self, feature_dim: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -47,12 +47,12 @@ class Head(nn.Module):
 
 
 class Backbone(nn.Module):
-    """A network in its place: `forward(clips)` gives features; `head(features)` gives valence and arousal.
+    """A network with its head: `forward(clips)` gives features; `head(features)` gives valence and arousal.
 
     Attributes:
-        name, stream, width, input_size: what `build_backbone` was asked for.
-        feature_shape: of a clip's features, (D,) or those of the map before pooling, (D, H, W).
-        network: the module whose parameters carry torchvision's names.
+        name, stream, width, input_size: arguments of `build_backbone`.
+        feature_shape: shape of a clip's features, (D,), or of the map before pooling, (D, H, W).
+        network: the module whose parameters have torchvision's names.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         return self.network(clips)
 
     def config(self) -> dict[str, object]:
-        """Arguments with which `build_backbone` makes the same network."""
+        """Arguments for `build_backbone` that make the same network."""
         return {"name": self.name, "stream": self.stream, "width": self.width, "input_size": self.input_size}
 
 
@@ -104,15 +104,15 @@ def build_backbone(
 
     Args:
         name: a registered backbone, or `package.module:Class`.
-        stream: `audio` or `visual`; must be that of the backbone.
-        width: channels of the first stage (the last has 8 times as many); 64 for the full-size ones; without effect on
+        stream: the backbone's stream, `audio` or `visual`.
+        width: channels of the first stage (the last has 8 times as many); 64 for full-size backbones; no effect on
             `log_mel_statistics`.
         input_size: pixels of a crop's side (default 112), or mel bands (default 64).
         output: `pooled` or `map`.
         dropout: share of features that the head drops in training.
 
     Raises:
-        BadInputError: unknown name, wrong stream, or a shape that the backbone does not have.
+        BadInputError: the name is unknown, the stream is wrong, or the backbone cannot have this shape.
     """
     size = input_size or (112 if stream == "visual" else 64)
     if wrong := backbone_fault(stream, name, "random", width, size):
@@ -128,6 +128,6 @@ def build_backbone(
     except BadInputError as error:
         raise BadInputError(f"backbones.{stream}.name is {name!r}: {error}") from None
     if not issubclass(made, nn.Module):
-        raise BadInputError(f"backbones.{stream}.name is {name!r}: it must derive from torch.nn.Module")
+        raise BadInputError(f"backbones.{stream}.name is {name!r}: must derive from torch.nn.Module")
     network = made(width=width, output=output, input_size=size, **network_arguments(entry))
     return Backbone(name, network, stream=stream, width=width, input_size=size, feature_shape=shape, dropout=dropout)

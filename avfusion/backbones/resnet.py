@@ -1,6 +1,6 @@
 """ResNets on pictures of any number of channels (arXiv 1512.03385), without a classifier.
 
-Parameters have torchvision's names, so that its weights and the published ones load.
+Parameters have torchvision's names, so that its weights and the published weights load.
 """
 
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""Settings of the room: the two backbones, how they are trained, and the features that they give."""
+"""Settings of the room: the two backbones, their training, and their features."""
 
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ Folds = Annotated[int, BeforeValidator(_folds), Field(ge=0, strict=True)]
 
 
 class BackboneSettings(Section):
-    """One stream's network and how it is trained."""
+    """One stream's network and its training."""
 
     name: str
     width: Count = 64
@@ -56,7 +56,7 @@ class BackbonesSettings(Section):
 
 
 class FeaturesSettings(Section):
-    """What is cached for fusion."""
+    """Features cached for fusion."""
 
     stride: Count = 8
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"

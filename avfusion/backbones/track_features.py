@@ -1,4 +1,4 @@
-"""From a track's frames and sound to its feature file: what a worker does."""
+"""A worker's task: make a track's feature file from its frames and sound."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -16,16 +16,16 @@ from avfusion.runtime.stamps import Stamp
 
 @dataclass(frozen=True)
 class FeatureTask:
-    """What a worker needs to make one track's features.
+    """A worker's input for one track's features.
 
     Attributes:
-        track: its name.
+        track: name of the track.
         frames: its frame table.
         sound: its video's sound, None without an audio stream.
         backbones: folder of both streams' weights.
-        out_of_fold: SHA-256 of them where they are those of a fold, by stream.
-        spec: the feature spec, as JSON so that a worker keeps its models while it stays the same.
-        device: where the backbones run.
+        out_of_fold: SHA-256 of a fold's weights by stream; empty for the backbones of all training tracks.
+        spec: the feature spec as JSON, by which a worker keeps its models.
+        device: device of the backbones.
     """
 
     track: str
@@ -48,7 +48,7 @@ def make_feature_file(task: FeatureTask, path: Path, wanted: Stamp) -> None:
 
 @lru_cache(maxsize=1)  # models are loaded once in each worker
 def _extractor(backbones: Path, spec: str, device: str, out_of_fold: tuple[tuple[str, str], ...]) -> FeatureExtractor:
-    """Of the weights in a folder, which the spec identifies but where they are those of a fold."""
+    """The extractor with the weights in a folder, identified by the spec unless they belong to a fold."""
     parsed = FeatureSpec.model_validate_json(spec)
     visual, _ = load_backbone(backbones, "visual", output=parsed.output)
     audio, _ = load_backbone(backbones, "audio")

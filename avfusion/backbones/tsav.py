@@ -34,12 +34,12 @@ class TSAVHead(nn.Module):
 def load_tsav(path: str | Path, output: Output = "pooled") -> tuple[SpectrogramResNet, R2Plus1D, TSAVHead]:
     """Read TSAV's published checkpoint: both backbones and the head, in eval mode on the CPU.
 
-    Its visual stem has a fourth input channel, the mask of the face. It is dropped, which gives what a mask of
-    zeros gives, as the published fusion code does.
+    Its visual stem has a fourth input channel, the mask of the face. It is dropped, as in the published fusion code,
+    which equals a mask of zeros.
 
     Args:
         path: the checkpoint, in either container of PyTorch. Nothing in it is executed.
-        output: of the visual network: `pooled` or `map`.
+        output: output of the visual network: `pooled` or `map`.
 
     Returns:
         audio: log-mel spectrograms (B, 1, 64, T) → (B, 512).
@@ -47,15 +47,15 @@ def load_tsav(path: str | Path, output: Output = "pooled") -> tuple[SpectrogramR
         head: (audio, visual) → (B, 17).
 
     Raises:
-        BadInputError: another `output`; no whole checkpoint; one that names code; names or shapes other than TSAV's
-            (they are listed); NaN or infinity.
+        BadInputError: `output` is invalid; the file is not a complete checkpoint, or names code; names or shapes differ
+            from TSAV's (they are listed); values are NaN or infinite.
     """
     if output not in ("pooled", "map"):
         raise BadInputError(f"output is {output!r}: must be one of pooled, map")
     try:
         state = read_checkpoint(path, "state_dict")
     except BadInputError as error:
-        if "scalar" in str(error):  # the numbers beside the tensors of the other published file
+        if "scalar" in str(error):  # the other published file has such numbers beside its tensors
             error = BadInputError(f"{error} ({OTHER})")
         raise error from None
     if any(name.startswith("coattn.") for name in state):

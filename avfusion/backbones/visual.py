@@ -1,6 +1,6 @@
-"""Networks on clips of face crops: R(2+1)D (arXiv 1711.11248; as visual backbone: arXiv 2209.09068), and per frame.
+"""Networks on clips of face crops: R(2+1)D (arXiv 1711.11248; visual backbone of arXiv 2209.09068), and per frame.
 
-Parameters have torchvision's names, so that its weights and the published ones load.
+Parameters have torchvision's names, so that its weights and the published weights load.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from avfusion.backbones.registry import Output, register_backbone
 from avfusion.backbones.resnet import STRIDE, ResNet
 from avfusion.runtime.settings import Count
 
-FULL_WIDTH = 64  # of the published networks
+FULL_WIDTH = 64  # width of the published networks
 
 
 @register_backbone("narrow_r2plus1d", blocks=1)
@@ -21,8 +21,8 @@ FULL_WIDTH = 64  # of the published networks
 class R2Plus1D(nn.Module):
     """R(2+1)D residual network of any width and depth, without a classifier.
 
-    Four stages of widths w, 2w, 4w, 8w; time and space are halved by each but the first, space also by the stem, so
-    8 x 112 x 112 pixels become a map of 1 x 7 x 7 (56 pixels: 4 x 4). Width 64 with two blocks a stage is torchvision's
+    Four stages of widths w, 2w, 4w, 8w; each but the first halves time and space, and the stem halves space, so 8 x 112
+    x 112 pixels become a map of 1 x 7 x 7 (56 pixels: 4 x 4). Width 64 with two blocks a stage is torchvision's
     `r2plus1d_18`.
     """
 
@@ -36,7 +36,7 @@ class R2Plus1D(nn.Module):
         super().__init__()
         self.output = output
         self.feature_dim = 8 * width
-        # The published networks keep their exact channels, so that their weights load.
+        # The published networks need their exact channels for their weights.
         conv = Conv2Plus1D if width == FULL_WIDTH else _aligned_conv
         self.stem = _stem(width)
         self.layer1 = _stage(width, width, blocks, stride=1, conv=conv)
@@ -57,7 +57,7 @@ class R2Plus1D(nn.Module):
 @register_backbone("narrow_resnet_frames", blocks=1)
 @register_backbone("resnet18_frames", blocks=2, width=FULL_WIDTH, pretrained="imagenet")
 class FrameResNet(ResNet):
-    """2-D ResNet on every frame of a clip, averaged over time: it sees what faces look like, not how they move.
+    """2-D ResNet on every frame of a clip, averaged over time: it sees the look of faces, not their movement.
 
     Width 64 with two blocks a stage is torchvision's `resnet18`.
     """

@@ -1,4 +1,4 @@
-"""Backbone weights: safetensors with a JSON beside it that says where they came from; nothing is ever executed."""
+"""Backbone weights: safetensors, with a JSON record of their origin beside it; nothing is ever executed."""
 
 import json
 from dataclasses import dataclass, field
@@ -19,16 +19,16 @@ from avfusion.runtime.stamps import Stamp
 
 @dataclass(frozen=True)
 class BackboneRecord:
-    """What is known of a saved backbone: the JSON beside its weights.
+    """The record of a saved backbone: the JSON beside its weights.
 
     Attributes:
         identity: name, shape and the SHA-256 of the weights file.
         stream: `audio` or `visual`.
-        provenance: where the weights came from (`start`: see `avfusion.backbones.pretrained.weights_start`; parameters
-            of the training).
+        provenance: origin of the weights (`start`: see `avfusion.backbones.pretrained.weights_start`; parameters of the
+            training).
         metrics: scores of its head, named with their pooling and split.
-        history: one mapping per epoch of the training.
-        stamp: what the weights were trained from, by which code; None: not trained here.
+        history: a mapping per epoch of the training.
+        stamp: stamp of the training's inputs and code; None: not trained here.
     """
 
     identity: BackboneIdentity
@@ -50,7 +50,7 @@ def save_backbone(
 ) -> BackboneRecord:
     """Write `<stream>.safetensors` (parameters and head, float32) and `<stream>.json` into `folder`.
 
-    The content of the stamp that is wanted of them becomes the SHA-256 of the weights.
+    The stamp gets the SHA-256 of the weights as its content.
     """
     folder = Path(folder)
     path = folder / f"{backbone.stream}.safetensors"
@@ -91,7 +91,7 @@ def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
     """Read `<folder>/<stream>.json`.
 
     Raises:
-        AVFusionError: it is missing or not such a file.
+        AVFusionError: the file is missing or not a backbone's record.
     """
     path = Path(folder) / f"{stream}.json"
     try:
@@ -101,7 +101,7 @@ def read_backbone_record(folder: str | Path, stream: str) -> BackboneRecord:
         stamp = Stamp.from_dict(content["stamp"]) if "stamp" in content else None
         known = (content["stream"], content["provenance"], content["metrics"], content.get("history", []))
         return BackboneRecord(identity, *known, stamp)
-    except ValidationError as error:  # a ValueError of many lines
+    except ValidationError as error:  # its text has many lines
         faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
         raise AVFusionError(f"{path} does not describe a backbone (missing or wrong: {faults})") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -112,7 +112,7 @@ def load_backbone(folder: str | Path, stream: str, *, output: str = "pooled") ->
     """Load what `save_backbone` wrote, in evaluation mode.
 
     Raises:
-        AVFusionError: a file is missing, truncated or changed since it was described.
+        AVFusionError: a file is missing, truncated, or does not match its record.
     """
     path = Path(folder) / f"{stream}.safetensors"
     record = read_backbone_record(folder, stream)

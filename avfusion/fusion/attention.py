@@ -1,4 +1,4 @@
-"""What a fusion model attends to over the clips of a track, from the maps and gates that it returns."""
+"""A fusion model's attention over the clips of a track, from the maps and gates that it returns."""
 
 import numpy as np
 import torch
@@ -21,19 +21,18 @@ CHANNELS = {
 def attention_over_time(
     model: FusionModel, track: TrackData, geometry: GeometrySettings, stride: int, *, batch_size: int = 256
 ) -> dict[str, np.ndarray]:
-    """Attention of a track's T clips by what it is of; each (T,) float64.
+    """Attention to each of a track's T clips, by title; (T,) float64 each.
 
-    Every map of the model is brought to a number per clip and sequence, which is averaged over the sequences that hold
-    the clip, each with the weight of its number of clips: those at a track's end are short.
+    Every map is reduced to a number per clip and sequence, and averaged over the sequences with the clip, weighted by
+    their numbers of clips (sequences at a track's end are short).
 
     - gates (B, L, channels): themselves;
-    - attention of clips to clips (B, L, L), of tokens to tokens (B, heads, 2 L, 2 L): what a clip receives, where 1 is
-      an even share;
-    - attention of streams to streams within a clip (B, L, 2, 2): what a stream receives, likewise;
-    - correlations of features over the sequence (B, d_m, d): their mean size with the audio and the visual half of the
+    - attention of clips to clips (B, L, L), of tokens to tokens (B, heads, 2 L, 2 L): what a clip receives; 1 is an
+    even share; - attention between the streams of a clip (B, L, 2, 2): what a stream receives, likewise; - correlations
+    of features over the sequence (B, d_m, d): their mean size with the audio and the visual half of the
       joint features, the same for all clips of a sequence.
 
-    Maps of other shapes, as over the pixels of a crop, are left out.
+    Maps of other shapes, such as over the pixels of a crop, are ignored.
     """
     clips = len(track.clip_ticks)
     if not clips:
@@ -78,6 +77,6 @@ def _per_clip(name: str, tensor: torch.Tensor, used: torch.Tensor) -> dict[str, 
 
 
 def _received(attention: torch.Tensor, used: torch.Tensor) -> torch.Tensor:
-    """(B, N, N), rows that attend to columns → what each column gets from the used rows, (B, N); 1: an even share."""
+    """Attention (B, N, N) of rows to columns → what each column gets from the used rows, (B, N); 1: an even share."""
     weights = used.to(attention.dtype)
     return (attention * weights[..., None]).sum(dim=1)

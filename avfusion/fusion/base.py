@@ -1,4 +1,4 @@
-"""What all fusion models share: the call, masks, standardisation, encoders and heads."""
+"""Base of all fusion models: the call, masks, standardisation, encoders and heads."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from avfusion.runtime.errors import BadInputError
 
 @dataclass
 class FusionOutput:
-    """What a fusion model returns.
+    """Output of a fusion model.
 
     Attributes:
-        predictions: (B, L, 2) valence and arousal; meaningless at padded clips.
-        attended_audio: (B, L, d) audio after fusion's attention, or None.
+        predictions: (B, L, 2) valence and arousal; undefined at padded clips.
+        attended_audio: (B, L, d) audio after the model's attention, or None.
         attended_visual: (B, L, d) likewise.
         maps: attention maps or gates by name.
     """
@@ -38,15 +38,15 @@ class FusionModel(nn.Module):
     `avfusion.runtime.options`) and a default.
 
     Attributes:
-        name: by which it was asked for.
-        options: the model's own, all of them; `build_fusion` sets them.
-        streams: those that it looks at.
-        takes_maps: it takes visual maps and no pooled features.
-        fixed_sizes: values that it needs of `audio_dim`, `visual_dim` and `length`, and rows and columns of the visual
-            map, `map_side`; empty where any will do.
+        name: the name given to `build_fusion`.
+        options: all of the model's own options; set by `build_fusion`.
+        streams: the streams that it reads.
+        takes_maps: it takes visual maps instead of pooled features.
+        fixed_sizes: required values of `audio_dim`, `visual_dim`, `length` and `map_side` (rows and columns of the
+            visual map); empty if any will do.
 
-    Features are standardised by statistics of the training split, which live in the model's buffers (identity until
-    `set_standardisation`), so that a model is fed with features as they are stored.
+    Features are standardised by statistics of the training split, kept in the model's buffers (identity until
+    `set_standardisation`), so that a model takes features as stored.
     """
 
     name: str = "fusion"
@@ -67,14 +67,14 @@ class FusionModel(nn.Module):
             self.register_buffer(f"{stream}_scale", torch.ones(width))
 
     def config(self) -> dict[str, Any]:
-        """Keyword arguments with which `build_fusion` makes this model again."""
+        """Keyword arguments for `build_fusion` that make this model again."""
         sizes = {"audio_dim": self.audio_dim, "visual_dim": self.visual_dim, "length": self.length}
         return {"name": self.name, **sizes, **self.options}
 
     def set_standardisation(
         self, audio_mean: torch.Tensor, audio_std: torch.Tensor, visual_mean: torch.Tensor, visual_std: torch.Tensor
     ) -> None:
-        """Set the training split's mean and standard deviation, each (D,); constant features are left unscaled."""
+        """Set mean and standard deviation of the training split, (D,) each; constant features stay unscaled."""
         statistics = {"audio": (audio_mean, audio_std), "visual": (visual_mean, visual_std)}
         for stream, (mean, std) in statistics.items():
             getattr(self, f"{stream}_mean").copy_(mean)
@@ -93,14 +93,14 @@ class FusionModel(nn.Module):
         Args:
             audio: (B, L, D_a) features.
             visual: (B, L, D_v) features, or (B, L, C, H, W) maps, which are averaged over H and W
-                (`released_coattention` takes maps as they are, and nothing else).
+                (`released_coattention` takes unpooled maps only).
             audio_present: (B, L) bool, False where the clip has no audio. None: all present.
             visual_present: (B, L) bool likewise.
-            padding: (B, L) bool, True at clips that only fill up the sequence. None: none.
+            padding: (B, L) bool, True at clips that only pad the sequence. None: no padding.
 
         Raises:
-            ValueError: shapes that do not fit the model.
-            BadInputError: the model itself predicts something else than (B, L, 2).
+            ValueError: shapes do not fit the model.
+            BadInputError: the model predicts anything but (B, L, 2).
         """
         visual = self._arrange(visual)
         self._check(audio, visual)
@@ -135,7 +135,7 @@ class FusionModel(nn.Module):
 
     @property
     def visual_width(self) -> int:
-        """Width of the visual features that `fuse` takes."""
+        """Width of the visual features for `fuse`."""
         return self.visual_dim
 
     def _arrange(self, visual: torch.Tensor) -> torch.Tensor:
@@ -153,14 +153,14 @@ class FusionModel(nn.Module):
     def _standardise(
         features: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor, present: torch.Tensor
     ) -> torch.Tensor:
-        # Whatever stands in the place of an absent clip, NaN included, must not reach the model.
+        # The values of an absent clip, NaN included, must not reach the model.
         return torch.where(present[..., None], (features.to(mean.dtype) - mean) * scale, 0)
 
 
 class StreamEncoder(nn.Module):
-    """Linear encoder shared over time; an absent clip becomes the stream's learnt token, a padded one zero.
+    """Linear encoder shared over time; absent clips become the stream's learnt token, padded clips zero.
 
-    The masks act behind the encoder, since its bias would let a zero input through.
+    The masks act after the encoder, whose bias would turn a zero input into a signal.
     """
 
     def __init__(self, dim: int, width: int) -> None:
@@ -169,13 +169,13 @@ class StreamEncoder(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
 
     def forward(self, features: torch.Tensor, present: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """(B, L, dim) → (B, L, width); what is `present` is `valid`, too."""
+        """(B, L, dim) → (B, L, width); `present` implies `valid`."""
         encoded = self.linear(features)
         return torch.where(present[..., None], encoded, self.missing.to(encoded.dtype) * valid[..., None])
 
 
 class TwoStreamModel(FusionModel):
-    """Base of the models that encode both streams to one width, then fuse encodings.
+    """Base of models that encode both streams to one width, then fuse the encodings.
 
     Args:
         encoder_width: width of each stream's encoder.
@@ -201,11 +201,11 @@ class TwoStreamModel(FusionModel):
 
     @abstractmethod
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
-        """Fuse audio and visual encodings (B, L, width): the stream's token where absent, zero where not `valid`."""
+        """Fuse audio and visual encodings (B, L, width): the stream's token if absent, zero if not `valid`."""
 
 
 def masked_softmax(scores: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Softmax over the last axis with weight zero where not `valid` (broadcast); uniform where nothing is valid."""
+    """Softmax over the last axis, zero where not `valid` (broadcast); uniform if nothing is valid."""
     return scores.masked_fill(~valid, torch.finfo(scores.dtype).min).softmax(dim=-1)
 
 

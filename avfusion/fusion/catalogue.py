@@ -1,4 +1,4 @@
-"""Which fusion models there are, their options and facts about them, without importing torch."""
+"""All fusion models, their options and facts, without importing torch."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -19,15 +19,15 @@ DECIDED_ELSEWHERE = {
 
 
 def fusion_names() -> tuple[str, ...]:
-    """All registered fusion models: those of this package, then those of installed packages."""
+    """Names of all registered fusion models: of this package, then of installed packages."""
     return tuple(dict.fromkeys((*_own(), *entry_point_classes(ENTRY_POINTS))))
 
 
 def find_fusion(name: str) -> Registered:
-    """The fusion model of a name: a registered one, or `package.module:Class`.
+    """The fusion model by its registered name, or by `package.module:Class`.
 
     Raises:
-        BadInputError: there is none, its module cannot be found, or its options are not declared as they must be.
+        BadInputError: there is no such model, its module cannot be found, or its options are not declared properly.
     """
     found = find_registered(name, _own(), ENTRY_POINTS, "register_fusion")
     _options(found)
@@ -35,7 +35,7 @@ def find_fusion(name: str) -> Registered:
 
 
 def fusion_module(name: str) -> str:
-    """The module that defines a fusion model, whose code is part of the digest of its training."""
+    """The module of a fusion model, whose code is part of the digest of its training."""
     return find_fusion(name).module
 
 
@@ -45,12 +45,12 @@ def fusion_options(name: str) -> Mapping[str, Option]:
 
 
 def tunable_options(name: str) -> dict[str, Option]:
-    """The options that `train.options` may set: all but those that another key decides."""
+    """The options for `train.options`: all except those that another key decides."""
     return {key: option for key, option in fusion_options(name).items() if key not in DECIDED_ELSEWHERE}
 
 
 def takes_maps(name: str) -> bool:
-    """Whether a fusion model takes visual maps and no pooled features."""
+    """Whether a fusion model takes visual maps instead of pooled features."""
     return bool(find_fusion(name).facts.get("takes_maps", False))
 
 
@@ -61,10 +61,10 @@ def fixed_sizes(name: str) -> Mapping[str, int]:
 
 
 def option_fault(name: str, options: Mapping[str, Any], known: Iterable[str] | None = None) -> tuple[str, str] | None:
-    """What is wrong with options of a fusion model: (the option, what is allowed); None: nothing.
+    """The first fault of a fusion model's options as (option, what it must be); None: no fault.
 
     Args:
-        known: the options that may be set; default: `tunable_options`.
+        known: the allowed options; default: `tunable_options`.
     """
     declared = fusion_options(name)
     allowed = tuple(tunable_options(name) if known is None else known)

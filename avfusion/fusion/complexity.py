@@ -1,4 +1,4 @@
-"""What a fusion model costs: its parameters, and the multiplications of one sequence."""
+"""The cost of a fusion model: its parameters, and the multiplications for one sequence."""
 
 import copy
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Complexity:
     """Size and cost of a fusion model, without its backbones.
 
     Attributes:
-        parameters: trainable numbers.
-        multiply_adds: multiplications with addition of matrix products for one sequence of L clips, forward;
-            element-wise operations (tanh, softmax, norms) are not counted.
+        parameters: number of trainable parameters.
+        multiply_adds: multiply-adds of matrix products in the forward pass of one sequence of L clips, without
+            element-wise operations (tanh, softmax, norms).
     """
 
     parameters: int
@@ -24,8 +24,8 @@ class Complexity:
 
 
 def complexity(model: FusionModel) -> Complexity:
-    """Count parameters and multiply-adds; nothing is computed, so a large model costs no more than a small one."""
-    # Real devices run LSTMs as one operation of unknown cost; the meta device takes them apart.
+    """Count parameters and multiply-adds without computing anything, so that large models cost no more time."""
+    # Real devices run an LSTM as one operation of unknown cost; the meta device decomposes it.
     blueprint = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     audio = torch.empty(1, model.length, model.audio_dim, device="meta")
     visual = torch.empty(1, model.length, model.visual_width, device="meta")

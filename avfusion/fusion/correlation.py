@@ -1,8 +1,8 @@
-"""The correlation of joint cross-attention and what is made of it: two products with a tanh between them.
+"""The correlation of joint cross-attention and its projection: two products with a tanh between them.
 
-The correlation of a batch of 64 sequences is 4 million numbers. Written as three tensor operations, it goes through
-memory once for each and twice more for its gradient, and half a training step on a CPU is spent on that. Here it is
-made, used and differentiated a few sequences at a time, while they are in the processor's cache.
+The correlation of a batch of 64 sequences has 4 million numbers. As three tensor operations it passes through memory
+once for each and twice more for its gradient, half the time of a training step on a CPU. Here it is computed, used and
+differentiated a few sequences at a time, within the processor's cache.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def correlate(keys: torch.Tensor, joint: torch.Tensor, weight: torch.Tensor) -> 
     Returns:
         W_c Cᵀ (B, k, d_m), and C (B, d_m, d).
     """
-    if torch.compiler.is_compiling():  # an exported graph has no parts: it takes batches of any size
+    if torch.compiler.is_compiling():  # an exported graph takes batches of any size, so it has no parts
         correlation = torch.tanh(keys.transpose(1, 2) @ joint)
         return weight @ correlation.transpose(1, 2), correlation
     hidden, correlation = _Correlate.apply(keys, joint, weight)
@@ -74,7 +74,7 @@ class _Correlate(torch.autograd.Function):
 
 
 def _parts(correlation: torch.Tensor) -> list[slice]:
-    """The batch in parts that fit the cache; on a GPU, which wants much at a time, in one."""
+    """The batch in parts that fit the cache; on a GPU in one part."""
     sequences = len(correlation)
     size = sequences if correlation.is_cuda else CACHED_BYTES // (correlation[0].nbytes if sequences else 1)
     return [slice(start, start + max(size, 1)) for start in range(0, sequences, max(size, 1))]

@@ -10,15 +10,15 @@ from avfusion.runtime.settings import Count, Share
 
 @register_fusion("cross_attention")
 class CrossAttentionFusion(TwoStreamModel):
-    """Each stream's clips are mixed by their correlation with the other stream's.
+    """Mix each stream's clips by their correlation with the other stream's clips.
 
-    With X_a, X_v (d × L) the encoded streams and both softmaxes over columns, that is over the clips that are mixed:
+    With the encoded streams X_a, X_v (d × L), and both softmaxes over columns, the clips that are mixed:
 
         Z = X_aᵀ W X_v,   A_a = softmax(Z),   A_v = softmax(Zᵀ),   X_att,m = tanh(X_m + X_m A_m)
 
     Args:
         encoder_width: width d of each stream's encoder.
-        dropout: in the heads.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 

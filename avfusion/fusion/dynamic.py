@@ -1,4 +1,4 @@
-"""Dynamic cross-attention: a gate per clip takes attended or plain features (arXiv 2403.19554)."""
+"""Dynamic cross-attention: a gate per clip selects attended or plain features (arXiv 2403.19554)."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from avfusion.runtime.settings import Count, Positive, Share
 
 
 class GatedAttention(nn.Module):
-    """One stream's joint cross-attention (see `jca`) and the gate behind it:
+    """One stream's joint cross-attention (see `jca`), followed by its gate:
 
     g = softmax(W_g X_att / temperature) ∈ R²,   ReLU(g₀ X + g₁ X_att)
     """
@@ -31,13 +31,13 @@ class GatedAttention(nn.Module):
 
 @register_fusion("dynamic")
 class DynamicCrossAttention(TwoStreamModel):
-    """Joint cross-attention that each clip of each stream may do without.
+    """Joint cross-attention that each clip of each stream may skip.
 
     Args:
         encoder_width: width of each stream's encoder.
         k: rows of the attention weights.
-        temperature: of the gates; low: nearly a choice of one or the other.
-        dropout: in the heads.
+        temperature: temperature of the gates; a low one makes nearly hard choices.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 

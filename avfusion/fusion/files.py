@@ -1,4 +1,4 @@
-"""A fusion model on disk: model.safetensors and config.json; equal models are equal bytes."""
+"""A fusion model on disk: model.safetensors and config.json; equal models give equal bytes."""
 
 import json
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> N
     """Write the model into `folder`.
 
     Args:
-        facts: what inference needs beside the weights: feature_spec, geometry, frames, inference, corpus, and where
-            the weights started (`start`); the model's own configuration is added as `fusion`.
+        facts: facts for inference: feature_spec, geometry, frames, inference, corpus, and the origin of the initial
+            weights (`start`); the model's own configuration is added as `fusion`.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:
@@ -41,8 +41,8 @@ def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
     """Read the model in `folder`, in eval mode on the CPU, and its config.json.
 
     Raises:
-        BadInputError: there is no model, or its config is not readable.
-        AVFusionError: the weights are damaged, not finite, or another architecture's; the keys are named.
+        BadInputError: there is no model, or its config cannot be read.
+        AVFusionError: the weights are damaged, not finite, or of another architecture; the message names the keys.
     """
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
-"""`avfusion import-weights`: published checkpoints as folders of safetensors that params.yaml and `predict` can name.
+"""`avfusion import-weights`: convert published checkpoints to folders of safetensors for params.yaml and `predict`.
 
-models/imported/tsav holds both backbones as the stage `backbones` would leave them, and TSAV's whole head;
-models/imported/jointcam is a model folder, the imported backbones inside. provenance.json says what they were made of.
+models/imported/tsav holds both backbones, in the form of the stage `backbones`, and TSAV's whole head;
+models/imported/jointcam is a model folder with the imported backbones inside. provenance.json records their source.
 """
 
 import json
@@ -31,22 +31,22 @@ KINDS = ("tsav", "jointcam")
 STREAMS = ("audio", "visual")
 NAMES = {"audio": "resnet18", "visual": "r2plus1d_18"}
 VALENCE_AROUSAL = slice(7, 9)  # of TSAV's 17 outputs
-STRIDE = 8  # of what `predict` computes: the published 1 takes eight times as long (`predict --stride 1`)
+STRIDE = 8  # default of `predict`; the published stride of 1 takes eight times as long (`predict --stride 1`)
 BATCH = 8  # clips
 
 
 def import_tsav(file: Path, out: Path, *, force: bool = False) -> dict[str, Any]:
     """Write TSAV's backbones and head (arXiv 2002.03399) from its published checkpoint into `out`.
 
-    Leaves `<stream>.safetensors` and `<stream>.json` as `save_backbone` does, and head.safetensors: `weight` (17, 1024)
-    and `bias` (17,) over [audio, visual]. A backbone's own head has its stream's share of valence and arousal and half
-    of their bias: the two heads add up to TSAV's.
+    Writes `<stream>.safetensors` and `<stream>.json` as `save_backbone` does, and head.safetensors: `weight` (17, 1024)
+    and `bias` (17,) over [audio, visual]. A backbone's own head gets its stream's weights for valence and arousal and
+    half of their bias, so that the two heads add up to TSAV's.
 
     Returns:
         The contents of provenance.json.
 
     Raises:
-        BadInputError: see `load_tsav`; `out` is there already and `force` is not set, or is no imported folder.
+        BadInputError: as `load_tsav`; or `out` exists and `force` is not set, or is not an imported folder.
     """
     refuse_existing(out, force, _is_import, MADE)
     audio, visual, head = load_tsav(file)
@@ -65,7 +65,7 @@ def import_tsav(file: Path, out: Path, *, force: bool = False) -> dict[str, Any]
 
 
 def import_jointcam(file: Path, out: Path, *, tsav: Path, force: bool = False) -> dict[str, Any]:
-    """Write the published fusion network (arXiv 2209.09068) as a model folder that `predict` and `train.weights` take.
+    """Write the published fusion network (arXiv 2209.09068) as a model folder for `predict` and `train.weights`.
 
     Its inference is `tile` and its geometry the paper's, as published, with a clip at every 8th frame.
 
@@ -73,8 +73,8 @@ def import_jointcam(file: Path, out: Path, *, tsav: Path, force: bool = False) -
         tsav: folder of the imported backbones, which are copied into `out`.
 
     Raises:
-        BadInputError: see `load_jointcam`; the backbones are not imported; `out` is there already and `force` is not
-            set, or is no imported folder.
+        BadInputError: as `load_jointcam`; or the backbones are not imported; or `out` exists and `force` is not set, or
+            is not an imported folder.
         AVFusionError: the imported backbones were changed.
     """
     refuse_existing(out, force, _is_import, MADE)

@@ -1,4 +1,4 @@
-"""From the features of a track to a prediction per clip and per video frame: the only inference of the package."""
+"""Predict clips and video frames from the features of a track: the package's only inference."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ from avfusion.data.geometry import (
 )
 from avfusion.fusion.base import FusionModel
 
-BATCH, MAP_BATCH = 64, 32  # sequences; more of them leave the processor's cache, and maps take a megabyte each
+BATCH, MAP_BATCH = 64, 32  # sequences; larger batches exceed the processor's cache, and maps take a megabyte each
 
 Mode = Literal["overlap", "tile", "causal"]
 _SEQUENCES = {"overlap": overlap_sequences, "tile": training_sequences, "causal": causal_sequences}
@@ -36,18 +36,18 @@ def predict_frames(
     target_offset: int = 0,
     spread: bool = False,
 ) -> np.ndarray:
-    """Predict valence and arousal of every video frame of a track, where the model is (CPU or GPU).
+    """Predict valence and arousal of every video frame of a track, on the model's device.
 
     Args:
         model, audio, visual, audio_present, visual_present, stride, clip_frames, mode: as for `predict_clips`.
         clip_ticks: (T,) clock ticks at which the clips end.
         frame_ticks: (N,) position of every video frame on the clock.
-        target_offset: ticks from a clip's end to the moment that its prediction describes.
-        spread: give the standard deviations over the sequence positions, too.
+        target_offset: ticks from a clip's end to the time that its prediction describes.
+        spread: return the standard deviations over the sequence positions, too.
 
     Returns:
-        (N, 2) float32 in [-1, 1]: linear between clips, held outside; NaN where no clip of the track has a stream.
-        With `spread` (N, 4): behind them the standard deviations, NaN where a clip has but one position.
+        (N, 2) float32 in [-1, 1]: linear between clips, held outside; NaN if no clip of the track has a stream. With
+        `spread` (N, 4): followed by the standard deviations, NaN where a clip has only one position.
     """
     device = next(model.parameters()).device
     clips, deviations = predict_clips(
@@ -67,7 +67,7 @@ def predict_frames(
 
 
 def _positions(clips: int, mode: Mode, stride: int, length: int, clip_frames: int) -> np.ndarray:
-    """In how many sequence positions each clip is predicted, (clips,)."""
+    """Number of sequence positions of each clip, (clips,)."""
     if mode == "overlap":
         return np.minimum(np.arange(clips) // clips_apart(stride, clip_frames) + 1, length)
     return np.ones(clips, np.int64)
@@ -89,27 +89,27 @@ def predict_clips(
     """Predict valence and arousal of every clip of a track.
 
     Args:
-        model: the fusion model; it is run in eval mode and left in the mode that it was in.
+        model: the fusion model; runs in eval mode and keeps its own mode.
         audio: (T, D_a) features of the track's clips, `stride` frames apart.
         visual: (T, D_v) or (T, C, H, W).
         audio_present: (T,) bool.
         visual_present: (T,) bool.
-        mode: `overlap`: mean over the up to L sequence positions that hold the clip; `tile`: the sequences of
-            training, each clip once (the published way); `causal`: the clip is the last of its sequence, so that
-            nothing after it is used.
-        batch_size: sequences at a time; None: as many as memory is sure to hold.
+        mode: `overlap`: mean over the up to L sequence positions of the clip; `tile`: the sequences of training, with
+            each clip once (as published); `causal`: each clip is the last of its sequence, so that nothing after it is
+            used.
+        batch_size: sequences at a time; None: a number that surely fits into memory.
 
     Returns:
         Predictions (T, 2) float32, and their standard deviation (T, 2) over the sequence positions (0 for `tile` and
-        `causal`). A clip with neither stream takes the values interpolated from its neighbours, held at the ends, in
-        `causal` those of the last clip before it that has one; where no clip has a stream, all are NaN.
+        `causal`). Values of a clip with neither stream are interpolated from its neighbours and held at the ends; with
+        `causal` they are those of the last clip with a stream. All are NaN if no clip has a stream.
     """
     clips = len(audio)
     if clips == 0:
         return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
     index = torch.from_numpy(_SEQUENCES[mode](clips, stride, model.length, clip_frames)).to(audio.device)
     if visual.ndim > 2 and model.visual_width == model.visual_dim:
-        # The model averages maps; done here once for a clip, and not for each of the sequences that hold it.
+        # The model averages maps; averaging here does it once per clip, not once per sequence with the clip.
         visual = torch.cat([part.float().mean(dim=(2, 3)) for part in visual.split(MAP_BATCH)])
     training = model.training
     model.eval()
@@ -145,12 +145,12 @@ def predict_latest(
     stride: int,
     clip_frames: int = 32,
 ) -> np.ndarray:
-    """Valence and arousal (2,) float32 of the last one of T clips, as `predict_clips` gives it in mode `causal`.
+    """Valence and arousal (2,) float32 of the last of T clips, as `predict_clips` in mode `causal`.
 
     Args:
         model: the fusion model, in eval mode.
-        audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips that are too
-            far back for the last one's sequence may be left out.
+        audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips before the last
+            clip's sequence may be omitted.
     """
     sequence = causal_sequences(len(audio), stride, model.length, clip_frames)[-1:]
     index = torch.from_numpy(sequence).to(audio.device)
@@ -168,7 +168,7 @@ def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 
 def _hold_last(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """From the past alone; before the first clip that has a stream its values, since nothing else is known."""
+    """Hold values from the past alone; before the first clip with a stream, use its values."""
     if not present.any():
         return np.full_like(values, np.nan)
     latest = np.maximum.accumulate(np.where(present, np.arange(len(values)), present.argmax()))

@@ -14,11 +14,11 @@ from avfusion.runtime.settings import Count, Share
 class CrossAttention(nn.Module):
     """One stream's attention to the joint representation.
 
-    With X (d_m × L) the stream and J (d × L) both streams stacked:
+    With the stream X (d_m × L) and both streams stacked, J (d × L):
 
         C = tanh(X W_j Jᵀ / √d),   H = ReLU(W_c Cᵀ + W X ᵀ),   X_att = (W_hᵀ H)ᵀ + X
 
-    C (d_m × d) correlates features over the L clips; it is not a clip-by-clip map. All weights are without bias.
+    C (d_m × d) correlates features over the L clips; it is not a clip-by-clip map. No weights have a bias.
     """
 
     def __init__(self, width: int, length: int, hidden: int) -> None:
@@ -30,7 +30,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, stream: torch.Tensor, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend (B, L, d_m) to (B, L, d); returns the attended stream (B, L, d_m) and C (B, d_m, d)."""
-        # Scaling W_j, the smallest factor, spares a pass over the (B, d_m, d) correlation.
+        # Scaling W_j, the smallest factor, saves a pass over the (B, d_m, d) correlation.
         keys = _times(self.joint.weight.T / math.sqrt(joint.shape[-1]), stream)
         weight = self.correlation.weight.to(keys.dtype)
         hidden, correlation = correlate(keys, joint.to(keys.dtype), weight)  # W_c Cᵀ (B, k, d_m)
@@ -50,9 +50,9 @@ class JointCrossAttention(FusionModel):
     Args:
         encoder_width: d_a = d_v, width of each stream's encoder.
         k: rows of the attention weights W_c, W and W_h.
-        dropout: in the heads.
-        released_concat: the published code's head input [raw visual ; attended visual], which leaves attended audio
-            out. Its author agreed that this is a mistake; here to compare with it.
+        dropout: dropout in the heads.
+        released_concat: the published code's head input [raw visual ; attended visual], without attended audio; a
+            mistake, as its author agreed, kept for comparison.
         head_hidden: width of the heads' hidden layer.
     """
 

@@ -10,11 +10,11 @@ from avfusion.runtime.settings import Count, Share
 
 @register_fusion("late")
 class Late(TwoStreamModel):
-    """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' own predictions, w learnt for each target.
+    """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' predictions, with w learnt per target.
 
     Args:
         encoder_width: width of each stream's encoder.
-        dropout: in the heads.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 

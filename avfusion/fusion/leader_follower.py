@@ -12,18 +12,18 @@ from avfusion.runtime.settings import Count, Share
 
 @register_fusion("leader_follower")
 class LeaderFollower(TwoStreamModel):
-    """Attention across the two streams of each clip, without any exchange between clips.
+    """Attention across the two streams of each clip; clips do not interact.
 
-    Q, K, V (2 × n) hold a row per stream, each from a linear map of its own:
+    Q, K, V (2 × n) hold a row per stream, each from its own linear map:
 
         F = LayerNorm(softmax(K Qᵀ / √n) V + V),   y = Linear([x_v ; vec F])
 
-    The visual stream leads: it alone reaches the output also unattended.
+    The visual stream leads: only it reaches the output also unattended.
 
     Args:
         encoder_width: width of each stream's encoder.
-        attention_width: n.
-        dropout: before the last layer.
+        attention_width: width n of queries, keys and values.
+        dropout: dropout before the last layer.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Modality gate: recurrent scorers decide, clip by clip, which stream to believe (M³T, arXiv 2002.02957)."""
+"""Modality gate: recurrent scorers weigh the streams clip by clip (M³T, arXiv 2002.02957)."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from avfusion.runtime.settings import Count, Share
 class Scorer(nn.Module):
     """Score of each clip of a stream by a bidirectional GRU, (B, L, width) → (B, L, 1).
 
-    Without biases a zero input leaves a zero state at zero: padding, which stands at the ends, is not felt.
+    Without biases a zero input keeps a zero state, so padding, always at the ends, has no effect.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -32,7 +32,7 @@ class ModalityGate(TwoStreamModel):
     Args:
         encoder_width: width of each stream's encoder.
         gate_hidden: width of the scorers' GRU, in each direction.
-        dropout: in the heads.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 

@@ -1,4 +1,4 @@
-"""A trained model on disk: fusion weights and config, and the backbones that its features come from.
+"""A trained model on disk: fusion weights and config, and the backbones of its features.
 
 Three layouts hold the same files: `models/fusion` with `models/backbones` beside it, a folder with both inside, and
 the download of a logged MLflow model. Only safetensors and JSON are read, never code.
@@ -23,11 +23,11 @@ _BACKBONES = ("backbones", "../backbones", "../../backbones")
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where the parts of a model are.
+    """The parts of a model.
 
     Attributes:
         fusion: folder of model.safetensors and config.json.
-        backbones: the safetensors file of each stream; its description is the .json beside it.
+        backbones: the safetensors file of each stream, with its description in the .json beside it.
         config: contents of config.json.
     """
 
@@ -37,15 +37,15 @@ class ModelFolder:
 
     @classmethod
     def open(cls, folder: str | Path) -> "ModelFolder":
-        """Find the parts of the model at `folder`; backbones are known by the digests in the model's feature spec.
+        """Find the parts of the model at `folder`; the feature spec identifies the backbones by digest.
 
         Raises:
-            BadInputError: no model there, its config is not readable, or a backbone is missing or another one.
+            BadInputError: there is no model, its config cannot be read, or a backbone is missing or not the right one.
         """
         folder = Path(folder)
         fusion = next((f for name in _INSIDE if ((f := folder / name) / CONFIG).is_file()), None)
         if fusion is None or not (fusion / WEIGHTS).is_file():
-            raise BadInputError(f"{folder} holds no model: {WEIGHTS} and {CONFIG} are needed there, or in fusion/")
+            raise BadInputError(f"{folder} holds no model: {WEIGHTS} and {CONFIG} must be there, or in fusion/")
         config = _read_config(fusion / CONFIG)
         return cls(fusion, {s: _find_backbone(fusion, s, config) for s in STREAMS}, config)
 
@@ -58,9 +58,9 @@ class ModelFolder:
         return dict(sorted(parts.items()))
 
     def digest(self) -> str:
-        """What identifies the model: SHA-256 over names and contents of its files, 64 hexadecimal digits.
+        """Digest of the model: SHA-256 over names and contents of its files, 64 hexadecimal digits.
 
-        The stamps of the backbones, which say by which code they were made, are no part of it.
+        It excludes the backbones' stamps, which record the code that made them.
         """
         listing = "".join(f"{name}\0{_content_digest(path)}\n" for name, path in self.files().items())
         return hashlib.sha256(listing.encode()).hexdigest()

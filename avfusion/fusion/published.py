@@ -1,4 +1,4 @@
-"""Weights of the published code, put into the models of this package."""
+"""Load weights of the published code into the models of this package."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,11 +59,12 @@ def load_paper_jca(state_dict_or_path: Mapping[str, torch.Tensor] | str | Path) 
     Returns a `jca` with `released_concat=True`: its heads read [raw visual ; attended visual], as published.
 
     Args:
-        state_dict_or_path: tensors by the published names, or a checkpoint file that holds them, plain or under
-            `net`. A file is read with `weights_only=True`: nothing in it is executed.
+        state_dict_or_path: tensors by the published names, or a checkpoint file with them, plain or under `net`. A file
+            is read with `weights_only=True`: nothing in it is executed.
 
     Raises:
-        BadInputError: not such a file, or names or shapes other than the published ones (they are listed).
+        BadInputError: the file is not such a checkpoint, or names or shapes differ from the published ones (they are
+            listed).
     """
     if isinstance(state_dict_or_path, str | Path):
         state, source = read_checkpoint(state_dict_or_path, "net"), str(state_dict_or_path)
@@ -93,10 +94,10 @@ def load_jointcam(path: str | Path) -> FusionModel:
             safetensors. Nothing in it is executed: beside tensors, only the numpy scalars of its scores are allowed.
 
     Raises:
-        BadInputError: no whole checkpoint; one that names code; names or shapes other than the published ones (they
-            are listed); NaN or infinity.
+        BadInputError: the file is not a complete checkpoint, or names code; names or shapes differ from the published
+            ones (they are listed); values are NaN or infinite.
     """
-    # The published file keeps its scores under numpy 1's name of `scalar`.
+    # The published file refers to `scalar` by its name in numpy 1.
     scores = [(scalar, "numpy.core.multiarray.scalar"), scalar, np.dtype, type(np.dtype("float64"))]
     state = read_checkpoint(path, "net", "state_dict", allowed=scores)
     if any(name.startswith(("audio_model.", "video_model.")) for name in state):
@@ -110,7 +111,7 @@ def load_jointcam(path: str | Path) -> FusionModel:
 
 
 def _fill(model: FusionModel, state: Mapping[str, torch.Tensor], names: Mapping[str, str], source: str) -> None:
-    """Put the tensors of `state` into the model; `names` maps published modules to those here."""
+    """Load the tensors of `state` into the model; `names` maps published modules to ours."""
     here = {ours: published for published, ours in names.items()}
     own = {}
     for key in model.state_dict():

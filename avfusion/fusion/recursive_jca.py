@@ -11,10 +11,10 @@ from avfusion.runtime.settings import Count, Share
 
 
 class BiLSTM(nn.Module):
-    """Bidirectional LSTM over clips, (B, L, dim) → (B, L, width), that does not feel padding.
+    """Bidirectional LSTM over clips, (B, L, dim) → (B, L, width), unaffected by padding.
 
-    Padding stands at the ends of a sequence and is zero; without biases a zero input leaves a zero state at zero, so
-    both directions arrive at the first real clip as if nothing had been before it.
+    Padding is zero and at the ends of a sequence; without biases a zero input keeps a zero state, so both directions
+    reach their first real clip with a zero state.
     """
 
     def __init__(self, dim: int, width: int) -> None:
@@ -38,9 +38,9 @@ class RecursiveJointCrossAttention(TwoStreamModel):
     Args:
         encoder_width: width of each stream's encoder and BiLSTM, even.
         k: rows of the attention weights.
-        iterations: T.
+        iterations: number T of iterations.
         shared: all iterations use the same attention weights.
-        dropout: in the heads.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 
@@ -77,7 +77,7 @@ class RecursiveJointCrossAttention(TwoStreamModel):
             joint, own = torch.cat([x_a, x_v], dim=-1), t % len(self.audio_attention)
             attended_a, maps[f"audio_correlation_{t + 1}"] = self.audio_attention[own](x_a, joint)
             attended_v, maps[f"visual_correlation_{t + 1}"] = self.visual_attention[own](x_v, joint)
-            # Attention writes into padded clips, which the next step would read.
+            # Attention writes into padded clips, which the next iteration would read.
             x_a, x_v = (torch.where(valid[..., None], attended, 0) for attended in (attended_a, attended_v))
         fused = self.joint_lstm(torch.cat([x_v, x_a], dim=-1), valid)
         return FusionOutput(self.heads(fused), x_a, x_v, maps)

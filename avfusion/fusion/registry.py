@@ -1,4 +1,4 @@
-"""Fusion models by name: the decorator that registers one, and the call that makes one."""
+"""Register fusion models by name, and build them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,10 +11,9 @@ Model = TypeVar("Model", bound=FusionModel)
 
 
 def register_fusion(name: str) -> Callable[[type[Model]], type[Model]]:
-    """Make the class below known as fusion model `name`; its keyword arguments are the model's options.
+    """Register the decorated class as fusion model `name`; its keyword arguments are the model's options.
 
-    `avfusion.fusion.catalogue` finds the decorator in the source, so that names and options are known before torch is
-    imported.
+    `avfusion.fusion.catalogue` finds the decorator in the source, so that names and options are known without torch.
     """
 
     def register(model: type[Model]) -> type[Model]:
@@ -28,21 +27,21 @@ def fusion_class(name: str) -> type[FusionModel]:
     """Import the class of a fusion model.
 
     Raises:
-        BadInputError: there is none of that name, it cannot be imported, or it is not a `FusionModel`.
+        BadInputError: there is no such model, it cannot be imported, or it is not a `FusionModel`.
     """
     try:
         found = find_fusion(name).load()
     except BadInputError as error:
         raise BadInputError(f"fusion model {name!r}: {error}") from None
     if not issubclass(found, FusionModel):
-        raise BadInputError(f"fusion model {name!r}: it must derive from avfusion.fusion.base.FusionModel")
+        raise BadInputError(f"fusion model {name!r}: must derive from avfusion.fusion.base.FusionModel")
     return found
 
 
 def build_fusion(
     name: str, *, audio_dim: int = 512, visual_dim: int = 512, length: int = 16, **options: Any
 ) -> FusionModel:
-    """Make a fusion model.
+    """Build a fusion model.
 
     Args:
         name: a registered model, or `package.module:Class`.
@@ -52,7 +51,7 @@ def build_fusion(
         **options: the model's own options.
 
     Raises:
-        BadInputError: unknown name or option, or a value that an option cannot have; the message says what can be.
+        BadInputError: a name or option is unknown, or an option has an invalid value; the message says what it must be.
     """
     model = fusion_class(name)
     known = fusion_options(name)

@@ -1,6 +1,6 @@
-"""The fusion network that was published with arXiv 2209.09068: spatial attention, dense co-attention, a BiLSTM.
+"""The fusion network published with arXiv 2209.09068: spatial attention, dense co-attention, a BiLSTM.
 
-It differs from the paper's joint cross-attention (`jca`); it is here so that its published weights can be used.
+It differs from the paper's joint cross-attention (`jca`), and exists to use the published weights.
 """
 
 import math
@@ -20,7 +20,7 @@ POSITIONS = SIDE * SIDE
 
 
 class SpatialAttention(nn.Module):
-    """Audio says where in the visual map to look: α = softmax(W_h tanh(W_v v + W_g a)) over 49 rows of the map."""
+    """Audio-guided attention over the visual map: α = softmax(W_h tanh(W_v v + W_g a)) over 49 rows of the map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,8 +33,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, audio: Tensor, flat_map: Tensor) -> tuple[Tensor, Tensor]:
         """Audio (B, L, 512), maps (B, L, 25088) → attended visual (B, L, 512), α (B, L, 49)."""
-        # Channels come first in the flat map, so a row mixes channels and positions. So does the published code, whose
-        # weights were trained that way.
+        # Channels come first in the flat map, so a row mixes channels and positions, as in the published code, which
+        # trained the weights that way.
         rows = flat_map.unflatten(-1, (POSITIONS, WIDTH))
         v, a = F.relu(self.visual(rows)), F.relu(self.audio(audio))
         scores = self.score(torch.tanh(self.visual_score(v) + self.audio_score(a)[..., None]))
@@ -44,7 +44,7 @@ class SpatialAttention(nn.Module):
 
 
 class StreamCoAttention(nn.Module):
-    """One stream's share in dense co-attention; see `DenseCoAttention`."""
+    """One stream's part of `DenseCoAttention`."""
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class StreamCoAttention(nn.Module):
 
 
 class DenseCoAttention(nn.Module):
-    """Each stream attends to both. With X_m (L × 512) the streams and Q = W_q [X_v, X_a] (L × 1024):
+    """Each stream attends to both. With the streams X_m (L × 512) and Q = W_q [X_v, X_a] (L × 1024):
 
     S_m = tanh(K_m(X_mᵀ) Q / √1024),   X_m + ReLU(W_o ReLU(tanh(V_m(X_m) S_m)))
     """
@@ -80,7 +80,7 @@ class DenseCoAttention(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    """Bidirectional LSTM of two layers with learnt initial states; its input is kept beside its output."""
+    """Bidirectional LSTM of two layers with learnt initial states; its input is concatenated to its output."""
 
     def __init__(self, hidden: int = 256) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class SequenceEncoder(nn.Module):
     def forward(self, streams: Tensor) -> Tensor:
         """(B, L, 1024) → (B, L, 512) of length 1."""
         hidden, cell = self.init_hidden[:, None].expand(-1, streams.shape[0], -1).contiguous().chunk(2)
-        # CPUs have no LSTM of two layers in float16, so their mixed precision leaves this one out.
+        # CPUs have no two-layer LSTM in float16, so mixed precision excludes it there.
         with torch.autocast("cpu", enabled=False):
             encoded, _ = self.lstm(streams.to(hidden.dtype), (hidden.contiguous(), cell.contiguous()))
         return F.normalize(self.linear(torch.cat([streams, encoded], dim=-1)), dim=-1)
@@ -102,15 +102,15 @@ class ReleasedCoAttention(FusionModel):
     """The published fusion network (code with arXiv 2209.09068), of fixed shape; `load_jointcam` fills it.
 
     Takes audio (B, 16, 512) and visual maps (B, 16, 512, 7, 7), or those flattened channel-major to (B, 16, 25088).
-    Features are L2-normalised instead of standardised: the statistics of a training split have no part in it.
+    Features are L2-normalised, not standardised by statistics of a training split.
 
-    It never knew masks. An absent or padded clip enters as a vector of zeros, which normalisation leaves at zero, but
-    biases behind it speak, so the present clips of its sequence feel that it is not there. Where neither stream is
-    present, the prediction means nothing; inference replaces it by its neighbours'.
+    The network has no masks. An absent or padded clip enters as zeros, which normalisation keeps, but later biases turn
+    them into signals that affect the other clips of the sequence. Predictions with neither stream mean nothing;
+    inference replaces them from their neighbours.
 
     Args:
-        audio_dim, visual_dim, length: 512, 512 channels and 16; nothing else.
-        dropout: in co-attention and heads.
+        audio_dim, visual_dim, length: must be 512, 512 (channels) and 16.
+        dropout: dropout in co-attention and heads.
     """
 
     takes_maps = True
@@ -132,13 +132,13 @@ class ReleasedCoAttention(FusionModel):
 
     @property
     def visual_width(self) -> int:
-        """Numbers in a flattened map."""
+        """Size of a flattened map."""
         return self.visual_dim * POSITIONS
 
     def set_standardisation(
         self, audio_mean: Tensor, audio_std: Tensor, visual_mean: Tensor, visual_std: Tensor
     ) -> None:
-        """Does nothing: this network L2-normalises."""
+        """Do nothing: this network L2-normalises."""
 
     def _arrange(self, visual: Tensor) -> Tensor:
         if visual.ndim == 5 and visual.shape[2:] != (WIDTH, SIDE, SIDE):

@@ -12,7 +12,7 @@ from avfusion.runtime.settings import Count, Share
 
 
 class TransformerLayer(nn.Module):
-    """x + MultiHead(LayerNorm(x)), then x + MLP(LayerNorm(x)); normalised first, which trains without a warm-up."""
+    """x + MultiHead(LayerNorm(x)), then x + MLP(LayerNorm(x)); pre-norm, which trains without a warm-up."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class TransformerLayer(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: torch.Tensor, valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens (B, N, width), valid (B, N) → tokens, and the attention (B, heads, N, N) of each token to all."""
+        """Tokens (B, N, width), valid (B, N) → tokens, and the attention (B, heads, N, N) from each token to all."""
         projected = self.projections(self.attention_norm(tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, width / heads)
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
@@ -36,14 +36,14 @@ class TransformerLayer(nn.Module):
 class SelfAttention(TwoStreamModel):
     """Transformer encoder over the 2 L tokens of a sequence: audio clips, then visual clips.
 
-    A token is its encoding plus a learnt vector of its place in the sequence and one of its stream; a clip's
-    prediction comes from both of its tokens. Padded clips are attended by none.
+    A token is its encoding plus learnt vectors for its position in the sequence and for its stream; a clip is predicted
+    from both of its tokens. No token attends to padded clips.
 
     Args:
         encoder_width: width of each stream's encoder and of the tokens.
         layers: transformer layers.
         heads: attention heads in a layer, a divisor of `encoder_width`.
-        dropout: in the regression heads.
+        dropout: dropout in the regression heads.
         head_hidden: width of the regression heads' hidden layer.
     """
 

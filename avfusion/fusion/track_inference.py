@@ -1,4 +1,4 @@
-"""A prediction for every frame of a track."""
+"""Predict every frame of a track."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def predict_track(
 ) -> np.ndarray:
     """Valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by the package's one inference function.
 
-    A track in which no clip has a stream is predicted neutral (0, 0).
+    A track whose clips have no stream is predicted neutral, (0, 0).
     """
     frames = predict_frames(
         model,

@@ -1,4 +1,4 @@
-"""One stream alone: the baselines that fusion has to beat."""
+"""Models of a single stream: the baselines that fusion must beat."""
 
 import torch
 
@@ -8,11 +8,11 @@ from avfusion.runtime.settings import Count, Share
 
 
 class _Unimodal(FusionModel):
-    """Encoder and heads on one stream, per clip; the other stream is not looked at.
+    """Encoder and heads on one stream, per clip; the other stream is ignored.
 
     Args:
         encoder_width: width of the encoder.
-        dropout: in the heads.
+        dropout: dropout in the heads.
         head_hidden: width of the heads' hidden layer.
     """
 

@@ -113,7 +113,7 @@ class ClipPredictor:
         self._values: np.ndarray | None = None
 
     def predict(self, window: Window) -> ClipValue:
-        """Predict the next clip; a clip without both streams gets the values of the clip before.
+        """Predict the next clip; a clip with neither stream gets the values of the clip before.
 
         Raises:
             AVFusionError: features are not finite.
@@ -132,7 +132,7 @@ class ClipPredictor:
         return ClipValue(self._values, bool(heard[0]), bool(seen[0]))
 
     def skip(self) -> None:
-        """Skip the next clip; later clips see it as a clip without both streams."""
+        """Skip the next clip; later clips see it as a clip with neither stream."""
         if self._past:
             audio, visual, _, _ = self._past[-1]
             self._past.append((np.zeros_like(audio), np.zeros_like(visual), False, False))

@@ -108,7 +108,7 @@ def test_a_truncated_file_and_a_pickle_are_refused(saved, tmp_path):
 
 @pytest.mark.parametrize("weights", ["imagenet", "kinetics400"])
 def test_pretrained_weights_belong_to_one_network(weights):
-    with pytest.raises(BadInputError, match=r"these weights are of"):
+    with pytest.raises(BadInputError, match=r"these weights belong to"):
         load(weights)
 
 

@@ -157,7 +157,7 @@ def test_what_cannot_be_used_is_said_in_one_line(
     ("module", "text", "said"),
     [
         ("raising", "raise OSError('no licence')\n" + MODEL, "raising does not import: OSError: no licence"),
-        ("alien", MODEL.replace("(TwoStreamModel)", ""), "it must derive from avfusion.fusion.base.FusionModel"),
+        ("alien", MODEL.replace("(TwoStreamModel)", ""), "must derive from avfusion.fusion.base.FusionModel"),
     ],
 )
 def test_what_shows_at_import_is_said_in_one_line(write: Callable[..., str], module: str, text: str, said: str) -> None:
@@ -268,7 +268,7 @@ def test_a_config_with_an_option_that_is_no_more(write: Callable[..., str], tmp_
         (('stream = "visual"', "x = 1"), "class Flat has no attribute stream"),
         (('stream = "visual"', 'stream = "audio"'), "class Flat is a backbone of the audio stream"),
         (("width: Count = 8, ", ""), "__init__ of Flat has no keyword argument width"),
-        (("(nn.Module)", ""), "it must derive from torch.nn.Module"),
+        (("(nn.Module)", ""), "must derive from torch.nn.Module"),
     ],
 )
 def test_a_backbone_that_cannot_be_used(write: Callable[..., str], change: tuple[str, str], said: str) -> None:

@@ -87,7 +87,7 @@ def test_by_name_and_by_file_they_are_a_start(imported: Path, monkeypatch: pytes
         assert start["sha256"] == file_digest(file)
         assert start["source"].startswith("TSAV, arXiv 2002.03399")
         assert start["from"]["file"] == "TSAV.pth.tar"
-    with pytest.raises(BadInputError, match=r"'tsav': these weights are of resnet18, not of narrow_resnet"):
+    with pytest.raises(BadInputError, match=r"'tsav': these weights belong to resnet18, not to narrow_resnet"):
         start_backbone("narrow_resnet", stream="audio", weights="tsav")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInputError, match=r"tsav/visual\.safetensors does not exist: `avfusion import-weights tsav"):
