@@ -112,8 +112,8 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
             "nowhere/x",
             r"corpus\.root is 'nowhere/x': the demo corpus is rendered into data/raw/demo; ",
         ),
-        ("register", "name", "", r"register\.name is '': a name without '/' and ':' is needed"),
-        ("register", "name", "a/b:c", r"register\.name is 'a/b:c': a name without '/' and ':' is needed"),
+        ("register", "name", "", r"register\.name is '': must be a name without '/' and ':'"),
+        ("register", "name", "a/b:c", r"register\.name is 'a/b:c': must be a name without '/' and ':'"),
         ("surprise", "key", 1, r"surprise is unknown: must be one of common, "),
     ],
 )

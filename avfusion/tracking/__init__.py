@@ -1,7 +1,7 @@
 """MLflow: runs, the logged model, the registry. Nothing else of the library imports mlflow (but sweep/).
 
 Usage reports, progress bars over single files and informational log lines are switched off here, before any module of
-this package imports mlflow.
+this room imports mlflow.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The backbones in the runs of the fusion training: their stage trains before any run is open."""
+"""Log backbones in the runs of the fusion training, since their stage trains before any run is open."""
 
 import csv
 import json
@@ -14,9 +14,9 @@ def log_backbones(run: TrackedRun, root: Path) -> None:
     """Log records and epochs of the backbones below `root`, once.
 
     Artifacts: models/backbones/<stream>.json and reports/backbones/history.csv, in `backbones/`. Metrics: each column
-    `<stream>_<name>` of the history as `backbones/<stream>/<name>` over epochs, and what the record says of the kept
-    epoch as `backbones/<stream>/best/<name>`. Backbones that were not trained here have no history. Those of folds
-    have records only: `backbones/fold-<i>/…`.
+    `<stream>_<name>` of the history as `backbones/<stream>/<name>` over epochs, and the record's numbers of the kept
+    epoch as `backbones/<stream>/best/<name>`. Backbones that were not trained here have no history. Backbones of folds
+    have only records: `backbones/fold-<i>/…`.
     """
     history = root / "reports" / "backbones" / "history.csv"
     folder = root / "models" / "backbones"
@@ -39,7 +39,9 @@ def _log_epochs(run: TrackedRun, stream: str, rows: list[dict[str, str]]) -> Non
     keys = {name: f"{FOLDER}/{stream}/{name.removeprefix(f'{stream}_')}" for name in columns}
     done = max((run.last_step(key) or 0 for key in keys.values()), default=0)
     for row in rows:
-        metrics = {key: float(row[name]) for name, key in keys.items() if row[name]}  # empty: it had ended
+        metrics = {
+            key: float(row[name]) for name, key in keys.items() if row[name]
+        }  # empty: this stream's training had ended
         if metrics and int(row["epoch"]) > done:
             run.log_metrics(metrics, step=int(row["epoch"]))
 

@@ -1,8 +1,8 @@
-"""Models in the store, as folders: only their safetensors and config are fetched, never their code.
+"""Download models from the store as folders: only safetensors and config, never code.
 
-A model is fetched once and cached by its digest. Model and run ids are unique, so a URI of one is answered from the
-cache alone. What a version or an alias stands for is asked of the store; where the store cannot be asked, a version
-that was used before is answered from the cache.
+A model is fetched once and cached by its digest. Model and run ids are unique, so their URIs are resolved from the
+cache alone. Versions and aliases are resolved by the store; if it cannot be reached, versions used before are resolved
+from the cache.
 """
 
 import re
@@ -28,17 +28,17 @@ _ALIAS = re.compile(r"models:/(?P<name>[^/@]+)@(?P<alias>.+)")
 
 
 class _StoreAwayError(AVFusionError):
-    """The store cannot be asked."""
+    """The store cannot be reached."""
 
 
 @contextmanager
 def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
-    """A folder with `fusion/` and `backbones/` of the model at `uri` (`models:/…`, `runs:/…/name`), and a remark.
+    """Provide a folder with `fusion/` and `backbones/` of the model at `uri` (`models:/…`, `runs:/…/name`), and a note.
 
-    The folder is that of the cache; a temporary one where the cache cannot be written.
+    The folder is in the cache, or temporary if the cache cannot be written.
 
     Raises:
-        BadInputError: there is no such model in the store, or the store cannot be asked and the cache does not know.
+        BadInputError: the store has no such model, or cannot be reached and the cache cannot resolve the URI.
     """
     uri = uri.rstrip("/")
     cache, store, state = ModelCache(cache_folder()), tracking_uri(root), store_state(root)
@@ -58,14 +58,14 @@ def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="avfusion-model-") as scratch:
         folder = _download(uri, root, scratch)
-        with suppress(OSError):  # a home that may not be written, a full disk: it goes without a cache
+        with suppress(OSError):  # read-only home, full disk: go on without the cache
             folder = cache.add(folder, *keys)
             cache.remember(folder.name, answer_key(uri, root), state=state)
         yield folder, ""
 
 
 def _resolve(uri: str, root: Path) -> tuple[str, str]:
-    """A URI that stands for the same model for good, and that of the version; empty where there is none.
+    """A permanent URI of the model, and the URI of its version; empty without a version.
 
     Raises:
         BadInputError: the store has no such version or alias.
@@ -90,7 +90,7 @@ def _resolve(uri: str, root: Path) -> tuple[str, str]:
 def _download(uri: str, root: Path, scratch: str) -> Path:
     try:
         client, place = MlflowClient(_reachable(root)), uri
-        if uri.startswith(_MODEL_ID):  # MLflow takes no path behind it
+        if uri.startswith(_MODEL_ID):  # MLflow accepts no path after it
             place = client.get_logged_model(uri.removeprefix("models:/")).artifact_location
         return Path(mlflow.artifacts.download_artifacts(f"{place}/artifacts", dst_path=scratch))
     except _StoreAwayError as error:
@@ -100,7 +100,7 @@ def _download(uri: str, root: Path, scratch: str) -> Path:
 
 
 def _reachable(root: Path) -> str:
-    """The tracking URI, set; asking MLflow for a file that is not there would make an empty store."""
+    """Configure and return the tracking URI, unless the store's file is missing: MLflow would create an empty one."""
     uri = tracking_uri(root)
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         raise _StoreAwayError(
@@ -119,7 +119,7 @@ def _reason(error: Exception) -> str:
 
 
 def champion_uri(root: Path, name: str = REGISTERED_MODEL) -> str | None:
-    """`models:/<name>@champion` where the project's registry has a champion, else None; makes no store."""
+    """`models:/<name>@champion` where the project's registry has a champion, else None; creates no store."""
     try:
         client = MlflowClient(_reachable(root))
     except _StoreAwayError:

@@ -21,10 +21,10 @@ from avfusion.tracking.runs import TrackedRun
 
 DIGEST_TAG = "avfusion.model_digest"
 
-# Named, not imported: training logs the model and must not depend on all the code that inference runs.
+# By name, not imported: training logs the model and must not depend on the code of inference.
 PYFUNC_CODE = Path(avfusion.__file__).parent / "inference" / "pyfunc_model.py"
 
-# What inference imports, mlflow included: the environment that MLflow builds for the model holds these and no more.
+# Imports of inference, including mlflow: the environment that MLflow builds for the model has only these.
 REQUIREMENTS = (
     "av",
     "filelock",
@@ -64,9 +64,9 @@ INPUT_EXAMPLE = pd.DataFrame({"video": ["videos/clip.mp4"]})
 
 
 def pinned_requirements() -> list[str]:
-    """`name==version` of everything that inference imports, as installed here.
+    """`name==version` of all packages that inference imports, as installed here.
 
-    A local label such as `+cpu` is left out: it names a build that only its own index has.
+    Local labels such as `+cpu` are dropped, since only special indexes have such builds.
     """
     return [f"{name}=={re.sub(r'[+].*', '', version(name))}" for name in REQUIREMENTS]
 
@@ -78,7 +78,7 @@ def log_fusion_model(
     name: str = "fusion",
     params: dict[str, object] | None = None,
 ) -> str:
-    """Log the model at `model_dir`, backbones included, as an output of `run`; what it has logged already is kept.
+    """Log the model at `model_dir`, backbones included, as an output of `run`, unless it has been logged already.
 
     Returns:
         Its URI, `models:/m-…`.
@@ -117,7 +117,7 @@ def log_fusion_model(
 def save_fusion_model(folder: ModelFolder, path: Path, mlflow_model: Model | None = None) -> None:
     """Write an MLflow model folder: a pyfunc from code with the model's files as artifacts.
 
-    Saved rather than logged in one step, because MLflow would run the input example, whose video does not exist.
+    Saved separately from logging, since MLflow would run the input example, whose video does not exist.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder.copy_to(scratch)
@@ -145,7 +145,7 @@ def outside_code(folder: ModelFolder) -> list[Path]:
 
 
 def find_logged_model(client: MlflowClient, experiment_id: str, digest: str, run_id: str | None = None) -> str | None:
-    """URI of the newest finished logged model with this digest (of any run, or of one); None where there is none."""
+    """URI of the newest finished logged model with this digest (of any run, or of one); None if there is none."""
     found = client.search_logged_models([experiment_id], f"tags.`{DIGEST_TAG}` = '{digest}'")
     usable = [
         model for model in found if model.status == LoggedModelStatus.READY and run_id in (None, model.source_run_id)

@@ -1,8 +1,7 @@
-"""Downloaded models in the user's cache folder, by digest: fetched once, checked whenever used, at hand offline.
+"""Downloaded models in the user's cache folder, by digest: fetched once, checked on every use, available offline.
 
-`models/<digest>/` holds a model's `fusion/` and `backbones/`; `known/` which digest a URI of a store stands for, for
-good or as long as the store's file does not change. The folder may be deleted at any time: what is needed is downloaded
-again.
+`models/<digest>/` holds a model's `fusion/` and `backbones/`; `known/` the digests behind URIs of a store, permanently
+or until the store's file changes. The folder may be deleted at any time; models are then downloaded again.
 """
 
 import hashlib
@@ -24,23 +23,23 @@ VARIABLE = "AVFUSION_CACHE"
 
 
 def cache_folder() -> Path:
-    """`AVFUSION_CACHE` where it is set, else the platform's folder for caches (Linux: `~/.cache/avfusion`)."""
+    """`AVFUSION_CACHE` if set, else the platform's folder for caches (Linux: `~/.cache/avfusion`)."""
     return Path(os.environ.get(VARIABLE) or user_cache_dir("avfusion", appauthor=False))
 
 
 class ModelCache:
-    """The cached models of a folder; the folder is made when the first one is added."""
+    """The cached models in a folder, which is created with the first model."""
 
     def __init__(self, folder: Path) -> None:
         self.models = folder / "models"
         self._known = folder / "known"
 
     def find(self, key: str, state: str = "") -> Path | None:
-        """The model that was added under a key; None where there is none, or its files are not those any more.
+        """The model added under a key; None if there is none, or its files have changed.
 
         Args:
-            key: what stands for the model.
-            state: of the store; another one than was remembered with the key finds nothing.
+            key: the key of the model.
+            state: state of the store; must equal the state remembered with the key.
         """
         try:
             note = json.loads(self._note(key).read_text(encoding="utf-8"))
@@ -57,7 +56,7 @@ class ModelCache:
 
         Raises:
             OSError: the folder cannot be written, or the disk is full.
-            AVFusionError: it is no model.
+            AVFusionError: the folder is not a model.
         """
         found = ModelFolder.open(model)
         digest = found.digest()
@@ -67,7 +66,7 @@ class ModelCache:
             temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self.models))
             try:
                 found.copy_to(temporary)
-                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+                shutil.rmtree(folder, ignore_errors=True)  # remove a damaged copy
                 with suppress(FileExistsError):  # another process was faster
                     _move(temporary, folder)
             finally:
@@ -76,7 +75,7 @@ class ModelCache:
         return folder
 
     def remember(self, digest: str, *keys: str, state: str = "") -> None:
-        """Let keys stand for a model of the cache, in this state of the store."""
+        """Remember keys for a cached model, in this state of the store."""
         for key in keys:
             write_json(self._note(key), {"model_digest": digest} | ({"store_state": state} if state else {}))
 
@@ -85,7 +84,7 @@ class ModelCache:
 
 
 def store_state(root: Path) -> str:
-    """What changes whenever the store's SQLite file does; empty where the store is no such file."""
+    """A value that changes with the store's SQLite file; empty for other stores."""
     uri = tracking_uri(root)
     if not uri.startswith("sqlite:///"):
         return ""
@@ -98,16 +97,16 @@ def store_state(root: Path) -> str:
 
 
 def last_answer(uri: str, root: Path) -> Path | None:
-    """The cached model that the store named for `uri` when it was asked last, if its file has not changed since.
+    """The cached model of the store's last answer for `uri`, if the store's file has not changed since.
 
-    Importing MLflow and asking it takes seconds, which every `avfusion predict` would wait for.
+    It saves every `avfusion predict` the seconds of importing and asking MLflow.
     """
     state = store_state(root)
     return ModelCache(cache_folder()).find(answer_key(uri, root), state) if state else None
 
 
 def answer_key(uri: str, root: Path) -> str:
-    """The key of what the store answered last for `uri`."""
+    """The key of the store's last answer for `uri`."""
     return f"{tracking_uri(root)} answered {uri}"
 
 

@@ -1,6 +1,6 @@
-"""The registered model: every trained model once, and which version is the champion.
+"""The registered model: every trained model once, and the choice of the champion.
 
-A store decides on a model when it registers it, against the champion that it has then, so two stores may decide
+A store decides on a model when it registers it, against its champion at that time, so two stores may decide
 differently. reports/register/model_version.json, which DVC carries from clone to clone, holds the decision of the store
 that registered the model first; `.avfusion/registration.json`, which `ensure_registered` writes, that of this store.
 """
@@ -30,7 +30,7 @@ SCORES = ("ccc_valence", "ccc_arousal", "ccc_mean")
 REGISTRATION = ".avfusion/registration.json"
 _TAG = "avfusion."
 _RECORD_TAG = _TAG + "record"
-_ALIAS_TAG = _TAG + "alias"  # `set`: the version has had its alias, wherever that is now
+_ALIAS_TAG = _TAG + "alias"  # `set`: the version has received its alias, whoever has it now
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Registration:
     """A model in the registry.
 
     Attributes:
-        digest: of the model's files.
-        validation: digest of the validation corpus that the scores belong to; "" where unknown.
-        metrics: pooled CCCs on it.
-        decision: `champion` or `challenger`, as this store decided when it registered the model.
-        reason: why.
+        digest: digest of the model's files.
+        validation: digest of the validation corpus of the scores; "" if unknown.
+        metrics: pooled CCCs on that corpus.
+        decision: `champion` or `challenger`, decided by this store at registration.
+        reason: reason of the decision.
         version: the version number in this store.
         created: whether this call registered it.
-        aliases: of the version now; without `decision` where another version has taken it over.
+        aliases: current aliases of the version; another version may have taken over `decision`.
     """
 
     digest: str
@@ -58,7 +58,7 @@ class Registration:
     aliases: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """What was decided, without the numbers that only this store knows."""
+        """The decision, without the numbers of this store alone."""
         return {
             "model_digest": self.digest,
             "validation_corpus": self.validation,
@@ -77,14 +77,14 @@ def ensure_registered(
 ) -> Registration:
     """Register the model at `model_dir` unless its digest is registered already, and decide on its alias.
 
-    The model that training logged is registered; where the store has none (a model pulled from DVC), it is logged by a
-    run of its own. It becomes `champion` only if nothing is, or if it scores a higher mean CCC than the champion on the
-    same validation corpus; else it becomes `challenger`. Decision and reason are kept as tags of the version, and
-    written with its number and aliases to `.avfusion/registration.json`. A registration that was interrupted before the
-    alias was set is completed by the next call, against the champion of then.
+    The model logged by training is registered; if the store has none (a model pulled from DVC), a separate run logs it.
+    The model becomes `champion` only if there is none, or if its mean CCC beats the champion's on the same validation
+    corpus; else it becomes `challenger`. Decision and reason are kept as tags of the version, and written with its
+    number and aliases to `.avfusion/registration.json`. If a registration is interrupted before the alias is set, the
+    next call completes it against the champion at that time.
 
     Args:
-        metrics: contents, or path, of `reports/evaluate/metrics.json`; default: that of the project.
+        metrics: contents or path of `reports/evaluate/metrics.json`; default: the project's.
         root: the project whose store is used; default: the one around the working directory.
     """
     root = project_root() if root is None else Path(root)
@@ -118,7 +118,7 @@ def ensure_registered(
 
 
 def decide(scores: Mapping[str, float | None], validation: str, champion: Registration | None) -> tuple[str, str]:
-    """Whether a model is to be `champion` or `challenger`, and why."""
+    """Decide between `champion` and `challenger`; return the decision and its reason."""
     score = scores.get("ccc_mean")
     if score is None:
         return CHALLENGER, "no validation score"
@@ -134,23 +134,23 @@ def decide(scores: Mapping[str, float | None], validation: str, champion: Regist
 
 
 def find_version(client: MlflowClient, name: str, digest: str) -> ModelVersion | None:
-    """The version of the registered model that has this digest, None where there is none."""
+    """The version of the registered model with this digest, None if there is none."""
     found = client.search_model_versions(f"name = '{name}' AND tags.`{DIGEST_TAG}` = '{digest}'")
     return found[0] if found else None
 
 
 def champion_version(client: MlflowClient, name: str) -> ModelVersion | None:
-    """The version with the alias `champion`, None where there is none."""
+    """The version with the alias `champion`, None if there is none."""
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if is_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE":  # no such model; no such alias
+        if is_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE":  # model or alias does not exist
             return None
         raise
 
 
 def validation_digest(folder: ModelFolder) -> str:
-    """Digest of the validation corpus that the model was chosen on, from its config; "" where it says none."""
+    """Digest of the validation corpus of the model's selection, from its config; "" if there is none."""
     corpus = folder.config.get("corpus") or {}
     return str(corpus.get("validation_digest") or "")
 
@@ -191,7 +191,7 @@ def _create(client: MlflowClient, name: str, uri: str, run_id: str | None, regis
     try:
         client.create_registered_model(name)
     except MlflowException:
-        client.get_registered_model(name)  # it exists already, or this says what is wrong
+        client.get_registered_model(name)  # it exists already, or this call raises the real error
     version = client.create_model_version(
         name,
         source=uri,
@@ -217,9 +217,9 @@ def _read(version: ModelVersion) -> Registration:
 
 
 def _point_alias(client: MlflowClient, name: str, registration: Registration) -> Registration:
-    """Give a version its alias, and note that it has had it: the last steps of a registration.
+    """Give a version its alias and record that: the last steps of a registration.
 
-    After an interruption another version may be champion, so the decision is taken again.
+    After an interruption another version may be champion, so it decides again.
     """
     version = registration.version
     if registration.decision not in _aliases(client, name, version):

@@ -1,4 +1,4 @@
-"""A command's runs, a parent with children below it, whose ids are kept, so that a later call continues them."""
+"""Runs of a command, a parent with children, whose ids are kept so that later calls continue them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,10 +10,10 @@ from avfusion.tracking.runs import TrackedRun, tracked_run
 
 
 class RunBook:
-    """Opens runs by title: those in the file `book` again, others new.
+    """Opens runs by title: reopens those in the file `book`, and creates others.
 
     Args:
-        params, tags: of every run.
+        params, tags: parameters and tags of every run.
         datasets: name → (digest, path, use) of the data that every run reads.
         label: what tells these runs from others of the same titles; ends the runs' names.
     """
@@ -36,7 +36,7 @@ class RunBook:
     def open(
         self, title: str, parent: TrackedRun | None = None, own: Mapping[str, object] | None = None
     ) -> Iterator[TrackedRun]:
-        """The run of this title, shown under `parent`, with parameters of its own."""
+        """The run with this title, shown under `parent`, with additional parameters `own`."""
         known = self.ids.get(title)
         name = f"{title}, {self.label}" if self.label else title
         params = {**self.params, **(own or {})}

@@ -1,4 +1,4 @@
-"""MLflow runs that training writes to: nested, tagged with their origin, and continued after an interruption."""
+"""MLflow runs for training: nested, tagged with their origin, and continued after an interruption."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ DIGEST_LENGTH = 36  # MLflow's limit of a data set's digest
 
 
 class TrackedRun:
-    """A run in progress; a `RunLogger` for training, and the place of data sets and the model."""
+    """A run in progress: a `RunLogger` for training that also records data sets and the model."""
 
     def __init__(self, client: MlflowClient, run_id: str, root: Path) -> None:
         self.client = client
@@ -35,8 +35,8 @@ class TrackedRun:
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters, nested mappings flattened with dots.
 
-        MLflow keeps a parameter's first value for good; a continued run keeps those it began with, and where one has
-        another value now, the tag `resumed.params` says so.
+        MLflow never changes a parameter's first value, so a continued run keeps its initial values; the tag
+        `resumed.params` lists values that differ now.
         """
         given = {key: _text(value) for key, value in flatten(params).items()}
         new = {key: value for key, value in given.items() if key not in self._params}
@@ -49,7 +49,7 @@ class TrackedRun:
         self._params.update(new)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Record numbers at a step (epoch, from 1); None values are left out."""
+        """Record numbers at a step (epoch, from 1), without None values."""
         now = int(time.time() * 1000)
         entries = [
             Metric(key, float(value), now, 0 if step is None else step)
@@ -80,7 +80,7 @@ class TrackedRun:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset=dataset, tags=[use])])
 
     def last_step(self, metric: str) -> int | None:
-        """The highest step recorded for a metric, None where there is none."""
+        """The highest recorded step of a metric, None if there is none."""
         return max((entry.step for entry in self.client.get_metric_history(self.run_id, metric)), default=None)
 
 
@@ -95,11 +95,11 @@ def tracked_run(
     tags: Mapping[str, str] | None = None,
     root: Path | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open a run: new, or the unfinished `run_id` where the store still has it.
+    """Open a new run, or the unfinished `run_id` if the store still has it.
 
-    It is the process's active MLflow run inside the block and ends FINISHED, or FAILED when the block raises. A run
-    whose process was killed stays RUNNING in the store and is continued here by its id. Its provenance tags stay those
-    of the code that it began with; `resumed.git.commit` names the commit that continued it last.
+    It is the process's active MLflow run inside the block and ends FINISHED, or FAILED if the block raises. A run of a
+    killed process stays RUNNING in the store and is continued by its id. It keeps the provenance tags of its first
+    code; `resumed.git.commit` names the last commit that continued it.
 
     Args:
         parent: the run, or its id, under which this one is shown.
@@ -127,7 +127,7 @@ def tracked_run(
         run.log_params(params or {})
         yield run
     except BaseException:
-        with suppress(MlflowException):  # a store that is out of reach or full; what the block raised says why
+        with suppress(MlflowException):  # the store may be unreachable or full; the block's own error says why
             mlflow.end_run("FAILED")
         raise
     with store_errors():
@@ -135,7 +135,7 @@ def tracked_run(
 
 
 def run_exists(client: MlflowClient, run_id: str) -> bool:
-    """Whether the store has the run, and not as a deleted one."""
+    """Whether the store has the run, not deleted."""
     try:
         return bool(client.get_run(run_id).info.lifecycle_stage == "active")
     except MlflowException as error:
@@ -145,7 +145,7 @@ def run_exists(client: MlflowClient, run_id: str) -> bool:
 
 
 def provenance_tags(root: Path) -> dict[str, str]:
-    """Where a result comes from: git commit and whether the tree differs from it, DVC stage, experiment and lock."""
+    """Provenance of a result: git commit and whether the tree differs from it, DVC stage, experiment and lock."""
     tags = {}
     if commit := _git(root, "rev-parse", "HEAD"):
         tags["git.commit"] = commit

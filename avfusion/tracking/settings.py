@@ -9,7 +9,7 @@ from avfusion.runtime.settings import Section
 
 def _registered_name(name: str) -> str:
     if not name or any(sign in name for sign in "/:"):
-        raise ValueError("a name without '/' and ':' is needed, as MLflow's registry has them")
+        raise ValueError("must be a name without '/' and ':', as MLflow's registry requires")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Where MLflow keeps runs and files: in the project, or where MLFLOW_TRACKING_URI says."""
+"""MLflow's store of runs and files: in the project, or at MLFLOW_TRACKING_URI."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ def artifacts_path(root: Path) -> Path:
 
 
 def tracking_uri(root: Path) -> str:
-    """`MLFLOW_TRACKING_URI` where it is set, else the project's own store, absolute."""
+    """`MLFLOW_TRACKING_URI` if set, else the project's own store, absolute."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{database_path(root)}"
 
 
@@ -38,7 +38,7 @@ def configure(root: Path | None = None) -> str:
     """Point this process's MLflow at the store of the project (default: the one around the working directory).
 
     Returns:
-        The tracking URI, which is the registry's as well.
+        The tracking URI, also used for the registry.
     """
     import mlflow
 
@@ -51,19 +51,19 @@ def configure(root: Path | None = None) -> str:
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
     for name, value in given.items():
-        if value is None:  # MLflow puts its argument there, where it would pass for the user's wish
+        if value is None:  # MLflow sets it, and it would later count as the user's choice
             os.environ.pop(name, None)
     return uri
 
 
 def _is_no_error(record: logging.LogRecord) -> bool:
-    """What MLflow logs with its traceback it also raises, and is told once, by `store_errors`."""
+    """Filter out log records with tracebacks: MLflow also raises these errors, which `store_errors` reports."""
     return record.exc_info is None
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn what MLflow raises inside the block into an AVFusionError of one line."""
+    """Turn MLflow's errors inside the block into AVFusionErrors of one line."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -74,7 +74,7 @@ def store_errors() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The database's own words, which the libraries above it wrap in theirs; else the first line of MLflow's."""
+    """The database's own message, which other libraries wrap; else the first line of MLflow's."""
     from sqlalchemy.exc import DBAPIError
 
     cause: BaseException | None = error
@@ -86,17 +86,17 @@ def _reason(error: BaseException) -> str:
 
 
 def is_missing(error: "MlflowException") -> bool:
-    """Whether the store answered that it has no such thing, rather than that it cannot be asked."""
+    """Whether the store answered that something does not exist, as opposed to a failure of the store."""
     return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
 
 def ensure_experiment(client: "MlflowClient", root: Path, name: str = EXPERIMENT) -> str:
-    """The id of experiment `name`, created where it is missing, with its artifacts in the project's folder.
+    """The id of experiment `name`, created if missing, with its artifacts in the project's folder.
 
     A tracking server chooses the place of artifacts itself.
 
     Raises:
-        AVFusionError: the project was moved, so that the store would write artifacts to where it was.
+        AVFusionError: the project was moved, and the store would write artifacts to its old place.
     """
     from mlflow.exceptions import MlflowException
 
@@ -117,9 +117,9 @@ def ensure_experiment(client: "MlflowClient", root: Path, name: str = EXPERIMENT
 
 
 def moved_store(root: Path, name: str = EXPERIMENT) -> str | None:
-    """What is wrong, and what to do, where the project's own store was made at another path; else None.
+    """A message with a remedy if the project's own store was made at another path; else None.
 
-    MLflow records the paths of artifacts absolute. Reads the SQLite file itself, so that asking costs no mlflow.
+    MLflow records absolute paths of artifacts. Reads the SQLite file directly, without importing mlflow.
     """
     database = database_path(root)
     if os.environ.get("MLFLOW_TRACKING_URI") or not database.is_file():

@@ -50,16 +50,16 @@ def log_evaluation(
     *,
     tag: tuple[str, str] = ("", ""),
 ) -> list[str]:
-    """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and files to the runs of a training.
+    """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and files to a training's runs.
 
     Args:
         record: reports/train/run.json.
         metrics: contents of reports/evaluate/metrics.json.
         files: pictures and facts by model.
-        tag: name and value that a run gets when it has all this; a run that has it already is left as it is.
+        tag: name and value of a tag that marks finished runs; runs with the tag are skipped.
 
     Returns:
-        Models whose run is in the store; the others were trained elsewhere, or their runs were deleted.
+        Models with a run in the store; others were trained elsewhere, or their runs were deleted.
 
     Raises:
         AVFusionError: the store cannot be used.

@@ -1,4 +1,4 @@
-"""What the audio backbone is trained on: clips of sound, and what lies between them and the network."""
+"""Training data of the audio backbone: clips of sound, and their preparation for the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from avfusion.training.backbones import STRIDES, Prepare, TrainingData
 def audio_data(
     root: Path, tracks: Sequence[Track], geometry: ClipGeometry, transform: AudioTransform, *, target_offset: int = 0
 ) -> TrainingData:
-    """Training and validation clips of the stores below `root`."""
+    """Training and validation clips from the stores below `root`."""
     train, val = (
         SoundClips(_heard_tracks(root, tracks, split), geometry, transform, target_offset=target_offset, stride=stride)
         for split, stride in STRIDES.items()
@@ -30,7 +30,7 @@ def audio_data(
 
 
 def audio_preparation(transform: AudioTransform) -> Prepare:
-    """Sound (B, samples) → network input; augmented where a generator is given."""
+    """Sound (B, samples) → network input; augmented if a generator is given."""
     log_mel = LogMel(transform)
 
     def prepare(sound: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of one stream's backbone, through a linear head, with the CCC loss (arXiv 2209.09068, section 5.2)."""
+"""Train one stream's backbone through a linear head, with the CCC loss (arXiv 2209.09068, section 5.2)."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision
 from avfusion.training.processes import Processes
 
 Prepare = Callable[[Tensor, torch.Generator | None], Tensor]
-STRIDES = {"train": 1, "val": 8}  # ticks from one clip's end to the next one's, by split
+STRIDES = {"train": 1, "val": 8}  # ticks between the ends of clips, by split
 HISTORY_COLUMNS = (
     *("epoch", "lr", "train_loss", "train_ccc_valence", "train_ccc_arousal"),
     *("val_ccc_valence", "val_ccc_arousal", "val_ccc_mean"),
@@ -32,10 +32,10 @@ HISTORY_COLUMNS = (
 
 
 class TrainingData(NamedTuple):
-    """What a backbone is trained on.
+    """Training data of a backbone.
 
     Attributes:
-        prepare: what lies between stored clips and the network; augments where a generator is given.
+        prepare: prepares stored clips for the network; augments if a generator is given.
         train, val: clips with targets.
     """
 
@@ -46,10 +46,10 @@ class TrainingData(NamedTuple):
 
 @dataclass(frozen=True)
 class BackboneTraining:
-    """How a training went: one mapping per epoch, and the epoch whose weights were kept (from 1; 0: none trained).
+    """Course of a training: a mapping per epoch, and the epoch of the kept weights (from 1; 0: untrained).
 
-    `train_ccc_*` are pooled over the epoch's augmented clips, as they were seen; `val_ccc_*` over the validation clips.
-    `processes`: the most that took part at a time.
+    `train_ccc_*` are pooled over the epoch's augmented clips; `val_ccc_*` over the validation clips. `processes`: the
+    greatest number at a time.
     """
 
     history: list[dict[str, float]]
@@ -58,18 +58,19 @@ class BackboneTraining:
 
 
 class BackboneTrainer:
-    """One training: `fit` goes on from the last checkpoint of the same fingerprint, if there is one.
+    """One training; `fit` continues from the last checkpoint with the same fingerprint, if there is one.
 
     Every epoch draws its clips, augmentation and dropout from generators seeded by (seed, stream, epoch), so that a
-    continued training gives the bits of an unbroken one. Several processes share each batch: its CCC, which does not
-    average over parts, is of all their predictions, and the step is that of one process, up to rounding and to the
-    draws of augmentation and dropout, which are each process's own.
+    continued training gives the same bits as an uninterrupted one. Several processes share each batch: its CCC, which
+    is not an average over parts, covers all their predictions, so a step equals that of one process, up to rounding and
+    to each process's own draws of augmentation and dropout.
 
     Args:
-        prepare: what lies between stored clips and the network.
-        batch_norm: `train`, or `frozen`: the statistics that the backbone came with are used and kept.
-        augment: whether `prepare` gets a generator for training clips.
-        processes: that train this backbone, all with the same arguments; `processes.device` is where this one does.
+        prepare: prepares stored clips for the network.
+        batch_norm: `train`, or `frozen` to use and keep the backbone's initial statistics.
+        augment: augment training clips: `prepare` gets a generator.
+        processes: the processes that train this backbone, all with the same arguments; this one uses
+            `processes.device`.
         checkpoints: folder of `checkpoint.pt`, written after every epoch before it is logged; None: no checkpoints.
     """
 
@@ -95,21 +96,21 @@ class BackboneTrainer:
         self.backbone = backbone.to(self.processes.device)
         self.prepare, self.train, self.val, self.params = prepare, train, val, params
         self.seed, self.device = seed, torch.device(self.processes.device)
-        self.precision = precision or Precision("off", None, "not asked for")
+        self.precision = precision or Precision("off", None, "not requested")
         self.checkpoints, self.fingerprint = checkpoints, fingerprint
         self.logger = logger or NullLogger()
         self.steps = max(1, self._steps_per_epoch())
         self.optimiser = torch.optim.AdamW(self.backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision.scales_loss)
-        self._skipped = 0  # steps in a row that float16 overflow left out
+        self._skipped = 0  # consecutive steps skipped for float16 overflow
 
     def fit(self) -> BackboneTraining:
         """Train, stop early, and leave the weights of the best epoch in the backbone, in evaluation mode.
 
         Raises:
-            AVFusionError: too few labelled clips; or a loss, a gradient or a validation prediction that is not finite
-                (the last checkpoint stays).
+            AVFusionError: there are too few labelled clips, or a loss, gradient or validation prediction is not finite
+                (the last checkpoint is kept).
         """
         stream = self.backbone.stream
         if self.params.epochs and min(len(self.train.targets), len(self.val.targets)) < 2:
@@ -150,10 +151,12 @@ class BackboneTrainer:
         self.backbone.eval()
         predictions = np.zeros_like(clips.targets)
         every = list(batches(clips, np.arange(len(clips.targets)), self.params.batch_size))
-        for batch in every[self.processes.rank :: self.processes.count]:  # whole: as many processes, as many bits
+        for batch in every[
+            self.processes.rank :: self.processes.count
+        ]:  # whole batches, so that bits do not depend on the number of processes
             with torch.inference_mode():
                 predictions[batch] = self._forward(self.prepare(clips.load(batch), None)).cpu().numpy()
-        return self.processes.sum(predictions)  # each row is of one process, and 0 in the others
+        return self.processes.sum(predictions)  # each row comes from one process and is 0 in the others
 
     def _check_shares(self) -> None:
         smallest, count = self._smallest_batch(), self.processes.count
@@ -164,16 +167,16 @@ class BackboneTrainer:
             )
 
     def _smallest_batch(self) -> int:
-        """Small remainders of a shape are left out: a CCC over few clips is mostly noise.
+        """Least size of a batch: small remainders of a shape are dropped, since a CCC over few clips is mostly noise.
 
-        Where every shape has few clips, two do.
+        If every shape has few clips, two are enough.
         """
         usual = min(max(2, self.params.batch_size // 2), len(self.train.targets))
         most = int(np.bincount(self.train.shape_of).max()) if len(self.train.targets) else 0
         return usual if most >= usual else 2
 
     def _steps_per_epoch(self) -> int:
-        """Steps that are asked for, if there are clips for so many, else all: with every clip once."""
+        """The configured number of steps, at most one pass over all clips."""
         size, asked = self.params.batch_size, self.params.steps_per_epoch
         if asked is not None:
             return min(asked, math.ceil(len(self.train.targets) / size))
@@ -181,7 +184,7 @@ class BackboneTrainer:
         return sum(1 for _ in batches(self.train, everything, size, smallest=self._smallest_batch()))
 
     def _warn_of_rare_shapes(self) -> None:
-        """Say where clips of rare lengths never make a batch (of sound: frame rates that few videos have)."""
+        """Warn of clips whose rare length never fills a batch (for sound: rare frame rates)."""
         counts, smallest = np.bincount(self.train.shape_of), self._smallest_batch()
         if left := int(counts[counts < smallest].sum()):
             self._say(
@@ -190,7 +193,7 @@ class BackboneTrainer:
             )
 
     def _validate(self, epoch: int) -> tuple[float, float]:
-        """`score` of the validation clips, refused where it is not finite."""
+        """`score` of the validation clips; refuses scores that are not finite."""
         predictions = self._predict(self.val)
         broken = np.flatnonzero(~np.isfinite(predictions + self.val.targets).all(axis=1))
         if len(broken):
@@ -200,12 +203,12 @@ class BackboneTrainer:
     def _epoch(self, epoch: int) -> dict[str, float]:
         size = self.params.batch_size
         sampler = np.random.default_rng([self.seed, len(self.backbone.stream), epoch])
-        # Processes draw differently: equal draws for the different clips of a batch would be half as many.
+        # Processes draw differently; with equal draws, different clips of a batch would share them.
         generator = torch.Generator().manual_seed(int(sampler.integers(2**62)) + self.processes.rank)
-        torch.manual_seed(int(sampler.integers(2**62)) + self.processes.rank)  # of dropout
+        torch.manual_seed(int(sampler.integers(2**62)) + self.processes.rank)  # for dropout
         chosen = sampler.permutation(len(self.train.targets))[: self.steps * size]
         plan = list(batches(self.train, chosen, size, smallest=min(self._smallest_batch(), len(chosen))))
-        if not plan:  # the few clips drawn are of many lengths
+        if not plan:  # the few drawn clips have many lengths
             plan = list(batches(self.train, chosen, size, smallest=2))
         if not plan:
             raise AVFusionError(
@@ -223,7 +226,7 @@ class BackboneTrainer:
             predictions.append(output)
         rate = float(self.optimiser.param_groups[0]["lr"])
         for _ in range(self.steps - len(order)):
-            self.schedule.step()  # the cycle is laid out for full epochs
+            self.schedule.step()  # the cycle covers full epochs
         seen = np.concatenate([self.train.targets[plan[number]] for number in order])
         train, val = _scores(np.concatenate(predictions), seen), self._validate(epoch)
         return {
@@ -253,7 +256,7 @@ class BackboneTrainer:
         self.processes.sum_gradients(self.backbone.parameters())
         self.scaler.unscale_(self.optimiser)
         gradients = [weight.grad for weight in self.backbone.parameters() if weight.grad is not None]
-        # The scaler itself leaves out a step whose float16 gradients overflowed, and lowers the scale.
+        # The scaler itself skips a step with overflowed float16 gradients, and lowers the scale.
         overflow = not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
         self._skipped = self._skipped + 1 if overflow else 0
         if overflow and (not self.precision.scales_loss or self._skipped > MAX_SKIPPED_STEPS):

@@ -1,4 +1,4 @@
-"""Batch normalisation while a backbone trains: whose means and variances it uses."""
+"""Statistics of batch normalisation while a backbone trains."""
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -13,20 +13,20 @@ def batch_norms(network: nn.Module) -> list[_BatchNorm]:
 
 
 def freeze_statistics(network: nn.Module) -> None:
-    """Let a network in training mode normalise by its stored statistics and leave them as they are.
+    """Let a network in training mode normalise by its stored statistics without updating them.
 
-    Scales and shifts are still trained. A clip's output is then its own, whatever else is in the batch, as it will be
-    when features are extracted; batches of a few clips, as fine-tuning has them, give poor statistics.
+    Scales and shifts are still trained. A clip's output then does not depend on its batch, as in feature extraction;
+    the small batches of fine-tuning would give poor statistics.
     """
     for module in batch_norms(network):
         module.eval()
 
 
 def synchronise_statistics(network: nn.Module, processes: Processes) -> None:
-    """Let the processes normalise by the statistics of their common batch; alone, nothing changes.
+    """Let the processes normalise by the statistics of their common batch; a single process needs no change.
 
     Raises:
-        BadInputError: there are several processes without a GPU, where torch cannot do that.
+        BadInputError: there are several processes without a GPU, which torch does not support.
     """
     if processes.count == 1 or not batch_norms(network):
         return
@@ -35,4 +35,4 @@ def synchronise_statistics(network: nn.Module, processes: Processes) -> None:
             f"backbones.batch_norm is train: statistics of a batch that {processes.count} processes share are "
             "synchronised on GPUs only. On a CPU, set it to frozen, or train in one process"
         )
-    nn.SyncBatchNorm.convert_sync_batchnorm(network)  # of layers inside it, in their place
+    nn.SyncBatchNorm.convert_sync_batchnorm(network)  # replaces inner layers in place

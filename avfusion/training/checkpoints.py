@@ -1,4 +1,4 @@
-"""Checkpoints: everything that decides how training goes on, in one file that is whole or not there."""
+"""Checkpoints: everything that the rest of a training depends on, in one file, written whole or not at all."""
 
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,23 @@ CHECKPOINT = "checkpoint.pt"
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and mappings to `folder`/checkpoint.pt, with the state of all RNGs."""
-    # Into a file of Python's: torch's own writer does not say why the system refused.
+    # Into a Python file: torch's own writer does not report the system's error.
     with atomic_path(folder / CHECKPOINT) as temporary, temporary.open("wb") as file:
         torch.save(state | {"rng": _rng_state()}, file)
 
 
 def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Read `folder`/checkpoint.pt and set the RNGs to its states; None where there is none.
+    """Read `folder`/checkpoint.pt and restore the states of the RNGs; None without a checkpoint.
 
     Raises:
-        AVFusionError: not a checkpoint, or one of another training (its fingerprint differs).
+        AVFusionError: the file is not a checkpoint, or belongs to another training (its fingerprint differs).
     """
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for files that are no checkpoint
+    except Exception as error:  # torch raises many kinds of errors for other files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AVFusionError(f"{path} cannot be read ({reason}): delete it to train from the start") from None
     if state.get("fingerprint") != fingerprint:

@@ -1,4 +1,4 @@
-"""Same bytes in, same bytes out: the switches of torch that decide it."""
+"""Switches of torch for deterministic results."""
 
 import os
 
@@ -6,7 +6,7 @@ import torch
 
 
 def make_deterministic(threads: int) -> None:
-    """Fix the thread count (sums are split by it) and allow only deterministic algorithms, for this process."""
+    """Fix the thread count (it decides how sums are split) and allow only deterministic algorithms in this process."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else deterministic matrix products fail on a GPU
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms loads the compiler first: 1 s
@@ -14,5 +14,5 @@ def make_deterministic(threads: int) -> None:
 
 
 def default_device() -> str:
-    """The device that training runs on: the first GPU where there is one."""
+    """The device for training: the first GPU if there is one."""
     return "cuda" if torch.cuda.is_available() else "cpu"

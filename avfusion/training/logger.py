@@ -1,4 +1,4 @@
-"""What training needs from an experiment tracker; the tracker itself lives in `avfusion.tracking`."""
+"""The interface of an experiment tracker for training; the tracker itself is in `avfusion.tracking`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ class RunLogger(Protocol):
         """Copy a file into the run's folder `folder`."""
 
     def last_step(self, metric: str) -> int | None:
-        """The highest step recorded for a metric, None where there is none."""
+        """The highest recorded step of a metric, None if there is none."""
 
 
 class NullLogger:

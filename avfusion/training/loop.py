@@ -1,8 +1,8 @@
-"""Training of a fusion model on cached features: setup, fit, validate.
+"""Train a fusion model on cached features: setup, fit, validate.
 
-The paper's recipe (arXiv 2209.09068, section 5.2) with what its published code lacks: shuffled sequences, one owner of
-the learning rate, validation over every labelled frame, and a checkpoint per epoch from which training goes on with
-the same bits.
+The paper's recipe (arXiv 2209.09068, section 5.2), plus what its published code lacks: shuffled sequences, a single
+owner of the learning rate, validation over every labelled frame, and a checkpoint per epoch from which training
+continues with the same bits.
 """
 
 import time
@@ -41,14 +41,14 @@ HISTORY_COLUMNS = (
 
 @dataclass
 class TrainedFusion:
-    """A trained model and how it came about.
+    """A trained model and the course of its training.
 
     Attributes:
-        model: with the weights of the best epoch, in eval mode.
-        history: a row per epoch, of `HISTORY_COLUMNS`.
-        best_epoch: 0 where no epoch was trained.
+        model: the model with the weights of the best epoch, in eval mode.
+        history: a row per epoch with `HISTORY_COLUMNS`.
+        best_epoch: the best epoch, from 1; 0: untrained.
         precision: the arithmetic of the forward pass.
-        seconds_per_epoch: wall time, validation included; None where it is not known.
+        seconds_per_epoch: wall time including validation; None if unknown.
     """
 
     model: FusionModel
@@ -60,7 +60,7 @@ class TrainedFusion:
 
 @dataclass
 class _State:
-    """All that changes while a model trains, and nothing else."""
+    """Everything that changes while a model trains."""
 
     model: FusionModel
     optimiser: torch.optim.Optimizer
@@ -97,20 +97,20 @@ class _State:
 
 @dataclass(frozen=True)
 class FusionTraining:
-    """What a training is made of; `fit` runs it.
+    """Inputs of a training; `fit` runs it.
 
     Attributes:
         name: the fusion model's name in the registry, and in log lines.
         data: the training split.
-        validation: the validation tracks; early stopping looks at all their labelled frames.
+        validation: the validation tracks; early stopping uses all their labelled frames.
         config: section `train`; its `seed` decides weights, order and dropout.
         geometry: section `geometry`.
         stride: ticks between clips.
         options: the model's own options.
-        start: weights to start from; None: random ones.
-        folder: where the checkpoint is kept; None: nowhere.
-        fingerprint: of everything that decides the result; a checkpoint with another one is refused.
-        device: torch's name of it.
+        start: initial weights; None: random.
+        folder: folder of the checkpoint; None: no checkpoint.
+        fingerprint: fingerprint of everything that decides the result; checkpoints with another are refused.
+        device: torch's name of the device.
         quiet: print no line per epoch.
     """
 
@@ -128,13 +128,13 @@ class FusionTraining:
     quiet: bool = False
 
     def fit(self, logger: RunLogger | None = None) -> TrainedFusion:
-        """Train until the last epoch or until `patience` epochs brought no better validation score.
+        """Train until the last epoch, or until `patience` epochs have not improved the validation score.
 
-        An epoch's log line and metrics come after its checkpoint, so what is logged is never trained again; what a
-        killed process had saved but not logged is logged on resumption.
+        An epoch is logged after its checkpoint, so a logged epoch is never trained again; epochs saved but not logged
+        by a killed process are logged on resumption.
 
         Raises:
-            BadInputError: no validation frame has a label, or the weights to start from do not fit.
+            BadInputError: no validation frame has a label, or the initial weights do not fit.
             AVFusionError: features, loss or gradients are NaN or infinite.
         """
         logger = logger or NullLogger()
@@ -205,7 +205,7 @@ class FusionTraining:
         for step, rows in enumerate(order.split(self.config.batch_size), start=1):
             batch = drop_streams(self.data.batch(rows), self.config.modality_dropout, state.shuffle)
             if int(batch.valid.sum()) < 2:
-                continue  # CCC of less than two clips does not exist
+                continue  # the CCC of fewer than two clips is undefined
             output = self._step(state, precision, batch, f"epoch {state.epoch}, step {step}", rows)
             losses.append(output[0])
             predictions.append(output[1][batch.valid])
@@ -231,7 +231,7 @@ class FusionTraining:
         state.scaler.scale(loss).backward()
         state.scaler.unscale_(state.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.config.clip_norm)
-        # The scaler itself leaves out a step whose float16 gradients overflowed, and lowers the scale.
+        # The scaler itself skips a step with overflowed float16 gradients, and lowers the scale.
         overflow = not bool(torch.isfinite(norm))
         state.skipped = state.skipped + 1 if overflow else 0
         if overflow and (not precision.scales_loss or state.skipped > MAX_SKIPPED_STEPS):
@@ -280,7 +280,7 @@ class FusionTraining:
 
 
 def log_missing(history: Sequence[Mapping[str, float]], logger: RunLogger) -> None:
-    """Log the epochs that a run does not have yet."""
+    """Log the epochs that are missing in a run."""
     logged = logger.last_step("loss") if history else None
     for row in history[logged or 0 :]:
         logger.log_metrics(_metrics(row), step=int(row["epoch"]))
@@ -302,7 +302,7 @@ def split_scores(
 def drop_streams(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     """Modality dropout: a random `share` of the sequences loses one stream, each with equal chance.
 
-    A clip left without any stream by that does not count in the loss. Draws from `generator` only where `share` > 0.
+    Clips left without any stream do not count in the loss. Draws from `generator` only if `share` > 0.
     """
     if share <= 0:
         return batch

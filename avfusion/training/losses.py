@@ -12,8 +12,8 @@ def ccc_loss(predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tenso
 
     Args:
         predictions: (..., 2) valence and arousal.
-        targets: (..., 2); values outside the mask may be anything.
-        mask: (...) bool, True where the clip counts.
+        targets: (..., 2); values outside the mask are ignored.
+        mask: (...) bool, True for clips that count.
 
     Returns:
         A scalar, 0 (perfect) to 4; NaN for fewer than two valid clips.

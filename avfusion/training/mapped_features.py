@@ -1,4 +1,4 @@
-"""Features of all tracks as one table: on the device where they fit, else where they are, read row by row."""
+"""Features of all tracks as one table: on the device if they fit, else read row by row from where they are."""
 
 import math
 from collections.abc import Sequence
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-SHARE = 0.5  # of a GPU's free memory that a table may take: the other stream, the model and its batches need some, too
+SHARE = 0.5  # of a GPU's free memory for one table; the other stream, the model and its batches need the rest
 
 
 class MappedFeatures:
-    """The clips of all tracks as one table (N, …) that stays where the tracks' arrays are: in memory or in files.
+    """The clips of all tracks as one table (N, …) over the tracks' own arrays, in memory or in files.
 
-    It is read as a tensor is, by rows: `table[at]`. At stride 1 Aff-Wild2's maps take 105 GB; the operating system
-    keeps as many of them in memory as there is room.
+    Rows are read as from a tensor: `table[at]`. At stride 1 Aff-Wild2's maps take 105 GB; the operating system keeps as
+    many in memory as fit.
 
     Args:
-        tracks: (T, …) arrays of one shape behind T and one dtype, maps being mapped on their files (`read_features`).
-        device: where rows go.
+        tracks: (T, …) arrays of one dtype and, after T, one shape; maps are memory-mapped (`read_features`).
+        device: device of the rows read.
     """
 
     def __init__(self, tracks: Sequence[np.ndarray], device: str = "cpu") -> None:
@@ -38,7 +38,7 @@ class MappedFeatures:
         return int(self._ends[-1])
 
     def __getitem__(self, at: torch.Tensor) -> torch.Tensor:
-        """Rows by their numbers (any shape): a tensor of that shape and the rows' own behind it."""
+        """Rows by their numbers (any shape): a tensor of that shape, followed by the shape of rows."""
         rows = at.cpu().numpy()
         found = np.empty((*rows.shape, *self.shape[1:]), self._tracks[0].dtype)
         owner = np.searchsorted(self._ends, rows, side="right")
@@ -51,12 +51,12 @@ class MappedFeatures:
 def feature_table(
     tracks: Sequence[np.ndarray], device: str = "cpu", free: float | None = None
 ) -> torch.Tensor | MappedFeatures:
-    """The features of all tracks, one after the other: a tensor on `device` where there is room, else `MappedFeatures`.
+    """The features of all tracks, concatenated: a tensor on `device` if there is room, else `MappedFeatures`.
 
     Args:
-        tracks: (T, D) vectors, or (T, C, H, W) maps, which stay in their files on every device.
-        device: where rows are needed.
-        free: bytes that are free on `device`; None: ask it (a CPU has the vectors in memory already).
+        tracks: (T, D) vectors, or (T, C, H, W) maps, which always stay in their files.
+        device: device that needs the rows.
+        free: free bytes on `device`; None: ask it (a CPU has the vectors in memory already).
     """
     if tracks[0].ndim > 2:
         return MappedFeatures(tracks, device)
@@ -71,7 +71,7 @@ def _free_memory(device: str) -> float:
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """The arrays one after the other: the one that they are all the parts of (`load_split`), else a copy."""
+    """The arrays concatenated: their common base if they are its parts (`load_split`), else a copy."""
     whole = arrays[0].base
     if whole is None or whole.shape[1:] != arrays[0].shape[1:] or whole.dtype != arrays[0].dtype:
         return np.concatenate(arrays)

@@ -1,11 +1,11 @@
-"""Mixed precision: which arithmetic the forward pass uses, decided by what the device can do."""
+"""Mixed precision: choose the arithmetic of the forward pass by the device's abilities."""
 
 from dataclasses import dataclass
 
 import torch
 
 MAX_SKIPPED_STEPS = 20
-"""Float16 steps in a row whose gradients may overflow; after more of them, the loss scale cannot be the reason."""
+"""Greatest number of consecutive float16 steps with overflowing gradients; beyond it the loss scale is not at fault."""
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class Precision:
 
     Attributes:
         name: off, float16 or bfloat16.
-        dtype: what autocast uses; None: no autocast.
-        reason: why, in words.
+        dtype: dtype of autocast; None: no autocast.
+        reason: reason of the choice, in words.
     """
 
     name: str
@@ -24,19 +24,19 @@ class Precision:
 
     @property
     def scales_loss(self) -> bool:
-        """Gradients of float16 underflow without loss scaling; bfloat16 has float32's range."""
+        """Whether to scale the loss: float16 gradients underflow without it; bfloat16 has float32's range."""
         return self.dtype is torch.float16
 
     def tags(self) -> dict[str, str]:
-        """Words for the experiment tracker."""
+        """Tags for the experiment tracker."""
         return {"amp": self.name, "amp.reason": self.reason}
 
 
 def resolve_precision(amp: str, device: str) -> Precision:
     """Turn `train.amp` (auto, off, float16, bfloat16) into arithmetic for `device`.
 
-    `auto` takes bfloat16 where the GPU has it in hardware (compute capability 8 and above), float16 on older GPUs, and
-    nothing on a CPU, where it would be slower or not, and other bits, from one model of CPU to the next.
+    `auto` chooses bfloat16 on GPUs that have it in hardware (compute capability 8 and above), float16 on older GPUs,
+    and off on a CPU, where speed and bits would depend on the CPU's model.
     """
     if amp == "off":
         return Precision("off", None, "switched off")

@@ -1,4 +1,4 @@
-"""The processes of one training, started by `torchrun`: who works on what, and how their results come together."""
+"""The processes of one training, started by `torchrun`: sharing batches and combining results."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -16,12 +16,12 @@ from avfusion.runtime.errors import BadInputError
 
 @dataclass(frozen=True)
 class Processes:
-    """One of the processes that share a training; alone, each method gives back what it is given.
+    """One of the processes that share a training; with a single process, each method returns its argument.
 
     Attributes:
-        rank: which one this is, from 0.
-        count: how many there are.
-        device: where this one computes.
+        rank: number of this process, from 0.
+        count: number of processes.
+        device: device of this process.
     """
 
     rank: int = 0
@@ -30,18 +30,18 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """The first one alone prints, logs and writes files."""
+        """Whether this is the first process, which alone prints, logs and writes files."""
         return self.rank == 0
 
     def share(self, batch: np.ndarray) -> np.ndarray:
-        """This one's part of a batch of clip numbers; parts differ in length by one at most."""
+        """This process's part of a batch of clip numbers; parts differ in length by at most one."""
         return np.array_split(batch, self.count)[self.rank]
 
     def gather(self, rows: Tensor, total: int) -> Tensor:
-        """Rows of all shares of a batch of `total`, in its order, on every process.
+        """Rows of all parts of a batch of `total`, in its order, on every process.
 
-        Only this process's own rows carry a gradient. With a loss over all rows, the sum over the processes of the
-        gradients of their parameters is therefore the gradient of that loss.
+        Only this process's own rows carry a gradient. For a loss over all rows, the sum of the parameters' gradients
+        over the processes is therefore the gradient of that loss.
         """
         if self.count == 1:
             return rows
@@ -74,7 +74,7 @@ class Processes:
         return tensor.cpu().numpy()
 
     def from_leader(self, value: Any) -> Any:
-        """The first process's value, on all of them."""
+        """The first process's value, on all processes."""
         if self.count == 1:
             return value
         box = [value]
@@ -83,16 +83,16 @@ class Processes:
 
 
 def torchrun_rank() -> int:
-    """Which of the processes that `torchrun` started this is, from 0; 0 also where it did not start it."""
+    """Rank of this process under `torchrun`, from 0; 0 also without `torchrun`."""
     return int(os.environ["RANK"]) if dist.is_torchelastic_launched() else 0
 
 
 @contextmanager
 def joined_processes(device: str) -> Iterator[Processes]:
-    """Join the processes that `torchrun` started (nccl between GPUs, else gloo); this one alone if it did not.
+    """Join the processes started by `torchrun` (nccl between GPUs, else gloo); without `torchrun` a single process.
 
     Args:
-        device: `cuda`, of which each process of a machine takes one, or `cpu`.
+        device: `cuda`, with a GPU for each process of a machine, or `cpu`.
 
     Raises:
         BadInputError: there are more processes on this machine than GPUs.
@@ -105,10 +105,10 @@ def joined_processes(device: str) -> Iterator[Processes]:
         if here > torch.cuda.device_count():
             raise BadInputError(
                 f"torchrun started {here} processes on a machine with {torch.cuda.device_count()} GPUs: "
-                "--nproc-per-node is at most that"
+                "--nproc-per-node must be at most that"
             )
         device = f"cuda:{local}"
         torch.cuda.set_device(local)
     dist.init_process_group("nccl" if device != "cpu" else "gloo")
     yield Processes(dist.get_rank(), dist.get_world_size(), device)
-    dist.destroy_process_group()  # not after an error: the others may be in the middle of something, torchrun ends them
+    dist.destroy_process_group()  # not after an error, when torchrun ends the other processes

@@ -1,4 +1,4 @@
-"""The one owner of the learning rate."""
+"""The learning rate schedule."""
 
 from typing import Any
 
@@ -10,14 +10,13 @@ PLATEAU_EPOCHS = 4
 
 
 class LearningRate:
-    """Sets the optimiser's learning rate after each epoch; nothing else may.
+    """Sets the optimiser's learning rate after each epoch, as its single owner.
 
-    The published run collapsed at its sixth epoch because a second schedule multiplied the rate behind the first
-    one's back.
+    The published run collapsed at its sixth epoch because a second schedule also multiplied the rate.
 
     Args:
-        kind: `plateau`: halved when the validation score has not risen for 5 epochs; `cosine`: down to zero over all
-            epochs; `constant`.
+        kind: `plateau`: halve after 5 epochs without a better validation score; `cosine`: down to zero over all epochs;
+            `constant`.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer, kind: str, epochs: int) -> None:
@@ -32,11 +31,11 @@ class LearningRate:
 
     @property
     def value(self) -> float:
-        """The rate that the optimiser will use."""
+        """The current rate."""
         return float(self.optimiser.param_groups[0]["lr"])
 
     def step(self, score: float) -> None:
-        """End an epoch whose validation score (higher is better) was `score`."""
+        """End an epoch with the validation score `score` (higher is better)."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(score)
         elif self._scheduler is not None:
@@ -47,6 +46,6 @@ class LearningRate:
         return {} if self._scheduler is None else self._scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a checkpoint's state; the rate itself is the optimiser's and comes with its state."""
+        """Restore a checkpoint's state; the rate itself comes with the optimiser's state."""
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state)

@@ -12,7 +12,7 @@ from avfusion.data.track_data import TrackData
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.mapped_features import MappedFeatures, feature_table
 
-STATISTICS_ROWS = 2048  # vectors in float64 at a time, which is four times what they take as they are stored
+STATISTICS_ROWS = 2048  # vectors converted to float64 at a time, which takes four times their stored size
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,18 @@ class Batch:
 
 @dataclass(frozen=True)
 class SequenceData:
-    """All clips of a split in one table, and the sequences that are drawn from it.
+    """All clips of a split in one table, and sequences of its rows.
 
     Attributes:
-        audio: (N, D_a) features of the clips of all tracks, one track after the other, as stored.
-        visual: (N, D_v), or maps (N, C, H, W); see `feature_table` for where both streams are.
+        audio: (N, D_a) features of the clips of all tracks, track after track, as stored.
+        visual: (N, D_v), or maps (N, C, H, W); `feature_table` decides where both streams are kept.
         audio_present: (N,) bool.
         visual_present: (N,) bool.
         targets: (N, 2) float32 labels, 0 where not valid.
-        valid: (N,) bool: the clip has a label and a stream to tell it from.
+        valid: (N,) bool, clips with a label and a stream.
         index: (S, L) rows of the table, every row once; -1 is padding.
-        owner: (S,) which track a sequence belongs to.
-        tracks: their names.
+        owner: (S,) index of each sequence's track.
+        tracks: names of the tracks.
     """
 
     audio: torch.Tensor | MappedFeatures
@@ -73,13 +73,13 @@ class SequenceData:
         )
 
     def names(self, rows: torch.Tensor) -> list[str]:
-        """Names of the tracks that the sequences `rows` come from, sorted."""
+        """Names of the tracks of the sequences `rows`, sorted."""
         return sorted({self.tracks[owner] for owner in self.owner[rows].tolist()})
 
     def statistics(self) -> dict[str, torch.Tensor]:
-        """Mean and standard deviation of each stream's features over its present clips: `set_standardisation`'s form.
+        """Mean and standard deviation of each stream's features over its present clips, for `set_standardisation`.
 
-        The visual stream's are of the vectors that maps are averaged to.
+        Visual maps are averaged to vectors first.
         """
         found: dict[str, torch.Tensor] = {}
         for stream in ("audio", "visual"):
@@ -89,7 +89,7 @@ class SequenceData:
 
 
 def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation (D,) of the present rows, in float64, part by part; (0, 1) where none is present."""
+    """Mean and standard deviation (D,) of the present rows, in float64, part by part; (0, 1) without present rows."""
     rows = present.nonzero().flatten()
     if not len(rows):
         return torch.zeros(features.shape[1]), torch.ones(features.shape[1])
@@ -97,7 +97,7 @@ def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> 
     parts = rows.split(max(1, STATISTICS_ROWS // math.prod(features.shape[2:])))
 
     def total(of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        # In one tensor: a small one kept from every part would leave a hole of a part's size in memory.
+        # In one tensor: keeping a small tensor of every part would leave holes of a part's size in memory.
         sums = torch.empty(len(parts), features.shape[1], dtype=torch.float64, device=rows.device)
         for place, at in zip(sums, parts, strict=True):
             vectors = features[at].double()
@@ -113,10 +113,10 @@ def sequence_data(
 ) -> SequenceData:
     """Put the clips of all tracks into one table on `device`.
 
-    Maps, and what `device` has no room for, stay where they are and go there batch by batch.
+    Maps, and features without room on `device`, stay in place and are moved batch by batch.
 
     Raises:
-        BadInputError: no track, or no clip with a valid label.
+        BadInputError: there is no track, or no clip with a valid label.
         AVFusionError: a feature is NaN or infinite; the message names track and clip.
     """
     if not tracks:
@@ -149,7 +149,7 @@ def sequence_data(
 
 
 def track_targets(track: TrackData) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (T, 2) of a track's clips and whether each counts (T,): it has a label and at least one stream."""
+    """Targets (T, 2) of a track's clips and which clips count, (T,): those with a label and at least one stream."""
     inside = track.target_frames >= 0
     at = np.where(inside, track.target_frames, 0)
     valid = inside & track.valid[at] & (track.audio_present | track.visual_present)
@@ -160,7 +160,7 @@ def check_finite(track: TrackData) -> None:
     """Refuse NaN and infinities in the features of present clips.
 
     Raises:
-        AVFusionError: names stream, track and clip.
+        AVFusionError: a feature is not finite; the message names stream, track and clip.
     """
     for stream in ("audio", "visual"):
         features, present = getattr(track, stream), getattr(track, f"{stream}_present")

@@ -1,4 +1,4 @@
-"""Settings of the room: how a fusion model is trained (arXiv 2209.09068)."""
+"""Settings of the room: the training of a fusion model (arXiv 2209.09068)."""
 
 from typing import Annotated, Any, Literal
 
@@ -21,7 +21,7 @@ FusionName = Annotated[str, AfterValidator(_known)]
 
 
 class TrainSettings(Section):
-    """Fusion training (paper's recipe as defaults)."""
+    """Fusion training, with the paper's recipe as defaults."""
 
     model: FusionName = "jca"
     options: dict[str, Any] = Field(default_factory=dict)

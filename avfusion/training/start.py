@@ -1,4 +1,4 @@
-"""Weights that the training of a fusion model starts from."""
+"""Initial weights of a fusion model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Start:
-    """Weights of a fusion model, its standardisation included.
+    """Weights of a fusion model, including its standardisation.
 
     Attributes:
-        tensors: by the names of the model's state.
-        facts: for the record: `weights` (the folder), `sha256` of its weights file, `source` and `licence` where the
-            model's config tells them.
+        tensors: tensors by the names of the model's state.
+        facts: for the record: `weights` (the folder), `sha256` of its weights file, and `source` and `licence` if the
+            model's config has them.
     """
 
     tensors: dict[str, Tensor]

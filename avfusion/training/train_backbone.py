@@ -1,4 +1,4 @@
-"""The training of one backbone from its initial weights on, the same whoever asks for it."""
+"""Train one backbone from its initial weights; shared by all callers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,20 +26,20 @@ def train_backbone(
     checkpoints: Path | None = None,
     fingerprint: str = "",
 ) -> tuple[Backbone, BackboneTraining]:
-    """Build a backbone and train it; zero epochs leave it with the weights that it starts from.
+    """Build a backbone and train it; with zero epochs it keeps its initial weights.
 
     Args:
-        build: gives the network with its initial weights; what it draws follows from `shared.seed`.
-        data: gives what it is trained on.
-        settings: of this backbone.
-        shared: what both backbones are trained by.
-        threads: that torch computes with.
-        processes: that share the training.
-        checkpoints: folder from which a broken training goes on.
-        fingerprint: of this training, in its checkpoints.
+        build: makes the network with its initial weights, drawn from `shared.seed`.
+        data: reads the training data.
+        settings: settings of this backbone.
+        shared: settings of both backbones.
+        threads: number of torch's threads.
+        processes: the processes that share the training.
+        checkpoints: folder of checkpoints, from which an interrupted training continues.
+        fingerprint: fingerprint of this training for its checkpoints.
     """
     make_deterministic(threads)
-    torch.manual_seed(shared.seed)  # of the initial weights
+    torch.manual_seed(shared.seed)  # for the initial weights
     backbone = build()
     if processes.leads:
         _warn_of_statistics(backbone, shared, settings)

@@ -1,4 +1,4 @@
-"""What the visual backbone is trained on: clips of face crops, and what lies between them and the network."""
+"""Training data of the visual backbone: clips of face crops, and their preparation for the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ def visual_data(
     target_offset: int = 0,
     hue: float = 0.0,
 ) -> TrainingData:
-    """Training and validation clips of the stores below `root`."""
+    """Training and validation clips from the stores below `root`."""
     train, val = (
         VisualClips(_seen_tracks(root, tracks, split), geometry, transform, target_offset=target_offset, stride=stride)
         for split, stride in STRIDES.items()
@@ -34,7 +34,7 @@ def visual_data(
 
 
 def visual_preparation(transform: VisualTransform, *, hue: float = 0.0) -> Prepare:
-    """Crops (B, 8, S, S, 3) uint8 → network input; augmented where a generator is given."""
+    """Crops (B, 8, S, S, 3) uint8 → network input; augmented if a generator is given."""
     shift = transform.input_size // 28
 
     def prepare(clips: Tensor, generator: torch.Generator | None) -> Tensor:
