@@ -5,7 +5,7 @@ What was trained already, by whichever command, is found again; what is missing 
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import torch
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.folds import Fold
+from avfusion.experiments.train_unit import train_unit, training_data
 from avfusion.experiments.training import TrainingInputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingStore, TrainingUnit
 from avfusion.fusion.catalogue import fusion_module
@@ -21,7 +22,7 @@ from avfusion.runtime.progress import TrainingLines
 from avfusion.runtime.stamps import Stamp
 from avfusion.runtime.units import unit_digest
 from avfusion.training.logger import NullLogger, RunLogger
-from avfusion.training.loop import FusionTraining, log_missing
+from avfusion.training.loop import log_missing
 from avfusion.training.precision import resolve_precision
 from avfusion.training.sequences import SequenceData
 from avfusion.training.settings import TrainSettings
@@ -124,27 +125,22 @@ class Grid:
                 run.set_tags({"amp": precision["name"], "amp.reason": precision["reason"], "device": self.device})
                 log_missing(finished.history, run)
                 return finished
-            training = FusionTraining(
-                unit.config.model,
+            result = train_unit(
+                unit,
                 self._data(unit.fold),
-                unit.fold.validation,
-                unit.config,
+                self.inputs.feature_spec,
                 self.geometry,
-                self.inputs.feature_spec.stride,
-                options=unit.config.options,
-                start=unit.start,
+                run,
                 folder=self.store.folder(unit),
-                fingerprint=unit.digest,
                 device=self.device,
                 quiet=quiet,
             )
-            return self.store.finish(unit, training.fit(run))
+            return self.store.finish(unit, result)
 
     def _data(self, fold: Fold) -> SequenceData:
         """The clips that a fold trains on; those of the last fold stay, so that its models share them."""
         names = [track.track for track in fold.train]
         if self._sequences is None or self._sequences[0] != names:
             self._sequences = None  # two tables at once may be more than memory holds
-            inputs = replace(self.inputs, train=fold.train)
-            self._sequences = names, inputs.sequences(self.geometry, self.device)
+            self._sequences = names, training_data(fold.train, self.inputs.feature_spec, self.geometry, self.device)
         return self._sequences[1]

@@ -35,7 +35,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
         *("avfusion.backbones.pretrained", "avfusion.training.train_backbone", "avfusion.training.visual_backbone"),
     ),
     # The training of a fusion model on cached features; the model's own module is added.
-    "fusion": ("avfusion.training.loop", "avfusion.data.track_data"),
+    "fusion": ("avfusion.experiments.train_unit", "avfusion.data.track_data"),
     # Scores, comparisons and pictures of trained models; the models' own modules are added.
     "evaluation": ("avfusion.experiments.evaluate",),
     # Features of sound or crops that are disturbed at one level; the modules of disturbance and network are added.

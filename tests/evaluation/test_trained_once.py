@@ -19,7 +19,7 @@ from avfusion.experiments import training_store
 from avfusion.experiments import vouch as vouch_module
 from avfusion.experiments.compare import run_comparison
 from avfusion.experiments.crossval import run_cross_validation
-from avfusion.experiments.robustness.stage import _train_variant
+from avfusion.experiments.robustness.stage import _variant_training
 from avfusion.experiments.sweep.confirm import compare_points
 from avfusion.experiments.train_stage import run_train_stage, train_models, training_grid
 from avfusion.experiments.training import config_of
@@ -95,12 +95,17 @@ def test_every_command_finds_what_another_one_trained(root: Path, counts: Counts
     compare_points(root, with_sweep, points, (2, 3))
     assert counts() == [(4, 2, 2)]
     before = finished(root)
-    _train_variant(root, params, "cpu")
+    train_variant(root, params)
     assert len(finished(root)) == len(before) + 1
-    _train_variant(root, params, "cpu")
+    train_variant(root, params)
     same = params.replaced(robustness=params.robustness.model_copy(update={"modality_dropout": 0.0}))
-    _train_variant(root, same, "cpu")  # the main model itself
+    train_variant(root, same)  # the main model itself
     assert len(finished(root)) == len(before) + 1
+
+
+def train_variant(root: Path, params: Params) -> None:
+    grid, unit = _variant_training(root, params, "cpu")
+    grid.train(unit)
 
 
 def test_a_change_trains_what_it_concerns(root: Path, counts: Counts) -> None:
