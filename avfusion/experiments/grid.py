@@ -13,7 +13,7 @@ import torch
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.folds import Fold
-from avfusion.experiments.train_unit import train_unit, training_data
+from avfusion.experiments.train_unit import train_unit, training_table
 from avfusion.experiments.training import TrainingInputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingStore, TrainingUnit
 from avfusion.fusion.catalogue import fusion_module
@@ -142,5 +142,5 @@ class Grid:
         names = [track.track for track in fold.train]
         if self._sequences is None or self._sequences[0] != names:
             self._sequences = None  # two tables at once may be more than memory holds
-            self._sequences = names, training_data(fold.train, self.inputs.feature_spec, self.geometry, self.device)
+            self._sequences = names, training_table(fold.train, self.inputs.feature_spec, self.geometry, self.device)
         return self._sequences[1]

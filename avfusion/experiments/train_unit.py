@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from avfusion.experiments.training_store import TrainingUnit
 
 
-def training_data(
+def training_table(
     tracks: Sequence[TrackData], spec: FeatureSpec, geometry: GeometrySettings, device: str = "cpu"
 ) -> SequenceData:
     """The clips of training tracks as one table on `device`."""

@@ -10,7 +10,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.start import read_start
-from avfusion.experiments.train_unit import training_data
+from avfusion.experiments.train_unit import training_table
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import arrays_digest, fingerprint
 from avfusion.training.sequences import SequenceData
@@ -41,7 +41,7 @@ class TrainingInputs:
 
     def sequences(self, geometry: GeometrySettings, device: str = "cpu") -> SequenceData:
         """The training split as one table of clips."""
-        return training_data(self.train, self.feature_spec, geometry, device)
+        return training_table(self.train, self.feature_spec, geometry, device)
 
 
 def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | None = None) -> TrainingInputs:
