@@ -19,7 +19,7 @@ from avfusion.presentation.pictures import Pictures
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError
 from avfusion.training.checkpoints import CHECKPOINT, save_checkpoint
-from tests.inference.test_overlay import predictions
+from tests.presentation.test_overlay import predictions
 from tests.small_disk import mount
 
 STORES = {"labels": 4, "frames": 4, "audio": 64}  # stage, and KiB that hold one or two of its three files

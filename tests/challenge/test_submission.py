@@ -20,7 +20,7 @@ from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
+from tests.challenge.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
 def smoothed(values: np.ndarray, windows: tuple[int, int] = (20, 50)) -> np.ndarray:

@@ -23,7 +23,7 @@ from avfusion.experiments.sweep.storage import open_storage
 from avfusion.experiments.sweep.study import open_study
 from avfusion.experiments.sweep.worker import work
 from avfusion.training.settings import TrainSettings
-from tests.sweep.test_run import lines_of, runs_of, set_values, start, trials_of
+from tests.experiments.sweep.test_run import lines_of, runs_of, set_values, start, trials_of
 
 
 def test_a_trial_whose_loss_is_nan_fails_and_the_study_goes_on(sweep_project: Path) -> None:

@@ -13,7 +13,7 @@ from avfusion.backbones.catalogue import backbone_names
 from avfusion.params.params import SECTIONS, check_params, load_params
 from avfusion.runtime.errors import BadInputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from avfusion.media.timeline import read_timeline
 from avfusion.presentation.video_report import write_video_report
 from tests.chromium import Page, chromium, open_browser
-from tests.inference.test_overlay import write_source
-from tests.inference.test_video_report import CARD, HOSTILE, predictions
+from tests.presentation.test_overlay import write_source
+from tests.presentation.test_video_report import CARD, HOSTILE, predictions
 
 pytestmark = [
     pytest.mark.slow,

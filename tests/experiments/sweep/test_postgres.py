@@ -25,7 +25,7 @@ from avfusion.runtime.errors import AVFusionError
 from avfusion.training.settings import TrainSettings
 
 pytestmark = pytest.mark.postgres
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 PASSWORD = "not-for-logs"
 
 

@@ -19,7 +19,7 @@ from avfusion.experiments.stage import Stage
 from avfusion.experiments.training import model_folder, model_names
 from avfusion.params.params import Params, check_params
 from avfusion.runtime.stamps import UNSTAMPED, Stamp
-from tests.evaluation.test_evaluate import TRAIN, root
+from tests.experiments.test_evaluate import TRAIN, root
 
 __all__ = ["root"]  # a fixture
 SECTIONS = ("common", "corpus", "evaluate", "geometry", "report", "train")

@@ -154,7 +154,7 @@ def test_bad_label_files_are_listed_before_anything_is_made(root: Path, tmp_path
         build(root, tmp_path)
     text = str(error.value)
     assert text.startswith("2 of 4 annotation files cannot be used: ")
-    assert "labels/time.csv, line 3: column time: 'x': seconds from" in text
+    assert "labels/time.csv, line 3: column time: 'x': must be seconds from" in text
     assert "labels/frame.csv, line 1: there is no column arousal" in text
 
 

@@ -16,7 +16,7 @@ from avfusion.presentation.model_card import ModelCard, model_card
 from avfusion.presentation.video_report import _ticks, report_provenance, write_video_report
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from tests.inference.test_overlay import write_source
+from tests.presentation.test_overlay import write_source
 
 HOSTILE = "<script>alert(1)</script> & \"'</title>.mp4"
 CARD = ModelCard(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from avfusion.challenge.submission import submit
 from avfusion.runtime.errors import BadInputError
-from tests.inference.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
+from tests.challenge.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

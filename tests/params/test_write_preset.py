@@ -9,7 +9,7 @@ from avfusion.params.params import load_params
 from avfusion.params.write_preset import write_preset
 from avfusion.runtime.errors import BadInputError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

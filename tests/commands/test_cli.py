@@ -188,7 +188,7 @@ def test_summary_tells_what_this_store_decided(
 def test_preset_writes_params(
     project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = Path(__file__).parents[1] / "avfusion" / "params" / "presets"
+    source = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
     assert call(monkeypatch, "preset", "affwild2") == 0
     assert (project / "params.yaml").read_bytes() == (source / "affwild2.yaml").read_bytes()
     assert call(monkeypatch, "preset", "nope") == 2

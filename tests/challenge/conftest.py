@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.inference.evaluated_project import evaluate
+from tests.challenge.evaluated_project import evaluate
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from avfusion.experiments.sweep.space import SearchSpace, point_of
 from avfusion.params.params import load_params
 from avfusion.runtime.errors import BadInputError
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 BEST = {"model": "concat", "encoder_width": 16, "dropout": 0.3, "lr": 1.0000123e-05, "batch_size": 8}
 
 

@@ -25,7 +25,7 @@ from avfusion.params.params import load_params
 from avfusion.runtime.atomic import TEMPORARY_PREFIX
 from avfusion.runtime.settings import ExecutionSettings
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 OUTS = ("data/corpus", "data/labels", "data/frames", "data/audio", "data/features", "reports/faces")
 SERIAL = ExecutionSettings(executor="serial", workers=1)
 

@@ -23,7 +23,7 @@ from avfusion.params.params import load_params
 from avfusion.params.yaml_text import with_values
 from avfusion.runtime.errors import BadInputError
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 FINISHED = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
 
 

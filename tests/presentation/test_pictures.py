@@ -21,9 +21,9 @@ from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.video_report import report_provenance
 from avfusion.runtime.errors import AVFusionError
 from tests.inference.test_analysis import face, other, pictures
-from tests.inference.test_overlay import near, predictions
-from tests.inference.test_video_report import Page
 from tests.media.conftest import write_media
+from tests.presentation.test_overlay import near, predictions
+from tests.presentation.test_video_report import Page
 
 BOTH = Request(pictures=Pictures(overlay=True, report=True))
 

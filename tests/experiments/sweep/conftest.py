@@ -14,7 +14,7 @@ from avfusion.experiments.sweep.study import open_study
 from avfusion.params.yaml_text import with_values
 from avfusion.training.settings import TrainSettings
 
-SOURCE = Path(__file__).parents[2]
+SOURCE = Path(__file__).parents[3]
 SPACE = {
     "model": ["jca", "concat"],
     "encoder_width": [8, 16, 128],

@@ -15,7 +15,7 @@ from avfusion.params.params import check_params, load_params
 from avfusion.runtime.errors import BadInputError
 from avfusion.training.settings import TrainSettings
 
-CONFIGS = Path(__file__).parents[2] / "avfusion" / "params" / "presets"
+CONFIGS = Path(__file__).parents[3] / "avfusion" / "params" / "presets"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from avfusion.runtime.atomic import TEMPORARY_PREFIX, atomic_path, write_json, w
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import raise_failures
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
