@@ -1,4 +1,4 @@
-"""Fusion models against each other: each trained with several seeds on the cached features, scored, one row a model.
+"""Compare fusion models: train each with several seeds on the cached features, and score it, with a row per model.
 
 The trainings are runs: a parent, and below it one per model and seed, with metrics only.
 """
@@ -51,7 +51,7 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
         models: none: `train.model` and `train.baselines`; `all`: every model that takes pooled features.
 
     Raises:
-        BadInputError: no such model, or params.yaml, features or labels are missing.
+        BadInputError: a model does not exist, or params.yaml, features or labels are missing.
     """
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     refuse_start(params.train, "a comparison")
@@ -64,7 +64,7 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
         refuse_models(models, inputs.feature_spec.output)
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
         comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus))
-        # Runs are continued only where everything that their numbers depend on is the same.
+        # A run is continued only if everything that its numbers depend on is the same.
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
         recorded = every_param(root / "params.yaml", params)
@@ -85,13 +85,13 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, on what.
+    """A comparison of models.
 
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
         grid: trains the models.
-        tracks: what is scored.
-        truth: folder of the truth of the tracks, as `truth_folder` gives it.
+        tracks: the tracks to score.
+        truth: folder of the tracks' truth, from `truth_folder`.
     """
 
     params: Params
@@ -172,13 +172,13 @@ class Comparison:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean of what is known."""
+    """The mean of the known values."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
 
 
 def _remarks(config: TrainSettings, models: Sequence[str]) -> list[str]:
-    """What makes the comparison less than fair: options that one model alone has from params.yaml."""
+    """Remarks on unfairness: options that only one model has from params.yaml."""
     if not config.options or config.model not in models:
         return []
     options = ", ".join(f"{name}: {value}" for name, value in config.options.items())

@@ -1,4 +1,4 @@
-"""Cross-validation of fusion models on cached features: each trained on every fold, scored on what it did not see.
+"""Cross-validate fusion models on cached features: train each on every fold, and score it on unseen tracks.
 
 The trainings are runs: a parent, and below it one per model and fold, with metrics only. Backbones are not trained per
 fold. docs/evaluation.md says what the features of a fold's scored videos have seen.
@@ -48,7 +48,8 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         models: none: `train.model` and `train.baselines`.
 
     Raises:
-        BadInputError: no such model, as many folds cannot be made, or params.yaml, features or labels are missing.
+        BadInputError: a model does not exist, there are too few videos for the folds, or params.yaml, features or
+            labels are missing.
         AVFusionError: a base video is both a training and a validation video.
     """
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
@@ -63,7 +64,7 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
         crossval = CrossValidation(params, grid, tests, truth)
         out_of_fold = read_features(feature_path(root, inputs.train[0].track)).out_of_fold is not None
-        # Runs are continued only where everything that their numbers depend on is the same.
+        # A run is continued only if everything that its numbers depend on is the same.
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "folds": str(folds)}
         book = RunBook(root, work / f"runs-{same[:16]}.json", every_param(root / "params.yaml", params), tags)
@@ -82,13 +83,13 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What is cross-validated, on what.
+    """A cross-validation of models.
 
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
         grid: trains the models, on the official training and validation tracks.
         test: the test tracks.
-        truth: folder of the truth of the tracks, as `truth_folder` gives it.
+        truth: folder of the tracks' truth, from `truth_folder`.
     """
 
     params: Params
@@ -105,7 +106,7 @@ class CrossValidation:
         """Train and score all models on all folds, a printed line for each training.
 
         Args:
-            folds: how many, the official split included.
+            folds: number of folds, including the official split.
             open_run: gives the run that the training of a model on a fold is logged to, metrics only.
 
         Raises:
@@ -189,10 +190,10 @@ class CrossValidation:
 def choose_windows(
     tracks: Sequence[TrackPredictions], model: str, candidates: Sequence[int] = WINDOWS
 ) -> tuple[int, int]:
-    """Windows of the smoothing (valence, arousal) with the highest pooled CCC; of equal ones the shortest.
+    """Windows of the smoothing (valence, arousal) with the highest pooled CCC; the shortest among equals.
 
-    To be given predictions of tracks that the model was not trained on, and none of those that are scored with the
-    windows: out-of-fold predictions of the training tracks.
+    `tracks` must hold out-of-fold predictions of training tracks: predictions by models that were not trained on them,
+    and no tracks that are scored with these windows.
     """
     best = []
     for c in range(2):

@@ -1,4 +1,4 @@
-"""Folds of a cross-validation over base videos: fold 0 is the official split, no video stands on both sides of one."""
+"""Folds of a cross-validation over base videos: fold 0 is the official split; no video is on both sides of a fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 
 @dataclass(frozen=True)
 class Fold:
-    """Tracks to train on, and those to score."""
+    """Tracks to train on, and tracks to score."""
 
     train: list[TrackData]
     validation: list[TrackData]
 
 
 def grouped_folds(train: Sequence[TrackData], validation: Sequence[TrackData], folds: int) -> list[Fold]:
-    """The official split, then the training videos in `folds` - 1 parts, each scored by what the other tracks train.
+    """The official split, then `folds` - 1 parts of the training videos, each scored by models trained on all other
+    tracks.
 
     Raises:
         BadInputError: fewer than two folds, or too few training videos for them.
@@ -43,7 +44,7 @@ def refuse_leakage(fold: Fold, name: str) -> None:
     """Refuse a base video on both sides.
 
     Raises:
-        AVFusionError: names the videos.
+        AVFusionError: a base video is on both sides; the message names it.
     """
     shared = {track.video for track in fold.train} & {track.video for track in fold.validation}
     if shared:

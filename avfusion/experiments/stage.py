@@ -1,4 +1,4 @@
-"""What every DVC stage does around its work: parameters, lock, clock, and errors for people."""
+"""The frame of every DVC stage: parameters, lock, clock, and errors for people."""
 
 import os
 import resource
@@ -22,11 +22,11 @@ class Stage:
     """A running stage.
 
     Attributes:
-        name: as in dvc.yaml.
-        params: its own sections of params.yaml.
-        root: the workspace, below which it reads and writes; also the working directory.
+        name: name in dvc.yaml.
+        params: the stage's sections of params.yaml.
+        root: the workspace that it reads and writes; also the working directory.
         project: the project whose MLflow store it logs to (another folder only in `dvc exp run --temp`).
-        work: its private folder, ignored by git and DVC.
+        work: the stage's private folder, ignored by git and DVC.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Stage:
     work: Path
 
     def record_failures(self, failed: Mapping[str, str]) -> None:
-        """Remember which tracks or videos could not be made, and why, without places; `doctor` says it."""
+        """Record failed tracks or videos and their reasons, without paths, for `doctor`."""
         corpus = [self.root / Path(self.params.corpus.root).expanduser()] if "corpus" in self.params else []
         write_json(self.work / FAILURES, {key: _below(reason, [*corpus, self.root]) for key, reason in failed.items()})
 
 
 def _below(reason: str, places: Sequence[Path]) -> str:
-    """A reason with paths from the folders that they lie in."""
+    """A reason with paths relative to the given folders."""
     for place in places:
         reason = reason.replace(f"{place}{os.sep}", "")
     return reason
@@ -68,7 +68,7 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
         lock = root / ".avfusion" / "locks" / f"{name}.lock"
         with nullcontext() if rank else exclusive_lock(lock, f"stage {name}"):
             if not rank:
-                (work / FAILURES).unlink(missing_ok=True)  # of an earlier run
+                (work / FAILURES).unlink(missing_ok=True)  # from an earlier run
             running = Stage(name, load_params(root / "params.yaml", sections), root, project_root(), work)
             try:
                 yield running
@@ -84,7 +84,7 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
         print(f"error: {who}: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        print(f"{who} was interrupted; `dvc repro` goes on from what it finished", file=sys.stderr)
+        print(f"{who} was interrupted; `dvc repro` continues from what it finished", file=sys.stderr)
         raise SystemExit(130) from None
     except OSError as error:  # disk full, no permission, no connection
         print(f"error: {who}: {describe_os_error(error)}", file=sys.stderr)

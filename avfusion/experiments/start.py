@@ -1,4 +1,4 @@
-"""`train.weights`: a fusion model on disk from which training starts, or which is used as it is (`train.epochs: 0`)."""
+"""`train.weights`: a fusion model on disk from which training starts, or which is used as is (`train.epochs: 0`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from avfusion.training.start import Start
 
 
 def refuse_start(config: TrainSettings, who: str) -> None:
-    """Refuse params of a model that is not trained from random weights, for commands that train many models so.
+    """Refuse initial weights and zero epochs, for commands that train many models from random weights.
 
     Raises:
         BadInputError: `train.weights` is set, or no epoch is trained.
@@ -28,13 +28,13 @@ def refuse_start(config: TrainSettings, who: str) -> None:
 
 
 def refuse_models(names: Sequence[str], output: str) -> None:
-    """Refuse names from `--models` that are no fusion models, or that take no features of such an `output`.
+    """Refuse names in `--models` of unknown fusion models, or of models that do not take features of this `output`.
 
     Args:
-        output: of the visual features, `pooled` or `map`.
+        output: form of the visual features, `pooled` or `map`.
 
     Raises:
-        BadInputError: names them.
+        BadInputError: a name is refused; the message names it.
     """
     for name in names:
         try:
@@ -49,17 +49,17 @@ def refuse_models(names: Sequence[str], output: str) -> None:
 
 
 def read_start(root: Path, config: TrainSettings, spec: FeatureSpec) -> Start | None:
-    """The model at `train.weights`, None where that is null.
+    """The model at `train.weights`; None if that is null.
 
     Args:
-        root: the project, from which the folder is named.
+        root: the project, to which the folder is relative.
         config: section `train`.
-        spec: of the features that it will read.
+        spec: spec of the features.
 
     Raises:
-        BadInputError: there is no model, it is another one than `train.model`, or it is to be used untrained on
-            features of other backbones than its own.
-        AVFusionError: its files are damaged.
+        BadInputError: there is no model, it is not a `train.model`, or it would be used untrained on features of other
+            backbones than its own.
+        AVFusionError: the model's files are damaged.
     """
     if config.weights is None:
         return None

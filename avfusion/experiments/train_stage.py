@@ -1,6 +1,6 @@
-"""The stage `train`: the main model and its baselines on cached features, and the files that the stage leaves.
+"""The stage `train`: train the main model and its baselines on cached features, and write the stage's files.
 
-The outs stay between runs of the stage: what is current is left alone, what is stale is replaced.
+The outs persist between runs of the stage: current ones are kept, stale ones replaced.
 """
 
 import shutil
@@ -32,7 +32,7 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
 
     Args:
         root: the workspace.
-        project: whose MLflow store is used.
+        project: the project whose MLflow store is used.
         params: sections common, corpus, frames, geometry and train.
     """
     make_deterministic(params.common.threads)
@@ -88,7 +88,7 @@ def train_models(
         open_run: gives the run that a model's training is logged to.
         on_model: called with name, run, folder and final metrics when a model's files are written.
     """
-    from avfusion.reports.plots.curves import plot_curves  # matplotlib, which sweep's workers do without
+    from avfusion.reports.plots.curves import plot_curves  # imports matplotlib, which sweep's workers do not need
 
     config, facts = params.train, _facts(grid, params)
     folders = {name: model_folder(grid.root, name, config) for name in model_names(config)}
@@ -120,7 +120,7 @@ def train_models(
 
 
 def _facts(grid: Grid, params: Params) -> dict[str, Any]:
-    """What a model carries for inference beside its weights; the crops behind its features decide no weight."""
+    """Facts for inference that a model keeps beside its weights; the settings of crops decide no weight."""
     return {
         "feature_spec": grid.inputs.feature_spec.to_dict(),
         "geometry": params.geometry.model_dump(mode="json"),
@@ -131,7 +131,7 @@ def _facts(grid: Grid, params: Params) -> dict[str, Any]:
 
 
 def _with_scores(grid: Grid, params: Params, finished: FinishedTraining) -> FinishedTraining:
-    """The training with its scores on the tracks that it was trained and stopped on."""
+    """The training with its scores on its training and validation tracks."""
     if "scores" in finished.record:
         return finished
     model, stride = finished.model(grid.device), grid.inputs.feature_spec.stride
@@ -143,7 +143,7 @@ def _with_scores(grid: Grid, params: Params, finished: FinishedTraining) -> Fini
 
 
 def _remove_others(grid: Grid, wanted: set[Path]) -> None:
-    """Remove baselines that are not asked for; they stay known in the store."""
+    """Remove baselines that are not configured; the store keeps them."""
     baselines = grid.root / "models" / "baselines"
     baselines.mkdir(parents=True, exist_ok=True)  # an out of the stage, also without any
     for path in sorted(baselines.iterdir()):

@@ -1,8 +1,8 @@
-"""Trainings of fusion models, finished and unfinished, each known by the stamp of what decides its result.
+"""Finished and unfinished trainings of fusion models, each identified by the stamp of everything that decides it.
 
 A folder per training below `.avfusion/train/` holds the checkpoint while the training runs, and the model with its
-record afterwards. The stage `train` leaves the same files in models/fusion and models/baselines/<name>, so that a fresh
-clone that pulled them knows these trainings, too.
+record afterwards. The stage `train` writes the same files to models/fusion and models/baselines/<name>, so that a fresh
+clone that pulled them has these trainings, too.
 """
 
 import json
@@ -36,13 +36,13 @@ Scores = Mapping[str, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class TrainingUnit:
-    """One fusion model that is trained with one seed on some tracks.
+    """The training of one fusion model with one seed on given tracks.
 
     Attributes:
-        config: section `train` as it stands for this model alone.
-        fold: the tracks to train on, and those whose scores end the training.
-        stamp: fingerprint of all that decides the result, and digest of the code.
-        start: weights to start from; None: random ones.
+        config: section `train` for this model alone.
+        fold: the tracks to train on, and the tracks for early stopping.
+        stamp: fingerprint of everything that decides the result, and digest of the code.
+        start: initial weights; None: random.
     """
 
     config: TrainSettings
@@ -58,12 +58,12 @@ class TrainingUnit:
 
 @dataclass(frozen=True)
 class FinishedTraining:
-    """A training that came to its end, now or earlier.
+    """A finished training.
 
     Attributes:
-        folder: holds model.safetensors, config.json and the record.
+        folder: folder of model.safetensors, config.json and the record.
         record: contents of the record.
-        found: whether the training was finished before it was asked for.
+        found: whether the training had been finished before this call.
     """
 
     folder: Path
@@ -76,17 +76,17 @@ class FinishedTraining:
 
     @property
     def best_epoch(self) -> int:
-        """0 where no epoch was trained."""
+        """The best epoch, from 1; 0: untrained."""
         return int(self.record["best_epoch"])
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """Wall time, validation included; None where it is not known."""
+        """Wall time including validation; None if unknown."""
         return self.record.get(SECONDS)
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """A row per epoch, of `HISTORY_COLUMNS`; JSON has null for scores that do not exist."""
+        """A row per epoch with `HISTORY_COLUMNS`; undefined scores are null in JSON."""
         rows = [{key: row[key] for key in HISTORY_COLUMNS} for row in self.record["history"]]
         return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
 
@@ -104,7 +104,7 @@ class TrainingStore:
         return self.root / ".avfusion" / "train"
 
     def folder(self, unit: TrainingUnit) -> Path:
-        """Where the training of a unit is kept."""
+        """The folder of a unit's training."""
         return self.work / unit.digest
 
     def find(self, unit: TrainingUnit) -> FinishedTraining | None:
@@ -123,7 +123,7 @@ class TrainingStore:
 
     @contextmanager
     def alone(self, unit: TrainingUnit) -> Iterator[None]:
-        """Keep other processes from training the same unit; wait where one of them does."""
+        """Lock out other processes from training the same unit; wait if one does."""
         self.folder(unit).mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder(unit) / LOCK)
         try:

@@ -53,7 +53,7 @@ def test_ctrl_c_is_one_line_that_says_how_to_go_on(workspace: Path, capsys: pyte
     with pytest.raises(SystemExit) as ended, stage("train", "geometry"):
         raise KeyboardInterrupt
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "stage train was interrupted; `dvc repro` goes on from what it finished\n"
+    assert capsys.readouterr().err == "stage train was interrupted; `dvc repro` continues from what it finished\n"
     with stage("train", "geometry"):  # its lock is free again
         pass
 

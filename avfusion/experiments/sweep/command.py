@@ -1,4 +1,4 @@
-"""The command `avfusion sweep`: from params.yaml and options to a study, its report, and its best point applied."""
+"""The command `avfusion sweep`: run the study of params.yaml, write its report, and apply its best point."""
 
 from avfusion.experiments.start import refuse_start
 from avfusion.experiments.sweep.results import apply_changes
@@ -10,11 +10,11 @@ from avfusion.runtime.project import project_root, workspace_root
 
 
 def run_sweep(*, trials: int | None, storage: str | None, workers: int, apply: bool) -> None:
-    """Run the study of params.yaml until it has enough trials, and say what to do next.
+    """Run the study of params.yaml until it has enough trials, and print the next steps.
 
     Raises:
-        AVFusionError: it failed, or no trial was completed.
-        SystemExit: 130, it was interrupted.
+        AVFusionError: the study failed, or no trial was completed.
+        SystemExit: 130, after an interruption.
     """
     root, project = workspace_root(), project_root()
     path = root / "params.yaml"

@@ -1,7 +1,7 @@
 """Is the best point of a study better than the paper's? Both trained with new seeds, compared on validation and test.
 
-A study's best score is the luckiest of many on one validation split with one seed; new seeds take that luck away on
-training's side, the test split on validation's.
+A study's best score is the luckiest of many on one validation split with one seed; new seeds remove the luck of
+training, and the test split the luck of validation.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def confirm_best(seeds: Sequence[int], storage: str | None = None) -> str:
     """`avfusion sweep --confirm`: write reports/sweep/confirmation.json; returns the tables as Markdown.
 
     Args:
-        seeds: others than `train.seed`, whose luck the best point had.
+        seeds: new seeds, without `train.seed`, which the best point was selected with.
         storage: URL; None: the project's own.
 
     Raises:
@@ -60,10 +60,10 @@ def confirm_best(seeds: Sequence[int], storage: str | None = None) -> str:
 
 
 def study_points(params: Params, url: str) -> dict[str, Point]:
-    """The best point that the study of params.yaml found beside the paper's, and the paper's.
+    """The best point of the study in params.yaml other than the paper's, and the paper's point.
 
     Raises:
-        BadInputError: no trial of it was completed.
+        BadInputError: the study has no completed trial.
         AVFusionError: the storage cannot be used.
     """
     space = SearchSpace.of(params.sweep.space, params.train)

@@ -12,7 +12,7 @@ from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.workers import Worker, WorkerError
 
 MAX_DEATHS = 5
-"""Deaths of a worker's process after which it is not started again: memory, or a crash that comes back."""
+"""Number of deaths after which a worker is not restarted: too little memory, or a recurring crash."""
 
 
 class Hand:
@@ -31,7 +31,7 @@ class Hand:
         self.worker.give(run_trials, self.task, reporting=True)
 
     def look(self, say: Callable[[str], None]) -> None:
-        """Take its reply, if it has come; one that died is replaced."""
+        """Take the worker's reply if there is one; replace a dead worker."""
         if not self.busy or (reply := self.worker.poll(self._introduce)) is None:
             return
         self.busy = False
@@ -40,7 +40,7 @@ class Hand:
         self.deaths += 1
         self.error = reply.error
         if isinstance(reply.error, WorkerError) and self.deaths < MAX_DEATHS:
-            say(f"worker {self.task.index}: {reply.error}; another one takes its place, and its trial is tried again")
+            say(f"worker {self.task.index}: {reply.error}; another takes its place, and its trial is repeated")
             self.worker.stop()
             self.error = None
             self._start()
@@ -51,7 +51,7 @@ class Hand:
         self.pid = pid
 
     def ask_to_stop(self) -> bool:
-        """Let it end after the current epoch; False: it cannot be asked yet."""
+        """Ask the worker to end after the current epoch; False: it cannot be asked yet."""
         if self.pid is None:
             return False
         with suppress(ProcessLookupError):
@@ -60,7 +60,7 @@ class Hand:
 
 
 class Interrupts:
-    """Counts Ctrl-C instead of raising, and hands the first on to the workers; the second one raises."""
+    """Counts Ctrl-C instead of raising: passes the first on to the workers; the second raises."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -21,9 +21,9 @@ SWEPT_TRAIN_KEYS = (
     "dropout",
     "modality_dropout",
 )
-"""What else is in `train` decides what a trial costs, or how it is scored."""
+"""All other keys of `train` decide the cost or the score of a trial."""
 REAL_KEYS = ("lr", "weight_decay", "clip_norm", "dropout", "modality_dropout")
-"""Numbers of these are real ones, however they are written (`low: 0`)."""
+"""Keys with real numbers, also if written as integers (`low: 0`)."""
 
 Value = bool | int | float | str
 
@@ -48,7 +48,7 @@ class Range:
     """All numbers from `low` to `high`, both included; integers where both are.
 
     Attributes:
-        log: drawn evenly on a logarithmic scale.
+        log: draw uniformly on a logarithmic scale.
         step: only `low`, `low + step`, …
     """
 
@@ -81,11 +81,11 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
     """Read a dimension.
 
     Args:
-        written: from YAML; numbers that YAML 1.1 takes for text (`1e-4`) are accepted in ranges.
-        real: its numbers are real ones, however they are written.
+        written: from YAML; numbers that YAML 1.1 reads as text (`1e-4`) are accepted in ranges.
+        real: its numbers are real, also if written as integers.
 
     Raises:
-        ValueError: it is neither a list nor a range, or empty; the message says what is allowed.
+        ValueError: it is neither a list nor a range, or empty; the message says what it must be.
     """
     if isinstance(written, list | tuple):
         return _choice(written, real)
@@ -97,11 +97,11 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
 def space_fault(
     space: Mapping[str, Any], train: type[BaseModel], model: str | None = None
 ) -> tuple[str, object, str] | None:
-    """What is wrong with `sweep.space`: (key, value, what is allowed); None: nothing.
+    """The first fault of `sweep.space` as (key, value, what it must be); None: no fault.
 
     Args:
-        train: checks the values of its own keys.
-        model: `train.model`, whose options may be searched where no model is drawn.
+        train: settings that check the values of its own keys.
+        model: `train.model`, whose options may be searched if no model is drawn.
     """
     drawn = space.get("model")
     named = drawn if isinstance(drawn, list) else [*fusion_names(), model]
@@ -138,7 +138,7 @@ def _is_known(model: str) -> bool:
 
 
 def _option_fault(options: list[Option], value: object, of_all: bool) -> str | None:
-    """What is wrong with a value of an option of that name of all the models, or of any of them."""
+    """The fault of a value for the options of one name, in all or in any of the models; None: no fault."""
     faults = [option.fault(value) for option in options]
     return next(filter(None, faults), None) if of_all or all(faults) else None
 

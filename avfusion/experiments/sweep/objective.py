@@ -1,4 +1,4 @@
-"""The objective: one training on cached features, watched epoch by epoch."""
+"""The objective: one training on cached features, monitored per epoch."""
 
 import socket
 import time
@@ -20,17 +20,17 @@ HISTORY, HOST, BEST_EPOCH, CPU_S = "history", "host", "best_epoch", "cpu_s"
 
 
 class InterruptedTrialError(AVFusionError):
-    """A trial was given up for no fault of its own, and is to be tried again."""
+    """A trial was interrupted through no fault of its own, and is to be repeated."""
 
 
 class Objective:
     """Trains a trial's point and returns the best epoch's mean validation CCC.
 
-    What becomes of a trial beside its value stands in its user attributes: every epoch's metrics, the best epoch,
-    the host, the CPU-seconds of its training, and its error.
+    A trial's user attributes record every epoch's metrics, the best epoch, the host, the CPU-seconds of its training,
+    and its error.
 
     Args:
-        stopping: asked after every epoch; True interrupts the trial.
+        stopping: called after every epoch; True interrupts the trial.
     """
 
     def __init__(

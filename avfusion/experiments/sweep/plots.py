@@ -1,4 +1,4 @@
-"""Pictures of a study: its history, what mattered, and where the good points lie."""
+"""Pictures of a study: its history, the importance of parameters, and the good points."""
 
 import warnings
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _SCORES: Colormap = LinearSegmentedColormap.from_list("scores", ["#d9dfe6", "#7f
 
 
 def plot_study(folder: Path, study: optuna.Study, space: SearchSpace) -> list[Path]:
-    """Draw all pictures into `folder`; those that need completed trials are left out without any."""
+    """Draw all pictures into `folder`; those that need completed trials are omitted without any."""
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     if not complete:
@@ -67,7 +67,7 @@ def plot_history(path: Path, trials: Sequence[FrozenTrial]) -> None:
 
 
 def plot_importances(path: Path, study: optuna.Study) -> None:
-    """Bars: the share of each parameter in what tells good trials from others (PED-ANOVA, arXiv 2304.10255)."""
+    """Bars: the importance of each parameter for good trials (PED-ANOVA, arXiv 2304.10255)."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -95,7 +95,9 @@ def plot_importances(path: Path, study: optuna.Study) -> None:
 def plot_parallel_coordinates(
     path: Path, complete: Sequence[FrozenTrial], names: Sequence[str], space: SearchSpace
 ) -> None:
-    """A line per completed trial through its parameters, the best on top; it is broken where one was not drawn."""
+    """A line per completed trial through its parameters, the best on top; a line is broken at parameters that were not
+    drawn.
+    """
     figure = new_figure(max(7.0, 1.25 * (len(names) + 1)), 4.2)
     axes = figure.subplots()
     colours = _colours(complete)
@@ -170,7 +172,7 @@ def _slice(axes: Axes, name: str, trials: Sequence[FrozenTrial], space: SearchSp
 
 
 class _Scale:
-    """Where a parameter's values stand on its axis, 0 to 1."""
+    """Maps a parameter's values to positions on its axis, 0 to 1."""
 
     def __init__(self, name: str, trials: Sequence[FrozenTrial], space: SearchSpace) -> None:
         self.name, self.dimension = name, space.dimensions[name]

@@ -1,4 +1,4 @@
-"""What a sweep says on the terminal: a line per finished trial, a bar below them, and a table at the end."""
+"""Output of a sweep on the terminal: a line per finished trial, a bar below, and a table at the end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def point_text(point: Mapping[str, Any]) -> str:
 
 
 def trial_line(trial: FrozenTrial, best: FrozenTrial | None) -> str:
-    """How a finished trial ended."""
+    """A line about the end of a trial."""
     epochs = len(trial.user_attrs.get(HISTORY, ()))
     if trial.state == TrialState.COMPLETE:
         end = f"CCC {trial.values[0]:.4f} (epoch {trial.user_attrs.get(BEST_EPOCH)} of {epochs})"
@@ -38,7 +38,7 @@ def trial_line(trial: FrozenTrial, best: FrozenTrial | None) -> str:
 
 
 def print_table(console: Console, trials: Sequence[FrozenTrial]) -> None:
-    """Counts, and the best trials with their parameters; the paper's point always among them."""
+    """Counts, and the best trials with their parameters; always including the paper's point."""
     counts = {state: sum(trial.state == state for trial in trials) for state in TrialState}
     words = ((TrialState.COMPLETE, "completed"), (TrialState.PRUNED, "pruned"), (TrialState.FAIL, "failed"))
     console.print(", ".join(f"{counts[state]} {word}" for state, word in words if counts[state]) or "no trial ended")

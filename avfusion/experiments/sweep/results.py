@@ -1,4 +1,4 @@
-"""What a study found: a table of its trials, the best point, and that point in params.yaml."""
+"""Results of a study: a table of its trials, the best point, and that point in params.yaml."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +21,13 @@ COLUMNS = ("trial", "state", "val_ccc_mean", "best_epoch", "epochs", "seconds", 
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The completed trial with the highest score, the earliest of equals; None where no trial was completed."""
+    """The completed trial with the highest score, the earliest of equals; None without a completed trial."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     return max(complete, key=lambda trial: (trial.values[0], -trial.number), default=None)
 
 
 def write_trials(path: Path, trials: Sequence[FrozenTrial], names: Sequence[str]) -> None:
-    """CSV, a row per trial: how it ended, its score, and its parameters (empty: not drawn)."""
+    """CSV with a row per trial: its end, its score, and its parameters (empty: not drawn)."""
     write_csv(path, [_row(trial) for trial in trials], (*COLUMNS, *names))
 
 
@@ -53,7 +53,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def train_changes(space: SearchSpace, point: Mapping[str, Any]) -> dict[str, Any]:
-    """What section `train` has to say for the stage to train the point."""
+    """Changes to section `train` that make the stage train the point."""
     config = space.train_config(point)
     changes = {"model": config.model, "options": config.options}
     return changes | {name: point[name] for name in point if name in TrainSettings.model_fields}
@@ -70,10 +70,10 @@ def write_best(path: Path, study: Study, trial: FrozenTrial, changes: Mapping[st
 
 
 def apply_changes(path: Path, changes: Mapping[str, Any]) -> list[str]:
-    """Write values into section `train` of params.yaml, everything else kept; returns what changed, in words.
+    """Write values into section `train` of params.yaml, keep everything else; return the changes in words.
 
     Raises:
-        BadInputError: params.yaml is not valid, or would not be with them.
+        BadInputError: params.yaml is invalid, or would be with these values.
     """
     before = load_params(path, ["train"]).train
     text = with_values(path.read_text(encoding="utf-8"), "train", changes)

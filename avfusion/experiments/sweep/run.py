@@ -1,4 +1,4 @@
-"""A sweep on this machine: workers are started and watched, what ends is logged and told, and the study reported."""
+"""Run a sweep on this machine: start and watch workers, log and report ended trials, and write the study's report."""
 
 import socket
 import time
@@ -30,7 +30,7 @@ from avfusion.runtime.progress import TaskProgress
 from avfusion.tracking.runs import TrackedRun
 
 LOOK_S = 5.0
-"""How often the storage is asked for trials that ended, here or elsewhere."""
+"""Seconds between requests for trials that ended, here or elsewhere."""
 
 
 @dataclass
@@ -39,11 +39,11 @@ class StudyRun:
 
     Attributes:
         root: the workspace with the features; reports/sweep/ is written below it.
-        project: whose MLflow store is used.
+        project: the project whose MLflow store is used.
         params: sections corpus, geometry, train and sweep.
-        url: of the storage.
-        trials: finished trials that the study is to have, of all machines and calls together.
-        workers: processes on this machine.
+        url: URL of the storage.
+        trials: required number of finished trials of the study, over all machines and calls.
+        workers: number of processes on this machine.
     """
 
     root: Path
@@ -56,10 +56,9 @@ class StudyRun:
     _warned: bool = False
 
     def run(self) -> dict[str, Any] | None:
-        """Run it; returns what section `train` has to say for the best point, None where no trial was completed.
+        """Run the study; return the changes to section `train` for the best point, None without a completed trial.
 
-        Ctrl-C ends it after the current epochs; the trials that were running are queued again. A second one ends it
-        at once.
+        Ctrl-C stops it after the current epochs and queues the running trials again; a second Ctrl-C stops it at once.
 
         Raises:
             BadInputError: the study was begun with something else.
@@ -95,7 +94,7 @@ class StudyRun:
         return changes
 
     def _identity(self, space: SearchSpace) -> dict[str, Any]:
-        """What the scores of a study have in common."""
+        """The facts that make scores of a study comparable."""
         inputs = read_inputs(self.root, self.params.geometry)
         return {
             "features and labels": {key: value[:12] for key, value in sorted(inputs.digests.items())},
@@ -106,7 +105,7 @@ class StudyRun:
         }
 
     def _work(self, study: optuna.Study, runs: StudyRuns, parent: TrackedRun, interrupts: "Interrupts") -> None:
-        """Keep the workers at work until each has returned, and tell what ends meanwhile."""
+        """Watch the workers until each has returned, and report trials that end meanwhile."""
         before = study.get_trials(deepcopy=False)
         known = standing(before).finished
         told = {trial.number for trial in before if trial.state.is_finished()}
@@ -142,7 +141,7 @@ class StudyRun:
             return None
 
     def _tell(self, trials: Sequence[FrozenTrial], told: set[int]) -> None:
-        """Say what ended since the last look."""
+        """Report trials that ended since the last call."""
         best = best_of(trials)
         for trial in trials:
             if trial.state.is_finished() and trial.number not in told:
@@ -150,7 +149,7 @@ class StudyRun:
                 self._say(trial_line(trial, best))
 
     def _log(self, trials: Sequence[FrozenTrial], runs: StudyRuns, parent: TrackedRun) -> None:
-        """Log this machine's finished trials; an MLflow store that is away gets them later."""
+        """Log this machine's finished trials; if the MLflow store is away, they are logged later."""
         own = [trial for trial in trials if trial.user_attrs.get(HOST) == socket.gethostname()]
         try:
             for trial in own:

@@ -1,4 +1,4 @@
-"""From the search space of params.yaml to the parameters of a trial, and from a trial to a section `train`."""
+"""Convert the search space of params.yaml to parameters of a trial, and a trial to a section `train`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Point = dict[str, Any]
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What is drawn, and what stays as params.yaml has it.
+    """Drawn dimensions, and the fixed rest of params.yaml.
 
     Attributes:
         dimensions: by name, keys of `Train` and options of fusion models.
@@ -41,7 +41,7 @@ class SearchSpace:
         return {name: _distribution(dimension) for name, dimension in self.dimensions.items()}
 
     def names(self, model: str) -> list[str]:
-        """What is drawn for a fusion model: what it lacks is not."""
+        """Dimensions drawn for a fusion model, without those that it lacks."""
         options = {*fusion_options(model), *(key for key in SWEPT_TRAIN_KEYS if key != "dropout")}
         return [name for name in self.dimensions if name in options]
 
@@ -68,7 +68,7 @@ class SearchSpace:
         return point, [f"{name} {value}" for name, value in point.items() if value not in self.dimensions[name]]
 
     def train_config(self, point: Mapping[str, Any]) -> TrainSettings:
-        """Section `train` at a point: drawn values instead of those that stand there."""
+        """Section `train` with the drawn values of a point."""
         model = point.get("model", self.fixed.model)
         options = self._fixed_options() if model == self.fixed.model else {}
         options |= {name: value for name, value in point.items() if name not in SWEPT_TRAIN_KEYS}

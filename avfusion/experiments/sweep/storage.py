@@ -1,4 +1,4 @@
-"""Where a study is kept: a SQLite file of the project, or a database that many machines share."""
+"""The storage of a study: a SQLite file of the project, or a database shared by many machines."""
 
 import functools
 import threading
@@ -22,16 +22,16 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 MAX_RETRIES = 2
 GRACE_BEATS = 3
 PATIENCE_S = 600.0
-"""How long a storage that was there before may be away (its server is restarted) before a worker gives up."""
+"""Seconds that a known storage may be away (during a restart of its server) before a worker gives up."""
 PAUSE_S = 1.0
 POSTGRES_DRIVER = "postgresql+psycopg2"
 LOCK_S = 60.0
-"""How long a process waits for another one's write to a SQLite file."""
+"""Seconds that a process waits for another's write to a SQLite file."""
 ATTEMPTS = 5
-"""How often a request to the storage is made: one that a restarted server broke off succeeds when made again."""
+"""Number of attempts of a request; a request cut off by a restarted server succeeds on repetition."""
 STORAGE_ERRORS = (SQLAlchemyError, StorageInternalError)
 PAPER = "paper"
-"""What the paper's point has among its trial's user attributes."""
+"""User attribute that marks the trial of the paper's point."""
 
 
 def default_storage(root: Path) -> str:
@@ -43,7 +43,7 @@ def public_url(url: str) -> str:
     """The URL without its password, for logs.
 
     Raises:
-        BadInputError: it is no database URL.
+        BadInputError: it is not a database URL.
     """
     try:
         return make_url(url).render_as_string(hide_password=True)
@@ -54,7 +54,7 @@ def public_url(url: str) -> str:
 
 
 def _again(request: Callable[..., Any]) -> Callable[..., Any]:
-    """The request, made again by a worker where it was broken off; one that was carried out changes nothing then."""
+    """The request, repeated by a worker if it was cut off; repeating a completed request changes nothing."""
 
     @functools.wraps(request)
     def patient(storage: "PatientStorage", *arguments: Any, **options: Any) -> Any:
@@ -70,10 +70,10 @@ def _again(request: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class PatientStorage(RDBStorage):
-    """A storage whose faults trials outlive, and which loses sight of none.
+    """A storage whose trials survive its faults, and which never loses a trial.
 
     Attributes:
-        stop: of a worker, who waits for a storage that is away until this is set; None: nobody waits.
+        stop: ends a worker's wait for an absent storage; None: no waiting.
     """
 
     stop: threading.Event | None = None
@@ -86,12 +86,12 @@ class PatientStorage(RDBStorage):
     set_trial_state_values = _again(RDBStorage.set_trial_state_values)
 
     def record_heartbeat(self, trial_id: int) -> None:
-        """A sign of life; one that is lost must not end the thread that gives them."""
+        """Record a heartbeat; a lost one must not end the thread of heartbeats."""
         with suppress(*STORAGE_ERRORS):
             super().record_heartbeat(trial_id)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        """Trials whose workers died; one that died before its first sign of life is given that, and waited for."""
+        """Trials whose workers died; a trial without any heartbeat gets one first, and is then waited for."""
         stale = super()._get_stale_trial_ids(study_id)
         with self.engine.connect() as connection:
             silent = connection.execute(
@@ -107,23 +107,23 @@ class PatientStorage(RDBStorage):
 
 
 class TryAgain(RetryHeartbeatStaleTrialCallback):
-    """Queues a trial's parameters anew, without what the trial came to."""
+    """Queues a trial's parameters again, without its results."""
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Queue it, but for a trial that was tried too often."""
+        """Queue the trial, unless it was tried too often."""
         trial.user_attrs = {key: value for key, value in trial.user_attrs.items() if key == PAPER}
         super().__call__(study, trial)
 
 
 def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) -> RDBStorage:
-    """Open a storage whose trials give a sign of life every `heartbeat` seconds, and are tried again when it fails.
+    """Open a storage whose trials send a heartbeat every `heartbeat` seconds, and are repeated without it.
 
     Args:
-        stop: as `PatientStorage` has it.
+        stop: as in `PatientStorage`.
 
     Raises:
-        BadInputError: no database URL, or one whose driver is not installed.
-        AVFusionError: it cannot be reached, or holds something else.
+        BadInputError: the URL is not a database URL, or its driver is not installed.
+        AVFusionError: the storage cannot be reached, or holds something else.
     """
     name = public_url(url)
     parsed = make_url(url)
@@ -158,7 +158,7 @@ def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) 
 
 
 def _made_once(make: Callable[[], PatientStorage]) -> PatientStorage:
-    """The storage, its tables made by whoever is first where several machines find an empty database at once."""
+    """The storage; if several machines find an empty database at once, the first creates the tables."""
     for _ in range(ATTEMPTS - 1):
         try:
             return make()
@@ -171,7 +171,7 @@ def _made_once(make: Callable[[], PatientStorage]) -> PatientStorage:
 
 @contextmanager
 def storage_errors(name: str) -> Iterator[None]:
-    """Turn what a storage raises inside the block into an AVFusionError of one line.
+    """Turn a storage's errors inside the block into AVFusionErrors of one line.
 
     Args:
         name: the storage's URL as `public_url`.
@@ -185,14 +185,14 @@ def storage_errors(name: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The database's own words, which the libraries above it wrap several times."""
+    """The database's own message, which other libraries wrap several times."""
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _connect_patiently(stop: threading.Event, dialect: Any, record: Any, arguments: Any, options: Any) -> Any:
-    """Connect again and again: a server that is restarted must not cost the study its workers."""
+    """Retry connecting: a restart of the server must not cost the study its workers."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:

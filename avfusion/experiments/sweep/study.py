@@ -1,4 +1,4 @@
-"""The study: made or found again by its name, checked against what it was begun with, and how far it is."""
+"""The study: created or found by name, checked against its beginning, and its progress."""
 
 import json
 import warnings
@@ -23,16 +23,16 @@ from avfusion.runtime.errors import BadInputError
 IDENTITY, KEY, ERROR, INTERRUPTED = "identity", "key", "error", "interrupted"
 PRUNING_TRIALS = 5
 PRUNING_EPOCHS = 5
-"""The median of fewer trials, or of the first epochs, says little; nothing is pruned before."""
+"""Least number of trials, and of epochs, before pruning: earlier medians say little."""
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # the progress lines are this package's own
 
 
 class NumberedTPE(BaseSampler):
-    """TPE that draws a trial by the study's seed and the trial's number.
+    """TPE that draws each trial from the study's seed and the trial's number.
 
-    Workers on many machines share no random state: with one seed for all they would draw the same points, and with
-    seeds of their own a study that was interrupted could not go on as it would have.
+    Workers on many machines share no random state: with a common seed they would draw the same points, and with seeds
+    of their own an interrupted study could not continue as it would have.
     """
 
     def __init__(self, seed: int, startup_trials: int) -> None:
@@ -43,11 +43,11 @@ class NumberedTPE(BaseSampler):
         seed = int(np.random.SeedSequence([self._seed, number]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            # Grouped: what only some models have is drawn jointly with the rest of those models' parameters.
+            # Grouped: parameters of some models only are drawn jointly with the other parameters of these models.
             return TPESampler(seed=seed, n_startup_trials=self._startup_trials, multivariate=True, group=True)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Begin the trial's own random numbers."""
+        """Seed the trial's own random numbers."""
         self._sampler = self._numbered(trial.number)
         self._sampler.before_trial(study, trial)
 
@@ -86,13 +86,13 @@ def pruner(kind: str, epochs: int) -> BasePruner:
 def open_study(
     storage: RDBStorage, config: SweepSettings, space: SearchSpace, identity: Mapping[str, Any] | None = None
 ) -> optuna.Study:
-    """Make or find the study `config.study`.
+    """Create or find the study `config.study`.
 
     Args:
-        identity: what all of its trials share, by what it is called in messages; None: not looked at.
+        identity: facts that all of its trials share, by their names in messages; None: not checked.
 
     Raises:
-        BadInputError: the study was begun on something else, or with dimensions that do not go together with these.
+        BadInputError: the study was begun with other facts, or with incompatible dimensions.
     """
     study = optuna.create_study(
         storage=storage,
@@ -151,11 +151,11 @@ def _words(distribution: BaseDistribution) -> str:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a study is.
+    """Progress of a study.
 
     Attributes:
-        finished: trials that ended, but for those that were (or will be) tried again.
-        running: trials that somebody works on, or whose worker died unnoticed so far.
+        finished: ended trials, except those that were (or will be) repeated.
+        running: running trials, including those whose worker died unnoticed.
     """
 
     finished: int
@@ -170,24 +170,24 @@ def standing(trials: Sequence[FrozenTrial]) -> Standing:
 
 
 def retried(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Numbers of the trials that were tried again."""
+    """Numbers of the trials that were repeated."""
     return {number for trial in trials for number in retries(trial)}
 
 
 def retries(trial: FrozenTrial) -> list[int]:
-    """Numbers of the trials that this one tries again, the first one first."""
+    """Numbers of the trials that this one repeats, the first one first."""
     return list(trial.system_attrs.get("retry_history", []))
 
 
 def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue an interrupted trial anew."""
+    """Queue an interrupted trial again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         TryAgain()(study, trial)
 
 
 def enqueue_paper(study: optuna.Study, space: SearchSpace) -> list[str]:
-    """Queue the paper's point, once; returns the parts of it that lie outside the space, for which it is not queued."""
+    """Queue the paper's point, once, unless it lies outside the space; return the parts outside."""
     point, outside = space.paper_point()
     known = any(trial.user_attrs.get(PAPER) for trial in study.get_trials(deepcopy=False))
     if not outside and not known:
@@ -196,7 +196,7 @@ def enqueue_paper(study: optuna.Study, space: SearchSpace) -> list[str]:
 
 
 def fail_stale(study: optuna.Study) -> None:
-    """Fail the trials whose workers died, and queue them again."""
+    """Fail the trials of dead workers, and queue them again."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         optuna.storages.fail_stale_trials(study)

@@ -27,9 +27,9 @@ class StudyRuns:
     """Logs a study to the MLflow store of a project.
 
     Args:
-        project: whose store is used.
-        key: of the study, unique; a study that goes on finds its run by it.
-        name: what the study's run is called.
+        project: the project whose store is used.
+        key: unique key of the study, by which a continued study finds its run.
+        name: name of the study's run.
     """
 
     def __init__(self, project: Path, key: str, name: str) -> None:
@@ -38,7 +38,7 @@ class StudyRuns:
 
     @contextmanager
     def parent(self, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[TrackedRun]:
-        """The study's run, new or the one that it has."""
+        """The study's run, existing or new."""
         known = self._find()
         own = dict(tags) | {STUDY: self.key}
         with tracked_run(
@@ -48,13 +48,13 @@ class StudyRuns:
             yield run
 
     def log_trial(self, parent: TrackedRun, trial: FrozenTrial) -> None:
-        """Log a finished trial, once: its point, its epochs, and how it ended."""
+        """Log a finished trial, once: its point, its epochs, and its end."""
         if trial.number in self.logged:
             return
         own = {TRIAL: str(trial.number), "sweep.state": trial.state.name.lower(), HOST: trial.user_attrs.get(HOST, "")}
         own |= {key: str(trial.user_attrs[key]) for key in (ERROR, INTERRUPTED) if key in trial.user_attrs}
         point = point_of(trial.params)
-        # Three requests and no more: a study has many trials, and each request is a transaction.
+        # Only three requests: a study has many trials, and each request is a transaction.
         with store_errors():
             client, status = parent.client, RunStatus.FAILED if trial.state == TrialState.FAIL else RunStatus.FINISHED
             run = client.create_run(
@@ -93,7 +93,7 @@ class StudyRuns:
 
 
 def _metrics(trial: FrozenTrial) -> list[Metric]:
-    """Every epoch's numbers at its step, and how it ended."""
+    """Every epoch's numbers at its step, and the trial's result."""
     now = int(time.time() * 1000)
     final = {"best/epoch": trial.user_attrs.get(BEST_EPOCH), "cpu_s": trial.user_attrs.get(CPU_S)}
     if trial.state == TrialState.COMPLETE:

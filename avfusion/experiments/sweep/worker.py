@@ -1,4 +1,4 @@
-"""A worker: runs trials of a study, one after the other, until the study has enough of them."""
+"""A worker: runs trials of a study, one after the other, until the study has enough."""
 
 import os
 import signal
@@ -22,20 +22,20 @@ from avfusion.training.determinism import default_device, make_deterministic
 
 WAIT_S = 1.0
 MAX_FAULTS = 5
-"""Faults of the storage in a row, each after the patience of `storage`, after which a worker gives up."""
+"""Number of consecutive faults of the storage, each after its patience, after which a worker gives up."""
 
 
 @dataclass(frozen=True)
 class WorkerTask:
-    """What a worker needs.
+    """Inputs of a worker.
 
     Attributes:
         root: the workspace with the features.
         params: sections geometry, train and sweep.
-        url: of the storage, with its password.
-        trials: finished trials that the study is to have.
-        key: of the study.
-        index: which of this machine's workers it is.
+        url: URL of the storage, with its password.
+        trials: required number of finished trials of the study.
+        key: key of the study.
+        index: number of the worker on this machine.
     """
 
     root: Path
@@ -84,8 +84,8 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
 def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials: int, stop: threading.Event) -> None:
     """Run trials of a study until `trials` are finished, or `stop` is set.
 
-    A trial that fails is left failed; one that was interrupted is queued again. While others run the last trials it
-    waits, so that there is somebody to try them again should their workers die.
+    A failed trial stays failed; an interrupted trial is queued again. While other workers run the last trials this one
+    waits, to repeat them if those workers die.
     """
     faults = 0
     while not stop.is_set():
@@ -99,8 +99,8 @@ def work(study: optuna.Study, objective: Callable[[optuna.Trial], float], trials
             else:
                 study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[_requeue])
             faults = 0
-        # The objective's own errors do not come here: these are of the storage, and what Optuna makes of them (of
-        # many kinds), or tell of a trial that others took for dead and failed while it ran here.
+        # Not errors of the objective: these come from the storage (in many kinds, through Optuna), or report a trial
+        # that others declared dead and failed while it ran here.
         except Exception:
             faults += 1
             if faults > MAX_FAULTS:
