@@ -35,6 +35,9 @@ ELSEWHERE = {
     "export MLFLOW_TRACKING_URI=sqlite:": "tests/serving/test_same_numbers.py",
     "curl http://127.0.0.1:5001/invocations": "tests/serving/test_same_numbers.py",
     "dvc repro": "tests/test_affwild2_end_to_end.py",
+    "dvc metrics diff": "tests/test_what_is_made_again.py",
+    "dvc exp run": "tests/test_what_is_made_again.py",
+    "make experiments": "tests/test_what_is_made_again.py",
     "dvc push": "tests/test_affwild2_end_to_end.py",
     "dvc pull": "tests/test_affwild2_end_to_end.py",
     "dvc remote add": "tests/test_affwild2_end_to_end.py",
@@ -173,7 +176,7 @@ def test_pictures_and_files_exist() -> None:
 
 
 def test_stages_are_dvcs() -> None:
-    table = README.split("| stage | what it leaves |")[1].split("\n\n")[0]
+    table = README.split("| stage | result |")[1].split("\n\n")[0]
     named = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(named) == sorted(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 

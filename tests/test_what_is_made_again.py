@@ -154,3 +154,17 @@ def test_a_clone_that_pulled_makes_nothing_whatever_is_reworded(finished: SmallP
     assert len(done.stages) == 11
     assert computed(done) == set()
     assert clone.outs(RUN_IDS) == outs
+
+
+def test_runs_are_compared_in_a_terminal_of_120_columns(project: SmallProject) -> None:
+    project.variables["COLUMNS"] = "120"
+    assert computed(project.must("dvc", "exp", "run", "--set-param", "train.lr=3e-4", "--name", "lr-3")) == MODELS
+    lines = project.must("dvc", "metrics", "diff").output.splitlines()
+    assert re.search(r"^reports/summary\.json +val ", "\n".join(lines), re.MULTILINE)
+    shown = re.search(r"\$\(BIN\)/(dvc exp show .*)", (project.folder / "Makefile").read_text().replace("$$", "$"))
+    assert shown, "the target experiments"
+    table = project.must("bash", "-c", shown[1]).output
+    assert "lr-3" in table
+    assert "train.lr" in table
+    assert "val" in table
+    assert max(map(len, (*lines, *table.splitlines()))) <= 120
