@@ -40,12 +40,7 @@ class FeatureSections(Protocol):
 
 
 def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord]) -> FeatureSpec:
-    """The feature spec for params and backbones.
-
-    Args:
-        params: sections geometry, audio, backbones and features.
-        records: records of the backbones `audio` and `visual`.
-    """
+    """The feature spec for params and backbones."""
     visual, audio = (records[stream].identity for stream in ("visual", "audio"))
     return FeatureSpec(
         geometry=clip_geometry(params),

@@ -25,8 +25,6 @@ def load_ahead(load: Callable[[B], Tensor], batches: Iterable[B], device: torch.
 
     Args:
         load: Runs in another thread, batch after batch; on a GPU in a separate stream.
-        batches: Arguments of `load`.
-        device: Device of the tensors from `load`.
 
     Raises:
         Exception: whatever `load` raised, when its batch's turn comes.

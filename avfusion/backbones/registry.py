@@ -103,8 +103,6 @@ def build_backbone(
     """Build a backbone with random weights (`avfusion.backbones.pretrained` loads others).
 
     Args:
-        name: a registered backbone, or `package.module:Class`.
-        stream: the backbone's stream, `audio` or `visual`.
         width: channels of the first stage (the last has 8 times as many); 64 for full-size backbones; no effect on
             `log_mel_statistics`.
         input_size: pixels of a crop's side (default 112), or mel bands (default 64).

@@ -46,7 +46,6 @@ def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | No
     """Read the predictions of `evaluate` for a split of the project in `root`, smoothed and clipped to [-1, 1].
 
     Args:
-        root: The project.
         split: A split that `evaluate` predicts: val or test.
         windows: Frames of the uniform filter for valence and arousal; None: no smoothing.
 

@@ -93,15 +93,11 @@ def submit(
     """Write and validate the challenge files of a split.
 
     Args:
-        root: The evaluated project.
         out: The folder (abaw3) or file (abaw5) to write.
-        split: Split of the tracks.
-        form: The format.
         sample: From the organisers. abaw5: the sample file, whose rows are written in its order. abaw3: the list of
             tracks, or a folder of sample files, which also give the number of rows.
         smooth: Smooth with the windows of params.yaml, as in the published results.
         fill_missing: Write (0, 0) in every frame of tracks without predictions.
-        force: Replace another submission.
 
     Raises:
         BadInputError: the predictions are missing or outdated; the sample cannot be read or names tracks or frames that

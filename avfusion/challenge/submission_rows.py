@@ -55,7 +55,6 @@ def complete_tracks(
     """Predictions of the wanted tracks, sorted, and notes.
 
     Args:
-        predictions: Predictions of the split.
         wanted: Numbers of frames by track; 0 without a sample.
         fill: Write (0, 0) in every frame of tracks without predictions.
 

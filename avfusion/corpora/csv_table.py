@@ -50,7 +50,6 @@ def read_csv(path: str | Path, known: Collection[str], name: str | None = None) 
     """Read a CSV whose first non-blank row names the columns.
 
     Args:
-        path: The file.
         known: Columns that matter: the delimiter that finds most of them in the header is used, and none may occur
             twice.
         name: Name of the file in messages (default: the path).

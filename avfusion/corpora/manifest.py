@@ -79,10 +79,6 @@ def video_name(tracks: Sequence[str], stem: str) -> str:
 
     Several tracks: the first name without `_left` or `_right`. One track: its name, without such an ending only if the
     rest is the file's stem.
-
-    Args:
-        tracks: Names of the video's tracks.
-        stem: Stem of its file.
     """
     first = min(tracks)
     base = first if first == stem else split_side(first)[0]

@@ -23,13 +23,7 @@ def is_other_corpus(root: Path, params: CorpusSettings) -> bool:
 
 
 def removed_files(root: Path, params: CorpusSettings, tracks: Sequence[RawTrack]) -> str:
-    """A message about what the next `dvc repro` removes of another corpus; "" if there is nothing to remove.
-
-    Args:
-        root: The project.
-        params: The current corpus.
-        tracks: Its tracks.
-    """
+    """A message about what the next `dvc repro` removes of another corpus; "" if there is nothing to remove."""
     last = _last_corpus(root)
     if last is None or last == (params.name, params.root):
         return ""

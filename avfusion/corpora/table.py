@@ -87,8 +87,6 @@ def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "")
     """Write the table, sorted by track; the same arguments give the same bytes.
 
     Args:
-        path: The file.
-        tracks: The rows.
         shared_digest: Hash of the sources that belong to no single track. It is kept in the table's metadata, so that a
             change of those sources changes the table, on which later stages depend.
     """

@@ -34,7 +34,6 @@ def read_annotation(path: str | Path, name: str | None = None) -> LabelTable:
     """Read one annotation file; a BOM, CRLF and blank lines at the end are accepted.
 
     Args:
-        path: The file.
         name: Name of the file in messages (default: the path).
 
     Raises:
@@ -93,7 +92,6 @@ def read_all(
     """Read the label files of many tracks, by track.
 
     Args:
-        files: File by track.
         read: `read(path, name)` reads a file and raises an AnnotationError if it cannot be used.
         names: Name of the file in messages by track.
 

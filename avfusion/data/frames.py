@@ -132,8 +132,6 @@ def write_frames(
 
     Args:
         path: The file (the caller's temporary path, since it is not written atomically).
-        rows: The rows in order of frames.
-        wanted: The stamp of the file, without its content.
         warnings: Called after the last row; its warnings are kept in the file.
     """
     with FrameWriter(path, wanted) as writer:

@@ -39,9 +39,6 @@ def update_labels(
     last row have no label. Own labels are paired by their form (`avfusion.data.label_times`).
 
     Args:
-        folder: Folder of the label files.
-        root: Folder of the raw data.
-        tracks: Tracks with a readable video.
         execution: Execution of tasks that read frame times from videos; all others run one after another.
         on_error: What to do about a video whose frame times cannot be read.
 

@@ -50,7 +50,6 @@ def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:
     """Read one CSV of own labels; rows out of order are sorted, with a warning.
 
     Args:
-        path: The file.
         name: Name of the file in messages (default: the path).
 
     Raises:

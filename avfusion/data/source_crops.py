@@ -71,7 +71,6 @@ def source_crop_rows(
     Args:
         folders: Folders of crops, merged; of two crops for one frame, the earlier folder's wins.
         times_s: (N,) times of the video's frames.
-        jpeg_quality: Quality of crops that must be encoded.
         crops_hash: Hashes of the folders (names and sizes) from the scan, joined with `+`; None: no comparison.
         on_warning: Called at the end, once per kind of remarkable image, with the number of such images.
 

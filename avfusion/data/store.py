@@ -76,13 +76,8 @@ def update_store(
     """Bring a store to hold exactly one file of the wanted stamp for every key.
 
     Args:
-        store: The folder and its intended content.
-        execution: Where files are made.
-        label: Description of the files for people.
-        on_error: Whether failures are raised.
         limits_s: Time limit in seconds by key, as in `run_tasks`; for files made from media.
         weights: Relative amount of work by key, as in `run_tasks`.
-        gpus: Number of GPUs, as in `run_tasks`.
 
     A key that fails has no file afterwards, not even an outdated one. The counts are printed, failures listed.
 

@@ -38,10 +38,6 @@ def build_tracks(
     """Describe every track of the corpus in `root`: hashes from `sources`, facts from the videos, and contradictions.
 
     Args:
-        root: Folder of the raw data.
-        params: The corpus.
-        sources: The scanned data/sources.txt.
-        execution: Execution of the probes of videos.
         on_error: For unreadable videos: "skip" keeps the track with 0 frames and the reason as a warning, "fail" raises
             an error that names all such videos.
         cache: File that remembers the facts of a video by its hash.
@@ -170,11 +166,7 @@ def describe_track(
 
     Args:
         raw: The track's files from the adapter.
-        scanned: Hashes of all sources.
-        root: Folder of the raw data.
         info: Facts of its video; None if unknown (the row then has 0 frames).
-        failure: Why its video cannot be read.
-        own: The track's own labels, if any.
     """
     warnings = list(raw.warnings)
     if failure:

@@ -31,7 +31,6 @@ def training_faults(
     """Why no model can be trained: a sentence, with a remedy, for each split that lacks something.
 
     Args:
-        tracks: All tracks of the corpus.
         corpus: Name of the corpus, on which the place of splits depends.
         unreadable: Names of the tracks whose video is known to be unreadable.
         bare: Names of the tracks whose labels are known to reach no frame.

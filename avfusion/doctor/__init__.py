@@ -30,12 +30,7 @@ __all__ = ["Item", "Report", "diagnose", "print_report"]
 
 
 def diagnose(root: Path, *, tuning: bool = False) -> Report:
-    """Examine the project in `root`.
-
-    Args:
-        root: The project's folder.
-        tuning: Also measure the speed of the backbones.
-    """
+    """Examine the project in `root`."""
     facts, items = look_at_environment(root)
     items += look_at_libraries(root)
     params, found = _params(root)

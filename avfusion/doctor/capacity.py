@@ -18,15 +18,7 @@ SMALL_OUT = 1e6  # bytes of a stage's outs that are not worth a word
 
 
 def look_at_capacity(root: Path, params: Params, work: Workload, costs: Costs, facts: dict[str, Any]) -> list[Item]:
-    """Items on disk, memory and time.
-
-    Args:
-        root: The project.
-        params: All of params.yaml.
-        work: Size of the corpus.
-        costs: Costs of a run.
-        facts: Facts of the environment.
-    """
+    """Items on disk, memory and time."""
     items = [_disk(root, params, work, costs), _time(params, costs, facts)]
     return [*items, *_memory(params, work, facts)]
 

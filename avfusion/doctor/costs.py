@@ -88,10 +88,6 @@ def estimate(
     """Estimate the costs of a complete run.
 
     Args:
-        work: Size of the corpus.
-        params: All of params.yaml.
-        cores: Number of cores of this machine.
-        last: Times of the last run of each stage.
         whole: Times of those last runs that made everything with the current parameters.
     """
     stages = []

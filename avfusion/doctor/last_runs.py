@@ -31,7 +31,6 @@ def last_runs(root: Path, *, other_corpus: bool = False) -> dict[str, StageTime]
     """Times of the last runs by stage, without stages that have not run here.
 
     Args:
-        root: The project.
         other_corpus: All runs were on a corpus other than that in params.yaml.
     """
     found = {}

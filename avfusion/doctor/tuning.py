@@ -76,8 +76,6 @@ def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: 
 
     Args:
         root: The project; its trained backbones are used if they are of the configured kind.
-        params: All of params.yaml.
-        cores: Number of usable cores.
         clips: Number of clips of the corpus, for the hours.
         seconds: Least time of each of the four to six measurements of an arrangement.
 

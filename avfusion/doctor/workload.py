@@ -86,7 +86,6 @@ def workload(
         known: Names of the tracks whose video has been read; `frames` is 0 if it is unreadable.
         sizes: Bytes by source; crop folders end with `/`.
         geometry: Settings whose `fps` is the clock of the clips.
-        own: Own labels by track.
         truth: The labels of test tracks are known without annotation files (demo corpus).
     """
     usable = [track for track in tracks if track.video_path and (track.frames or track.track not in known)]

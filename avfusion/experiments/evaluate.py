@@ -58,11 +58,7 @@ def evaluate_models(
     """Predict every frame of the validation and test tracks, score, compare and draw: all of reports/evaluate/.
 
     Args:
-        root: the project.
         folders: of the models by name, the main one first.
-        digest: of the main model.
-        threads: that torch computes with.
-        corpus, geometry, config, report: sections of params.yaml.
     """
     make_deterministic(threads)
     tracks = load_evaluated(root, geometry)

@@ -95,7 +95,6 @@ class Grid:
             units: by keys that `open_run` and `use` know them by.
             open_run: gives the run that a training is logged to.
             use: called with key, training and run while the run is open; gives the line that is printed.
-            quiet: print no line per epoch.
         """
         digests = {unit.digest: unit for unit in units.values()}
         found = sum(self.store.find(unit) is not None for unit in digests.values())

@@ -51,11 +51,6 @@ def refuse_models(names: Sequence[str], output: str) -> None:
 def read_start(root: Path, config: TrainSettings, spec: FeatureSpec) -> Start | None:
     """The model at `train.weights`; None if that is null.
 
-    Args:
-        root: the project, to which the folder is relative.
-        config: section `train`.
-        spec: spec of the features.
-
     Raises:
         BadInputError: there is no model, it is not a `train.model`, or it would be used untrained on features of other
             backbones than its own.

@@ -31,8 +31,6 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
     """Bring models/fusion, models/baselines and reports/train up to date, each model an MLflow run under one parent.
 
     Args:
-        root: the workspace.
-        project: the project whose MLflow store is used.
         params: sections common, corpus, frames, geometry and train.
     """
     make_deterministic(params.common.threads)

@@ -39,7 +39,6 @@ def train_unit(
 
     Args:
         folder: where the checkpoint is kept.
-        quiet: print no line per epoch.
     """
     training = FusionTraining(
         unit.config.model,

@@ -48,8 +48,6 @@ def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | 
     """Read features, frame times and labels of the training and validation tracks below `root`.
 
     Args:
-        root: the project.
-        geometry: section `geometry`.
         config: its `weights` are read, too.
 
     Raises:

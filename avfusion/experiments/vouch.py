@@ -67,9 +67,6 @@ def vouch(root: Path, params: Params, stage: str, sample: int) -> Vouched:
     """Recompute a sample of a stage's results whose code alone has changed; restamp all of them where it is equal.
 
     Args:
-        root: the project.
-        params: all sections.
-        stage: one of `STAGES`.
         sample: results to recompute of each kind: of each digest that they were made by and should have.
 
     Raises:

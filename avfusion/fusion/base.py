@@ -175,11 +175,7 @@ class StreamEncoder(nn.Module):
 
 
 class TwoStreamModel(FusionModel):
-    """Base of models that encode both streams to one width, then fuse the encodings.
-
-    Args:
-        encoder_width: width of each stream's encoder.
-    """
+    """Base of models that encode both streams to one width, then fuse the encodings."""
 
     def __init__(self, audio_dim: int, visual_dim: int, length: int, encoder_width: int) -> None:
         super().__init__(audio_dim, visual_dim, length)

@@ -9,13 +9,7 @@ from avfusion.runtime.settings import Count, Share
 
 @register_fusion("concat")
 class Concat(TwoStreamModel):
-    """MLP([x_v ; x_a]) per clip; clips do not interact.
-
-    Args:
-        encoder_width: width of each stream's encoder.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
-    """
+    """MLP([x_v ; x_a]) per clip; clips do not interact."""
 
     def __init__(
         self,

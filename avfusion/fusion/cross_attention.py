@@ -15,11 +15,6 @@ class CrossAttentionFusion(TwoStreamModel):
     With the encoded streams X_a, X_v (d × L), and both softmaxes over columns, the clips that are mixed:
 
         Z = X_aᵀ W X_v,   A_a = softmax(Z),   A_v = softmax(Zᵀ),   X_att,m = tanh(X_m + X_m A_m)
-
-    Args:
-        encoder_width: width d of each stream's encoder.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
     """
 
     def __init__(

@@ -34,11 +34,8 @@ class DynamicCrossAttention(TwoStreamModel):
     """Joint cross-attention that each clip of each stream may skip.
 
     Args:
-        encoder_width: width of each stream's encoder.
         k: rows of the attention weights.
         temperature: temperature of the gates; a low one makes nearly hard choices.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
     """
 
     def __init__(

@@ -148,7 +148,6 @@ def predict_latest(
     """Valence and arousal (2,) float32 of the last of T clips, as `predict_clips` in mode `causal`.
 
     Args:
-        model: the fusion model, in eval mode.
         audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips before the last
             clip's sequence may be omitted.
     """

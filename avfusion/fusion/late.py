@@ -10,13 +10,7 @@ from avfusion.runtime.settings import Count, Share
 
 @register_fusion("late")
 class Late(TwoStreamModel):
-    """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' predictions, with w learnt per target.
-
-    Args:
-        encoder_width: width of each stream's encoder.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
-    """
+    """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' predictions, with w learnt per target."""
 
     def __init__(
         self,

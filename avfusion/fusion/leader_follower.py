@@ -21,9 +21,7 @@ class LeaderFollower(TwoStreamModel):
     The visual stream leads: only it reaches the output also unattended.
 
     Args:
-        encoder_width: width of each stream's encoder.
         attention_width: width n of queries, keys and values.
-        dropout: dropout before the last layer.
     """
 
     def __init__(

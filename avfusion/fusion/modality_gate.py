@@ -30,10 +30,7 @@ class ModalityGate(TwoStreamModel):
     """g = softmax(score_a(X_a), score_v(X_v)) ∈ R² per clip; the heads read g_a x_a + g_v x_v.
 
     Args:
-        encoder_width: width of each stream's encoder.
         gate_hidden: width of the scorers' GRU, in each direction.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
     """
 
     def __init__(

@@ -40,8 +40,6 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         k: rows of the attention weights.
         iterations: number T of iterations.
         shared: all iterations use the same attention weights.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
     """
 
     def __init__(

@@ -44,11 +44,8 @@ def build_fusion(
     """Build a fusion model.
 
     Args:
-        name: a registered model, or `package.module:Class`.
-        audio_dim: width of the audio features.
         visual_dim: width of the visual features (channels, for maps).
         length: clips in a sequence, L.
-        **options: the model's own options.
 
     Raises:
         BadInputError: a name or option is unknown, or an option has an invalid value; the message says what it must be.

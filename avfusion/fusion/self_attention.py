@@ -41,10 +41,7 @@ class SelfAttention(TwoStreamModel):
 
     Args:
         encoder_width: width of each stream's encoder and of the tokens.
-        layers: transformer layers.
         heads: attention heads in a layer, a divisor of `encoder_width`.
-        dropout: dropout in the regression heads.
-        head_hidden: width of the regression heads' hidden layer.
     """
 
     def __init__(

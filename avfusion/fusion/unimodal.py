@@ -8,13 +8,7 @@ from avfusion.runtime.settings import Count, Share
 
 
 class _Unimodal(FusionModel):
-    """Encoder and heads on one stream, per clip; the other stream is ignored.
-
-    Args:
-        encoder_width: width of the encoder.
-        dropout: dropout in the heads.
-        head_hidden: width of the heads' hidden layer.
-    """
+    """Encoder and heads on one stream, per clip; the other stream is ignored."""
 
     def __init__(
         self,

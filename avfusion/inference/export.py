@@ -82,7 +82,6 @@ def export_model(model: str | Path | None, out: Path, *, force: bool = False) ->
     """Write `<network>.pt2` for log-mel, both backbones and the fusion model, and export.json, into `out`.
 
     Args:
-        model: as for `Predictor.load`.
         out: a new or empty folder, or with `force` an earlier export.
 
     Returns:

@@ -85,8 +85,6 @@ def predict_live(
     clips, up to rounding of sums.
 
     Args:
-        predictor: the model.
-        path: a local media file.
         on_value: called with each clip's prediction at once.
         stride: ticks between clips; default: the stride of the model's features.
         realtime: show frames when due, and drop clips that wait until the next one has ended. Otherwise show frames as

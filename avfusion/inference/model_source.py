@@ -12,9 +12,6 @@ from avfusion.inference.default_model import default_model, model_at
 def opened_model(uri_or_dir: str | Path | None) -> Iterator[tuple[ModelFolder, str]]:
     """Provide the files of a model within a block, and the model's name for people.
 
-    Args:
-        uri_or_dir: as for `Predictor.load`.
-
     Raises:
         BadInputError: the model does not exist, or its parts do not fit together.
     """

@@ -46,11 +46,7 @@ def play(
     """Report every frame of a video in order.
 
     Args:
-        path: a local media file.
-        timeline: the video's timeline.
-        settings: settings of face detection.
         realtime: show each frame when due, late frames at once.
-        report: called with every frame.
 
     Returns:
         Warnings about repairs while reading.

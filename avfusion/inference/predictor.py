@@ -141,7 +141,6 @@ class Predictor:
         """Predict, and locate the faces; the video is decoded in another process.
 
         Args:
-            path: a local media file.
             people: `main`: the main person alone; `all`: everybody seen for a second or longer, all with the same
                 sound.
             stream: `both`, or `audio` or `visual` to treat the other stream as absent.

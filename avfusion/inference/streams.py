@@ -93,14 +93,11 @@ def read_streams(
     videos need no more memory than short ones.
 
     Args:
-        path: a local media file.
-        folder: folder for the files.
         stream: `both`, `audio` or `visual`.
         people: `main`: the main person alone; `all`: everybody (`avfusion.media.persons.everybody`).
         causal: follow one face from the past alone (`avfusion.media.causal_faces`), regardless of `people`.
         settings: settings of face detection; default: the defaults of the section `frames` of params.yaml.
         spec: spec of the features: crops outside all clips are left empty if all frames can be decoded.
-        timeline: the video's timeline, if already read.
         progress: called with the phase, frames done, and all frames.
 
     Raises:

@@ -37,7 +37,6 @@ def align_face(rgb: np.ndarray, landmarks: np.ndarray, size: int = TEMPLATE_SIZE
     """The face in an (H, W, 3) uint8 image as (size, size, 3) uint8 on the template; black beyond the edge.
 
     Args:
-        rgb: The image.
         landmarks: (5, 2) pixel positions in the template's order.
         size: Side of the crop; the template is scaled with it.
     """

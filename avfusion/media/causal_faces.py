@@ -33,8 +33,6 @@ def followed_face(
     """The followed face in every frame of a video, decoded once; no face where a frame cannot be decoded.
 
     Args:
-        path: A local video.
-        timeline: The video's timeline.
         detect_every, min_confidence: As for `FaceFollower`.
         before: Called with the time of a decoded frame before detection.
         on_warning: Called with a warning about frames that cannot be decoded.

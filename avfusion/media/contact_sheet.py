@@ -28,8 +28,6 @@ def contact_sheet(
     """Draw the sheet as (H, W, 3) uint8 RGB.
 
     Args:
-        title: First line.
-        subtitle: Second line, smaller.
         indices: (k,) 0-based frames of the crops.
         crops: k crops (112, 112, 3) uint8 RGB, None: no face.
         face_present: (N,) bool of all frames, drawn as a bar along the track's time.

@@ -13,7 +13,6 @@ def picture_delay_s(path: str | os.PathLike[str], limits: MediaLimits, position:
     FFmpeg's plain reading of the list, which cuts nothing and knows only the first edit, nothing moves.
 
     Args:
-        path: An MP4 or MOV.
         limits: As in `open_media`.
         position: Byte position of the packet of one of the first frames shown.
         pts: The packet's stamp in the usual reading.

@@ -75,12 +75,9 @@ def face_crops(
     most two detection steps apart, landmarks and confidence are interpolated linearly; elsewhere the frame has no face.
 
     Args:
-        path: A local video.
         detect_every: Frames from one detection to the next.
         min_confidence: Least confidence of a detection, 0 to 1.
-        size: Side of the crops.
         side: "left" or "right": follow the one of the two main persons on that side of the picture.
-        timeline: The video's timeline, if already read.
         on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
             persons, frames that cannot be decoded.
         on_detection: Called during the first pass with the number of frames scanned so far.
@@ -114,11 +111,8 @@ def cut_crops(
     """Aligned crops of several persons in one pass: one per person for every video frame, also where there is no face.
 
     Args:
-        path: The video.
         persons: In the order of the crops.
-        timeline: The video's timeline.
         longest_gap: Greatest number of frames between two detections over which faces are interpolated.
-        size: Side of the crops.
         wanted: Maps the frames in which a person has a face, (N,) bool, to the frames whose crops are needed, (N,)
             bool; other crops are not cut. Only for a video whose frames can all be decoded. Default: all.
         on_warning: Called with a warning about frames that cannot be decoded.
@@ -150,8 +144,6 @@ def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_w
     """Warnings: when persons' tracks were cut, where identities are doubtful, which share of detections is not used.
 
     Args:
-        persons: The persons followed.
-        tracks: The tracks of everybody.
         others_wanted: Other people are expected; do not warn about them.
     """
     found: list[str] = []

@@ -29,9 +29,7 @@ class Mp4Writer:
         """Add the streams.
 
         Args:
-            container: An MP4 opened for writing.
             size: Width and height, even.
-            fps: About how many pictures come in a second.
             channels: Of the sound: 1, 2, or 0 for none.
         """
         rate = Fraction(fps).limit_denominator(1001)
@@ -95,7 +93,6 @@ def mp4_writer(
     Args:
         path: The file (a temporary path of the caller: it is not written atomically here).
         size: Width and height, even.
-        fps: About how many pictures come in a second.
         channels: Of the sound: 1, 2, or 0 for none.
         metadata: Texts kept in the file, by MP4's keys (`title`, `comment`, …).
     """

@@ -48,8 +48,6 @@ def open_media(
     """Context manager that opens a local media file for reading.
 
     Args:
-        path: The file.
-        limits: Limits beyond which it is refused.
         plain_edits: Let an MP4's edit list only shift the streams' clocks and cut nothing.
 
     Raises:

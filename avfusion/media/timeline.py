@@ -93,8 +93,6 @@ def read_timeline(
     """Read the packets of a video and work out its clock.
 
     Args:
-        path: A local file.
-        limits: Limits beyond which it is refused.
         sound: Read the audio stream, too. Without it reading takes half the time, and the timeline may report no audio.
 
     Raises:

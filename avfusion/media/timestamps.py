@@ -66,7 +66,6 @@ def presentation_order(
 
     Args:
         pts: Presentation stamps in decoding order.
-        dts: Decoding stamps.
         ticks_per_second: Inverse of the time base.
         nominal_step: Ticks between frames if nothing better is known.
     """

@@ -49,8 +49,6 @@ def read_video(
     shifts no other.
 
     Args:
-        path: A local file.
-        timeline: Its timeline, if already read.
         wanted: Whether the frame of an index is converted to RGB and yielded; default: all.
         on_warning: Called at the end with a warning if frames cannot be decoded.
 

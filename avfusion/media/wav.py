@@ -17,7 +17,6 @@ def write_wav(
     """Write blocks of (n,) samples at 44.1 kHz, as they come.
 
     Args:
-        path: The file.
         blocks: 16-bit integers, or floats in [-1, 1]; louder samples are clipped.
         comment: Makes the comment, written after the samples, from their digest.
     """

@@ -15,7 +15,6 @@ def every_param(path: str | Path, own: Params) -> dict[str, Any]:
 
     Args:
         path: params.yaml, already read as valid YAML for `own`.
-        own: the sections of the stage.
     """
     written = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     return {name: section for name, section in written.items() if name in SECTIONS} | own.to_dict()

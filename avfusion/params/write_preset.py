@@ -23,10 +23,7 @@ def write_preset(project: Path, name: str, data_root: str | Path | None = None, 
     """Write the project's params.yaml from a preset, with its comments; return its path.
 
     Args:
-        project: The project's folder.
-        name: The preset.
         data_root: Replaces `corpus.root`; relative to the working directory.
-        force: Overwrite a params.yaml that was edited.
 
     Raises:
         BadInputError: the preset or folder does not exist, or params.yaml was edited and `force` is not set.

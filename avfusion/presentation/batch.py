@@ -87,9 +87,7 @@ def predict_files(
 
     Args:
         arguments: videos, folders with videos, patterns.
-        predictor: what predicts.
         folder: for the tables; default: beside each video.
-        request: what is wanted.
         force: predict what is done again, and overwrite other videos' tables.
 
     Returns:

@@ -43,8 +43,6 @@ def write_overlay(
     Memory stays flat.
 
     Args:
-        video: The predicted video.
-        path: The MP4.
         predictions: One row per video frame, the CSV's columns.
         boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
             upright picture; NaN: no face.

@@ -72,12 +72,8 @@ class Pictures:
         """Write the pictures, each whole or not at all.
 
         Args:
-            target: The table that they belong to.
-            person: The person shown.
-            card: The model's card.
             warnings: Warnings about the video, for the reader.
             origin: Provenance kept in the files.
-            force: Replace files of other videos, too.
             progress: Called with the phase, frames done, and all frames.
 
         Raises:

@@ -25,7 +25,6 @@ def write_predictions(path: str | Path, predictions: "pd.DataFrame", form: str, 
     text, only `valence,arousal` with 5 decimals.
 
     Args:
-        path: The file.
         predictions: The columns `COLUMNS`, and `SPREADS` if known.
         form: A key of `SUFFIXES`.
         origin: Their provenance, kept in Parquet's metadata and in JSON.

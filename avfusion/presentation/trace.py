@@ -23,8 +23,6 @@ def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metada
 
     Args:
         path: PNG file, written whole or not at all.
-        predictions: the CSV's columns.
-        title: title of the picture.
         metadata: text kept in the PNG.
     """
     time_s = predictions["time_s"].to_numpy(float)

@@ -59,12 +59,8 @@ def write_video_report(
     stills, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` in the address goes to 12 s.
 
     Args:
-        video: The predicted video.
-        path: The HTML file.
         predictions: One row per video frame, the CSV's columns.
-        card: The model's card.
         title: Title of the page; default: the video's name.
-        warnings: Warnings for the reader.
         provenance: Facts kept in the file, for `report_provenance`.
 
     Raises:

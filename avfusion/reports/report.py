@@ -84,8 +84,6 @@ def headline(
     Args:
         metrics: contents of metrics.json.
         differences: `comparisons` of the main model with the baselines.
-        main: the main model.
-        others: the baselines.
     """
     numbers: dict[str, float | None] = {}
     gain: Mapping[str, Any] = {}

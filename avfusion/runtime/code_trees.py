@@ -52,7 +52,6 @@ def numeric_tree(tree: ast.Module, package: str, *, ours: bool) -> ast.Module:
     """What of a module can change a number; `tree` is changed.
 
     Args:
-        tree: of the module.
         package: that its relative imports start from.
         ours: it belongs to this package, whose functions with names in `TELLING` only tell.
     """

@@ -58,9 +58,6 @@ def run_tasks(
     If a task raises, takes too long, or loses its worker process, its reason is recorded and the others continue.
 
     Args:
-        function: Called with each payload.
-        tasks: Key and payload of each task.
-        executor: Where the tasks run.
         workers: Number of tasks at a time, except for "serial".
         label: Description of the tasks for people. on_error: Whether failures are raised.
         limits_s: Time limit in seconds by key. With any limit, no task runs in this process.
@@ -110,10 +107,6 @@ def raise_failures(
     """Raise one error for all failed tasks, if any; it names the first, since the caller has listed all.
 
     Args:
-        label: What the tasks are, for people.
-        failures: Reasons by key.
-        total: Number of all tasks.
-        hint: What to do.
         error: BadInputError if the user's files are at fault.
     """
     if failures:

@@ -30,11 +30,7 @@ def project_root() -> Path:
 
 
 def use_modules_of(folder: Path) -> None:
-    """Make the modules in a project's folder importable, behind all that is installed: models and backbones of its own.
-
-    Args:
-        folder: the workspace.
-    """
+    """Make the modules in a project's folder importable, behind all that is installed: models and backbones of its own."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 

@@ -151,9 +151,6 @@ class Worker:
         """Call `function(*arguments)` in the worker and wait for its value.
 
         Args:
-            function: What to call.
-            arguments: Its arguments.
-            limit_s: Time limit in seconds.
             report: Called in this process with the reports of `function`, which then gets one more argument to report
                 with.
 

@@ -27,10 +27,8 @@ def released_scores(
 
     Args:
         tracks: of one split.
-        model: the model whose predictions are scored.
         windows: frames of the uniform filter for valence and arousal.
         resamples: number of resamples of base videos.
-        seed: of the resampling.
     """
     zeroed = [_zeroed(track, model) for track in tracks if model in track.predictions and track.valid.any()]
     smoothed = [

@@ -50,7 +50,6 @@ def seed_summary(
 
     Args:
         pairs: models whose difference is wanted, the first minus the second.
-        draw: seed of the resampling.
         seedless: further predictions, which no seed decides.
 
     Returns:

@@ -87,7 +87,6 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
         model, device: the model's folder and the device; loaded once.
         folder: the job's folder; temporary files go into it, too, so that they can be removed if this process is
             killed.
-        name: the owner's name for the video.
         report: called with phase, progress and total a few times per second.
 
     Raises:

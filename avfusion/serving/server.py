@@ -38,7 +38,6 @@ def run_server(
         host, port: address to listen on; port 0: any free port.
         model, device: as for `Predictor.load`.
         jobs: number of videos processed at a time, each in its own process.
-        limits: limits for clients.
 
     Raises:
         BadInputError: no such model, host or port.

@@ -38,7 +38,6 @@ class ModelCache:
         """The model added under a key; None if there is none, or its files have changed.
 
         Args:
-            key: the key of the model.
             state: state of the store; must equal the state remembered with the key.
         """
         try:

@@ -13,7 +13,6 @@ class RunBook:
     """Opens runs by title: reopens those in the file `book`, and creates others.
 
     Args:
-        params, tags: parameters and tags of every run.
         datasets: name → (digest, path, use) of the data that every run reads.
         label: what tells these runs from others of the same titles; ends the runs' names.
     """

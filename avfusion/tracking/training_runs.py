@@ -27,7 +27,6 @@ def end_other_runs(root: Path, folder: Path, kept: Path) -> None:
 
     Args:
         folder: holds a book of runs (`runs-….json`) for every training of the stage.
-        kept: the book of this training.
     """
     books = [book for book in folder.glob("runs-*.json") if book != kept]
     others = {run_id for book in books for run_id in json.loads(book.read_text(encoding="utf-8")).values()}

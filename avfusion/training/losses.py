@@ -11,7 +11,6 @@ def ccc_loss(predictions: torch.Tensor, targets: torch.Tensor, mask: torch.Tenso
     Always computed in float32, also under autocast and for half-precision predictions.
 
     Args:
-        predictions: (..., 2) valence and arousal.
         targets: (..., 2); values outside the mask are ignored.
         mask: (...) bool, True for clips that count.
 

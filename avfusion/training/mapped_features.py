@@ -17,7 +17,6 @@ class MappedFeatures:
 
     Args:
         tracks: (T, …) arrays of one dtype and, after T, one shape; maps are memory-mapped (`read_features`).
-        device: device of the rows read.
     """
 
     def __init__(self, tracks: Sequence[np.ndarray], device: str = "cpu") -> None:
@@ -55,7 +54,6 @@ def feature_table(
 
     Args:
         tracks: (T, D) vectors, or (T, C, H, W) maps, which always stay in their files.
-        device: device that needs the rows.
         free: free bytes on `device`; None: ask it (a CPU has the vectors in memory already).
     """
     if tracks[0].ndim > 2:

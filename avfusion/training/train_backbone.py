@@ -30,11 +30,6 @@ def train_backbone(
 
     Args:
         build: makes the network with its initial weights, drawn from `shared.seed`.
-        data: reads the training data.
-        settings: settings of this backbone.
-        shared: settings of both backbones.
-        threads: number of torch's threads.
-        processes: the processes that share the training.
         checkpoints: folder of checkpoints, from which an interrupted training continues.
         fingerprint: fingerprint of this training for its checkpoints.
     """

@@ -84,11 +84,7 @@ def synthesise(
     """Return the voice (N,) float32 at `rate` Hz, about -27 dB full scale, without room and background.
 
     Args:
-        rng: Source of vowels, accents and breath.
         cues: `CUES` at control times (C,), about ±1 each.
-        syllables: From `draw_syllables`.
-        speaker: The speaker's constants.
-        rate: Samples per second.
     """
     samples = int(len(syllables.times) / CONTROL_HZ * rate)
     grid = np.arange(samples, dtype=np.float32) * np.float32(CONTROL_HZ / rate)

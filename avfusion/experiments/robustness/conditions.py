@@ -40,11 +40,8 @@ def condition_store(
     """The files that should be there.
 
     Args:
-        root: the project.
-        tracks: that are disturbed.
         voices: WAVs of other videos.
         spec: of the features, with the stride wanted.
-        seed: of noise and places.
     """
     files = [track_files(root, track) for track in tracks]
     contents = {

@@ -82,7 +82,6 @@ def parse_dimension(written: Any, real: bool = False) -> Dimension:
 
     Args:
         written: from YAML; numbers that YAML 1.1 reads as text (`1e-4`) are accepted in ranges.
-        real: its numbers are real, also if written as integers.
 
     Raises:
         ValueError: it is neither a list nor a range, or empty; the message says what it must be.

@@ -27,9 +27,7 @@ class StudyRuns:
     """Logs a study to the MLflow store of a project.
 
     Args:
-        project: the project whose store is used.
         key: unique key of the study, by which a continued study finds its run.
-        name: name of the study's run.
     """
 
     def __init__(self, project: Path, key: str, name: str) -> None:
