@@ -17,6 +17,8 @@ def main() -> None:
         stage("backbones", "common", "geometry", "audio", "backbones", rank=torchrun_rank()) as s,
         joined_processes(default_device()) as processes,
     ):
+        if processes.leads:
+            s.warn_of_unwatched(s.params.backbones.modules)
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         train_backbones(s.root, tracks, s.params, s.work, processes=processes)
 

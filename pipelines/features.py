@@ -9,6 +9,7 @@ from avfusion.training.determinism import default_device
 def main() -> None:
     """Bring the feature files up to date."""
     with stage("features", "common", "geometry", "audio", "backbones", "features") as s:
+        s.warn_of_unwatched(s.params.backbones.modules)
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         s.record_failures(update_features(s.root, tracks, s.params, device=default_device()).failed)
 

@@ -16,10 +16,11 @@ from avfusion.fusion.catalogue import fusion_names, tunable_options
 from tests.conftest import write_model, write_scores
 from tests.planted_corpus import write_planted_corpus
 from tests.project_copy import ROOT, ProjectCopy
+from tests.test_what_is_made_again import SMALL, SmallProject, computed
 
 PAGE = (ROOT / "docs" / "own-model.md").read_text(encoding="utf-8")
 FUSION, BACKBONE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-NAME = "gated_sum:GatedSum"
+NAME = "own.gated_sum:GatedSum"
 
 
 @pytest.fixture
@@ -34,8 +35,9 @@ def folder(tmp_path: Path, migrated_store: Path) -> Path:
     params["evaluate"] |= {"bootstrap": 200}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     (root / "dvc.yaml").write_text("stages: {}\n")
-    (root / "gated_sum.py").write_text(FUSION, encoding="utf-8")
-    (root / "mean_face.py").write_text(BACKBONE, encoding="utf-8")
+    (root / "own").mkdir()
+    (root / "own" / "gated_sum.py").write_text(FUSION, encoding="utf-8")
+    (root / "own" / "mean_face.py").write_text(BACKBONE, encoding="utf-8")
     return root
 
 
@@ -84,7 +86,7 @@ def test_the_backbone_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch)
     from avfusion.backbones.registry import build_backbone
 
     monkeypatch.syspath_prepend(str(folder))
-    backbone = build_backbone("mean_face:MeanFace", stream="visual", width=8, input_size=56)
+    backbone = build_backbone("own.mean_face:MeanFace", stream="visual", width=8, input_size=56)
     assert backbone(torch.randn(2, 3, 8, 56, 56)).shape == (2, *backbone.feature_shape) == (2, 32)
 
 
@@ -113,12 +115,44 @@ def test_an_outside_model_goes_all_the_way(
         "folder = mlflow.artifacts.download_artifacts('models:/avfusion@champion', dst_path='champion')\n"
         "model = mlflow.pyfunc.load_model(folder)\n"
         "model.predict(pd.DataFrame({'video': ['face.mp4']})).to_csv('served.csv')\n"
-        "import gated_sum\n"
-        "assert 'champion' in gated_sum.__file__, gated_sum.__file__\n"
+        "import own.gated_sum\n"
+        "assert 'champion' in own.gated_sum.__file__, own.gated_sum.__file__\n"
     )
     run(sys.executable, "-c", script, cwd=elsewhere)
     served, written = pd.read_csv(elsewhere / "served.csv"), pd.read_csv(folder / "out" / "face.csv")
     pd.testing.assert_series_equal(served["valence"], written["valence"], atol=1e-6, rtol=0)
     said = run(*AVFUSION, "predict", "face.mp4", "--model", str(folder / "models" / "fusion"), code=2, cwd=elsewhere)
-    assert "gated_sum does not import: ModuleNotFoundError" in said
+    assert "own.gated_sum does not import: ModuleNotFoundError" in said
     assert "on PYTHONPATH" in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_dvc_trains_it_again_after_an_edit_and_no_other(tmp_path: Path) -> None:
+    project = SmallProject(ProjectCopy.of_working_tree(tmp_path / "project").folder)
+    project.set(SMALL)
+    project.set({"train": {"model": NAME, "options": {"temperature": 0.5}}})
+    model = project.folder / "own" / "gated_sum.py"
+    model.write_text(FUSION, encoding="utf-8")
+    done = project.must("dvc", "repro", "train")
+    assert computed(done) >= {"GatedSum", "concat"}
+    assert "DVC does not notice" not in done.output
+    assert project.must("dvc", "repro", "train").stages == []
+
+    project.edit("own/gated_sum.py", "(1 - gate) * x_v", "(2 - gate) * x_v")
+    done = project.must("dvc", "repro", "train")
+    assert done.stages == ["backbones", "features", "train"]
+    assert computed(done) == {"GatedSum"}
+
+    project.edit("own/gated_sum.py", '"""A gate says', '"""In other words, a gate says')
+    done = project.must("dvc", "repro", "train")
+    assert done.stages == ["backbones", "features", "train"]
+    assert computed(done) == set()
+
+    model.rename(project.folder / "gated_sum.py")
+    project.set({"train": {"model": "gated_sum:GatedSum"}})
+    done = project.must("dvc", "repro", "train")
+    assert "warning: DVC does not notice edits of gated_sum.py: move what the models need to own/" in done.output
+    project.edit("gated_sum.py", "(2 - gate) * x_v", "(3 - gate) * x_v")
+    assert project.must("dvc", "repro", "train").stages == []
+    assert computed(project.must("dvc", "repro", "--force", "--single-item", "train")) == {"GatedSum"}

@@ -19,6 +19,9 @@ TEXT = (ROOT / "dvc.yaml").read_text()
 STAGES: dict[str, Any] = yaml.safe_load(TEXT)["stages"]
 # It imports the settings of all rooms to compose them; a stage reads its own sections only.
 COMPOSES_ALL = "avfusion.params"
+# Models and backbones of the project itself; the modules below import them by name.
+OWN, IMPORT_OWN = "own", {"avfusion.fusion.registry", "avfusion.backbones.registry"}
+BUILDING = {"backbones", "features", "train", "evaluate", "robustness"}
 # Small, and what remembers their parts lies elsewhere (probes, MLflow's registry): DVC may delete them before a run.
 PASSING = {"data/corpus/tracks.parquet", "reports/register/model_version.json"}
 
@@ -72,6 +75,12 @@ def test_code_deps_are_the_script_and_the_rooms_that_it_reaches(name: str) -> No
     listed = [dep for dep in STAGES[name]["deps"] if dep.startswith(("avfusion", "pipelines"))]
     assert sorted(listed) == sorted(rooms | {f"pipelines/{name}.py"})
     assert all((ROOT / room).is_dir() for room in rooms), "a loose module beside the rooms"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_that_build_models_depend_on_the_projects_own(name: str) -> None:
+    builds = not IMPORT_OWN.isdisjoint(imports_of(ROOT / "pipelines" / f"{name}.py"))
+    assert (OWN in STAGES[name]["deps"]) == builds == (name in BUILDING)
 
 
 def test_bytecode_is_no_part_of_a_room() -> None:
@@ -136,7 +145,7 @@ def test_every_data_dep_is_made_by_an_earlier_stage() -> None:
     made: set[str] = set()
     for name, stage in STAGES.items():
         for dep in stage["deps"]:
-            assert dep.startswith(("avfusion/", "pipelines/")) or dep in made, f"{name}: {dep}"
+            assert dep.startswith(("avfusion/", "pipelines/")) or dep in made | {OWN}, f"{name}: {dep}"
         made |= set(outs(stage))
 
 

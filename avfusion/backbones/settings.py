@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from avfusion.backbones.catalogue import backbone_fault
+from avfusion.backbones.catalogue import backbone_fault, backbone_module
 from avfusion.runtime.settings import Count, Number, Positive, Section, Seed, Share, section_fault
 
 
@@ -53,6 +53,11 @@ class BackbonesSettings(Section):
                 key, allowed = wrong
                 raise section_fault(f"{stream}.{key}", getattr(backbone, key), allowed)
         return self
+
+    @property
+    def modules(self) -> tuple[str, str]:
+        """The modules that define the two networks."""
+        return backbone_module("audio", self.audio.name), backbone_module("visual", self.visual.name)
 
 
 class FeaturesSettings(Section):

@@ -4,15 +4,20 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
 from avfusion.params.params import Params, load_params
 from avfusion.runtime.atomic import exclusive_lock, write_json
+from avfusion.runtime.code_digest import import_closure
+from avfusion.runtime.code_trees import PACKAGE
 from avfusion.runtime.errors import AVFusionError, describe_os_error
 from avfusion.runtime.project import disable_telemetry, project_root, use_modules_of, workspace_root
+from avfusion.runtime.units import NEUTRAL
 
 FAILURES = "failures.json"  # in a stage's private folder
 
@@ -39,6 +44,29 @@ class Stage:
         """Record failed tracks or videos and their reasons, without paths, for `doctor`."""
         corpus = [self.root / Path(self.params.corpus.root).expanduser()] if "corpus" in self.params else []
         write_json(self.work / FAILURES, {key: _below(reason, [*corpus, self.root]) for key, reason in failed.items()})
+
+    def warn_of_unwatched(self, modules: Iterable[str]) -> None:
+        """Name the files of the project, of these modules or imported by them, that lie below no dep of the stage.
+
+        DVC does not run the stage when such a file is edited. Rooms of the package are deps; installed packages are
+        not looked at.
+        """
+        outside = [module for module in modules if not module.startswith(f"{PACKAGE}.")]
+        if not outside:
+            return
+        graph = yaml.safe_load((self.root / "dvc.yaml").read_text(encoding="utf-8"))
+        stages = (graph or {}).get("stages") or {}
+        watched = [self.root / dep for dep in stages.get(self.name, {}).get("deps", []) if isinstance(dep, str)]
+        found = sorted(import_closure(outside, NEUTRAL).items())
+        files = [file.path.resolve() for name, file in found if not name.startswith(f"{PACKAGE}.")]
+        own = [path for path in files if path.is_relative_to(self.root) and "site-packages" not in path.parts]
+        if unwatched := [path for path in own if not any(path.is_relative_to(dep) for dep in watched)]:
+            names = ", ".join(str(path.relative_to(self.root)) for path in unwatched)
+            print(
+                f"warning: DVC does not notice edits of {names}: move what the models need to own/, or add it to the "
+                f"deps of {self.name} in dvc.yaml",
+                flush=True,
+            )
 
 
 def _below(reason: str, places: Sequence[Path]) -> str:

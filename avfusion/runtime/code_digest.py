@@ -151,18 +151,18 @@ def _same_project(module: str, top: str) -> bool:
         return True
     if top == PACKAGE or other == PACKAGE:
         return other == PACKAGE  # a model from outside may build on this package's modules
-    here, there = _home(top), _home(other)
-    return here is not None and here == there and here.name not in ("site-packages", "dist-packages")
+    shared = _homes(top) & _homes(other)
+    return any(folder.name not in ("site-packages", "dist-packages") for folder in shared)
 
 
-def _home(top: str) -> Path | None:
-    """The folder that a top-level module or package lies in."""
+def _homes(top: str) -> set[Path]:
+    """The folders that a top-level module or package lies in: several, if parts of a package without `__init__` do."""
     spec = find_spec(top)
     if spec is None:
-        return None
-    if spec.submodule_search_locations is not None:  # a package, with an `__init__` or without
-        return next((Path(folder).parent for folder in spec.submodule_search_locations), None)
-    return Path(spec.origin).parent if spec.origin and spec.origin.endswith(".py") else None
+        return set()
+    if spec.submodule_search_locations is not None:
+        return {Path(folder).parent for folder in spec.submodule_search_locations}
+    return {Path(spec.origin).parent} if spec.origin and spec.origin.endswith(".py") else set()
 
 
 @cache

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,7 @@ class _Source:
     """A module's source: what it assigns, defines and imports at its top."""
 
     module: str
+    package: str  # that relative imports start from
     tree: ast.Module
 
     @cached_property
@@ -197,9 +198,9 @@ class _Source:
     def imported(self) -> dict[str, tuple[str, str]]:
         """(module, its name there) by the name here."""
         return {
-            alias.asname or alias.name: (node.module or "", alias.name)
+            alias.asname or alias.name: (resolve_name("." * node.level + (node.module or ""), self.package), alias.name)
             for node in self.tree.body
-            if isinstance(node, ast.ImportFrom) and not node.level
+            if isinstance(node, ast.ImportFrom) and node.level <= len(self.package.split(".") if self.package else ())
             for alias in node.names
         }
 
@@ -214,7 +215,8 @@ def _source(module: str) -> _Source | None:
 
 @lru_cache(maxsize=256)
 def _parsed(module: str, path: Path, changed_ns: int, size: int) -> _Source:
-    return _Source(module, ast.parse(path.read_text(encoding="utf-8"), filename=path.name))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    return _Source(module, package, ast.parse(path.read_text(encoding="utf-8"), filename=path.name))
 
 
 def _find_class(module: str, name: str) -> tuple[_Source, ast.ClassDef] | None:

@@ -16,7 +16,7 @@ import avfusion
 from avfusion.backbones.catalogue import backbone_module
 from avfusion.fusion.catalogue import fusion_module
 from avfusion.fusion.model_folder import ModelFolder
-from avfusion.runtime.code_digest import import_closure, module_file
+from avfusion.runtime.code_digest import import_closure
 from avfusion.tracking.runs import TrackedRun
 
 DIGEST_TAG = "avfusion.model_digest"
@@ -139,9 +139,14 @@ def outside_code(folder: ModelFolder) -> list[Path]:
     names = folder.config["feature_spec"]["backbones"]
     modules = {fusion_module(described.get("class", described["name"]))}
     modules |= {backbone_module(stream, identity["name"]) for stream, identity in names.items()}
-    tops = {name.partition(".")[0] for name in import_closure(modules)} - {"avfusion"}
-    files = [path for top in sorted(tops) if (path := module_file(top))]
-    return [path.parent if path.name == "__init__.py" else path for path in files]
+    found = {name: module.path for name, module in import_closure(modules).items() if not name.startswith("avfusion.")}
+    return sorted({_top(name, path) for name, path in found.items()})
+
+
+def _top(name: str, path: Path) -> Path:
+    """The file or folder of the top-level module or package that a module lies in."""
+    depth = name.count(".") + (path.name == "__init__.py")
+    return path.parents[depth - 1] if depth else path
 
 
 def find_logged_model(client: MlflowClient, experiment_id: str, digest: str, run_id: str | None = None) -> str | None:

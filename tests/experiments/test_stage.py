@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 from avfusion.experiments.stage import stage
 from avfusion.runtime.atomic import TEMPORARY_PREFIX, atomic_path, write_json, write_text
+from avfusion.runtime.code_digest import existing_file
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import raise_failures
 
@@ -122,6 +124,42 @@ def test_what_failed_is_remembered_without_places_also_where_the_stage_fails(wor
         assert not remembered.exists()
         s.record_failures(failures)
     assert json.loads(remembered.read_text()) == expected
+
+
+@pytest.mark.parametrize(
+    ("deps", "unwatched"),
+    [
+        ("", "beside_it.py, own/watched.py, unwatched.py"),
+        ("own", "beside_it.py, unwatched.py"),
+        ("own, unwatched.py", "beside_it.py"),
+        ("own, unwatched.py, beside_it.py", ""),
+    ],
+)
+def test_files_of_the_project_that_dvc_does_not_watch_are_named_in_one_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, deps: str, unwatched: str
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    existing_file.cache_clear()
+    (workspace / "dvc.yaml").write_text(f"stages:\n  train:\n    deps: [{deps}]\n")
+    (workspace / "unwatched.py").write_text("from beside_it import K\n\nTWICE = 2 * K\n")
+    (workspace / "beside_it.py").write_text("K = 1\n")
+    installed = workspace / ".venv" / "site-packages"
+    for folder, name in ((workspace / "own", "watched"), (installed, "installed_thing")):
+        folder.mkdir(parents=True)
+        (folder / f"{name}.py").write_text("from avfusion.fusion import base\n")
+    monkeypatch.syspath_prepend(str(installed))
+    with stage("train", "geometry") as s:
+        s.warn_of_unwatched(["avfusion.fusion.jca", "own.watched", "unwatched", "installed_thing"])
+    existing_file.cache_clear()
+    said = capsys.readouterr().out.splitlines()[:-1]
+    assert said == (
+        [
+            f"warning: DVC does not notice edits of {unwatched}: move what the models need to own/, or add it to the "
+            "deps of train in dvc.yaml"
+        ]
+        if unwatched
+        else []
+    )
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])

@@ -12,13 +12,16 @@ from typer.testing import CliRunner
 
 from avfusion.backbones.registry import build_backbone
 from avfusion.cli import app
-from avfusion.fusion.catalogue import find_fusion, fusion_module, fusion_names
+from avfusion.fusion.catalogue import find_fusion, fusion_module, fusion_names, fusion_options
 from avfusion.fusion.files import load_fusion, save_fusion
+from avfusion.fusion.model_folder import ModelFolder
 from avfusion.fusion.registry import build_fusion
 from avfusion.params.params import check_params
 from avfusion.runtime.code_digest import code_digest, existing_file, import_closure
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.registered import entry_point_classes
+from avfusion.tracking.model import outside_code
+from tests.conftest import write_model
 
 ROOT = Path(__file__).parents[2]
 MODEL = '''"""A model."""
@@ -214,6 +217,26 @@ def test_its_code_is_digested_like_the_packages_own(write: Callable[..., str]) -
         write("beside", text)
         found.append(code_digest(["digested"]))
     assert found[0] == found[1] != found[2]
+
+
+def test_a_model_in_the_projects_folder_own_is_digested_and_taken_along(
+    write: Callable[..., str], tmp_path: Path
+) -> None:
+    """A folder without `__init__`; other folders on the path may have one of the same name."""
+    (tmp_path / "own").mkdir()
+    name = write("own/gated", MODEL.replace("WIDTH = 16", "from .sizes import WIDTH"))
+    write("own/sizes", "from beside_own import SHARE\n\nWIDTH = 16\nLESS = WIDTH * SHARE\n")
+    write("own/unrelated", "WIDTH = 16\n")
+    write("beside_own", "SHARE = 0.5\n")
+    name = name.replace("/", ".")
+    closure = import_closure([fusion_module(name)]).keys()
+    assert {"own.gated", "own.sizes", "beside_own", "avfusion.fusion.base"} <= closure
+    assert "own.unrelated" not in closure
+    assert fusion_options(name)["encoder_width"].default == 16
+    save_fusion(tmp_path / "fusion", build_fusion(name, audio_dim=12, visual_dim=4), {})
+    assert load_fusion(tmp_path / "fusion")[0].name == name
+    model = ModelFolder.open(write_model(tmp_path / "models", name=name))
+    assert outside_code(model) == [tmp_path / "beside_own.py", tmp_path / "own"]
 
 
 def test_names_taken_from_a_package_lead_to_the_modules_that_define_them(write: Callable[..., str]) -> None:
