@@ -3,8 +3,9 @@
 The names below are imported when first used, so that `import avfusion` costs no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avfusion.runtime.lazy_names import names_from
 
 if TYPE_CHECKING:
     from avfusion.fusion.registry import build_fusion
@@ -20,11 +21,7 @@ _HOMES = {
     "build_fusion": "avfusion.fusion.registry",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avfusion' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -31,22 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(predict)
-app.command()(live)
-app.command()(serve)
-app.command()(export)
-app.command()(submit)
-app.command()(doctor)
-app.command("import-weights")(import_weights)
-app.command()(scan)
-app.command()(preset)
-app.command()(register)
-app.command("check-model")(check_model)
-app.command()(compare)
-app.command()(crossval)
-app.command()(sweep)
-app.command()(summary)
-app.command()(vouch)
+for command in (
+    *(predict, live, serve, export, submit, doctor, import_weights, scan, preset),
+    *(register, check_model, compare, crossval, sweep, summary, vouch),
+):
+    app.command(command.__name__.replace("_", "-"))(command)
 
 
 def main() -> None:

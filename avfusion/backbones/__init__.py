@@ -3,8 +3,9 @@
 The name below is imported when first used, so that other modules of this package cost no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avfusion.runtime.lazy_names import names_from
 
 if TYPE_CHECKING:
     from avfusion.backbones.tsav import load_tsav
@@ -13,8 +14,4 @@ __all__ = ["load_tsav"]
 
 _HOMES = {"load_tsav": "avfusion.backbones.tsav"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avfusion.backbones' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)

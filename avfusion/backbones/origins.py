@@ -5,12 +5,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Origin:
-    """Origin of weights.
-
-    Attributes:
-        source: their makers and place of publication.
-        licence: the known terms of their use; not legal advice.
-    """
+    """Origin of weights."""
 
     source: str
     licence: str

@@ -19,13 +19,8 @@ class FeatureTask:
     """A worker's input for one track's features.
 
     Attributes:
-        track: name of the track.
-        frames: its frame table.
-        sound: its video's sound, None without an audio stream.
-        backbones: folder of both streams' weights.
         out_of_fold: SHA-256 of a fold's weights by stream; empty for the backbones of all training tracks.
         spec: the feature spec as JSON, by which a worker keeps its models.
-        device: device of the backbones.
     """
 
     track: str

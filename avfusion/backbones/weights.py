@@ -23,7 +23,6 @@ class BackboneRecord:
 
     Attributes:
         identity: name, shape and the SHA-256 of the weights file.
-        stream: `audio` or `visual`.
         provenance: origin of the weights (`start`: see `avfusion.backbones.pretrained.weights_start`; parameters of the
             training).
         metrics: scores of its head, named with their pooling and split.

@@ -26,11 +26,8 @@ class SplitPredictions:
     """Predictions of the main model for a split.
 
     Attributes:
-        split: name of the split.
         tracks: valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by track, sorted.
         missing: number of frames of each track without predictions (0: the video was unreadable).
-        model: the model's name.
-        digest: digest of the model, also in the registry.
         windows: frames of the uniform filter for valence and arousal; None: not smoothed.
     """
 

@@ -33,17 +33,9 @@ class Submission:
     """Summary of a written submission.
 
     Attributes:
-        path: the file or folder.
-        format: abaw3 or abaw5.
-        split: split of the tracks.
-        tracks: number of tracks in the files.
-        rows: number of rows in all files.
         valence, arousal: lowest and highest value in the files.
         smoothing: frames of the uniform filter for valence and arousal; None: not smoothed.
-        model: name of the model.
-        model_digest: digest of the model, also in the registry.
         validation: mean of the pooled validation CCCs of the model, `smoothed` and `unsmoothed`; empty: unknown.
-        notes: remarks for the user.
     """
 
     path: str

@@ -34,7 +34,6 @@ class SampleRows:
         frame: (R,) int32, frame numbers.
         line: (R,) int32, line numbers in the file.
         location: R strings `<track>/<frame>.jpg`, as in the file.
-        notes: remarks for the user.
     """
 
     tracks: tuple[str, ...]

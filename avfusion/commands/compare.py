@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.options import listed
+
 
 class CompareSplit(StrEnum):
     """Tracks to score."""
@@ -49,5 +51,4 @@ def compare(
     from avfusion.experiments.compare import run_comparison
     from avfusion.runtime.project import project_root
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    print(run_comparison(project_root(), list(dict.fromkeys(names)), numbers, split.value))
+    print(run_comparison(project_root(), listed(models), numbers, split.value))

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.options import listed
+
 
 def crossval(
     models: Annotated[
@@ -23,5 +25,4 @@ def crossval(
     from avfusion.experiments.crossval import run_cross_validation
     from avfusion.runtime.project import project_root
 
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    print(run_cross_validation(project_root(), list(dict.fromkeys(names)), folds))
+    print(run_cross_validation(project_root(), listed(models), folds))

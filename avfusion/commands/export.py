@@ -5,16 +5,12 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.options import ModelOption
+
 
 def export(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="Folder to write.", show_default=False)],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI|DIR",
-            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
-        ),
-    ] = None,
+    model: ModelOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
 ) -> None:
     """Write a model's networks as .pt2 files (torch.export), which run without avfusion, described by export.json.

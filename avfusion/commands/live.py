@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avfusion.commands.options import DeviceOption, ModelOption
+
 if TYPE_CHECKING:
     from avfusion.inference.live import LiveSummary, LiveValue
 
 
 def live(
     source: Annotated[Path, typer.Option(metavar="FILE", help="The video to show.", show_default=False)],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI|DIR",
-            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
-        ),
-    ] = None,
+    model: ModelOption = None,
     stride: Annotated[
         int | None, typer.Option(metavar="N", help="Frames between values, a divisor of 32. Default: the model's.")
     ] = None,
     realtime: Annotated[
         bool, typer.Option("--realtime/--no-realtime", help="Show frames when due, or as fast as possible.")
     ] = True,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+    device: DeviceOption = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, the summary last.")] = False,
 ) -> None:
     """Predict a video while it is shown, from the past alone; prints a line per value and a summary of latencies.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.options import DeviceOption, ModelOption
+
 
 class StreamChoice(StrEnum):
     """Streams to use."""
@@ -45,13 +47,7 @@ def predict(
         list[Path],
         typer.Argument(metavar="VIDEO…", help="Video files, folders (recursively), patterns.", show_default=False),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI|DIR",
-            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
-        ),
-    ] = None,
+    model: ModelOption = None,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", metavar="DIR", help="Folder for the tables. Default: beside each video."),
@@ -86,7 +82,7 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Add <stem>.report.html: the video beside its traces, in one file.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+    device: DeviceOption = "cpu",
     force: Annotated[
         bool, typer.Option("--force", help="Predict finished videos again, and overwrite other videos' files.")
     ] = False,

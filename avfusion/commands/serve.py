@@ -5,25 +5,20 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.options import DeviceOption, ModelOption
 from avfusion.runtime.errors import AVFusionError
 
 EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on; other machines need no password!")] = ("127.0.0.1"),
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines need no password!")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URI|DIR",
-            help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
-        ),
-    ] = None,
+    model: ModelOption = None,
     max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video accepted.")] = 500,
     max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video accepted.")] = 30,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos at a time, each in its own process.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")] = "cpu",
+    device: DeviceOption = "cpu",
 ) -> None:
     """Serve an upload page and a JSON API for predictions, by default to this machine alone.
 

@@ -36,7 +36,6 @@ class AnnotationSet:
     """A folder that holds split folders: one challenge of one edition.
 
     Attributes:
-        folder: The folder.
         files: (split, file) of all its annotation files.
         va_files: Number of files with the header `valence,arousal`.
     """

@@ -29,7 +29,6 @@ class CsvTable:
     Attributes:
         columns: Cells of all rows by column name; missing last cells of a row are blank.
         header_line: Line of the file, from 1, of the header.
-        lines: Line on which each row begins.
         blank_lines: Lines of blank rows between the header and the last row.
         faults: Faults of the header and of whole rows.
     """

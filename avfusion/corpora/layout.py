@@ -26,10 +26,7 @@ class RawTrack:
         track: Name, unique regardless of case, since it becomes a file name.
         video: Base video; tracks of one video share sound and time line.
         split: train, val, test, or "" for none.
-        video_path: The video file.
         crops_paths: Folders with its face crops, named by video frame from 1.
-        labels_path: Its annotation file.
-        warnings: Contradictions between its files.
         label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
         label_delay_s: Seconds by which the labels lag behind the video.
         side: Side of the track's person among two in the video; "" for the main person.

@@ -45,18 +45,11 @@ class Track:
         video: Base video; its tracks share sound, time line and split.
         split: train, val, test, or "" for none.
         video_path: The video, relative to the corpus root, like the next two; "" for no file.
-        crops_paths: Folders of face crops; earlier folders win.
-        labels_path: The annotation file.
         video_hash: Hash of the video's size, first and last MiB.
         crops_hash: Hash of the crops' names and sizes.
         labels_hash: Hash of the annotation file's content.
         frames: Video frames; 0 where the video is missing or unreadable.
-        fps: Mean frame rate.
         duration_s: Seconds from the first frame to the end of the last.
-        has_audio: There is an audio stream.
-        label_rows: Rows of the annotation file.
-        crops: Number of frames with a crop.
-        warnings: Contradictions and oddities, one sentence each.
         label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
         label_delay_s: Seconds by which the labels lag behind the video.
         side: "left" or "right" person of two in the video; "" for the main person.

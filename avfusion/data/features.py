@@ -28,7 +28,6 @@ class FeatureTable:
         audio: (T, D_a) float16; zeros where absent.
         visual: (T, D_v) or (T, D_v, H, W) float16; zeros where absent.
         audio_present, visual_present: (T,) bool.
-        feature_spec: the spec of the features.
         content: digest of the arrays, from the file's stamp; empty for a table that was not read from a file.
         out_of_fold: SHA-256 of the weights by stream, if they belong not to the spec but to a fold that never saw the
             track.

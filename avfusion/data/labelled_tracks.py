@@ -14,10 +14,7 @@ class LabelledTrack:
     """One track for backbone training.
 
     Attributes:
-        name: the track.
         time_s: (N,) seconds of every video frame, 0 at the first.
-        labels: (N, 2) valence and arousal.
-        valid: (N,) bool.
         jpegs: N encoded crops, None where there is no face; empty if not needed.
         sound: (samples,) int16; None without an audio stream, or if not needed.
     """

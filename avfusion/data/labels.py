@@ -22,7 +22,6 @@ class LabelTable:
     Attributes:
         valence: (N,) float32 in [-1, 1], NaN where not annotated.
         arousal: (N,) float32, likewise.
-        valid: (N,) bool, annotated frames.
     """
 
     valence: np.ndarray

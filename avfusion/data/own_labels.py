@@ -29,11 +29,8 @@ class OwnLabels:
     """Labels in the order of their stamps.
 
     Attributes:
-        by: The form of the file.
         stamps: (n,) float64, strictly increasing: frame numbers (rows are numbered from 1), or seconds.
         values: (n, 2) float64 valence and arousal, NaN where not annotated.
-        valid: (n,) bool, annotated labels.
-        warnings: Remarks about the file.
     """
 
     by: Literal["row", "frame", "time"]

@@ -25,8 +25,6 @@ class Store(Generic[T]):
     """A folder of results and its intended content.
 
     Attributes:
-        folder: folder of the files `<key><suffix>`.
-        suffix: suffix of their names.
         wanted: stamp (without content) of the intended file, by key.
         payloads: input of `make` by key; keys that need not be made may be absent.
         make: `make(payload, path, wanted)` writes the file with the stamp completed; runs in the executor, so it must

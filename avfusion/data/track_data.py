@@ -22,20 +22,13 @@ class TrackData:
     """Features and labels of one track.
 
     Attributes:
-        track: its name.
         video: its base video; tracks of one video are one cluster of the bootstrap.
-        split: train, val or test.
         clip_ticks: (T,) clock ticks at which the clips end.
         audio: (T, D_a) features as stored (float16 or float32).
         visual: (T, D_v) or (T, C, H, W), likewise; maps of a stored track are memory-mapped.
-        audio_present: (T,) bool.
-        visual_present: (T,) bool.
         time_s: (N,) seconds of every video frame, 0 at the first.
         frame_ticks: (N,) position of every video frame on the clock.
         target_frames: (T,) 0-based frame of each clip's target label; -1: outside the video.
-        labels: (N, 2) valence and arousal, 0 where not valid.
-        valid: (N,) bool, frames with a label.
-        feature_spec: the spec of the features.
         fingerprint: digest of the contents of its features and frame times (`inputs_digest`).
     """
 

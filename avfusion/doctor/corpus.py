@@ -33,9 +33,6 @@ class CorpusState:
         tracks: A row per track: from the table of the stage `corpus` if its sources are unchanged, else from the files'
             names and the last reading of the video.
         known: Names of the tracks whose video has been read; `frames` is 0 if it is unreadable.
-        sizes: Bytes of every source.
-        current: The table of tracks matches the current sources.
-        own: Own labels by track, from usable files.
     """
 
     tracks: tuple[Track, ...]

@@ -25,11 +25,7 @@ class StageCost:
     """Cost of one stage.
 
     Attributes:
-        stage: As in dvc.yaml.
-        work: The work, in words.
-        cpu_s: CPU-seconds.
         wall_s: Seconds with the workers of params.yaml and the cores of this machine.
-        gigabytes: Size of its outs.
         basis: `estimate`, or `last run` if the last run made everything with the current parameters.
         last_run_s: Seconds of its last run here, complete or partial; None: it has not run.
         last_run_before: That run was on another corpus, or before the stage `corpus` last ran.
@@ -51,11 +47,6 @@ class Costs:
 
     Attributes:
         tracks, videos, frames, clips, hours: Size of the corpus; hours: total length of its videos.
-        assumed_videos: Number of videos whose length is assumed.
-        stages: In the order of the pipeline.
-        cpu_hours, wall_hours, gigabytes: Sums over all stages.
-        measured_on: The hardware on which the rates were measured.
-        unrendered: The demo corpus is still to be rendered.
     """
 
     tracks: int

@@ -16,7 +16,6 @@ class StageTime:
     """Times of a stage's last run.
 
     Attributes:
-        wall_s, cpu_s: Seconds of the run.
         ended: When it ended, in seconds since the epoch.
         before: It was on another corpus, or before the stage `corpus` last ran.
     """

@@ -41,15 +41,9 @@ class SplitFacts:
     """Numbers of tracks of one split.
 
     Attributes:
-        tracks: All tracks.
-        videos: Their distinct videos.
         frames: Video frames of the tracks whose videos have been read.
-        no_video: Tracks whose video is missing.
-        unreadable: Tracks whose video cannot be read.
-        no_crops: Tracks with a video and without face crops.
         rows_disagree: Tracks whose annotation has more or fewer rows than the video has frames (except own labels,
             which may have times of their own).
-        warned: Tracks with any warning.
     """
 
     tracks: int

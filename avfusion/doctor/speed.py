@@ -30,9 +30,7 @@ class SpeedTask:
     Attributes:
         params: Sections geometry, audio, backbones and features.
         backbones: Folder of trained weights; None: random weights.
-        threads: Number of torch's threads.
         dtypes: Arithmetic, in the order of measuring.
-        device: Device of the backbones.
         seconds: Least total time of the rounds of a measurement.
         start: Synchronises the workers before each measurement; None: a single worker.
     """

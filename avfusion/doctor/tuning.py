@@ -29,7 +29,6 @@ class Measurement:
 
     Attributes:
         workers, threads: Number of processes, and of torch's threads in each.
-        dtype: Arithmetic of the backbones.
         visual, audio: Clips per second through each backbone, all workers together, best of several rounds.
         both: Clips per second through one after the other.
         ratio: Ratio of `both` to its value with the current parameters.
@@ -53,13 +52,11 @@ class Tuning:
     """Measurements and recommendation.
 
     Attributes:
-        device: Device of the backbones: cpu or cuda.
         weights: `trained` (from models/backbones) or `random` (no trained weights of the configured kind).
         measurements: In the order of measuring; the first one with the current parameters, if possible.
         recommended: Keys of params.yaml and values to set; empty: the current values are best.
         hours_now, hours_recommended: Hours of a complete stage `features`, with the current and the recommended
             parameters; null if unknown, as is the size of the corpus.
-        failures: Arrangements that could not be measured, and why.
     """
 
     device: str

@@ -29,20 +29,11 @@ class Workload:
     """Sums over the usable tracks, or over their videos for what the tracks of a video share.
 
     Attributes:
-        tracks: Tracks with a video.
-        videos: Their videos.
-        assumed_videos: Videos whose length is assumed.
-        seconds: Length of all videos.
         sound_s: Length of the videos with an audio stream.
-        frames: Video frames of the tracks, by split.
         ticks: Ticks of the clock of `geometry.fps`, by split.
-        label_rows: Rows of all annotation files.
         crops: Crops that come with the corpus.
-        crop_bytes: Size of those crops.
         detected: Frames of tracks without crops.
-        unrendered: The demo corpus is still to be rendered.
         scored: The split for robustness: test if its labels are known, else val.
-        scored_tracks: Tracks of that split.
     """
 
     tracks: int

@@ -51,10 +51,8 @@ class BackboneTask:
 
     Attributes:
         tracks: without those that the fold holds out.
-        work: the stage's private folder.
         fold: from 1; 0: the training on all training tracks.
         held_out: base videos of the fold.
-        processes: that share the training.
     """
 
     root: Path

@@ -89,8 +89,6 @@ class Comparison:
 
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
-        grid: trains the models.
-        tracks: the tracks to score.
         truth: folder of the tracks' truth, from `truth_folder`.
     """
 

@@ -88,7 +88,6 @@ class CrossValidation:
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
         grid: trains the models, on the official training and validation tracks.
-        test: the test tracks.
         truth: folder of the tracks' truth, from `truth_folder`.
     """
 

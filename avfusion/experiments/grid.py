@@ -41,11 +41,7 @@ class Grid:
     """Trains fusion models on the cached features of a project.
 
     Attributes:
-        root: the project.
-        inputs: features and labels.
-        geometry: section `geometry`.
         threads: of torch; sums are split by it.
-        device: torch's name of it.
     """
 
     root: Path

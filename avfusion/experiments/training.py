@@ -25,7 +25,6 @@ class TrainingInputs:
     Attributes:
         train: tracks with features, in the order of the table.
         validation: likewise.
-        feature_spec: what made all the features.
         contents: digest of all that training reads of a track, by track.
         digests: of the tracks by split, and of the validation corpus itself, whose sources decide whether two models'
             validation scores may be compared; of the weights that the main model starts from.

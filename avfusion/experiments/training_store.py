@@ -42,7 +42,6 @@ class TrainingUnit:
         config: section `train` for this model alone.
         fold: the tracks to train on, and the tracks for early stopping.
         stamp: fingerprint of everything that decides the result, and digest of the code.
-        start: initial weights; None: random.
     """
 
     config: TrainSettings
@@ -62,7 +61,6 @@ class FinishedTraining:
 
     Attributes:
         folder: folder of model.safetensors, config.json and the record.
-        record: contents of the record.
         found: whether the training had been finished before this call.
     """
 

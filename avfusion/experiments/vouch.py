@@ -36,8 +36,6 @@ class Kept:
     """A result that is kept, or should be.
 
     Attributes:
-        name: for people.
-        stamp: its own; None where there is none.
         wanted: the stamp (without content) that it should have.
         recompute: makes it anew in a folder; gives what differs, a line each.
         restamp: puts another stamp in, and changes nothing else.

@@ -3,8 +3,9 @@
 The names below are imported when first used, so that params can be checked without torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from avfusion.runtime.lazy_names import names_from
 
 if TYPE_CHECKING:
     from avfusion.fusion.base import FusionModel, FusionOutput
@@ -30,8 +31,4 @@ _HOMES = {
     "fusion_names": "avfusion.fusion.catalogue",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avfusion.fusion' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)

@@ -19,7 +19,6 @@ class FusionOutput:
         predictions: (B, L, 2) valence and arousal; undefined at padded clips.
         attended_audio: (B, L, d) audio after the model's attention, or None.
         attended_visual: (B, L, d) likewise.
-        maps: attention maps or gates by name.
     """
 
     predictions: torch.Tensor
@@ -38,10 +37,7 @@ class FusionModel(nn.Module):
     `avfusion.runtime.options`) and a default.
 
     Attributes:
-        name: the name given to `build_fusion`.
         options: all of the model's own options; set by `build_fusion`.
-        streams: the streams that it reads.
-        takes_maps: it takes visual maps instead of pooled features.
         fixed_sizes: required values of `audio_dim`, `visual_dim`, `length` and `map_side` (rows and columns of the
             visual map); empty if any will do.
 

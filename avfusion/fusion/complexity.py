@@ -14,7 +14,6 @@ class Complexity:
     """Size and cost of a fusion model, without its backbones.
 
     Attributes:
-        parameters: number of trainable parameters.
         multiply_adds: multiply-adds of matrix products in the forward pass of one sequence of L clips, without
             element-wise operations (tanh, softmax, norms).
     """

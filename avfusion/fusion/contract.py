@@ -23,13 +23,7 @@ STREAMS = ("audio", "visual")
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
-
-    Attributes:
-        check: its name.
-        fault: what is wrong; None: nothing.
-        seconds: that it took.
-    """
+    """What a check found."""
 
     check: str
     fault: str | None

@@ -28,7 +28,6 @@ class ModelFolder:
     Attributes:
         fusion: folder of model.safetensors and config.json.
         backbones: the safetensors file of each stream, with its description in the .json beside it.
-        config: contents of config.json.
     """
 
     fusion: Path

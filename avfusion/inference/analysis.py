@@ -30,12 +30,7 @@ class Analysis:
     """The prediction of a video.
 
     Attributes:
-        video: the file.
         persons: the main person first; always at least one, with boxes of NaN if no face was found.
-        width: width of the upright picture (after rotation), in pixels.
-        height: its height, in pixels.
-        fps: mean frame rate.
-        warnings: warnings for the user.
     """
 
     video: Path

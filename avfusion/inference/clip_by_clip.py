@@ -23,7 +23,6 @@ class Window:
     """A completed clip.
 
     Attributes:
-        last: the clip's last frame.
         crops: crops of its ticks, at most the length of a clip.
         sound: int16 samples that include the clip's span.
         span: (1, 2) start and end of the clip in `sound`.
@@ -93,8 +92,6 @@ class ClipValue:
 
     Attributes:
         values: (2,) float32 valence and arousal in [-1, 1]; None: neither stream has been present so far.
-        audio_present: the clip has sound.
-        visual_present: the clip has a face.
     """
 
     values: np.ndarray | None

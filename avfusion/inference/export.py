@@ -43,8 +43,6 @@ class Network:
     """A network to export.
 
     Attributes:
-        name: name of its file.
-        module: the network that `predict` runs.
         inputs: sizes of its arguments by name; a word stands for a variable size.
         output: sizes of its output, likewise.
         sizes: test sizes for each word except `batch`, the smallest possible one first.
@@ -136,8 +134,7 @@ def networks(fusion: FusionModel, backbones: list[Backbone], spec: FeatureSpec) 
     for backbone in backbones:
         frozen = freeze(backbone, CPU, torch.float32)
         size = backbone.input_size
-        side = (backbone.map_side,) * 2 if backbone.output == "map" else ()
-        feature[backbone.stream] = (backbone.feature_dim, *side)
+        feature[backbone.stream] = backbone.feature_shape
         if backbone.stream == "audio":
             inputs: dict[str, tuple[int | str, ...]] = {"spectrograms": ("batch", 1, size, "steps")}
             output: tuple[int | str, ...] = ("batch", *feature["audio"])

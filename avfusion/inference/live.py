@@ -21,12 +21,6 @@ class LiveValue:
     """A clip's prediction.
 
     Attributes:
-        frame: the clip's last video frame, from 1.
-        time_s: its time in seconds from frame 1.
-        valence: in [-1, 1].
-        arousal: in [-1, 1].
-        audio_present: the clip has sound.
-        visual_present: the clip has a face.
         latency_s: seconds from showing the frame to the value.
     """
 
@@ -45,12 +39,8 @@ class LiveSummary:
 
     Attributes:
         realtime: frames were shown when due; else latencies include the time that frames waited for earlier clips.
-        period_s: seconds between the ends of clips.
-        clips: number of completed clips.
         dropped: clips skipped because the next one ended before their turn.
-        latencies_s: latencies of the predicted clips.
         interrupted: the prediction was stopped before the end of the video.
-        warnings: repairs while reading.
     """
 
     realtime: bool

@@ -23,13 +23,10 @@ class Moment:
     """One shown frame.
 
     Attributes:
-        frame: number from 1.
-        time_s: seconds from frame 1.
         jpeg: the followed face's crop; None: no face.
         sound: (n,) int16, 44.1 kHz: the sound since the frame before, up to this frame's time (and one sample more, so
             that a clip of one frame has sound); empty without sound.
         shown_at: when the frame was due on the monotonic clock, in seconds.
-        sent_at: when its face had been found.
     """
 
     frame: int

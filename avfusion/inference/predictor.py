@@ -43,11 +43,8 @@ class Predictor:
     """A trained model, ready for videos.
 
     Attributes:
-        source: origin of the model, for people.
-        digest: digest of its weights and config.
         corpus: name of its training corpus; empty if its config does not say.
         spec: the feature spec by which features of videos are extracted.
-        frames: settings of face detection and of stored crops.
     """
 
     def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "cpu") -> None:

@@ -39,7 +39,6 @@ class PersonFaces:
     Attributes:
         crops: frame table of the face crops.
         present: (N,) bool, frames with a crop.
-        confidence: (N,) float32, 0 where there is no face.
         boxes: (N, 4) float32: x, y of the upper left corner, width, height in pixels of the upright picture, possibly
             beyond its edges; NaN where there is no face.
     """
@@ -60,9 +59,6 @@ class VideoStreams:
         sound: WAV in the store's format, sample 0 at frame 1; None: no audio stream, or not requested.
         samples: number of samples, 0 without sound.
         silence: why requested sound is missing; empty with sound.
-        size: width and height of the upright picture, in pixels.
-        fps: mean frame rate.
-        warnings: repairs while reading.
     """
 
     time_s: np.ndarray

@@ -48,14 +48,10 @@ class FaceTrack:
 
     Attributes:
         indices: 0-based frames of the detections, ascending.
-        times_s: Their times.
-        faces: The faces there.
-        look: Mean look.
         recent_look: Mean look that weighs recent detections most.
         clear_looks: Number of looks in the mean; looks mixed with another face count little.
         end: Why the track ended: unclear identities, a new scene, or replaced by a track that may show the same person;
             empty: the person was not seen again.
-        end_s: When it ended.
     """
 
     indices: list[int] = field(default_factory=list)

@@ -29,10 +29,7 @@ class FaceCrop:
     """One person in one video frame.
 
     Attributes:
-        frame: Number from 1.
-        time_s: Seconds from frame 1.
         rgb: (size, size, 3) uint8; None: no face, or its crop was not requested.
-        confidence: 0 to 1; 0: no face.
         box: (4,) float32: x1, y1, x2, y2 in pixels of the upright picture, as in `Face`; None: no face.
     """
 

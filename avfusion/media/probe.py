@@ -12,17 +12,10 @@ class MediaInfo:
     """Facts about a video; times in seconds from its first frame.
 
     Attributes:
-        frames: Number of video frames.
-        fps: Mean frame rate.
         duration_s: From the start of the first frame to the end of the last.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
-        has_audio: There is an audio stream with packets.
-        audio_rate: Samples per second, 0 without audio.
-        audio_channels: Channels, 0 without audio.
         audio_start_s: When audio starts (positive: later than the first frame), None without audio.
-        audio_end_s: When it ends, None without audio.
-        warnings: Repairs, and whatever looks wrong.
     """
 
     frames: int

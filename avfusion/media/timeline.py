@@ -40,8 +40,6 @@ class Timeline:
 
     Attributes:
         times_s: (N,) float64, strictly increasing, 0 at the first frame.
-        end_s: When the last frame ends.
-        fps: Mean frame rate.
         origin_s: Time of the first frame on the container's own clock.
         stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
         clock_shifts_s: Shifts that join a clock with resets into one: before the first reset (always 0), after it, and
@@ -49,10 +47,8 @@ class Timeline:
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When the audio stream ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
-        audio_channels: Channels of the audio stream, likewise.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
-        warnings: Repairs, and whatever looks wrong.
     """
 
     times_s: np.ndarray

@@ -17,7 +17,6 @@ class Presentation:
         ticks: (N,) float64, strictly increasing, in units of the stream's time base.
         stamps: (N,) int64, the raw presentation stamp of each frame; None if any was missing or doubled.
         shifts: Shifts added to the stamps: before the first reset of the clock (0), after it, after the second …
-        warnings: Repairs.
     """
 
     ticks: np.ndarray
@@ -27,11 +26,7 @@ class Presentation:
 
 
 class JoinedClock:
-    """Moves times of another stream onto the joined clock, following it through the resets.
-
-    Attributes:
-        resets: Number of resets so far.
-    """
+    """Moves times of another stream onto the joined clock, following it through the resets."""
 
     def __init__(self, shifts_s: Sequence[float]) -> None:
         """Take the video's shifts: before the first reset, after it, and so on."""

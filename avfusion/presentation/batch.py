@@ -48,7 +48,6 @@ class Request:
     Attributes:
         people, stream, stride, mode, uncertainty: as for `Predictor.analyse`.
         form: of the tables, a key of `avfusion.presentation.tables.SUFFIXES`.
-        pictures: what is drawn besides the trace.
     """
 
     people: People = "main"

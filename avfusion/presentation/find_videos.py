@@ -20,7 +20,6 @@ class FoundVideos:
     Attributes:
         videos: in the order of the arguments, within a folder by name, without duplicates.
         notes: files of folders and patterns that were left out.
-        faults: arguments without videos, and why.
     """
 
     videos: tuple[Path, ...]

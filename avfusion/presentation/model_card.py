@@ -22,14 +22,9 @@ class ModelCard:
     """A description of a model.
 
     Attributes:
-        fusion: name of the fusion model.
-        source: the place that it was loaded from.
-        digest: digest of its files.
-        corpus: the corpus that it was trained on; empty if unknown.
         scores: pooled CCC on that corpus's validation split, `valence`, `arousal` and `mean`; empty if this project has
             no record of it.
         backbones: per stream: architecture, origin of the weights, their terms.
-        timing: mode, length and clock of the clips.
     """
 
     fusion: str

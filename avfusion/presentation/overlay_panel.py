@@ -38,10 +38,6 @@ class Layout:
     """Positions on the canvas in pixels; all sides are even, as H.264 requires.
 
     Attributes:
-        size: Width and height of the canvas.
-        picture: Left, top, width and height of the picture.
-        panel: Left, top, width and height of the panel.
-        below: The panel is below the picture, else on its right.
         unit: Unit of lengths and fonts: one pixel in a picture 640 pixels wide.
     """
 

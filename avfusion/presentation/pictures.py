@@ -21,12 +21,7 @@ from avfusion.runtime.workers import Worker, WorkerError
 
 @dataclass(frozen=True)
 class Pictures:
-    """The requested pictures.
-
-    Attributes:
-        overlay: `<stem>.overlay.mp4`.
-        report: `<stem>.report.html`.
-    """
+    """The requested pictures."""
 
     overlay: bool = False
     report: bool = False

@@ -39,11 +39,6 @@ class Module:
     imports: frozenset[tuple[str, str, str]]  # (module, name in it or "", name here), of what the tree uses
     used: Mapping[str, int]
 
-    @property
-    def package(self) -> str:
-        """The package that relative imports start from."""
-        return self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
-
 
 def code_digest(roots: Iterable[str], neutral: Iterable[str] = ()) -> str:
     """Digest of modules and of what they import within their project, 32 hexadecimal digits.

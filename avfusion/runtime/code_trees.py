@@ -23,23 +23,8 @@ _LOGGING = {"warn", "debug", "info", "warning"}, {"warnings", "logging", "logger
 # Calls that give a value and do nothing else.
 _WORDING = frozenset(
     (
-        *(
-            "join",
-            "str",
-            "repr",
-            "len",
-            "sorted",
-            "map",
-            "format",
-            "set",
-            "list",
-            "min",
-            "max",
-            "int",
-            "float",
-            "round",
-        ),
-        *("items", "keys", "values", "tags", "perf_counter", "counted", "byte_size", "duration", "in_words"),
+        *("join", "str", "repr", "len", "sorted", "map", "format", "set", "list", "min", "max", "int", "float"),
+        *("round", "items", "keys", "values", "tags", "perf_counter", "counted", "byte_size", "duration", "in_words"),
     )
 )
 _STREAMS = ("stdout", "stderr")

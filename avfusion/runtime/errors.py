@@ -12,12 +12,7 @@ from types import MappingProxyType
 
 
 class AVFusionError(Exception):
-    """Something failed; the message says what, where, and what to do.
-
-    Attributes:
-        exit_code: Exit status of the command.
-        failures: Reasons by failed track or video.
-    """
+    """Something failed; the message says what, where, and what to do."""
 
     exit_code = 1
     failures: Mapping[str, str] = MappingProxyType({})

@@ -26,8 +26,6 @@ class Option:
     """One option of a model.
 
     Attributes:
-        kind: bool, int, float or str.
-        default: its value where none is given.
         values: those of a Literal; empty: any of the kind, within the bounds.
         bounds: limits of a number, `ge`, `gt`, `le` and `lt`.
     """

@@ -30,7 +30,7 @@ def project_root() -> Path:
 
 
 def use_modules_of(folder: Path) -> None:
-    """Make the modules in a project's folder importable, behind all that is installed: models and backbones of its own."""
+    """Make the modules in a project's folder importable, behind all that is installed: its own models."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
 

@@ -62,6 +62,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.params": _VALUES,
     "avfusion.tracking": "what is logged, and which names models have: a model is known by its digest",
     "avfusion.runtime.atomic": "how files are written, not what stands in them",
+    "avfusion.runtime.lazy_names": "where names lie; a digest finds their modules by itself",
     "avfusion.runtime.own_folder": "how files are written, not what stands in them",
     "avfusion.runtime.errors": _TOLD,
     "avfusion.runtime.progress": _TOLD,

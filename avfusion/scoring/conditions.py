@@ -8,12 +8,7 @@ Stream = Literal["audio", "visual"]
 
 @dataclass(frozen=True)
 class Condition:
-    """A disturbance at one level.
-
-    Attributes:
-        kind: key of `KINDS`.
-        level: in the kind's unit.
-    """
+    """A disturbance at one level."""
 
     kind: str
     level: float

@@ -22,7 +22,6 @@ class TrackPredictions:
         track, video, split: names; tracks of one video are one cluster of the bootstrap.
         time_s: (N,) seconds, 0 at the first frame.
         labels: (N, 2) valence and arousal, 0 where not valid.
-        valid: (N,) bool, frames that are scored.
         presence: (N, 2) bool, audio and visual stream.
         predictions: (N, 2) in [-1, 1] by model or oracle.
         conditions: (N,) bool by name: frames in which a stream is known to carry no information (demo corpus).

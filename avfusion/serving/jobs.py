@@ -46,11 +46,8 @@ class Job:
     Attributes:
         id: known to its owner alone.
         name: the owner's name for the video; never a path.
-        folder: its files.
         frames, duration_s: number of frames and length of the video.
-        state: the job's state.
         phase, done, total: current phase, its progress, and its total.
-        error: the failure, in words for its owner.
         status: HTTP status for `error`.
     """
 

@@ -12,11 +12,8 @@ class Limits:
     """Limits beyond which clients get an error.
 
     Attributes:
-        upload_bytes: greatest size of a video.
-        video_s: greatest length of a video.
         waiting: greatest number of incoming and waiting videos.
         kept: number of results kept; the oldest is removed first.
-        kept_s: time that a result is kept.
         stall_s: longest pause of an upload.
         slowest: least rate of an upload in bytes per second, after its first `stall_s`.
         inspection_s: time limit for reading a video's packets.

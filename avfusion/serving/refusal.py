@@ -7,7 +7,6 @@ class RefusalError(AVFusionError):
     """A refused request; the message is for the client.
 
     Attributes:
-        status: HTTP status of the answer.
         retry_after_s: time after which to try again; None: trying again is pointless.
     """
 

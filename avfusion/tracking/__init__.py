@@ -5,9 +5,8 @@ this room imports mlflow.
 """
 
 import os
-from importlib import import_module
-from typing import Any
 
+from avfusion.runtime.lazy_names import names_from
 from avfusion.runtime.project import disable_telemetry
 
 disable_telemetry()
@@ -22,8 +21,4 @@ _HOMES = {
     "ensure_registered": "avfusion.tracking.registry",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'avfusion.tracking' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = names_from(__name__, _HOMES)

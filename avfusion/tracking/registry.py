@@ -38,13 +38,9 @@ class Registration:
     """A model in the registry.
 
     Attributes:
-        digest: digest of the model's files.
         validation: digest of the validation corpus of the scores; "" if unknown.
         metrics: pooled CCCs on that corpus.
         decision: `champion` or `challenger`, decided by this store at registration.
-        reason: reason of the decision.
-        version: the version number in this store.
-        created: whether this call registered it.
         aliases: current aliases of the version; another version may have taken over `decision`.
     """
 

@@ -36,7 +36,6 @@ class TrainingData(NamedTuple):
 
     Attributes:
         prepare: prepares stored clips for the network; augments if a generator is given.
-        train, val: clips with targets.
     """
 
     prepare: Prepare

@@ -6,10 +6,7 @@ from typing import Protocol
 
 
 class RunLogger(Protocol):
-    """One run of an experiment tracker: parameters, metrics over steps, tags, files."""
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Record parameters, flattened (`train.lr`)."""
+    """One run of an experiment tracker: metrics over steps, tags, files."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Record numbers; `step` is the epoch, from 1."""
@@ -26,9 +23,6 @@ class RunLogger(Protocol):
 
 class NullLogger:
     """Records nothing: for tests, folds and comparisons."""
-
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Do nothing."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Do nothing."""

@@ -47,7 +47,6 @@ class TrainedFusion:
         model: the model with the weights of the best epoch, in eval mode.
         history: a row per epoch with `HISTORY_COLUMNS`.
         best_epoch: the best epoch, from 1; 0: untrained.
-        precision: the arithmetic of the forward pass.
         seconds_per_epoch: wall time including validation; None if unknown.
     """
 
@@ -101,16 +100,9 @@ class FusionTraining:
 
     Attributes:
         name: the fusion model's name in the registry, and in log lines.
-        data: the training split.
         validation: the validation tracks; early stopping uses all their labelled frames.
         config: section `train`; its `seed` decides weights, order and dropout.
-        geometry: section `geometry`.
-        stride: ticks between clips.
-        options: the model's own options.
-        start: initial weights; None: random.
-        folder: folder of the checkpoint; None: no checkpoint.
         fingerprint: fingerprint of everything that decides the result; checkpoints with another are refused.
-        device: torch's name of the device.
         quiet: print no line per epoch.
     """
 

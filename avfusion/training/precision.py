@@ -10,13 +10,7 @@ MAX_SKIPPED_STEPS = 20
 
 @dataclass(frozen=True)
 class Precision:
-    """The resolved arithmetic of the forward pass.
-
-    Attributes:
-        name: off, float16 or bfloat16.
-        dtype: dtype of autocast; None: no autocast.
-        reason: reason of the choice, in words.
-    """
+    """The resolved arithmetic of the forward pass."""
 
     name: str
     dtype: torch.dtype | None

@@ -16,13 +16,7 @@ from avfusion.runtime.errors import BadInputError
 
 @dataclass(frozen=True)
 class Processes:
-    """One of the processes that share a training; with a single process, each method returns its argument.
-
-    Attributes:
-        rank: number of this process, from 0.
-        count: number of processes.
-        device: device of this process.
-    """
+    """One of the processes that share a training; with a single process, each method returns its argument."""
 
     rank: int = 0
     count: int = 1

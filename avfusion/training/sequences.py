@@ -35,13 +35,9 @@ class SequenceData:
     Attributes:
         audio: (N, D_a) features of the clips of all tracks, track after track, as stored.
         visual: (N, D_v), or maps (N, C, H, W); `feature_table` decides where both streams are kept.
-        audio_present: (N,) bool.
-        visual_present: (N,) bool.
         targets: (N, 2) float32 labels, 0 where not valid.
-        valid: (N,) bool, clips with a label and a stream.
         index: (S, L) rows of the table, every row once; -1 is padding.
         owner: (S,) index of each sequence's track.
-        tracks: names of the tracks.
     """
 
     audio: torch.Tensor | MappedFeatures

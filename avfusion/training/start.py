@@ -11,7 +11,6 @@ class Start:
     """Weights of a fusion model, including its standardisation.
 
     Attributes:
-        tensors: tensors by the names of the model's state.
         facts: for the record: `weights` (the folder), `sha256` of its weights file, and `source` and `licence` if the
             model's config has them.
     """

@@ -13,7 +13,6 @@ class Clips(Protocol):
     """Clips with targets, by number.
 
     Attributes:
-        targets: (M, 2) float32 valence and arousal.
         shape_of: (M,) ints; only clips with equal values can be batched.
     """
 

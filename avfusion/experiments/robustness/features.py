@@ -38,9 +38,6 @@ class ConditionTask:
 
     Attributes:
         kind: of the disturbance, a module of `disturbances`.
-        level: in the kind's unit.
-        stream: the stream that is disturbed.
-        tracks: all that are disturbed.
         voices: WAVs of other videos, for the babble.
         backbones: folder of both streams' weights.
         spec: the feature spec with the stride wanted, as JSON.

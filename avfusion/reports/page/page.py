@@ -33,8 +33,6 @@ class PageSources:
     Attributes:
         attention: returns the end times (T,) of a track's clips in seconds, and the main model's attention by title,
             (T,) each.
-        frames: folder of the frame tables, for thumbnails.
-        corpus: the corpus's name.
     """
 
     attention: Callable[[str], tuple[np.ndarray, Mapping[str, np.ndarray]]]
