@@ -69,9 +69,9 @@ def exported_only(tree: ast.Module) -> list[str]:
             continue
         if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
             calls = [ast.unparse(node.func) for node in ast.walk(statement.value) if isinstance(node, ast.Call)]
-            if set(calls) <= {"version", "dict.fromkeys"}:
+            if set(calls) <= {"version", "dict.fromkeys", "names_from"}:
                 continue
-        if isinstance(statement, ast.FunctionDef) and statement.name in ("__getattr__", "__dir__"):
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__dir__":
             continue
         odd.append(ast.unparse(statement).splitlines()[0])
     return odd
