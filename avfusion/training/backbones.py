@@ -150,9 +150,8 @@ class BackboneTrainer:
         self.backbone.eval()
         predictions = np.zeros_like(clips.targets)
         every = list(batches(clips, np.arange(len(clips.targets)), self.params.batch_size))
-        for batch in every[
-            self.processes.rank :: self.processes.count
-        ]:  # whole batches, so that bits do not depend on the number of processes
+        # Whole batches, so that bits do not depend on the number of processes.
+        for batch in every[self.processes.rank :: self.processes.count]:
             with torch.inference_mode():
                 predictions[batch] = self._forward(self.prepare(clips.load(batch), None)).cpu().numpy()
         return self.processes.sum(predictions)  # each row comes from one process and is 0 in the others
