@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from avfusion.backbones.catalogue import backbone_module
+from avfusion.backbones.catalogue import extraction_code
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
 from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
@@ -25,7 +25,6 @@ from avfusion.runtime.execution import list_failures, raise_failures
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.settings import CommonSettings, ExecutionSettings
 from avfusion.runtime.stamps import Stamp, content_of
-from avfusion.runtime.units import unit_digest
 
 
 class FeatureSections(Protocol):
@@ -64,12 +63,6 @@ def clip_geometry(params: FeatureSections) -> ClipGeometry:
 def audio_transform(params: FeatureSections, bands: int) -> AudioTransform:
     """The spectrogram of the section audio, with the backbone's number of mel bands."""
     return AudioTransform(sample_rate=params.audio.sample_rate, n_mels=bands, window_s=params.audio.window_s)
-
-
-def extraction_code(spec: FeatureSpec) -> str:
-    """Digest of the code that extracts features by a spec, including the two networks."""
-    networks = {backbone_module(stream, identity.name) for stream, identity in spec.backbones.items()}
-    return unit_digest("features", *sorted(networks))
 
 
 def update_features(

@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from pydantic import ValidationError
 
+from avfusion.backbones.catalogue import extraction_code
 from avfusion.backbones.extraction import FeatureExtractor
-from avfusion.backbones.feature_files import extraction_code
 from avfusion.backbones.weights import load_backbone
 from avfusion.data.audio import AudioFile
 from avfusion.data.feature_spec import FeatureSpec

@@ -42,7 +42,6 @@ REQUIREMENTS = (
     "soundfile",
     "torch",
     "torchaudio",
-    "torchvision",
 )
 
 SIGNATURE = ModelSignature(
