@@ -82,6 +82,26 @@ def test_check_model_and_compare_as_on_the_page(run: Callable[..., str], folder:
     assert sorted(table["model"]) == ["concat", NAME]
 
 
+def test_a_model_that_breaks_the_contract_is_refused_before_it_is_trained(
+    run: Callable[..., str], folder: Path
+) -> None:
+    """A line and exit status 2, by the command and by the stage, also where the module ends the process."""
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    fused = "FusionOutput(self.heads("
+    assert fused in FUSION
+    method = "\n    def forward(self, audio, visual):\n        return super().forward(audio, visual)\n"
+    model = folder / "own" / "gated_sum.py"
+    for text, said in (
+        (f"{FUSION}{method}", "TypeError: GatedSum.forward() got an unexpected keyword argument 'audio_present'"),
+        (f"raise SystemExit(0)\n{FUSION}", "own.gated_sum does not import: SystemExit: 0"),
+    ):
+        model.write_text(text, encoding="utf-8")
+        for command in ((*AVFUSION, "compare", "--seeds", "0"), (sys.executable, "pipelines/train.py")):
+            (line,) = [line for line in run(*command, code=2).splitlines() if line.startswith("error: ")]
+            assert f"fusion model '{NAME}': {said}" in line
+    assert not list((folder / ".avfusion" / "train").glob("*/*.safetensors"))
+
+
 def test_the_backbone_of_the_page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from avfusion.backbones.registry import build_backbone
 

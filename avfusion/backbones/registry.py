@@ -127,5 +127,6 @@ def build_backbone(
         raise BadInputError(f"backbones.{stream}.name is {name!r}: {error}") from None
     if not issubclass(made, nn.Module):
         raise BadInputError(f"backbones.{stream}.name is {name!r}: must derive from torch.nn.Module")
-    network = made(width=width, output=output, input_size=size, **network_arguments(entry))
+    sizes = {"width": width, "output": output, "input_size": size}
+    network = entry.build(f"backbones.{stream}.name {name!r}", **sizes, **network_arguments(entry))
     return Backbone(name, network, stream=stream, width=width, input_size=size, feature_shape=shape, dropout=dropout)

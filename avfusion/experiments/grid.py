@@ -93,7 +93,9 @@ class Grid:
             use: called with key, training and run while the run is open; gives the line that is printed.
         """
         digests = {unit.digest: unit for unit in units.values()}
-        found = sum(self.store.find(unit) is not None for unit in digests.values())
+        missing = [unit.config for unit in digests.values() if self.store.find(unit) is None]
+        self.inputs.refuse_models(missing, self.geometry)
+        found = len(digests) - len(missing)
         count = f"{len(digests)} training{'s' if len(digests) != 1 else ''}"
         print(f"{count}: {found} found, {len(digests) - found} to do", flush=True)
         lines = TrainingLines(len(units))

@@ -1,6 +1,7 @@
 """What the training of fusion models reads: features and labels by split, and which models there are to train."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.start import read_start
 from avfusion.experiments.train_unit import training_table
+from avfusion.fusion.contract import refuse_outside
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import arrays_digest, fingerprint
 from avfusion.training.sequences import SequenceData
@@ -41,6 +43,18 @@ class TrainingInputs:
     def sequences(self, geometry: GeometrySettings, device: str = "cpu") -> SequenceData:
         """The training split as one table of clips."""
         return training_table(self.train, self.feature_spec, geometry, device)
+
+    def refuse_models(self, configs: Iterable[TrainSettings], geometry: GeometrySettings) -> None:
+        """Refuse models from outside the package that break the contract of `forward` on features of these sizes.
+
+        Raises:
+            BadInputError: a model does; the message names model and fault.
+        """
+        track = self.train[0]
+        width, *map_shape = track.visual.shape[1:]
+        sizes = {"audio_dim": track.audio.shape[1], "visual_dim": width, "length": geometry.sequence_clips}
+        for config in {json.dumps([c.model, c.options], sort_keys=True): c for c in configs}.values():
+            refuse_outside(config.model, sizes, config.options, tuple(map_shape))
 
 
 def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | None = None) -> TrainingInputs:

@@ -4,18 +4,19 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from avfusion.fusion.base import FusionModel
-from avfusion.fusion.catalogue import fixed_sizes, fusion_options
+from avfusion.fusion.base import FusionModel, FusionOutput
+from avfusion.fusion.catalogue import find_fusion, fixed_sizes, fusion_options
 from avfusion.fusion.files import load_fusion, save_fusion
 from avfusion.fusion.registry import build_fusion
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.registered import fault_of
 
 BATCH, LENGTH, AUDIO_DIM, VISUAL_DIM = 4, 16, 24, 40
 STREAMS = ("audio", "visual")
@@ -32,15 +33,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """A fusion model to be checked, with the inputs that it is checked with."""
+    """A fusion model to be checked, with the inputs that it is checked with.
+
+    Attributes:
+        sizes: audio_dim, visual_dim and length; default: small ones where the model takes any.
+        options: of the model.
+        map_shape: rows and columns of visual maps; default: visual features are flat.
+    """
 
     name: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    map_shape: tuple[int, ...] = ()
 
     def build(self, **options: Any) -> FusionModel:
-        """The model in eval mode, of small sizes where it takes any."""
+        """The model in eval mode."""
         torch.manual_seed(1)
-        sizes = {"audio_dim": AUDIO_DIM, "visual_dim": VISUAL_DIM, "length": LENGTH} | _dimensions(self.name)
-        built = build_fusion(self.name, **sizes, **options)
+        small = {"audio_dim": AUDIO_DIM, "visual_dim": VISUAL_DIM, "length": LENGTH}
+        built = build_fusion(
+            self.name, **(small | _dimensions(self.name) | dict(self.sizes)), **(dict(self.options) | options)
+        )
         with torch.no_grad():
             for parameter in built.parameters():  # learnt tokens start at zero, which would hide their effect
                 parameter.add_(0.05 * torch.randn_like(parameter))
@@ -59,9 +71,10 @@ class Case:
         padding = torch.zeros(shape, dtype=torch.bool)
         padding[1, model.length * 5 // 8 :] = True
         padding[3, 1:] = True
+        visual = (model.visual_dim, *self.map_shape) if self.map_shape else (model.visual_width,)
         return {
             "audio": torch.randn(*shape, model.audio_dim, generator=generator),
-            "visual": torch.randn(*shape, model.visual_width, generator=generator),
+            "visual": torch.randn(*shape, *visual, generator=generator),
             "audio_present": torch.rand(shape, generator=generator) < 0.7,
             "visual_present": torch.rand(shape, generator=generator) < 0.7,
             "padding": padding,
@@ -84,8 +97,11 @@ class Case:
 
 
 def check_shapes(case: Case) -> str | None:
-    """Predictions are (B, L, 2) in float32."""
-    plain = case.model(case.batch["audio"], case.batch["visual"]).predictions
+    """`forward` returns a `FusionOutput` with predictions (B, L, 2) in float32."""
+    output = case.model(case.batch["audio"], case.batch["visual"])
+    if not isinstance(output, FusionOutput):
+        return f"forward returns {type(output).__name__}, must return a FusionOutput"
+    plain = output.predictions
     wanted = (BATCH, case.model.length, 2)
     if plain.shape != wanted or plain.dtype != torch.float32:
         return f"predictions are {tuple(plain.shape)} in {plain.dtype}, must be {wanted} in torch.float32"
@@ -106,7 +122,7 @@ def check_absent_clips(case: Case) -> str | None:
     for stream in STREAMS:
         absent = ~case.batch[f"{stream}_present"]
         for junk in (1e4, float("nan")):
-            changed = {**case.batch, stream: torch.where(absent[..., None], junk, case.batch[stream])}
+            changed = {**case.batch, stream: _put(junk, absent, case.batch[stream])}
             if not torch.equal(case.predict(changed)[case.used], case.predictions[case.used]):
                 return f"features of absent {stream} clips change predictions"
     nothing = torch.zeros_like(case.batch["padding"])
@@ -117,7 +133,7 @@ def check_absent_clips(case: Case) -> str | None:
 def check_padded_clips(case: Case) -> str | None:
     """Padded clips have no influence on the others."""
     padding = case.batch["padding"]
-    junk = {stream: torch.where(padding[..., None], 1e4, case.batch[stream]) for stream in STREAMS}
+    junk = {stream: _put(1e4, padding, case.batch[stream]) for stream in STREAMS}
     presence = {key: case.batch[key] ^ padding for key in ("audio_present", "visual_present")}
     if not torch.equal(case.predict({**case.batch, **junk, **presence})[case.used], case.predictions[case.used]):
         return "padded clips change the predictions of others"
@@ -237,12 +253,45 @@ def check_fusion(name: str) -> Iterator[Finding]:
         BadInputError: there is no such model, or it cannot be built.
     """
     case = Case(name)
-    _ = case.batch
+    _prepare(case)
     for check, run in CHECKS.items():
         outcome = timed(check, run, case)
         yield outcome
         if check == "shapes" and outcome.fault:
             return
+
+
+def refuse_outside(
+    name: str, sizes: Mapping[str, int], options: Mapping[str, Any], map_shape: tuple[int, ...] = ()
+) -> None:
+    """Refuse a fusion model from outside this package whose `forward` breaks the contract; takes well under a second.
+
+    Raises:
+        BadInputError: the model cannot be built, or fails a check of `FORWARD`.
+    """
+    if not find_fusion(name).is_outside:
+        return
+    with torch.random.fork_rng(devices=[]):
+        case = Case(name, sizes, options, map_shape)
+        _prepare(case)
+        for check in FORWARD:
+            if fault := timed(check, CHECKS[check], case).fault:
+                raise BadInputError(f"fusion model {name!r}: {fault} (`avfusion check-model {name}` tells more)")
+
+
+def _prepare(case: Case) -> None:
+    """Build model and inputs; whatever a stranger's model raises is a `BadInputError`."""
+    try:
+        _ = case.batch
+    except AVFusionError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise BadInputError(f"fusion model {case.name!r} cannot be built: {fault_of(error)}") from None
+
+
+def _put(value: float, where: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    """Features (B, L, …) with `value` at the clips of a mask (B, L)."""
+    return torch.where(where.reshape(*where.shape, *(1,) * (features.ndim - 2)), value, features)
 
 
 def timed(check: str, run: Callable[[Case], str | None], case: Case) -> Finding:
@@ -252,8 +301,8 @@ def timed(check: str, run: Callable[[Case], str | None], case: Case) -> Finding:
         fault = run(case)
     except AVFusionError as error:
         fault = str(error)
-    except Exception as error:  # whatever a stranger's model raises
-        fault = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    except (Exception, SystemExit) as error:  # whatever a stranger's model raises
+        fault = fault_of(error)
     return Finding(check, fault, time.perf_counter() - started)
 
 

@@ -50,14 +50,18 @@ def build_fusion(
     Raises:
         BadInputError: a name or option is unknown, or an option has an invalid value; the message says what it must be.
     """
-    model = fusion_class(name)
+    fusion_class(name)
     known = fusion_options(name)
     if unknown := sorted(options.keys() - set(known)):
         raise BadInputError(f"{name} has no option {', '.join(unknown)}: its options are {', '.join(known)}")
     for option, value in options.items():
         if wrong := known[option].fault(value):
             raise BadInputError(f"{name}: {option} is {value!r}: {wrong}")
-    built = model(audio_dim=audio_dim, visual_dim=visual_dim, length=length, **options)
+    sizes = {"audio_dim": audio_dim, "visual_dim": visual_dim, "length": length}
+    built: FusionModel = find_fusion(name).build(f"fusion model {name!r}", **sizes, **options)
+    if not hasattr(built, "audio_mean"):
+        wanted = f"super().__init__({', '.join(sizes)})"
+        raise BadInputError(f"fusion model {name!r}: __init__ of {type(built).__name__} must call {wanted}")
     built.name = name
     built.options = model_options(name) | options
     return built

@@ -6,7 +6,9 @@ named `package.module:Class`, or by an entry point.
 """
 
 import ast
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from importlib import import_module
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.runtime.code_digest import module_file
-from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.options import ALLOWED_TYPES, TYPES, Option
 
 # What the value of a fact or default, or an annotation, may consist of: nothing that runs code.
@@ -24,6 +26,7 @@ _PLAIN = (
     *(ast.Constant, ast.Name, ast.Load, ast.Tuple, ast.List, ast.Dict, ast.Subscript, ast.Call, ast.keyword),
     *(ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Starred),
 )
+_LARGEST_INTEGER, _LARGEST_EXPONENT, _LONGEST = 2**64, 64, 1000  # operands of what is computed
 
 
 @dataclass(frozen=True)
@@ -75,29 +78,54 @@ class Registered:
         Raises:
             BadInputError: it is outside this package, and its module cannot be imported or does not define it.
         """
-        if self.module.startswith("avfusion."):
+        if not self.is_outside:
             own: type = getattr(import_module(self.module), self.class_name)
             return own
         try:
             module = import_module(self.module)
-        except Exception as error:  # whatever a stranger's module raises
+        except (Exception, SystemExit) as error:  # whatever a stranger's module raises
             raise BadInputError(_import_fault(self.module, error)) from None
         found = getattr(module, self.class_name, None)
         if not isinstance(found, type):
             raise BadInputError(f"{self.module} has no class {self.class_name}")
         return found
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the class is not of this package."""
+        return not self.module.startswith("avfusion.")
+
+    def build(self, who: str, **arguments: Any) -> Any:
+        """An instance of the class.
+
+        Raises:
+            BadInputError: the class is outside this package, and its `__init__` raised something.
+        """
+        made = self.load()
+        try:
+            return made(**arguments)
+        except AVFusionError:
+            raise
+        except (Exception, SystemExit) as error:
+            if not self.is_outside:
+                raise
+            raise BadInputError(f"{who} cannot be built: {fault_of(error)}") from None
+
     def _classes(self) -> list[tuple["_Source", ast.ClassDef]]:
         """The class, then its bases as far as their sources can be read."""
         first = _find_class(self.module, self.class_name)
         if first is None:
             raise BadInputError(f"{self.module} has no class {self.class_name}")
-        found = [first]
-        for source, node in found:  # which grows meanwhile
+        found = {(first[0].module, first[1].name): first}
+        waiting = [first]
+        for source, node in waiting:  # which grows meanwhile
             for base in node.bases:
-                if isinstance(base, ast.Name) and (above := _find_class(source.module, base.id)):
-                    found.append(above)
-        return found
+                if isinstance(base, ast.Name) and (above := _find_class(source.module, base.id, below=node.name)):
+                    key = (above[0].module, above[1].name)
+                    if key not in found:
+                        found[key] = above
+                        waiting.append(above)
+        return waiting
 
     def _signature(self) -> Iterator[tuple[str, ast.expr | None, ast.expr | None, "_Source"]]:
         for source, node in self._classes():
@@ -155,11 +183,7 @@ def _outside(name: str, target: str, decorator: str) -> Registered:
     module, _, class_name = target.partition(":")
     if not (class_name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise BadInputError(f"{target!r} is not of the form package.module:Class")
-    try:
-        source = _source(module)
-    except (SyntaxError, OSError, ValueError) as error:
-        raise BadInputError(_import_fault(module, error)) from None
-    if source is None:
+    if _source(module) is None:
         raise BadInputError(_import_fault(module, _missing(module)))
     decorated = [entry for entry in _registered_in(module, decorator) if entry.class_name == class_name]
     return Registered(name, module, class_name, decorated[0].given if decorated else {})
@@ -170,12 +194,16 @@ def _missing(module: str) -> Exception:
     return ModuleNotFoundError(f"No module named {(module if find_spec(top) else top)!r}")
 
 
-def _import_fault(module: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
+def fault_of(error: BaseException) -> str:
+    """Type and text of an exception in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
+
+
+def _import_fault(module: str, error: BaseException) -> str:
     cure = ""
     if isinstance(error, ModuleNotFoundError):
         cure = "; a module must lie in the project's folder, on PYTHONPATH, or be installed"
-    return f"{module} does not import: {type(error).__name__}: {text}{cure}"
+    return f"{module} does not import: {fault_of(error)}{cure}"
 
 
 @dataclass(frozen=True)
@@ -209,8 +237,11 @@ def _source(module: str) -> _Source | None:
     path = module_file(module)
     if path is None:
         return None
-    status = path.stat()
-    return _parsed(module, path, status.st_mtime_ns, status.st_size)
+    try:
+        status = path.stat()
+        return _parsed(module, path, status.st_mtime_ns, status.st_size)
+    except (SyntaxError, OSError, ValueError) as error:
+        raise BadInputError(_import_fault(module, error)) from None
 
 
 @lru_cache(maxsize=256)
@@ -219,13 +250,17 @@ def _parsed(module: str, path: Path, changed_ns: int, size: int) -> _Source:
     return _Source(module, package, ast.parse(path.read_text(encoding="utf-8"), filename=path.name))
 
 
-def _find_class(module: str, name: str) -> tuple[_Source, ast.ClassDef] | None:
-    source = _source(module)
-    if source is None:
-        return None
-    if name in source.classes:
-        return source, source.classes[name]
-    return _find_class(*source.imported[name]) if name in source.imported else None
+def _find_class(module: str, name: str, below: str = "") -> tuple[_Source, ast.ClassDef] | None:
+    """The class that a name stands for in a module, or among the bases of its class `below`."""
+    seen = set()
+    while (module, name) not in seen and (source := _source(module)):
+        seen.add((module, name))
+        if name in source.classes and name != below:
+            return source, source.classes[name]
+        if name not in source.imported:
+            return None
+        (module, name), below = source.imported[name], ""
+    return None
 
 
 def _registered_in(module: str, decorator: str) -> Iterator[Registered]:
@@ -234,14 +269,25 @@ def _registered_in(module: str, decorator: str) -> Iterator[Registered]:
     for node in source.classes.values():
         for call in node.decorator_list:
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == decorator:
-                name = ast.literal_eval(call.args[0])
-                given = {}
-                for keyword in call.keywords:
-                    value = _value(keyword.value, source)
-                    if keyword.arg is None or value is None:
-                        raise BadInputError(f"{module}: @{decorator}({name!r}): {keyword.arg} must be a plain value")
-                    given[keyword.arg] = value[0]
+                name, given = _decorator_arguments(call, source, f"{module}: @{decorator} above class {node.name}")
                 yield Registered(name, module, node.name, given)
+
+
+def _decorator_arguments(call: ast.Call, source: _Source, who: str) -> tuple[str, dict[str, Any]]:
+    given: dict[str, Any] = {}
+    pairs = [
+        *(("name", argument) for argument in call.args[:1]),
+        *((entry.arg, entry.value) for entry in call.keywords),
+    ]
+    for key, expression in pairs:
+        value = _value(expression, source)
+        if key is None or (value is None and key != "name"):
+            raise BadInputError(f"{who}: {key or 'each argument'} must be a plain value")
+        given[key] = value[0] if value else None
+    name = given.pop("name", None)
+    if not isinstance(name, str):
+        raise BadInputError(f"{who}: the first argument, its name, must be a plain text")
+    return name, given
 
 
 def _assignments(body: list[ast.stmt]) -> dict[str, ast.expr]:
@@ -282,7 +328,7 @@ class _Names(dict[str, Any]):
     """Names of types, and what a module assigns from plain values."""
 
     def __init__(self, source: _Source) -> None:
-        super().__init__(TYPES)
+        super().__init__(TYPES | _ARITHMETIC)
         self._source = source
 
     def __missing__(self, name: str) -> Any:
@@ -299,6 +345,40 @@ class _Names(dict[str, Any]):
         return value[0]
 
 
+class _Bounded(ast.NodeTransformer):
+    """Puts calls in the place of arithmetic, by names that no module can assign."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        function = ast.Name(f"<{type(node.op).__name__}>", ast.Load())
+        return ast.fix_missing_locations(ast.copy_location(ast.Call(function, [node.left, node.right], []), node))
+
+
+def _bounded(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Arithmetic on small operands alone: a default such as `2 ** 10 ** 9` must not be computed."""
+
+    def computed(left: Any, right: Any) -> Any:
+        for operand in (left, right):
+            number = isinstance(operand, float) or (isinstance(operand, int) and abs(operand) < _LARGEST_INTEGER)
+            joined = compute is operator.add and isinstance(operand, str | tuple | list) and len(operand) < _LONGEST
+            if not (number or joined):
+                raise OverflowError
+        if compute is operator.pow and abs(right) > _LARGEST_EXPONENT:
+            raise OverflowError
+        return compute(left, right)
+
+    return computed
+
+
+_ARITHMETIC = {
+    "<Add>": _bounded(operator.add),
+    "<Sub>": _bounded(operator.sub),
+    "<Mult>": _bounded(operator.mul),
+    "<Div>": _bounded(operator.truediv),
+    "<Pow>": _bounded(operator.pow),
+}
+
+
 def _value(expression: ast.expr, source: _Source) -> tuple[Any] | None:
     """What an expression of plain values and known names is, in a tuple; None: it is another kind of expression."""
     if not all(isinstance(node, _PLAIN) for node in ast.walk(expression)):
@@ -307,7 +387,7 @@ def _value(expression: ast.expr, source: _Source) -> tuple[Any] | None:
     if not all(isinstance(function, ast.Name) and function.id in ("Ge", "Gt", "Le", "Lt") for function in calls):
         return None
     try:
-        code = compile(ast.Expression(expression), source.module, "eval")
+        code = compile(ast.Expression(_Bounded().visit(deepcopy(expression))), source.module, "eval")
         return (eval(code, {"__builtins__": {}}, _Names(source)),)
     except Exception:
         return None

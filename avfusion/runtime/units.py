@@ -79,6 +79,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.registered": _NAMES,
     "avfusion.backbones.catalogue": _NAMES,
     "avfusion.fusion.catalogue": _NAMES,
+    "avfusion.fusion.contract": "whether a model can be used, not what it computes",
     "avfusion.corpora.adapters": _RAW,
     "avfusion.corpora.affwild2": _RAW,
     "avfusion.corpora.manifest": _RAW,

@@ -1,5 +1,6 @@
 """Models and backbones outside the package: how they are found, and what is said where they cannot be used."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from avfusion.backbones.registry import build_backbone
 from avfusion.cli import app
 from avfusion.fusion.catalogue import find_fusion, fusion_module, fusion_names, fusion_options
+from avfusion.fusion.contract import refuse_outside
 from avfusion.fusion.files import load_fusion, save_fusion
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.fusion.registry import build_fusion
@@ -201,6 +203,147 @@ def test_check_model_finds(write: Callable[..., str], module: str, fuse: str, ch
     assert found.exit_code == code
 
 
+BROKEN_FORWARD = {
+    "narrow": (
+        "    def forward(self, audio, visual):\n        return super().forward(audio, visual)\n",
+        "TypeError: .*forward\\(\\) got an unexpected keyword argument",
+    ),
+    "tensor": (
+        "    def forward(self, *inputs, **masks):\n        return super().forward(*inputs, **masks).predictions\n",
+        "forward returns Tensor, must return a FusionOutput",
+    ),
+    "single": (
+        "    def forward(self, *inputs, **masks):\n        fused = super().forward(*inputs, **masks)\n"
+        "        return FusionOutput(fused.predictions[..., :1])\n",
+        r"predictions are \(4, 16, 1\) in torch\.float32, must be \(4, 16, 2\)",
+    ),
+    "refusing": (
+        "    def forward(self, *inputs, **masks):\n        raise ValueError('not today')\n",
+        "ValueError: not today",
+    ),
+    "leaving": ("    def forward(self, *inputs, **masks):\n        raise SystemExit(0)\n", "SystemExit: 0"),
+    "leaking": (LEAK.format("audio").strip("\n") + "\n", "features of absent audio clips change predictions"),
+}
+BROKEN_BUILD = {
+    "orphan": (
+        MODEL.replace("super().__init__(audio_dim, visual_dim, length, encoder_width)", "pass").replace(
+            "self.heads = ", "self.numbers = len, "
+        ),
+        r"__init__ of Mine must call super\(\)\.__init__\(audio_dim, visual_dim, length\)",
+    ),
+    "early": (
+        MODEL.replace("super().__init__(audio_dim, visual_dim, length, encoder_width)", "pass"),
+        "cannot be built: AttributeError: cannot assign module before Module.__init__",
+    ),
+    "quitting": ("import sys\n\nsys.exit(0)\n" + MODEL, "quitting does not import: SystemExit: 0"),
+    "quitter": (
+        MODEL.replace("        self.scale = scale", "        raise SystemExit(0)"),
+        "cannot be built: SystemExit: 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN_FORWARD)
+def test_check_model_says_what_a_forward_does_wrong(write: Callable[..., str], module: str) -> None:
+    method, said = BROKEN_FORWARD[module]
+    found = CliRunner().invoke(app, ["check-model", write(module, f"{MODEL}\n{method}")])
+    assert found.exit_code == 2
+    assert re.search(rf"^failed .*{said}", found.output, re.MULTILINE), found.output
+
+
+@pytest.mark.parametrize("module", BROKEN_FORWARD | BROKEN_BUILD)
+def test_nothing_is_trained_that_breaks_the_contract(write: Callable[..., str], module: str) -> None:
+    text, said = BROKEN_BUILD.get(module) or (f"{MODEL}\n{BROKEN_FORWARD[module][0]}", BROKEN_FORWARD[module][1])
+    name = write(module, text)
+    with pytest.raises(BadInputError, match=rf"^fusion model '{name}'.*{said}") as raised:
+        refuse_outside(name, {"audio_dim": 8, "visual_dim": 8, "length": 16}, {})
+    assert "\n" not in str(raised.value)
+
+
+def test_a_good_model_is_not_refused_and_draws_no_numbers(write: Callable[..., str]) -> None:
+    name = write("welcome")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    refuse_outside(name, {"audio_dim": 8, "visual_dim": 6, "length": 4}, {"scale": 0.5})
+    refuse_outside(name, {"audio_dim": 8, "visual_dim": 6, "length": 4}, {}, (3, 3))
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(BadInputError, match="scale is -1: must be a number above 0"):
+        refuse_outside(name, {"audio_dim": 8, "visual_dim": 6, "length": 4}, {"scale": -1})
+
+
+@pytest.mark.parametrize("module", BROKEN_BUILD)
+def test_check_model_of_a_model_that_cannot_be_built(write: Callable[..., str], module: str) -> None:
+    text, said = BROKEN_BUILD[module]
+    found = CliRunner().invoke(app, ["check-model", write(module, text)])
+    assert isinstance(found.exception, BadInputError)
+    assert re.search(said, str(found.exception))
+
+
+@pytest.mark.timeout(60)
+def test_a_class_may_have_the_name_of_its_base(write: Callable[..., str]) -> None:
+    write("namesake", "from avfusion.fusion.concat import Concat\n\n\nclass Concat(Concat): ...\n")
+    assert fusion_options("namesake:Concat").keys() == fusion_options("concat").keys()
+    assert build_fusion("namesake:Concat", audio_dim=5, visual_dim=6).name == "namesake:Concat"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (("from second_of_two import Mine\n", "from first_of_two import Mine\n"), "first_of_two has no class Mine"),
+        (("class Mine(Mine): ...\n", ""), "has no keyword argument audio_dim"),
+        (("class Mine(Other): ...\n\n\nclass Other(Mine): ...\n", ""), "has no keyword argument audio_dim"),
+        (
+            ("from second_of_two import Mine\n\n\nclass Mine(Mine): ...\n", "class Mine(:\n"),
+            "second_of_two does not import: SyntaxError",
+        ),
+    ],
+)
+def test_classes_that_go_in_circles_are_told(write: Callable[..., str], texts: tuple[str, str], said: str) -> None:
+    write("second_of_two", texts[1])
+    with pytest.raises(BadInputError, match=said):
+        find_fusion(write("first_of_two", texts[0]))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "value", ["2 ** 10 ** 9", "1.5 + 10 ** 9 ** 9", "len('a' * 10 ** 12)", "BIG * BIG", "2 * [1] * 4"]
+)
+def test_what_a_default_may_compute_is_bounded(write: Callable[..., str], value: str) -> None:
+    with pytest.raises(BadInputError, match="option scale needs a default that is a plain value"):
+        find_fusion(write("vast", f"BIG = 2 ** 64\n{MODEL}".replace("Positive = 1.0", f"Positive = {value}")))
+
+
+def test_a_default_may_be_computed(write: Callable[..., str]) -> None:
+    text = f"HALF = 2 ** -1\n{MODEL}".replace("Positive = 1.0", "Positive = 3 * HALF + 2 ** 6 / 4 - 1")
+    assert fusion_options(write("computed", text))["scale"].default == 16.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("", "the first argument, its name, must be a plain text"),
+        ("f'g{1}'", "the first argument, its name, must be a plain text"),
+        ("3", "the first argument, its name, must be a plain text"),
+        ("*NAMES", "the first argument, its name, must be a plain text"),
+        ("'g', about=print", "about must be a plain value"),
+        ("'g', **{}", "each argument must be a plain value"),
+    ],
+)
+def test_a_decorator_that_cannot_be_read(write: Callable[..., str], arguments: str, said: str) -> None:
+    text = MODEL.replace("class Mine", f"@register_fusion({arguments})\nclass Mine")
+    with pytest.raises(BadInputError) as raised:
+        find_fusion(write("adorned", text))
+    assert str(raised.value) == f"adorned: @register_fusion above class Mine: {said}"
+
+
+@pytest.mark.parametrize("arguments", ["'g'", "name='g'", "'g' + 'h'", "NAME"])
+def test_a_decorator_that_can_be_read(write: Callable[..., str], arguments: str) -> None:
+    text = f"from avfusion.fusion.registry import register_fusion\nNAME = 'g'\n{MODEL}"
+    name = write("readable", text.replace("class Mine", f"@register_fusion({arguments})\nclass Mine"))
+    assert build_fusion(name, audio_dim=5, visual_dim=6).name == name
+
+
 def test_check_model_of_a_good_model(write: Callable[..., str]) -> None:
     found = CliRunner().invoke(app, ["check-model", write("good")])
     assert [line.split()[0] for line in found.output.splitlines()] == ["ok"] * 12
@@ -292,6 +435,8 @@ def test_a_config_with_an_option_that_is_no_more(write: Callable[..., str], tmp_
         (('stream = "visual"', 'stream = "audio"'), "class Flat is a backbone of the audio stream"),
         (("width: Count = 8, ", ""), "__init__ of Flat has no keyword argument width"),
         (("(nn.Module)", ""), "must derive from torch.nn.Module"),
+        (("super().__init__()", "raise SystemExit(0)"), "'flat_backbone:Flat' cannot be built: SystemExit: 0"),
+        (("from torch import nn", "from torch import nn\nraise SystemExit"), "does not import: SystemExit"),
     ],
 )
 def test_a_backbone_that_cannot_be_used(write: Callable[..., str], change: tuple[str, str], said: str) -> None:

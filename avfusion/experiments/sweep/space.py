@@ -84,9 +84,13 @@ class SearchSpace:
 
     def code_digest(self) -> str:
         """Digest of the code that trains the models of the space."""
+        return unit_digest("fusion", *sorted({fusion_module(config.model) for config in self.models()}))
+
+    def models(self) -> list[TrainSettings]:
+        """Section `train` for every model of the space, with the options that are not drawn."""
         models = self.dimensions.get("model")
         names = models.values if isinstance(models, Choice) else (self.fixed.model,)
-        return unit_digest("fusion", *sorted({fusion_module(str(name)) for name in names}))
+        return [self.train_config({"model": str(name)}) for name in names]
 
     def _fixed_options(self) -> dict[str, Any]:
         """Options of params.yaml's model that are not drawn; those that are may stand there since `--apply`."""
