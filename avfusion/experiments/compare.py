@@ -6,7 +6,7 @@ The trainings are runs: a parent, and below it one per model and seed, with metr
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES, truth_folder
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
@@ -22,7 +22,6 @@ from avfusion.experiments.training_store import FinishedTraining
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_names, takes_maps
 from avfusion.fusion.complexity import complexity
-from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
 from avfusion.reports.comparison_table import COSTS, SeedScores, comparison_rows, write_comparison
@@ -147,12 +146,8 @@ class Comparison:
         """The tracks with the model's predictions as `entry`, and milliseconds of fusion per minute of video."""
         params, stride = self.params, self.grid.inputs.feature_spec.stride
         started = time.perf_counter()
-        values = [predict_track(model, t, params.geometry, stride, params.train.inference) for t in self.tracks]
+        found = with_model(tracks, self.tracks, entry, model, params.geometry, stride, params.train.inference)
         seconds = time.perf_counter() - started
-        found = [
-            replace(track, predictions=track.predictions | {entry: value})
-            for track, value in zip(tracks, values, strict=True)
-        ]
         return found, 1000 * seconds / (sum(float(track.time_s[-1]) for track in tracks) / 60)
 
     def _summary(

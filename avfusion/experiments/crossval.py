@@ -15,14 +15,13 @@ import numpy as np
 from avfusion.corpora.demo.truth import truth_folder
 from avfusion.data.features import read_features
 from avfusion.data.track_data import TrackData, feature_path
-from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
 from avfusion.experiments.folds import grouped_folds
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
 from avfusion.experiments.training_store import FinishedTraining
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.track_inference import predict_track
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
 from avfusion.reports.crossval_table import CrossValidated, write_cross_validation
@@ -148,13 +147,7 @@ class CrossValidation:
         self, entries: Sequence[TrackPredictions], tracks: Sequence[TrackData], name: str, model: FusionModel
     ) -> list[TrackPredictions]:
         stride, mode = self.grid.inputs.feature_spec.stride, self.params.train.inference
-        return [
-            replace(
-                entry,
-                predictions=entry.predictions | {name: predict_track(model, track, self.params.geometry, stride, mode)},
-            )
-            for entry, track in zip(entries, tracks, strict=True)
-        ]
+        return with_model(entries, tracks, name, model, self.params.geometry, stride, mode)
 
     def _scores(
         self, tracks: Sequence[TrackPredictions], name: str, windows: tuple[int, int] | None = None, prefix: str = ""
@@ -186,9 +179,7 @@ class CrossValidation:
         return row
 
 
-def choose_windows(
-    tracks: Sequence[TrackPredictions], model: str, candidates: Sequence[int] = WINDOWS
-) -> tuple[int, int]:
+def choose_windows(tracks: Sequence[TrackPredictions], model: str) -> tuple[int, int]:
     """Windows of the smoothing (valence, arousal) with the highest pooled CCC; the shortest among equals.
 
     `tracks` must hold out-of-fold predictions of training tracks: predictions by models that were not trained on them,
@@ -197,10 +188,10 @@ def choose_windows(
     best = []
     for c in range(2):
         scores = []
-        for window in sorted(candidates):
+        for window in WINDOWS:
             predictions, labels, _ = valid_pairs(tracks, model, (window, window))
             scores.append(ccc(predictions[:, c], labels[:, c]))
-        best.append(sorted(candidates)[int(np.argmax(scores))])
+        best.append(WINDOWS[int(np.argmax(scores))])
     return best[0], best[1]
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -41,6 +41,7 @@ from avfusion.scoring.track_predictions import TrackPredictions, write_track_pre
 from avfusion.training.determinism import make_deterministic
 
 SPLITS = ("val", "test")
+T = TypeVar("T")
 Splits = Mapping[str, Sequence[TrackPredictions]]
 
 
@@ -148,6 +149,23 @@ def predict_tracks(
     return found
 
 
+def with_model(
+    entries: Sequence[TrackPredictions],
+    tracks: Sequence[TrackData],
+    name: str,
+    model: FusionModel,
+    geometry: GeometrySettings,
+    stride: int,
+    mode: Any,
+) -> list[TrackPredictions]:
+    """What `predict_tracks` gave for these tracks, with the predictions of one more model."""
+    values = [predict_track(model, track, geometry, stride, mode) for track in tracks]
+    return [
+        replace(entry, predictions=entry.predictions | {name: value})
+        for entry, value in zip(entries, values, strict=True)
+    ]
+
+
 def stored_presence(root: Path, track: TrackData) -> np.ndarray:
     """Presence (N, 2) bool of audio and visual stream in the clip that ends at each frame; reads no crop, no sound."""
     spec = _spec(track)
@@ -195,7 +213,7 @@ def write_evaluation(
     for tracks in splits.values():
         for track in tracks:
             write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
-        for track in _spread(tracks, config.trace_plots):
+        for track in spread(tracks, config.trace_plots):
             plot_track(folder / "traces" / f"{track.track}.png", track, main, windows)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
@@ -240,7 +258,7 @@ def trace_paths(folder: Path) -> list[Path]:
     return sorted((folder / "traces").glob("*.png"))
 
 
-def _spread(tracks: Sequence[TrackPredictions], count: int) -> list[TrackPredictions]:
-    """`count` tracks, evenly over the list."""
-    count = min(count, len(tracks))
+def spread(tracks: Sequence[T], count: int | None) -> list[T]:
+    """`count` tracks, evenly over the list; None: all."""
+    count = len(tracks) if count is None else min(count, len(tracks))
     return [tracks[i * len(tracks) // count] for i in range(count)]

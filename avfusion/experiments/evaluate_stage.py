@@ -19,8 +19,8 @@ from avfusion.fusion.files import CONFIG, WEIGHTS
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.params.params import Params
 from avfusion.reports import page
-from avfusion.runtime.atomic import write_json
 from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.stamped_reports import StampedReport
 from avfusion.runtime.stamps import Stamp, content_of
 from avfusion.runtime.units import unit_digest
 from avfusion.tracking.training_runs import log_evaluation
@@ -43,10 +43,11 @@ def run_evaluation(stage: Stage) -> None:
     folder = root / "reports" / "evaluate"
     folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}
     wanted = evaluation_stamp(root, folders, params)
-    if is_current(folder, wanted):
+    report = StampedReport(folder, PROTOCOL, OUTS)
+    if report.is_current(wanted):
         print("evaluated already: models, data, parameters and code are those of reports/evaluate/", flush=True)
     else:
-        (folder / PROTOCOL).unlink(missing_ok=True)  # while the files are being replaced, none belongs to a stamp
+        report.begin()
         main = next(iter(folders.values()))
         evaluate_models(
             root,
@@ -58,7 +59,7 @@ def run_evaluation(stage: Stage) -> None:
             config=params.evaluate,
             report=params.report,
         )
-        _stamp(folder, wanted)
+        report.finish(wanted)
     _log(stage, folder, list(folders))
 
 
@@ -96,33 +97,6 @@ def evaluation_stamp(root: Path, folders: Mapping[str, Path], params: Params) ->
         templates=_templates(),
     )
     return Stamp(made, unit_digest("evaluation", *models))
-
-
-def is_current(folder: Path, wanted: Stamp) -> bool:
-    """Whether the folder holds what is wanted, every file as it was written; a stamp that cannot be read is told."""
-    path = folder / PROTOCOL
-    if not path.is_file():
-        return False
-    try:
-        stamp = Stamp.from_dict(json.loads(path.read_text(encoding="utf-8"))["stamp"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"warning: {path} has no stamp that can be read ({type(error).__name__}): evaluated anew", flush=True)
-        return False
-    return stamp.is_current(wanted) and stamp.content == _content(folder)
-
-
-def _stamp(folder: Path, wanted: Stamp) -> None:
-    protocol = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
-    write_json(folder / PROTOCOL, protocol | {"stamp": wanted.completed(_content(folder)).to_dict()})
-
-
-def _content(folder: Path) -> str:
-    """Digest of the files' names and bytes."""
-    found: dict[str, str] = {}
-    for name in OUTS:
-        out = folder / name
-        found |= {f"{name} {path.name}": file_digest(path) for path in (out, *out.glob("*")) if path.is_file()}
-    return fingerprint(files=found)
 
 
 def _digest(path: Path) -> str | None:

@@ -9,12 +9,23 @@ import subprocess
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from avfusion.backbones.feature_files import feature_store
+from avfusion.backbones.weights import read_backbone_record, write_backbone_record
+from avfusion.corpora.adapters import corpus_root
+from avfusion.corpora.demo import render
+from avfusion.corpora.settings import DEMO_ROOT
+from avfusion.corpora.table import read_tracks
+from avfusion.data import audio, features, frames, labels
+from avfusion.data.audio_store import audio_store
+from avfusion.data.frame_store import frame_store
+from avfusion.data.label_store import label_store
+from avfusion.experiments.backbones import backbone_stamp, backbone_tasks, retrain
 from avfusion.experiments.differences import (
     audio_differences,
     disturbed_differences,
@@ -23,10 +34,16 @@ from avfusion.experiments.differences import (
     label_differences,
     video_differences,
 )
+from avfusion.experiments.robustness import disturbed_files
+from avfusion.experiments.robustness.stage import robustness_store
+from avfusion.experiments.train_stage import training_grid
+from avfusion.experiments.training import config_of, model_folder, model_names
 from avfusion.params.params import Params
 from avfusion.runtime.atomic import atomic_path, exclusive_lock
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.stamps import Stamp
+from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.processes import Processes
 
 SHOWN = 10  # results that differ
 
@@ -174,15 +191,10 @@ def _of_store(
 
 
 def _tracks(root: Path) -> list[Any]:
-    from avfusion.corpora.table import read_tracks
-
     return read_tracks(root / "data" / "corpus" / "tracks.parquet")
 
 
 def _rendered(root: Path, params: Params) -> list[Kept]:
-    from avfusion.corpora.demo import render
-    from avfusion.corpora.settings import DEMO_ROOT
-
     if params.corpus.name != "demo":
         return []
 
@@ -204,41 +216,22 @@ def _rendered(root: Path, params: Params) -> list[Kept]:
 
 
 def _labels(root: Path, params: Params) -> list[Kept]:
-    from avfusion.corpora.adapters import corpus_root
-    from avfusion.data import labels
-    from avfusion.data.label_store import label_store
-
     store = label_store(root / "data" / "labels", corpus_root(root, params.corpus), _tracks(root))
     return _of_store(store, label_differences, labels.restamp)
 
 
 def _frames(root: Path, params: Params) -> list[Kept]:
     """Without the contact sheets, which are drawn faster than compared."""
-    from avfusion.corpora.adapters import corpus_root
-    from avfusion.data import frames
-    from avfusion.data.frame_store import frame_store
-
     store = frame_store(root / "data" / "frames", corpus_root(root, params.corpus), _tracks(root), params.frames)
     return _of_store(store, frame_differences, frames.restamp)
 
 
 def _audio(root: Path, params: Params) -> list[Kept]:
-    from avfusion.corpora.adapters import corpus_root
-    from avfusion.data import audio
-    from avfusion.data.audio_store import audio_store
-
     store = audio_store(root / "data" / "audio", corpus_root(root, params.corpus), _tracks(root), params.audio)
     return _of_store(store, audio_differences, audio.restamp)
 
 
 def _backbones(root: Path, params: Params) -> list[Kept]:
-    from dataclasses import replace
-
-    from avfusion.backbones.weights import read_backbone_record, write_backbone_record
-    from avfusion.experiments.backbones import backbone_stamp, backbone_tasks, retrain
-    from avfusion.training.determinism import default_device
-    from avfusion.training.processes import Processes
-
     def kept(task: Any) -> Kept:
         record = read_backbone_record(task.folder, task.stream)
 
@@ -255,21 +248,11 @@ def _backbones(root: Path, params: Params) -> list[Kept]:
 
 
 def _features(root: Path, params: Params) -> list[Kept]:
-    from avfusion.backbones.feature_files import feature_store
-    from avfusion.data import features
-    from avfusion.training.determinism import default_device
-
     store, _ = feature_store(root, _tracks(root), params, device=default_device())
     return _of_store(store, feature_differences, features.restamp)
 
 
 def _trained(root: Path, params: Params) -> list[Kept]:
-    from dataclasses import replace
-
-    from avfusion.experiments.train_stage import training_grid
-    from avfusion.experiments.training import config_of, model_folder, model_names
-    from avfusion.training.determinism import default_device, make_deterministic
-
     make_deterministic(params.common.threads)
     grid = training_grid(root, params, default_device())
 
@@ -288,11 +271,9 @@ def _trained(root: Path, params: Params) -> list[Kept]:
 
 def _robustness(root: Path, params: Params) -> list[Kept]:
     """The disturbed features; scores are computed faster than compared."""
-    from avfusion.experiments.robustness.disturbed_files import restamp
-    from avfusion.experiments.robustness.stage import robustness_store
-    from avfusion.training.determinism import default_device
-
-    return _of_store(robustness_store(root, params, device=default_device()), disturbed_differences, restamp)
+    return _of_store(
+        robustness_store(root, params, device=default_device()), disturbed_differences, disturbed_files.restamp
+    )
 
 
 STAGES: Mapping[str, Callable[[Path, Params], list[Kept]]] = {

@@ -21,14 +21,14 @@ STAGES = (
 )
 
 
-def print_summary(root: Path, console: Console | None = None) -> None:
+def print_summary(root: Path) -> None:
     """Print the table of CCCs, seconds per stage, the places of the report and MLflow's page, and a predict command.
 
     Raises:
         BadInputError: the project has no `reports/evaluate/metrics.json`.
     """
     # Tables need a width also without a terminal.
-    console = console or Console(highlight=False, width=None if os.isatty(1) else 120)
+    console = Console(highlight=False, width=None if os.isatty(1) else 120)
     path = root / "reports" / "evaluate" / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))

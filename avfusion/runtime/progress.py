@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -60,9 +59,7 @@ class TaskProgress:
             speed = self._speed() if self.done else f"for {now - self._started:.0f} s"
             self._print(f"{self.label}: {self.done}/{self.total}, {speed}{self._left(now)}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self._bar:
             self._bar.stop()
         if self.total:

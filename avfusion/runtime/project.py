@@ -7,13 +7,13 @@ from pathlib import Path
 from avfusion.runtime.errors import BadInputError
 
 
-def workspace_root(start: Path | None = None) -> Path:
-    """The folder with dvc.yaml nearest above `start` (default: the working directory); stages work below it.
+def workspace_root() -> Path:
+    """The folder with dvc.yaml nearest above the working directory, or that itself; stages work below it.
 
     Raises:
         BadInputError: there is no such folder.
     """
-    here = (start or Path.cwd()).resolve()
+    here = Path.cwd().resolve()
     for folder in (here, *here.parents):
         if (folder / "dvc.yaml").is_file():
             return folder

@@ -73,6 +73,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,
     "avfusion.runtime.code_trees": _KNOWN_AGAIN,
     "avfusion.runtime.fingerprints": _KNOWN_AGAIN,
+    "avfusion.runtime.stamped_reports": _KNOWN_AGAIN,
     "avfusion.runtime.stamps": _KNOWN_AGAIN,
     "avfusion.runtime.units": _KNOWN_AGAIN,
     "avfusion.runtime.options": _NAMES,

@@ -70,13 +70,7 @@ def pinned_requirements() -> list[str]:
     return [f"{name}=={re.sub(r'[+].*', '', version(name))}" for name in REQUIREMENTS]
 
 
-def log_fusion_model(
-    run: TrackedRun,
-    model_dir: str | Path,
-    *,
-    name: str = "fusion",
-    params: dict[str, object] | None = None,
-) -> str:
+def log_fusion_model(run: TrackedRun, model_dir: str | Path) -> str:
     """Log the model at `model_dir`, backbones included, as an output of `run`, unless it has been logged already.
 
     Returns:
@@ -90,10 +84,9 @@ def log_fusion_model(
         return known
     logged = client.create_logged_model(
         experiment_id,
-        name=name,
+        name="fusion",
         source_run_id=run.run_id,
         tags={DIGEST_TAG: digest, "fusion": str(folder.config["fusion"]["name"])},
-        params={key: str(value) for key, value in (params or {}).items()},
     )
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"

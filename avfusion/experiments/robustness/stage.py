@@ -1,6 +1,5 @@
 """The stage `robustness`: disturbed features and scores are kept while what decides them stays."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.store import Store
 from avfusion.data.track_data import TrackData
-from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks
+from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks, spread
 from avfusion.experiments.grid import Grid
 from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
 from avfusion.experiments.robustness.disturbed_files import read_disturbed
@@ -22,9 +21,9 @@ from avfusion.experiments.training_store import TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_module
 from avfusion.params.params import Params
-from avfusion.runtime.atomic import write_json
 from avfusion.runtime.errors import AVFusionError, BadInputError
-from avfusion.runtime.fingerprints import arrays_digest, file_digest, fingerprint
+from avfusion.runtime.fingerprints import arrays_digest, fingerprint
+from avfusion.runtime.stamped_reports import StampedReport
 from avfusion.runtime.stamps import Stamp
 from avfusion.runtime.units import unit_digest
 from avfusion.scoring.conditions import KINDS
@@ -48,7 +47,7 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     variant = _variant(params) if params.train.epochs else None  # used as it is: there is nothing to compare
     grid, unit = _variant_training(root, params, device) if variant else (None, None)
     split, labelled = _labelled_split(root, params, splits)
-    tracks = [thin_out(track, ratio) for track in _chosen(splits[split], params.robustness.tracks)]
+    tracks = [thin_out(track, ratio) for track in spread(splits[split], params.robustness.tracks)]
     voices = _voices(root)
     store = _store(root, tracks, voices, params, device)
     update_conditions(store, params.execution)
@@ -63,13 +62,13 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
         "variant": variant,
     }
     wanted = _wanted_stamp(params, tracks, labelled, models, unit.digest if unit else None, store, options)
-    folder = root / "reports" / "robustness"
-    if _is_current(folder, wanted):
+    report = StampedReport(root / "reports" / "robustness", FACTS, OTHERS)
+    if report.is_current(wanted):
         print("scored already: models, data, parameters and code are those of reports/robustness/", flush=True)
     else:
         if variant and grid and unit:
             models[variant.name] = grid.train(unit).model()
-        (folder / FACTS).unlink(missing_ok=True)  # while the files are being replaced, none belongs to a stamp
+        report.begin()
         write_robustness(
             root,
             tracks,
@@ -79,16 +78,15 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
             truth=truth_folder(root, params.corpus),
             **options,
         )
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        write_json(folder / FACTS, facts | {"stamp": wanted.completed(_content(folder)).to_dict()})
-    return [folder / name for name in (*OTHERS, FACTS)]
+        report.finish(wanted)
+    return [report.folder / name for name in (*OTHERS, FACTS)]
 
 
 def robustness_store(root: Path, params: Params, *, device: str) -> Store[ConditionTask]:
     """The files of data/robustness/ that should be there."""
     splits = load_evaluated(root, params.geometry)
     split, _ = _labelled_split(root, params, splits)
-    tracks = _chosen(splits[split], params.robustness.tracks)
+    tracks = spread(splits[split], params.robustness.tracks)
     return _store(root, tracks, _voices(root), params, device)
 
 
@@ -116,7 +114,7 @@ def _labelled_split(
     """The test split where a chosen track of it has labels, else validation; and the labels of the chosen tracks."""
     truth, mode = truth_folder(root, params.corpus), params.train.inference
     for split in ("test", "val"):
-        chosen = _chosen(splits[split], params.robustness.tracks)
+        chosen = spread(splits[split], params.robustness.tracks)
         labelled = predict_tracks(chosen, {}, params.geometry, params.robustness.stride, mode, root, truth)
         if any(track.valid.any() for track in labelled):
             return split, labelled
@@ -158,24 +156,6 @@ def _wanted_stamp(
     return Stamp(made, unit_digest("robustness", *sorted({fusion_module(model.name) for model in models.values()})))
 
 
-def _is_current(folder: Path, wanted: Stamp) -> bool:
-    """Whether the folder holds what is wanted, every file as it was written; a stamp that cannot be read is told."""
-    path = folder / FACTS
-    if not path.is_file():
-        return False
-    try:
-        stamp = Stamp.from_dict(json.loads(path.read_text(encoding="utf-8"))["stamp"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        print(f"warning: {path} has no stamp that can be read ({type(error).__name__}): scored anew", flush=True)
-        return False
-    return stamp.is_current(wanted) and stamp.content == _content(folder)
-
-
-def _content(folder: Path) -> str:
-    """Digest of the files' names and bytes."""
-    return fingerprint(files={name: file_digest(folder / name) for name in OTHERS if (folder / name).is_file()})
-
-
 def _ratio(params: Params) -> int:
     """Clips of the feature files per clip of the stage's stride."""
     stride, wanted, clip = params.features.stride, params.robustness.stride, params.geometry.clip_frames
@@ -199,12 +179,6 @@ def _variant_training(root: Path, params: Params, device: str) -> tuple[Grid, Tr
     grid = Grid(root, read_inputs(root, params.geometry, params.train), params.geometry, params.common.threads, device)
     rate = params.robustness.modality_dropout
     return grid, grid.unit(config_of(params.train, params.train.model, modality_dropout=rate))
-
-
-def _chosen(tracks: Sequence[TrackData], count: int | None) -> list[TrackData]:
-    """`count` tracks, evenly over the split."""
-    count = len(tracks) if count is None else min(count, len(tracks))
-    return [tracks[i * len(tracks) // count] for i in range(count)]
 
 
 def _voices(root: Path) -> list[Path]:

@@ -5,12 +5,11 @@ training, and the test split the luck of validation.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from avfusion.corpora.demo.truth import truth_folder
-from avfusion.experiments.evaluate import load_evaluated, predict_tracks
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
 from avfusion.experiments.grid import Grid
 from avfusion.experiments.start import refuse_start
 from avfusion.experiments.sweep.progress import point_text
@@ -91,21 +90,15 @@ def compare_points(
     evaluated = load_evaluated(root, params.geometry)
     tracks: dict[str, list[TrackPredictions]] = {}
 
-    def predict(split: str, models: Mapping[str, Any]) -> list[TrackPredictions]:
-        return predict_tracks(evaluated[split], models, params.geometry, stride, mode, root, truth)
-
     for split in SPLITS:
-        tracks[split] = predict(split, {})
+        tracks[split] = predict_tracks(evaluated[split], {}, params.geometry, stride, mode, root, truth)
         if not any(track.valid.any() for track in tracks[split]):
             raise BadInputError(f"no track of {split} has a label to score by")
 
     def use(key: tuple[str, int], finished: FinishedTraining, run: object) -> str:
         entry, model = entry_name(*key), finished.model(grid.device)
         for split in SPLITS:
-            tracks[split] = [
-                replace(old, predictions=old.predictions | new.predictions)
-                for old, new in zip(tracks[split], predict(split, {entry: model}), strict=True)
-            ]
+            tracks[split] = with_model(tracks[split], evaluated[split], entry, model, params.geometry, stride, mode)
         scores = [pooled_scores(tracks[split], entry, resamples=100, seed=0)["ccc_mean"] for split in SPLITS]
         return f"{entry}: mean CCC {scores[0]:.3f} on val, {scores[1]:.3f} on test"
 

@@ -15,7 +15,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from avfusion.experiments.sweep.dimensions import Choice
 from avfusion.experiments.sweep.space import SearchSpace, point_of
-from avfusion.reports.plots.style import AROUSAL, FAINT, INK, MUTED, PALE, VALENCE, new_figure, quiet, save_png
+from avfusion.reports.plots.style import (
+    AROUSAL,
+    FAINT,
+    INK,
+    MUTED,
+    PALE,
+    VALENCE,
+    colour_bar,
+    new_figure,
+    quiet,
+    save_png,
+)
 
 SCORE = "mean validation CCC"
 PLOTS = ("history", "importances", "parallel_coordinates", "slices")
@@ -120,10 +131,7 @@ def plot_parallel_coordinates(
     axes.set_yticks([])
     quiet(axes)
     axes.spines[["left", "bottom"]].set_visible(False)
-    bar = figure.colorbar(colours, ax=axes, pad=0.01, aspect=30)
-    bar.set_label(SCORE, fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, colors=INK)
-    bar.outline.set_visible(False)
+    colour_bar(figure, colours, axes, SCORE)
     save_png(figure, path)
 
 
@@ -140,10 +148,7 @@ def plot_slices(path: Path, complete: Sequence[FrozenTrial], names: Sequence[str
         axes.set_axis_off()
     for axes in panels[:, 0]:
         axes.set_ylabel(SCORE)
-    bar = figure.colorbar(ScalarMappable(norm, _SCORES), ax=list(panels.flat), pad=0.01, aspect=30)
-    bar.set_label("trial", fontsize=8, color=INK)
-    bar.ax.tick_params(labelsize=7, colors=INK)
-    bar.outline.set_visible(False)
+    colour_bar(figure, ScalarMappable(norm, _SCORES), list(panels.flat), "trial")
     save_png(figure, path)
 
 

@@ -16,6 +16,7 @@ from avfusion.reports.plots.style import (
     MUTED,
     TARGET_COLOURS,
     WIDEST,
+    colour_bar,
     model_title,
     new_figure,
     quiet,
@@ -48,11 +49,8 @@ def plot_plane(path: Path, tracks: Sequence[TrackPredictions], model: str, split
     for c, target in enumerate(TARGETS):
         score = f"{ccc(predictions[:, c], labels[:, c]):.2f}" if len(labels) >= 2 else "–"
         _against(panels[2 + c], target, score)
-    bar = figure.colorbar(ScalarMappable(norm, "viridis"), ax=panels, pad=0.01, aspect=30)
-    bar.set_label("frames per cell", fontsize=9, color=INK)
-    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar = colour_bar(figure, ScalarMappable(norm, "viridis"), panels, "frames per cell")
     bar.ax.yaxis.set_major_formatter("{x:,.0f}")
-    bar.outline.set_visible(False)
     labelled = sum(bool(track.valid.any()) for track in tracks)
     counted = f"{len(labels):,} labelled frames of {labelled} {'track' if labelled == 1 else 'tracks'}"
     title = f"{model_title(model)}, {split} split, {counted}"

@@ -1,11 +1,14 @@
 """Colours and style of all pictures; figures are made without pyplot, so none stays open."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from avfusion.runtime.atomic import atomic_path
@@ -39,6 +42,15 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the picture alone, whole or not at all."""
     with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "avfusion"}):
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+
+
+def colour_bar(figure: Figure, colours: ScalarMappable, axes: Axes | Sequence[Axes], label: str) -> Colorbar:
+    """A bar beside the axes that says what the colours mean."""
+    bar = figure.colorbar(colours, ax=axes, pad=0.01, aspect=30)
+    bar.set_label(label, fontsize=8, color=INK)
+    bar.ax.tick_params(labelsize=7, colors=INK)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def quiet(axes: Axes, *, grid: str = "") -> None:
