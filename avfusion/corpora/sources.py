@@ -58,11 +58,7 @@ class ScanSummary:
 
 
 def scan(root: Path, params: CorpusSettings, out: Path) -> ScanSummary:
-    """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`.
-
-    Raises:
-        BadInputError: as `open_corpus`.
-    """
+    """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`."""
     layout = open_corpus(params, Path(root))
     sources = describe_sources(layout, Path(root))
     summary = compare(layout, sources, read_sources(out) if Path(out).is_file() else {})

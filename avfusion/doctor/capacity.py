@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, feature_bytes, timespan
+from avfusion.doctor.costs import SOUND_BYTES_PER_S, Costs, feature_bytes, pooled_bytes, timespan
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import CROP_BYTES, Workload
 from avfusion.params.params import Params
@@ -45,9 +45,7 @@ def _disk(root: Path, params: Params, work: Workload, costs: Costs) -> Item:
 def _smaller_features(params: Params, work: Workload) -> str:
     hints = []
     if params.backbones.output == "map":
-        pooled = params.replaced(backbones=params.backbones.model_copy(update={"output": "pooled"}))
-        size = feature_bytes(work.clips(params.features.stride), pooled)
-        hints.append(f"backbones.output pooled takes {byte_size(size)}")
+        hints.append(f"backbones.output pooled takes {byte_size(pooled_bytes(work, params))}")
     if params.features.stride < 8:
         hints.append(f"features.stride 8 takes {byte_size(feature_bytes(work.clips(8), params))}")
     return f" ({', '.join(hints)})" if hints else ""

@@ -129,6 +129,12 @@ def feature_bytes(clips: int, params: Params) -> float:
     return clips * (math.prod(shape) + sound) * 2.0
 
 
+def pooled_bytes(work: Workload, params: Params) -> float:
+    """Bytes of the feature files without visual maps."""
+    pooled = params.replaced(backbones=params.backbones.model_copy(update={"output": "pooled"}))
+    return feature_bytes(work.clips(params.features.stride), pooled)
+
+
 def _stages(work: Workload, params: Params, cores: int) -> dict[str, _Work]:
     workers = params.execution.workers if params.execution.executor != "serial" else 1
     spread = workers if params.execution.executor == "ray" else min(workers, cores)  # a cluster has cores of its own

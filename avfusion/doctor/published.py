@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from avfusion.backbones.catalogue import IMPORT_FOLDER, imported_sources, pretrained_sources
-from avfusion.doctor.costs import feature_bytes
+from avfusion.doctor.costs import feature_bytes, pooled_bytes
 from avfusion.doctor.report import Item
 from avfusion.doctor.workload import Workload
 from avfusion.params.params import Params
@@ -59,16 +59,11 @@ def look_at_maps(params: Params, work: Workload) -> list[Item]:
         return []
     stride = params.features.stride
     size = feature_bytes(work.clips(stride), params) / 1e9
-    text = f"visual maps make the features {size:,.1f} GB at stride {stride} (pooled {_pooled(work, params):,.1f} GB)"
+    pooled = pooled_bytes(work, params) / 1e9
+    text = f"visual maps make the features {size:,.1f} GB at stride {stride} (pooled {pooled:,.1f} GB)"
     if size < LARGE_MAPS_GB:
         return [Item("cost", "maps", "ok", text)]
     if stride < CHEAPER_STRIDE:
         cheaper = feature_bytes(work.clips(CHEAPER_STRIDE), params) / 1e9
         text += f"; features.stride {CHEAPER_STRIDE} takes {cheaper:,.1f} GB"
     return [Item("cost", "maps", "warn", f"{text}; only released_coattention needs maps")]
-
-
-def _pooled(work: Workload, params: Params) -> float:
-    backbones = params.backbones.model_copy(update={"output": "pooled"})
-    pooled = params.replaced(backbones=backbones)
-    return feature_bytes(work.clips(params.features.stride), pooled) / 1e9

@@ -106,10 +106,6 @@ class CrossValidation:
         Args:
             folds: number of folds, including the official split.
             open_run: gives the run that the training of a model on a fold is logged to, metrics only.
-
-        Raises:
-            BadInputError: see `grouped_folds`.
-            AVFusionError: likewise.
         """
         parts = grouped_folds(self.grid.inputs.train, self.grid.inputs.validation, folds)
         scored = [self._not_predicted(fold.validation) for fold in parts]

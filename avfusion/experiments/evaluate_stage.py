@@ -34,11 +34,7 @@ PAGE = Path(page.__path__[0])
 
 
 def run_evaluation(stage: Stage) -> None:
-    """Bring reports/evaluate/ up to date, and add the scores to the runs of the models where they lack them.
-
-    Raises:
-        BadInputError, AVFusionError: as `evaluate_models`.
-    """
+    """Bring reports/evaluate/ up to date, and add the scores to the runs of the models where they lack them."""
     root, params = stage.root, stage.params
     folder = root / "reports" / "evaluate"
     folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}

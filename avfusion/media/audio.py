@@ -21,11 +21,7 @@ _FRAMES_PER_PULL = 32  # asking the filters costs as much as filtering a frame
 
 
 def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | None = None) -> np.ndarray | None:
-    """Decode the audio of a video, (n,) float32 in [-1, 1], as `aligned_audio` gives it; None without a stream.
-
-    Raises:
-        BadInputError: as `avfusion.media.timeline.read_timeline`.
-    """
+    """Decode the audio of a video, (n,) float32 in [-1, 1], as `aligned_audio` gives it; None without a stream."""
     timeline = timeline or read_timeline(path)
     if timeline.audio_start_s is None:
         return None

@@ -36,9 +36,6 @@ def followed_face(
         detect_every, min_confidence: As for `FaceFollower`.
         before: Called with the time of a decoded frame before detection.
         on_warning: Called with a warning about frames that cannot be decoded.
-
-    Raises:
-        BadInputError: as `avfusion.media.video.read_video`.
     """
     follower = FaceFollower(detect_every=detect_every, min_confidence=min_confidence)
     following = 0

@@ -78,9 +78,6 @@ def face_crops(
         on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
             persons, frames that cannot be decoded.
         on_detection: Called during the first pass with the number of frames scanned so far.
-
-    Raises:
-        BadInputError: as `avfusion.media.video.read_video`.
     """
     timeline = timeline or read_timeline(path)
     tracks = find_tracks(

@@ -32,11 +32,7 @@ class MediaInfo:
 
 
 def probe(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> MediaInfo:
-    """Describe a video by its packets.
-
-    Raises:
-        BadInputError: as `avfusion.media.timeline.read_timeline`.
-    """
+    """Describe a video by its packets."""
     return media_info(read_timeline(path, limits))
 
 

@@ -28,11 +28,7 @@ class VideoFrame:
 
 
 def frame_times(path: str | os.PathLike[str]) -> np.ndarray:
-    """Presentation time of every frame in seconds, (N,) float64, strictly increasing, 0 at the first.
-
-    Raises:
-        BadInputError: as `avfusion.media.timeline.read_timeline`.
-    """
+    """Presentation time of every frame in seconds, (N,) float64, strictly increasing, 0 at the first."""
     return read_timeline(path).times_s
 
 

@@ -112,11 +112,7 @@ def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sou
 
 
 def load_named(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Fill a module with tensors of exactly its names and shapes.
-
-    Raises:
-        BadInputError: as `check_fit`.
-    """
+    """Fill a module with tensors of exactly its names and shapes."""
     expected = module.state_dict()
     # Early versions of torch had no counter of batches; it affects no output.
     tensors = {n: t for n, t in expected.items() if n.endswith("num_batches_tracked")} | dict(tensors)

@@ -55,11 +55,7 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
 
 
 def load_model(model: Path, device: str) -> None:
-    """Load the model into this process for `predict_upload`.
-
-    Raises:
-        AVFusionError: as `Predictor.load`.
-    """
+    """Load the model into this process for `predict_upload`."""
     _predictor(model, device)
 
 

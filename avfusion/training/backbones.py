@@ -18,7 +18,6 @@ from avfusion.runtime.errors import AVFusionError
 from avfusion.scoring.ccc import ccc
 from avfusion.training.batch_norm import freeze_statistics
 from avfusion.training.checkpoints import load_checkpoint, save_checkpoint
-from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision
 from avfusion.training.processes import Processes
@@ -88,7 +87,6 @@ class BackboneTrainer:
         processes: Processes | None = None,
         checkpoints: Path | None = None,
         fingerprint: str = "",
-        logger: RunLogger | None = None,
     ) -> None:
         self.processes = processes or Processes()
         self.frozen, self.augment = batch_norm == "frozen", augment
@@ -97,7 +95,6 @@ class BackboneTrainer:
         self.seed, self.device = seed, torch.device(self.processes.device)
         self.precision = precision or Precision("off", None, "not requested")
         self.checkpoints, self.fingerprint = checkpoints, fingerprint
-        self.logger = logger or NullLogger()
         self.steps = max(1, self._steps_per_epoch())
         self.optimiser = torch.optim.AdamW(self.backbone.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         self.schedule = OneCycleLR(self.optimiser, params.lr, total_steps=max(self.steps * params.epochs, 1) + 1)
@@ -320,7 +317,6 @@ class BackboneTrainer:
             f"{row['train_ccc_valence']:.3f}/{row['train_ccc_arousal']:.3f}, val "
             f"{row['val_ccc_valence']:.3f}/{row['val_ccc_arousal']:.3f}"
         )
-        self.logger.log_metrics({name: value for name, value in row.items() if name != "epoch"}, step=epoch)
 
     def _say(self, words: str) -> None:
         if self.processes.leads:

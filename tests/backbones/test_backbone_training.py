@@ -1,6 +1,7 @@
 """Training of a backbone: it learns, stops, goes on after a break with the same bits, and says what is wrong."""
 
 import json
+import re
 import shutil
 from importlib.metadata import version
 
@@ -26,7 +27,6 @@ from avfusion.training import backbones
 from avfusion.training.audio_backbone import audio_preparation
 from avfusion.training.backbones import BackboneTrainer
 from avfusion.training.batch_norm import batch_norms
-from avfusion.training.logger import NullLogger
 from avfusion.training.precision import resolve_precision
 from avfusion.training.visual_backbone import visual_preparation
 
@@ -48,17 +48,16 @@ class BrokenOffError(Exception):
     """What a test ends a training with."""
 
 
-class InterruptingLogger(NullLogger):
-    """Raises when the epoch is logged: after its checkpoint was written."""
+def broken_off_after(epoch, fit, monkeypatch):
+    """Run the training until the epoch is told: after its checkpoint was written."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
-        self.seen = []
-
-    def log_metrics(self, metrics, step=None):
-        self.seen.append((step, sorted(metrics)))
-        if step == self.epoch:
+    def told(row):
+        if row["epoch"] == epoch:
             raise BrokenOffError
+
+    monkeypatch.setattr(fit, "_log", told)
+    with pytest.raises(BrokenOffError):
+        fit.fit()
 
 
 @pytest.fixture
@@ -122,18 +121,17 @@ def test_the_rate_rises_and_falls_once(clips):
     assert rates[-1] < 0.05 * PARAMS.lr
 
 
-def test_broken_off_and_resumed_it_gives_the_same_bits(clips, tmp_path, capsys):
+def test_broken_off_and_resumed_it_gives_the_same_bits(clips, tmp_path, capsys, monkeypatch):
     whole = trainer(clips)
     expected = whole.fit()
-    broken = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=InterruptingLogger(2))
-    with pytest.raises(BrokenOffError):
-        broken.fit()
-    logger = InterruptingLogger(None)
-    resumed = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=logger)
+    broken_off_after(2, trainer(clips, checkpoints=tmp_path, fingerprint="f"), monkeypatch)
+    capsys.readouterr()
+    resumed = trainer(clips, checkpoints=tmp_path, fingerprint="f")
     torch.manual_seed(77)  # whatever state the new process is in
     assert resumed.fit() == expected
-    assert "resumed after epoch 2" in capsys.readouterr().out
-    assert [step for step, _ in logger.seen] == [3]
+    told = capsys.readouterr().out
+    assert "resumed after epoch 2" in told
+    assert re.findall(r"epoch (\d): loss", told) == ["3"]
     ours, theirs = resumed.backbone.state_dict(), whole.backbone.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
@@ -171,9 +169,7 @@ def test_it_stops_when_validation_gets_no_better(clips):
 
 @pytest.mark.parametrize("what", ["the loss", "a gradient", "the validation score"])
 def test_what_is_not_finite_is_named_and_the_last_checkpoint_stays(what, clips, tmp_path, monkeypatch):
-    first = trainer(clips, checkpoints=tmp_path, fingerprint="f", logger=InterruptingLogger(1))
-    with pytest.raises(BrokenOffError):
-        first.fit()
+    broken_off_after(1, trainer(clips, checkpoints=tmp_path, fingerprint="f"), monkeypatch)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     names = {"the loss": r"(\d, )*2(, 3)?", "a gradient": r"\d(, \d)*", "the validation score": "v"}[what]
     where = "after epoch 2" if what == "the validation score" else r"at epoch 2, step \d"
