@@ -140,7 +140,7 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
         assert written[0].keys() == rows[0].keys()
     values, features = read_predictions(folder / "predictions" / "test-1.parquet")
     np.testing.assert_array_equal(values, found.test[1].predictions["late"])
-    assert features == "features of test-1"
+    assert features == found.test[1].features
     # Without labels there is nothing to say of the test tracks.
     blind = [{key: None if key.startswith("test_") else value for key, value in row.items()} for row in found.models]
     assert (

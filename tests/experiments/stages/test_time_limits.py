@@ -47,5 +47,6 @@ def test_decoding(project, monkeypatch, stage, module, files):
         project.update(stages=[stage])
     named = "; ".join(f"{file}: {GIVEN_UP}" for file in files)
     assert str(raised.value).endswith(f"{len(files)} failed: {named}: {SKIP_HINT}")
-    assert lengths == [pytest.approx(2.6)] * len(files)
+    assert lengths == pytest.approx([2.6] * len(lengths))
+    assert len(lengths) >= len(files)
     assert list((project.root / "data" / stage).iterdir()) == []
