@@ -131,7 +131,7 @@ def outside_code(folder: ModelFolder) -> list[Path]:
     names = folder.config["feature_spec"]["backbones"]
     modules = {fusion_module(described.get("class", described["name"]))}
     modules |= {backbone_module(stream, identity["name"]) for stream, identity in names.items()}
-    found = {name: module.path for name, module in import_closure(modules).items() if not name.startswith("avfusion.")}
+    found = {name: module.path for name, module in import_closure(modules).items() if name.split(".")[0] != "avfusion"}
     return sorted({_top(name, path) for name, path in found.items()})
 
 

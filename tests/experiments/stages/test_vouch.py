@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.backbones import feature_files, track_features
+from avfusion.backbones import catalogue, track_features
 from avfusion.data import audio, audio_store, detected_crops, features, frame_labels, frame_store, frames, label_store
 from avfusion.data import labels as label_files
 from avfusion.doctor import libraries
@@ -23,7 +23,7 @@ STORES = {
     "labels": (label_store, label_files.read_stamp, TRACKS),
     "frames": (frame_store, frames.read_stamp, TRACKS),
     "audio": (audio_store, audio.read_stamp, ("found", "pair")),
-    "features": (feature_files, features.read_stamp, TRACKS),
+    "features": (catalogue, features.read_stamp, TRACKS),
 }
 
 
