@@ -138,7 +138,7 @@ def train_backbones(
 
 
 def backbone_stamp(task: BackboneTask) -> Stamp:
-    """What decides the weights of a backbone: inputs, parameters, type of device; and code, that of its network too."""
+    """What decides the weights of a backbone: inputs, parameters and code, that of its network too."""
     network = backbone_module(task.stream, task.settings.name)
     return Stamp(_made(task), unit_digest(f"{task.stream}_backbone", network))
 
@@ -192,6 +192,7 @@ def _train_and_save(due: tuple[BackboneTask, Stamp]) -> None:
         "start": weights_start(task.settings.weights, task.stream),
         "best_epoch": best,
         "params": task.settings.model_dump(mode="json") | _shared(task),
+        "device": _device(task),
         "amp": task.precision.tags(),
         "threads": task.params.common.threads,
         "processes": training.processes,
@@ -234,7 +235,7 @@ def _train(task: BackboneTask, stamp: Stamp) -> tuple[Any, BackboneTraining]:
         threads=task.params.common.threads,
         processes=processes,
         checkpoints=_place(task.work, stamp),
-        fingerprint=_key(stamp),
+        fingerprint=fingerprint(training=_key(stamp), device=_device(task), precision=precision.name),
     )
 
 
@@ -251,6 +252,11 @@ def _transform(params: Params, stream: str) -> VisualTransform | AudioTransform:
     if stream == "visual":
         return visual_transform(params.backbones.visual.name, params.backbones.visual.input_size)
     return audio_transform(params, params.backbones.audio.input_size)
+
+
+def _device(task: BackboneTask) -> str:
+    """The kind of device: all GPUs of a machine are alike."""
+    return task.processes.device.partition(":")[0]
 
 
 def _output(task: BackboneTask) -> str:
@@ -282,9 +288,8 @@ def _made(task: BackboneTask) -> str:
         transform=_transform(params, stream).model_dump(mode="json"),
         seed=params.backbones.seed,
         output=_output(task),
-        precision=task.precision.name,
+        amp=params.backbones.amp,
         threads=params.common.threads,
-        device=task.processes.device.partition(":")[0],
     )
 
 

@@ -18,7 +18,7 @@ from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_m
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
-from avfusion.experiments.training_store import FinishedTraining
+from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_names, takes_maps
 from avfusion.fusion.complexity import complexity
@@ -64,7 +64,8 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
         comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus))
         # A run is continued only if everything that its numbers depend on is the same.
-        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split)
+        trainings = {entry_name(*key): unit.digest for key, unit in comparison.units(models, seeds).items()}
+        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
         recorded = every_param(root / "params.yaml", params)
         book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags)
@@ -95,6 +96,11 @@ class Comparison:
     grid: Grid
     tracks: Sequence[TrackData]
     truth: Path | None
+
+    def units(self, models: Sequence[str], seeds: Sequence[int]) -> dict[ModelSeed, TrainingUnit]:
+        """The trainings that are compared."""
+        keys = [(name, seed) for name in models for seed in seeds]
+        return {key: self.grid.unit(config_of(self.params.train, key[0], seed=key[1])) for key in keys}
 
     def run(
         self,
@@ -131,10 +137,7 @@ class Comparison:
             costs[name].append((size.parameters, size.multiply_adds, finished.seconds_per_epoch, rate))
             return f"{entry}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}"
 
-        keys = [(name, seed) for name in models for seed in seeds]
-        self.grid.run(
-            {key: self.grid.unit(config_of(params.train, key[0], seed=key[1])) for key in keys}, open_run, use
-        )
+        self.grid.run(self.units(models, seeds), open_run, use)
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
         means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
         rows = comparison_rows(found, means, params.evaluate.bootstrap, params.evaluate.seed)

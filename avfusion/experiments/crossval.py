@@ -16,11 +16,11 @@ from avfusion.corpora.demo.truth import truth_folder
 from avfusion.data.features import read_features
 from avfusion.data.track_data import TrackData, feature_path
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
-from avfusion.experiments.folds import grouped_folds
+from avfusion.experiments.folds import Fold, grouped_folds
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
-from avfusion.experiments.training_store import FinishedTraining
+from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
@@ -64,7 +64,8 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         crossval = CrossValidation(params, grid, tests, truth)
         out_of_fold = read_features(feature_path(root, inputs.train[0].track)).out_of_fold is not None
         # A run is continued only if everything that its numbers depend on is the same.
-        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds)
+        trainings = [[*key, unit.digest] for key, unit in crossval.units(names, crossval.parts(folds)).items()]
+        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "folds": str(folds)}
         book = RunBook(root, work / f"runs-{same[:16]}.json", every_param(root / "params.yaml", params), tags)
         with book.open("cross-validation") as parent:
@@ -95,6 +96,18 @@ class CrossValidation:
     test: Sequence[TrackData]
     truth: Path | None
 
+    def parts(self, folds: int) -> list[Fold]:
+        """The official split and the other folds; raises as `grouped_folds`."""
+        return grouped_folds(self.grid.inputs.train, self.grid.inputs.validation, folds)
+
+    def units(self, models: Sequence[str], parts: Sequence[Fold]) -> dict[FoldModel, TrainingUnit]:
+        """The trainings of all models on all folds."""
+        return {
+            (number, name): self.grid.unit(config_of(self.params.train, name), fold)
+            for number, fold in enumerate(parts)
+            for name in models
+        }
+
     def run(
         self,
         models: Sequence[str],
@@ -107,7 +120,7 @@ class CrossValidation:
             folds: number of folds, including the official split.
             open_run: gives the run that the training of a model on a fold is logged to, metrics only.
         """
-        parts = grouped_folds(self.grid.inputs.train, self.grid.inputs.validation, folds)
+        parts = self.parts(folds)
         scored = [self._not_predicted(fold.validation) for fold in parts]
         tested = [self._not_predicted(self.test) for _ in parts]
         rows: list[dict[str, Any]] = []
@@ -125,12 +138,7 @@ class CrossValidation:
             shown = "no labels" if scores["ccc_mean"] is None else f"mean CCC {scores['ccc_mean']:.3f}"
             return f"{name}, fold {number}: {shown} on {videos[1]} videos"
 
-        units = {
-            (number, name): self.grid.unit(config_of(self.params.train, name), fold)
-            for number, fold in enumerate(parts)
-            for name in models
-        }
-        self.grid.run(units, open_run, use)
+        self.grid.run(self.units(models, parts), open_run, use)
         test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]
         return CrossValidated(rows, [self._summary(name, rows, scored, test) for name in models], test)
 

@@ -1,4 +1,4 @@
-"""How a result that was made anew differs from the one that is kept, for people."""
+"""Describe how a result made anew differs from the kept one."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,21 +35,21 @@ def _difference(name: str, old: np.ndarray, new: np.ndarray) -> Iterator[str]:
 
 
 def label_differences(old: Path, new: Path) -> list[str]:
-    """Of two label files."""
+    """Compare two label files."""
     from avfusion.data.labels import read_labels
 
     return array_differences(vars(read_labels(old)), vars(read_labels(new)))
 
 
 def audio_differences(old: Path, new: Path) -> list[str]:
-    """Of two WAV files."""
+    """Compare two WAV files."""
     from avfusion.data.audio import read_audio
 
     return array_differences({"samples": read_audio(old)}, {"samples": read_audio(new)})
 
 
 def feature_differences(old: Path, new: Path) -> list[str]:
-    """Of two feature files."""
+    """Compare two feature files."""
     from avfusion.data.features import read_features
 
     before, after = read_features(old), read_features(new)
@@ -57,7 +57,7 @@ def feature_differences(old: Path, new: Path) -> list[str]:
 
 
 def disturbed_differences(old: Path, new: Path) -> list[str]:
-    """Of two files of disturbed features."""
+    """Compare two files of disturbed features."""
     from safetensors.numpy import load_file
 
     before, after = load_file(old), load_file(new)
@@ -67,7 +67,7 @@ def disturbed_differences(old: Path, new: Path) -> list[str]:
 
 
 def frame_differences(old: Path, new: Path) -> list[str]:
-    """Of two frame tables; crops are read one by one."""
+    """Compare two frame tables, crop by crop."""
     from avfusion.data.frames import CropFile, decode_crops, read_face_confidence, read_frame_times
 
     def columns(path: Path) -> dict[str, np.ndarray]:
@@ -100,7 +100,7 @@ def frame_differences(old: Path, new: Path) -> list[str]:
 
 
 def video_differences(task: Any, content: str, folder: Path) -> list[str]:
-    """Of a demo video that is made anew in `folder`: the files that differ from those that are kept."""
+    """Render a demo video again in `folder` and compare its files with the kept ones."""
     from avfusion.corpora.demo.video_files import write_files
     from avfusion.runtime.fingerprints import file_digest, folder_digest
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from avfusion.data.settings import GeometrySettings
 from avfusion.experiments.folds import Fold
 from avfusion.experiments.train_unit import train_unit, training_table
@@ -23,7 +21,6 @@ from avfusion.runtime.stamps import Stamp
 from avfusion.runtime.units import unit_digest
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.loop import log_missing
-from avfusion.training.precision import resolve_precision
 from avfusion.training.sequences import SequenceData
 from avfusion.training.settings import TrainSettings
 
@@ -64,15 +61,13 @@ class Grid:
         fold = fold or Fold(self.inputs.train, self.inputs.validation)
         start = self.inputs.start if config.weights else None
         made = fingerprint(
-            train=config.model_dump(mode="json", exclude={"baselines", "weights", "amp"}),
+            train=config.model_dump(mode="json", exclude={"baselines", "weights"}),
             start=start.facts["sha256"] if start else None,
             tracks=[[[t.track, self.inputs.contents[t.track]] for t in side] for side in (fold.train, fold.validation)],
             # What else section `geometry` decides stands in the contents of the tracks.
             geometry=self.geometry.model_dump(mode="json", include={"clip_frames", "sequence_clips", "target_offset"}),
             stride=self.inputs.feature_spec.stride,
             threads=self.threads,
-            device=torch.device(self.device).type,
-            precision=resolve_precision(config.amp, self.device).name,
         )
         code = unit_digest("fusion", fusion_module(config.model))
         return TrainingUnit(config, fold, Stamp(made, code), start)
@@ -118,8 +113,8 @@ class Grid:
                     print(f"{unit.config.model}: trained already, {epochs}", flush=True)
                 if run.last_step("loss") is None:
                     run.set_tags({"training": "found again"})
-                precision = finished.record["precision"]
-                run.set_tags({"amp": precision["name"], "amp.reason": precision["reason"], "device": self.device})
+                precision, device = finished.record["precision"], finished.record["device"]
+                run.set_tags({"amp": precision["name"], "amp.reason": precision["reason"], "device": device})
                 log_missing(finished.history, run)
                 return finished
             result = train_unit(
@@ -129,10 +124,11 @@ class Grid:
                 self.geometry,
                 run,
                 folder=self.store.folder(unit),
+                threads=self.threads,
                 device=self.device,
                 quiet=quiet,
             )
-            return self.store.finish(unit, result)
+            return self.store.finish(unit, result, self.device)
 
     def _data(self, fold: Fold) -> SequenceData:
         """The clips that a fold trains on; those of the last fold stay, so that its models share them."""

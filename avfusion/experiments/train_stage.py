@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.experiments.grid import Grid, unlogged
+from avfusion.experiments.train_unit import unit_scores
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
 from avfusion.experiments.training_store import FinishedTraining
 from avfusion.params.params import Params
@@ -22,9 +23,9 @@ from avfusion.tracking.backbone_history import log_backbones
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.tracking.training_runs import end_other_runs, log_trained_model
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import default_device
 from avfusion.training.logger import RunLogger
-from avfusion.training.loop import HISTORY_COLUMNS, split_scores
+from avfusion.training.loop import HISTORY_COLUMNS
 
 
 def run_train_stage(root: Path, project: Path, params: Params) -> None:
@@ -33,7 +34,6 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
     Args:
         params: sections common, corpus, frames, geometry and train.
     """
-    make_deterministic(params.common.threads)
     grid = training_grid(root, params, default_device())
     inputs, features = grid.inputs, root / "data" / "features"
     digests = {name: grid.unit(config_of(params.train, name)).digest for name in model_names(params.train)}
@@ -132,11 +132,14 @@ def _with_scores(grid: Grid, params: Params, finished: FinishedTraining) -> Fini
     """The training with its scores on its training and validation tracks."""
     if "scores" in finished.record:
         return finished
-    model, stride = finished.model(grid.device), grid.inputs.feature_spec.stride
-    scores = {
-        split: split_scores(model, tracks, params.geometry, stride, params.train)
-        for split, tracks in (("train", grid.inputs.train), ("val", grid.inputs.validation))
-    }
+    scores = unit_scores(
+        finished.model(grid.device),
+        {"train": grid.inputs.train, "val": grid.inputs.validation},
+        grid.inputs.feature_spec,
+        params.geometry,
+        params.train,
+        threads=params.common.threads,
+    )
     return grid.store.add_scores(finished, scores)
 
 

@@ -1,4 +1,4 @@
-"""Finished and unfinished trainings of fusion models, each identified by the stamp of everything that decides it.
+"""Keep trainings of fusion models, finished and unfinished, each by a stamp of its inputs, parameters and code.
 
 A folder per training below `.avfusion/train/` holds the checkpoint while the training runs, and the model with its
 record afterwards. The stage `train` writes the same files to models/fusion and models/baselines/<name>, so that a fresh
@@ -134,7 +134,7 @@ class TrainingStore:
         finally:
             lock.release()
 
-    def finish(self, unit: TrainingUnit, result: TrainedFusion) -> FinishedTraining:
+    def finish(self, unit: TrainingUnit, result: TrainedFusion, device: str) -> FinishedTraining:
         """Keep a result, and remove the checkpoint."""
         folder = self.folder(unit)
         save_fusion(folder, result.model, {})
@@ -142,6 +142,7 @@ class TrainingStore:
             "stamp": unit.stamp.completed(_content(folder)).to_dict(),
             "history": result.history,
             "best_epoch": result.best_epoch,
+            "device": device,
             "precision": {"name": result.precision.name, "reason": result.precision.reason},
             SECONDS: result.seconds_per_epoch,
         }
@@ -195,12 +196,16 @@ class TrainingStore:
         Args:
             kept: digests of units that stay in any case.
         """
-        folders = [path for path in self.work.iterdir() if path.is_dir() and not path.is_symlink()]
+        folders: list[tuple[float, Path, int]] = []
+        for path in self.work.iterdir():
+            with suppress(FileNotFoundError):  # another process removed it meanwhile
+                if path.is_dir() and not path.is_symlink():
+                    folders.append((path.stat().st_mtime, path, _size(path)))
         size = 0
-        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
-            size += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        for _, folder, own in sorted(folders, reverse=True):
+            size += own
             if size > LIMIT_BYTES and folder.name not in kept:
-                with suppress(Timeout), FileLock(folder / LOCK, timeout=0):
+                with suppress(Timeout, FileNotFoundError), FileLock(folder / LOCK, timeout=0):
                     shutil.rmtree(folder)
 
     def _outs(self) -> list[Path]:
@@ -216,6 +221,7 @@ class TrainingStore:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             stamp = Stamp.from_dict(record["stamp"])
             _ = FinishedTraining(folder, record).history, int(record["best_epoch"]), record["precision"]["reason"]
+            _ = record["device"]
             fault = "" if stamp.content == _content(folder) else "the model beside it is another one"
         except FileNotFoundError:
             fault = "no such file"
@@ -225,7 +231,7 @@ class TrainingStore:
             return record
         if path not in self._told:
             self._told.add(path)
-            print(f"{path.relative_to(self.root)} cannot be used ({fault}): the model is trained again", flush=True)
+            print(f"{path.relative_to(self.root)} cannot be used ({fault}): it is written anew", flush=True)
         return None
 
     def _holds(self, out: Path, record: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
@@ -234,6 +240,15 @@ class TrainingStore:
         if there is None or there["stamp"] != record["stamp"] or there.get("scores") != record.get("scores"):
             return False
         return bool(json.loads((out / CONFIG).read_text(encoding="utf-8")) == json.loads(json.dumps(config)))
+
+
+def _size(folder: Path) -> int:
+    """Bytes of a folder's files, without those that another process is replacing."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def _content(folder: Path) -> str:

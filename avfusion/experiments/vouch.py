@@ -42,7 +42,7 @@ from avfusion.params.params import Params
 from avfusion.runtime.atomic import atomic_path, exclusive_lock
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.stamps import Stamp
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import default_device
 from avfusion.training.processes import Processes
 
 SHOWN = 10  # results that differ
@@ -253,7 +253,6 @@ def _features(root: Path, params: Params) -> list[Kept]:
 
 
 def _trained(root: Path, params: Params) -> list[Kept]:
-    make_deterministic(params.common.threads)
     grid = training_grid(root, params, default_device())
 
     def kept(name: str) -> Kept:

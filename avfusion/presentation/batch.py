@@ -134,7 +134,7 @@ class _Outcome:
         self._faults.append((video, reason.removeprefix(video).lstrip(": ")))
 
     def tell(self) -> None:
-        """How many became what, and a table of what failed."""
+        """Print the number of videos by outcome, and a table of the failed ones with reasons."""
         told = [f"{number} {what}" for what, number in self._counts.items() if number]
         told += [f"{len(self._faults)} failed"] if self._faults else []
         total = sum(self._counts.values()) + len(self._faults)

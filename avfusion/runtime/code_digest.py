@@ -1,10 +1,10 @@
 """Digests of the code that computes a result, so that a number belongs to the code beside it.
 
 A digest covers the syntax trees of some modules and of all that they import within their project. What cannot change a
-number is left out first: comments, docstrings, annotations, texts of errors, log and progress calls, imports that
-nothing uses, and private functions that only served those. Wherever that is not certain, the code stays in: a result
-that is made anew without need costs time, one that is kept wrongly costs trust. `avfusion.runtime.units` says which
-modules compute what, and which are left out altogether.
+number is left out first: comments, docstrings, annotations, texts of errors, log and progress calls, private functions
+that only served those, and imports that nothing uses (in this package, whose modules do nothing when imported).
+Wherever that is not certain, the code stays in: a result that is made anew without need costs time, one that is kept
+wrongly costs trust. `avfusion.runtime.units` says which modules compute what, and which are left out altogether.
 """
 
 import ast
@@ -27,6 +27,9 @@ from avfusion.runtime.code_trees import (
 )
 
 _MODULE_NAME = re.compile(r"[A-Za-z_]\w*(\.\w+)+", re.ASCII)
+
+
+_IDLE = ("__future__", "collections.abc", "typing")  # which do nothing when they are imported
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +111,12 @@ def _read(name: str, path: Path, changed_ns: int, size: int) -> Module:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     bound = bound_imports(tree, package)
-    tree = numeric_tree(tree, package, ours=name.partition(".")[0] == PACKAGE)
+    ours = name.partition(".")[0] == PACKAGE
+    tree = numeric_tree(tree, package, ours=ours)
     used = identifiers(tree)
-    exported = path.name == "__init__.py"  # names are taken from it by others
-    kept = {entry for entry in bound if exported or entry[1] == "*" or used.get(entry[2])}
+    # Names are taken from an `__init__` by others, and modules from outside may be imported for what they do then.
+    exported = path.name == "__init__.py" or not ours
+    kept = {entry for entry in bound if (exported and entry[0] not in _IDLE) or entry[1] == "*" or used.get(entry[2])}
     return Module(name, path, tree, frozenset(kept | _named_modules(tree, name)), used)
 
 

@@ -23,10 +23,14 @@ _LOGGING = {"warn", "debug", "info", "warning"}, {"warnings", "logging", "logger
 # Calls that give a value and do nothing else.
 _WORDING = frozenset(
     (
-        *("join", "str", "repr", "len", "sorted", "map", "format", "set", "list", "min", "max", "int", "float"),
-        *("round", "items", "keys", "values", "tags", "perf_counter", "counted", "byte_size", "duration", "in_words"),
+        *("str", "repr", "len", "format", "int", "float", "round", "items", "keys", "values", "tags"),
+        *("perf_counter", "counted", "byte_size", "duration", "in_words"),
     )
 )
+# Calls that do nothing else unless what they go through is an iterator, of which they take the elements.
+_CONSUMING = frozenset(("join", "list", "map", "max", "min", "set", "sorted"))
+_DISPLAYS = (ast.Constant, ast.JoinedStr, ast.List, ast.Tuple, ast.Set, ast.Dict)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _STREAMS = ("stdout", "stderr")
 _OWN_ERRORS = ("AVFusionError", "BadInputError")
 # Bases that ask nothing of the annotations of a class, and call none of its private methods.
@@ -146,7 +150,10 @@ class _Numbers(ast.NodeTransformer):
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         """Which error it is stays where its class is named, since somebody may catch it; what it says does not."""
         named = "" if node.exc is None else _last_name(node.exc)
-        if named[:1].isupper() and not named.endswith(("Error", "Warning", "Exception", "Interrupt", "Exit")):
+        head = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+        own = isinstance(head, ast.Name) and named.endswith("Error")  # a library's own are named as its attributes
+        in_ours = self._ours and (own or not named[:1].isupper())
+        if not (_is_error(named) or in_ours):
             return self.generic_visit(node)  # it may carry a value
         node.exc = ast.Name(named, ast.Load()) if named[:1].isupper() else None
         node.cause = None
@@ -157,7 +164,8 @@ class _Numbers(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and _is_error(node.func.id) and self._only_words(*node.args):
+        error = isinstance(node.func, ast.Name) and _is_error(node.func.id)
+        if error and not node.keywords and self._only_words(*node.args):
             return ast.Call(node.func, [], [])
         return self.generic_visit(node)
 
@@ -213,8 +221,11 @@ def _notes(call: ast.Call) -> bool:
 
 
 def _is_error(name: str) -> bool:
+    """Whether a class is an error of this package or of Python that carries a text and no value."""
+    found = getattr(builtins, name, None)
+    carrying = StopIteration, StopAsyncIteration
     return name in _OWN_ERRORS or (
-        isinstance(found := getattr(builtins, name, None), type) and issubclass(found, Exception)
+        isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, carrying)
     )
 
 
@@ -284,11 +295,29 @@ def _is_text(value: ast.expr) -> bool:
 
 def _only_words(value: ast.expr, pure: frozenset[str] = frozenset()) -> bool:
     """Whether an expression gives a value and does nothing else."""
-    return all(
-        _last_name(node) in _WORDING or _last_name(node) in pure
-        for node in ast.walk(value)
-        if isinstance(node, ast.Call)
-    ) and not any(isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr) for node in ast.walk(value))
+    for node in ast.walk(value):
+        if isinstance(node, ast.Await | ast.Yield | ast.YieldFrom | ast.NamedExpr | ast.Starred):
+            return False
+        if isinstance(node, ast.comprehension) and not _is_no_iterator(node.iter):
+            return False
+        if isinstance(node, ast.Call):
+            name, arguments = _last_name(node), node.args
+            if name == "map":
+                function, *arguments = arguments
+                if _last_name(function) not in _WORDING | pure:
+                    return False
+            if name in _CONSUMING and (node.keywords or not all(map(_is_no_iterator, arguments))):
+                return False
+            if name not in _CONSUMING | _WORDING | pure:
+                return False
+    return True
+
+
+def _is_no_iterator(value: ast.expr) -> bool:
+    """Whether an expression is certainly a collection or a text, or an iterator that was just made of one."""
+    if isinstance(value, ast.Call):
+        return _last_name(value) in _WORDING | _CONSUMING
+    return isinstance(value, _DISPLAYS + _COMPREHENSIONS)
 
 
 def _pure_functions(tree: ast.Module) -> frozenset[str]:

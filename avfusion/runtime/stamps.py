@@ -55,7 +55,7 @@ class Stamp:
         """Read what `to_json` gave.
 
         Raises:
-            ValueError, KeyError, TypeError: it is something else.
+            ValueError, KeyError, TypeError: the text is no stamp.
         """
         return cls.from_dict(json.loads(text))
 
@@ -70,7 +70,7 @@ class Stamp:
         """Read what `to_dict` gave.
 
         Raises:
-            KeyError, TypeError: it is something else.
+            KeyError, TypeError: the values are no stamp.
         """
         made, code, content = values["made"], values["code"], values["content"]
         if not all(isinstance(text, str) for text in (made, code, content)):
@@ -78,7 +78,7 @@ class Stamp:
         return cls(made, code, content, dict(values.get("libraries", {})), tuple(values.get("vouched", ())))
 
 
-UNSTAMPED = Stamp("", "")  # of what nobody will ask for again: only its content is known
+UNSTAMPED = Stamp("", "")  # for files outside the stores, which are compared with no wanted stamp
 
 
 def content_of(path: Path, read_stamp: Callable[[Path], Stamp | None]) -> str | None:

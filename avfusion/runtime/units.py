@@ -1,8 +1,8 @@
-"""Which modules compute what: the units whose results are kept, and the modules that decide no number.
+"""List the modules that compute each kept result, and the modules that decide no number.
 
-A unit is what a person waits for: the frames of a track, a backbone, a fusion model at one seed. Its code is the
-modules below and all that they import (`avfusion.runtime.code_digest`); a network adds the module that it is defined
-in. When that code changes, the unit's results are made anew, and no others.
+A unit is a kind of kept result: the frames of a track, a backbone, a fusion model trained with one seed. Its code is
+the modules below and everything they import (`avfusion.runtime.code_digest`), with the modules of the networks that
+take part. A change of that code makes the unit's results anew, and no others.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from avfusion.runtime.code_digest import code_digest
 UNITS: Mapping[str, tuple[str, ...]] = {
     # One video of the demo corpus, with its crops, annotations and truth.
     "demo": ("avfusion.corpora.demo.video_files",),
-    # What is found in a video file: frames, rate, duration, streams.
+    # Facts about a video file: frames, rate, duration, streams.
     "probes": ("avfusion.media.probe",),
     # The labels of a track's frames.
     "labels": ("avfusion.data.frame_labels", "avfusion.data.annotations", "avfusion.data.own_labels"),
@@ -35,7 +35,7 @@ UNITS: Mapping[str, tuple[str, ...]] = {
         *("avfusion.backbones.pretrained", "avfusion.training.train_backbone", "avfusion.training.visual_backbone"),
     ),
     # The training of a fusion model on cached features; the model's own module is added.
-    "fusion": ("avfusion.experiments.train_unit", "avfusion.data.track_data"),
+    "fusion": ("avfusion.experiments.train_unit", "avfusion.data.track_data", "avfusion.fusion.files"),
     # Scores, comparisons and pictures of trained models; the models' own modules are added.
     "evaluation": ("avfusion.experiments.evaluate",),
     # Features of sound or crops that are disturbed at one level; the modules of disturbance and network are added.
@@ -46,15 +46,17 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     "prediction": ("avfusion.inference.predictor", "avfusion.presentation.tables"),
 }
 
-_KNOWN_AGAIN = "how results are known again: it decides whether they are made, not what they hold"
-_BOOKS = "which results are due and where they lie; what makes them is a module of its own, or made anew at every run"
-_NAMES = "which names and values are allowed; the module that a name stands for is added to its unit"
-_RAW = "what raw data there are; their names and hashes are among the inputs of what is made of them"
-_READ = "how published checkpoints are read, once; what is read is among the inputs, by content"
-_TOLD = "what people are told"
+_KNOWN_AGAIN = "compares stamps: decides whether results are made, not what they hold"
+_STORE = "decides which files are due and where they lie; a module of the unit makes each file"
+_STAGE = "decides which results are due and where they lie; modules of the unit compute them"
+_INPUTS = "reads and chooses inputs, which are known by content"
+_NAMES = "checks names and values; the module that a name stands for belongs to the unit"
+_RAW = "lists raw data, whose names and hashes are among the inputs"
+_READ = "reads published checkpoints once; the weights are among the inputs, by content"
+_TOLD = "words messages and warnings"
 _VALUES = "parameters are among the inputs, by value"
-_WHERE = "where and in what order work is done; every executor gives the same bytes"
-_BESIDE = "pictures and pages beside the tables of predictions, made whenever these are"
+_WHERE = "decides where and in what order work is done; every executor gives the same bytes"
+_BESIDE = "draws pictures and pages beside the tables of predictions, whenever these are written"
 
 # Modules, or packages with all inside but the modules named above, that decide no number of what is kept.
 NEUTRAL: Mapping[str, str] = {
@@ -86,30 +88,30 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.corpora.manifest": _RAW,
     "avfusion.corpora.sources": _RAW,
     "avfusion.corpora.track_list": _RAW,
-    "avfusion.corpora.demo.render": _BOOKS,
-    "avfusion.data.audio_store": _BOOKS,
-    "avfusion.data.frame_store": _BOOKS,
-    "avfusion.data.label_store": _BOOKS,
-    "avfusion.data.store": _BOOKS,
-    "avfusion.data.tracks": _BOOKS,
+    "avfusion.corpora.demo.render": "decides which videos are due; lists of tracks are written at every run",
+    "avfusion.data.audio_store": _STORE,
+    "avfusion.data.frame_store": _STORE,
+    "avfusion.data.label_store": _STORE,
+    "avfusion.data.store": _STORE,
+    "avfusion.data.tracks": "writes the table of tracks, anew at every run; only probes of videos are kept",
     "avfusion.data.label_coverage": _TOLD,
     "avfusion.data.trainable": _TOLD,
-    "avfusion.backbones.feature_files": _BOOKS,
-    "avfusion.backbones.folds": _BOOKS,
+    "avfusion.backbones.feature_files": _STORE,
+    "avfusion.backbones.folds": "chooses the videos of a fold; the tracks left are among the inputs",
     "avfusion.backbones.tsav": _READ,
     "avfusion.fusion.published": _READ,
     "avfusion.training.settings": _VALUES,
     "avfusion.training.start": _VALUES,
-    "avfusion.experiments.backbones": _BOOKS,
-    "avfusion.experiments.evaluate_stage": _BOOKS,
-    "avfusion.experiments.stage": _BOOKS,
-    "avfusion.experiments.robustness.conditions": _BOOKS,
-    "avfusion.experiments.robustness.stage": _BOOKS,
+    "avfusion.experiments.backbones": _STAGE,
+    "avfusion.experiments.evaluate_stage": _STAGE,
+    "avfusion.experiments.stage": "begins and ends stages: parameters, folders, failures",
+    "avfusion.experiments.robustness.conditions": _STORE,
+    "avfusion.experiments.robustness.stage": _STAGE,
     "avfusion.experiments.start": _VALUES,
-    "avfusion.experiments.training": _BOOKS,
-    "avfusion.experiments.train_stage": _BOOKS,
-    "avfusion.experiments.training_store": _BOOKS,
-    "avfusion.experiments.grid": _BOOKS,
+    "avfusion.experiments.training": _INPUTS,
+    "avfusion.experiments.train_stage": _STAGE,
+    "avfusion.experiments.training_store": _STORE,
+    "avfusion.experiments.grid": _STAGE,
     "avfusion.experiments.folds": "which tracks belong to which fold: these are among the inputs, by name",
     "avfusion.reports.plots.curves": "curves of trainings, drawn anew at every run of their stage",
     "avfusion.challenge.submission_sample": "the organisers' sample file, of which predictions know nothing",

@@ -22,7 +22,7 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """Read `folder`/checkpoint.pt and restore the states of the RNGs; None without a checkpoint.
 
     Raises:
-        AVFusionError: the file is not a checkpoint, or belongs to another training (its fingerprint differs).
+        AVFusionError: the file is not a checkpoint, or its fingerprint is another one.
     """
     path = folder / CHECKPOINT
     if not path.is_file():
@@ -33,7 +33,10 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise AVFusionError(f"{path} cannot be read ({reason}): delete it to train from the start") from None
     if state.get("fingerprint") != fingerprint:
-        raise AVFusionError(f"{path} belongs to another training: delete it to train from the start")
+        raise AVFusionError(
+            f"{path} belongs to another training, or was begun on another kind of device: delete it to train from the "
+            "start"
+        )
     rng = state.pop("rng")
     torch.set_rng_state(rng["cpu"])
     if rng["cuda"] and torch.cuda.is_available():

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from avfusion.data.labels import read_labels, write_labels
 from avfusion.experiments import grid as grid_module
-from avfusion.experiments import training_store
+from avfusion.experiments import train_unit, training_store
 from avfusion.experiments import vouch as vouch_module
 from avfusion.experiments.compare import run_comparison
 from avfusion.experiments.crossval import run_cross_validation
@@ -27,9 +28,9 @@ from avfusion.params.params import Params, load_params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.fingerprints import folder_digest
 from avfusion.training.checkpoints import CHECKPOINT
-from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
+from avfusion.training.precision import resolve_precision
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 PARAMS["train"] |= {"epochs": 2, "lr": 5e-3, "batch_size": 8, "options": {"k": 4}, "baselines": ["late"]}
@@ -63,7 +64,6 @@ def params_of(root: Path, **train: Any) -> Params:
 def stage(root: Path, **train: Any) -> Params:
     """What the stage trains and writes, without its runs."""
     params = params_of(root, **train)
-    make_deterministic(params.common.threads)
     train_models(training_grid(root, params, "cpu"), params)
     return params
 
@@ -130,6 +130,7 @@ def test_a_change_trains_what_it_concerns(root: Path, counts: Counts) -> None:
 def test_a_clone_knows_the_outs_that_it_pulled(root: Path, counts: Counts) -> None:
     stage(root)
     outs = {name: (root / name).stat().st_ino for name in ("models/fusion", "models/baselines/late")}
+    assert json.loads((root / "models" / "fusion" / "training.json").read_text())["device"] == "cpu"
     digest, reports = folder_digest(root / "models"), folder_digest(root / "reports" / "train")
     shutil.rmtree(root / ".avfusion")
     shutil.rmtree(root / "reports" / "train")
@@ -215,6 +216,34 @@ def test_a_started_training_goes_on_from_its_checkpoint_for_whoever_asks(
     assert folder_digest(root / "models") == whole
 
 
+def test_a_checkpoint_of_another_precision_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `amp: auto` means is no part of the key, and no training changes its arithmetic half-way."""
+    grid = training_grid(root, params := params_of(root), "cpu")
+    unit = grid.unit(config_of(params.train, "late"))
+    monkeypatch.setattr(training_store, "save_fusion", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        grid.train(unit)
+    other = replace(resolve_precision("off", "cpu"), name="bfloat16")
+    monkeypatch.setattr(train_unit, "resolve_precision", lambda *_: other)
+    with pytest.raises(
+        AVFusionError, match=r"checkpoint\.pt belongs to another training, or was begun on another kind"
+    ):
+        grid.train(unit)
+
+
+def test_a_training_chooses_threads_and_algorithms_itself(root: Path) -> None:
+    """Whichever command asks for it: this belongs to the code of the training."""
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    try:
+        torch.set_num_threads(2)
+        torch.set_deterministic_debug_mode("default")
+        stage(root, baselines=[])
+        assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (1, 2)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_deterministic_debug_mode(before[1])
+
+
 def test_a_second_process_waits_for_the_result(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grid = training_grid(root, params := params_of(root), "cpu")
     unit = grid.unit(config_of(params.train, "late"))
@@ -224,7 +253,7 @@ def test_a_second_process_waits_for_the_result(root: Path, capsys: pytest.Captur
         while "another process trains the same model" not in capsys.readouterr().out:
             other.join(0.05)
             assert other.is_alive()
-        grid.store.finish(unit, grid_result(grid, unit))
+        grid.store.finish(unit, grid_result(grid, unit), "cpu")
     other.join()
     assert len(finished(root)) == 1
 

@@ -65,7 +65,7 @@ HARMLESS = {
     "chained error": ('at most {LIMIT}")', 'at most {LIMIT}") from None'),
     "text that an error is made of": (
         '        raise BadInputError(f"{len(values)} values: at most {LIMIT}")',
-        '        many = ", ".join(map(str, values))\n        raise BadInputError(f"{many}: at most {LIMIT}")',
+        '        many = ", ".join(map(str, [len(values), LIMIT]))\n        raise BadInputError(f"{many} are too many")',
     ),
     "text of a warning": ('"below zero"', 'f"{total} is below zero"'),
     "text of a progress line": ('f"mean: {scaled}"', 'f"the mean is {scaled}", flush=True'),
@@ -75,7 +75,7 @@ HARMLESS = {
         "import math\n\nimport numpy as np\n\nfrom avfusion.runtime.errors import BadInputError\n",
         "from avfusion.runtime.errors import BadInputError\nimport numpy as np\nimport math\n",
     ),
-    "import that nothing uses": ("import math\n", "import math\nimport json\n"),
+    "import for annotations": ("import math\n", "import math\nfrom collections.abc import Sequence\n"),
     "block for type checkers": (
         "LIMIT = 3\n",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pathlib import Path\n\nLIMIT = 3\n",
@@ -110,6 +110,7 @@ TELLING = {
         '    """The mean."""\n',
         '    """The mean."""\n    from cmath import pow\n    pow(1, 2)\n',
     ),
+    "import for its effect": ("import math\n", "import math\nimport json\n"),
     "decorator": ("def mean(", "@np.vectorize\ndef mean("),
     "assertion": ("    total = 0.0\n", "    assert values\n    total = 0.0\n"),
 }
@@ -162,6 +163,9 @@ def test_what_may_change_a_number_changes_the_digest(name, package):
 PAIRS = {  # two sources that give other numbers, however alike they look
     "print to a file": ("print(1, file=out)", "print(2, file=out)"),
     "effect in a message": ("print(next(rows))", "pass"),
+    "elements that a message takes": ("print(list(steps))", "pass"),
+    "elements that a joined text takes": ("print(', '.join(str(step) for step in steps))", "pass"),
+    "elements that a message takes by a function": ("print(list(map(take, [1])))", "pass"),
     "effect in a warning": ("warnings.append(rows.pop())", "warnings.append(rows[0])"),
     "warnings as errors": ("warnings.simplefilter('error')", "warnings.simplefilter('ignore')"),
     "assignment in a message": ("print(k := 3)", "print(k := 4)"),
@@ -184,6 +188,8 @@ PAIRS = {  # two sources that give other numbers, however alike they look
         "def f():\n    class A:\n        kind = 'max'\n    return A",
     ),
     "value that an exception carries": ("raise Found(x)", "raise Found(y)"),
+    "value that a library's error carries": ("raise study.PrunedError(x)", "raise study.PrunedError(y)"),
+    "value that ends an iterator": ("raise StopIteration(x)", "raise StopIteration(y)"),
     "class whose name ends as an error's": (
         "m = MeanSquaredError(squared=True)",
         "m = MeanSquaredError(squared=False)",

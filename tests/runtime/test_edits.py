@@ -25,20 +25,22 @@ RESULTS = {
     "jca": ("fusion", "avfusion.fusion.jca"),
     "concat": ("fusion", "avfusion.fusion.concat"),
     "evaluation": ("evaluation", "avfusion.fusion.concat", "avfusion.fusion.jca"),
+    "robustness": ("robustness", "avfusion.fusion.concat", "avfusion.fusion.jca"),
     "prediction": (*("prediction", "avfusion.backbones.audio", "avfusion.backbones.visual", "avfusion.fusion.jca"),),
 }
 BACKBONES = {"audio backbone", "visual backbone"}
 TRAININGS = {"jca", "concat"}
-MODELS_USED = {"evaluation", "prediction"}
+SCORED = {"evaluation", "robustness"}
+MODELS_USED = {*SCORED, "prediction"}
 VIDEOS_READ = {"probes", "labels", "crops", "faces", "audio", "prediction"}
 # Whoever reads frame tables: pictures, or the times of frames.
 FRAMES_READ = {"features", *BACKBONES, *TRAININGS, *MODELS_USED}
 SOUND_READ = {"features", "audio backbone", *MODELS_USED}  # `evaluate` looks at the length alone
 
 NUMERIC = {  # (module, line, edited line): results that it decides
-    ("scoring/ccc", "EPSILON = 1e-8", "EPSILON = 1e-7"): {*TRAININGS, *BACKBONES, "evaluation"},
-    ("scoring/smoothing", "len(predictions) == 0", "len(predictions) == 1"): {"evaluation"},
-    ("scoring/bootstrap", "FEW_VIDEOS = 20", "FEW_VIDEOS = 21"): {"evaluation"},
+    ("scoring/ccc", "EPSILON = 1e-8", "EPSILON = 1e-7"): {*TRAININGS, *BACKBONES, *SCORED},
+    ("scoring/smoothing", "len(predictions) == 0", "len(predictions) == 1"): SCORED,
+    ("scoring/bootstrap", "FEW_VIDEOS = 20", "FEW_VIDEOS = 21"): SCORED,
     ("media/faces", "_PYRAMID_STEP = 0.709", "_PYRAMID_STEP = 0.7"): {"faces", "prediction"},
     ("media/audio", "JUMP_S = 0.015", "JUMP_S = 0.016"): {"audio", "prediction"},
     ("media/timestamps", "RESET_S = 1.0", "RESET_S = 2.0"): VIDEOS_READ,
@@ -60,13 +62,18 @@ NUMERIC = {  # (module, line, edited line): results that it decides
     ("backbones/extraction", "PCM_SCALE = np.float32(32768)", "PCM_SCALE = np.float32(1)"): {"features", "prediction"},
     ("fusion/jca", "math.sqrt(joint.shape[-1])", "math.sqrt(joint.shape[-2])"): {"jca", *MODELS_USED},
     ("fusion/inference", "BATCH, MAP_BATCH = 64, 32", "BATCH, MAP_BATCH = 32, 32"): {*TRAININGS, *MODELS_USED},
+    ("fusion/files", ".detach().cpu()", ".detach().half().cpu()"): {*TRAININGS, *MODELS_USED},
+    ("experiments/train_unit", "unit.fold.validation", "unit.fold.train"): TRAININGS,
+    ("experiments/robustness/scores", "[::ratio]", "[ratio - 1 :: ratio]"): {"robustness"},
+    ("experiments/robustness/disturbed_files", "{track}/present", "{track}/features"): {"robustness"},
     ("training/sequences", "STATISTICS_ROWS = 2048", "STATISTICS_ROWS = 1024"): TRAININGS,
+    ("training/determinism", "benchmark = False", "benchmark = True"): {*TRAININGS, *BACKBONES, *SCORED},
     ("training/losses", "(1 - scores[0])", "(2 - scores[0])"): {*TRAININGS, *BACKBONES},
     ("training/schedule", "PLATEAU_FACTOR = 0.5", "PLATEAU_FACTOR = 0.1"): TRAININGS,
     ("training/visual_backbone", "input_size // 28", "input_size // 14"): {"visual backbone"},
     ("training/train_backbone", "BackboneTraining([], 0)", "BackboneTraining([], 1)"): BACKBONES,
-    ("reports/report", "DIGITS = 6", "DIGITS = 4"): {"evaluation"},
-    ("experiments/evaluate", '"clipped_to": [-1, 1]', '"clipped_to": [-1, 2]'): {"evaluation"},
+    ("reports/report", "DIGITS = 6", "DIGITS = 4"): SCORED,
+    ("experiments/evaluate", '"clipped_to": [-1, 1]', '"clipped_to": [-1, 2]'): SCORED,
     ("inference/streams", "FaceCrop(index + 1,", "FaceCrop(index + 2,"): {"prediction"},
     ("presentation/tables", "_DECIMALS = 6", "_DECIMALS = 5"): {"prediction"},
     ("challenge/submission_rows", "np.arange(1, len(values) + 1)", "np.arange(2, len(values) + 2)"): set(),

@@ -1,4 +1,4 @@
-"""Every module that a stage or `predict` runs is digested by a unit, or is in the list of neutral ones."""
+"""Every module that a stage or `predict` runs is digested by a unit of its results, or is listed with a reason."""
 
 import ast
 import importlib
@@ -18,10 +18,79 @@ NETWORKS = {
     *(backbone_module(stream, name) for stream in ("audio", "visual") for name in backbone_names(stream)),
     *(fusion_module(name) for name in fusion_names()),
 }
-PROGRAMS = [*sorted((ROOT / "pipelines").glob("*.py")), PACKAGE / "commands" / "predict.py"]
+PREDICT = PACKAGE / "commands" / "predict.py"
+PROGRAMS = [*sorted((ROOT / "pipelines").glob("*.py")), PREDICT]
+
+# Units of the results that a program keeps.
+KEPT = {
+    "render": ("demo",),
+    "corpus": ("probes",),
+    "labels": ("labels",),
+    "frames": ("crops", "faces", "sheets"),
+    "audio": ("audio",),
+    "backbones": ("audio_backbone", "visual_backbone"),
+    "features": ("features",),
+    "train": ("fusion",),
+    "evaluate": ("evaluation",),
+    "robustness": ("condition", "robustness", "fusion"),
+    "predict": ("prediction",),
+}
+# Modules that decide nothing of what is kept where no unit of the program has them.
+ANYWHERE = {
+    "corpora.csv_table": "which tracks there are; their hashes are among the inputs",
+    "corpora.layout": "where files of a corpus lie",
+    "corpora.settings": "forms of sections of params.yaml, whose values are among the inputs",
+    "corpora.table": "which tracks there are; their hashes are among the inputs",
+    "media.time_limits": "when a worker is given up",
+    "runtime.named_tensors": "how published weights are read, once",
+    "runtime.settings": "forms of sections of params.yaml, whose values are among the inputs",
+}
+_ANEW = "for files that are written anew at every run"
+_SPEC = "imported beside functions that only make a spec, which is among the inputs"
+_DEVICE = "which device there is: recorded, and no reason to make anything anew"
+_CONTENT = "where inputs lie; they are known by content"
+_TRAINED = "training, whose models are among the inputs by content"
+_ASIDE = "pages beside the tables, written whenever these are"
+# The same, for some programs.
+ELSEWHERE = {
+    "corpus": dict.fromkeys(
+        ("corpora.crops", "data.annotations", "data.label_times", "data.labels", "data.own_labels"), _ANEW
+    ),
+    "backbones": dict.fromkeys(
+        (*(f"backbones.{name}" for name in ("extraction", "frozen", "load_ahead", "track_features")), "data.features"),
+        _SPEC,
+    ),
+    "features": {"training.determinism": _DEVICE},
+    "train": {
+        **dict.fromkeys(
+            ("corpora.demo.truth", "reports.plots.style", "reports.report", "scoring.track_predictions"), _ANEW
+        ),
+        **dict.fromkeys(
+            (f"scoring.{name}" for name in ("bootstrap", "metrics", "released_protocol", "smoothing")), _ANEW
+        ),
+    },
+    "evaluate": {
+        "data.labelled_tracks": _CONTENT,
+        "fusion.model_folder": "the digest of the main model, which is among the inputs",
+        "experiments.train_unit": _TRAINED,
+        **dict.fromkeys(
+            (
+                *(f"training.{name}" for name in ("checkpoints", "logger", "loop", "losses", "mapped_features")),
+                *(f"training.{name}" for name in ("precision", "schedule", "sequences")),
+            ),
+            _TRAINED,
+        ),
+    },
+    "robustness": {"data.labelled_tracks": _CONTENT},
+    "predict": {
+        "backbones.track_features": _SPEC,
+        **dict.fromkeys(("data.annotations", "data.labels"), "for the organisers' sample file"),
+        **dict.fromkeys(("reports.page.charts", "reports.page.templates"), _ASIDE),
+    },
+}
 
 
-def reached_from(script: Path) -> set[str]:
+def reached_from(script: Path, *left_out: str) -> set[str]:
     """All modules of the package that a script may import, directly or not."""
     names = set()
     for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
@@ -29,7 +98,7 @@ def reached_from(script: Path) -> set[str]:
             inside = [f"{node.module}.{alias.name}" for alias in node.names]
             names |= {name if module_file(name) else node.module for name in inside}
     assert names, script
-    return set(import_closure(names, ["avfusion.runtime.units"]))  # which names modules of all rooms
+    return set(import_closure(names, ["avfusion.runtime.units", *left_out]))  # which names modules of all rooms
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +113,19 @@ def test_every_module_is_digested_or_neutral(script, digested):
     packages = {name for name in modules if module_file(name).name == "__init__.py"}
     missing = {name for name in modules - packages - digested if not is_neutral(name, NEUTRAL)}
     assert not missing, "neither in the closure of a unit nor in NEUTRAL, where each has its reason"
+
+
+@pytest.mark.parametrize("program", KEPT)
+def test_what_a_program_keeps_is_digested_for_it(program):
+    """Being digested for the results of another program is not enough."""
+    script = PREDICT if program == "predict" else ROOT / "pipelines" / f"{program}.py"
+    # These import the package itself, to know its folder, and with it the names of all rooms.
+    modules = reached_from(script, "avfusion.runtime.workers", "avfusion.tracking.model")
+    modules = {name for name in modules if module_file(name).name != "__init__.py" and not is_neutral(name, NEUTRAL)}
+    roots = [root for unit in KEPT[program] for root in UNITS[unit]]
+    undigested = modules - set(import_closure([*roots, *NETWORKS], NEUTRAL))
+    found = {name.removeprefix("avfusion.") for name in undigested} - set(ANYWHERE)
+    assert found == set(ELSEWHERE.get(program, {})), "digest it for this program, or say why not"
 
 
 def test_neutral_modules_exist_and_have_a_reason():

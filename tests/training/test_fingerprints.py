@@ -109,16 +109,15 @@ def test_changed_inputs_change_it(name: str, root: Path) -> None:
     assert digest(root) != before
 
 
-def test_changed_parameters_threads_and_device_change_it(root: Path) -> None:
+def test_changed_parameters_and_threads_change_it_and_the_device_does_not(root: Path) -> None:
     assert set(GEOMETRY_CHANGES | IN_FEATURES) == set(GeometrySettings.model_fields)
     assert set(TRAIN_CHANGES | OF_OTHERS) == set(TrainSettings.model_fields)
     changes = [{key: value} for key, value in (GEOMETRY_CHANGES | TRAIN_CHANGES).items()]
     found = [digest(root)] + [digest(root, **change) for change in changes]
-    gpus = [digest(root, device=device, amp="off") for device in ("cuda", "cuda:1")]
-    found += [digest(root, threads=2), gpus[0]]
+    found += [digest(root, threads=2), digest(root, amp="off")]
     assert len(set(found)) == len(found)
-    assert gpus[0] == gpus[1], "GPUs of one machine are alike"
-    assert digest(root, amp="off") == digest(root), "what auto means on a CPU"
+    for amp in ("auto", "off", "float16"):
+        assert digest(root, device="cuda", amp=amp) == digest(root, amp=amp), "a machine without a GPU pulls results"
     assert digest(root, **IN_FEATURES, **OF_OTHERS) == digest(root)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from avfusion.corpora.demo import plan
@@ -40,6 +41,7 @@ def render_demo(root: Path, params: RenderSettings, execution: ExecutionSettings
     tasks = video_tasks(root, params)
     videos = [task.video for task in tasks]
     _remove_strangers(root, videos)
+    _tell_damaged([marker for video in videos if (marker := marker_path(root, video)).is_file()])
     due = [(task.video.video, task) for task in tasks if not _is_finished(root, task.video, task.wanted)]
     run_tasks(_make_video, due, executor=execution.executor, workers=execution.workers, label="render")
     _write_lists(root, videos, params.seed)
@@ -114,6 +116,17 @@ def _is_finished(root: Path, video: VideoPlan, wanted: Stamp) -> bool:
     except (OSError, ValueError, KeyError, TypeError):
         return False
     return current and whole and all(path.exists() for path in _outputs(root, video))
+
+
+def _tell_damaged(markers: Sequence[Path]) -> None:
+    damaged = 0
+    for marker in markers:
+        try:
+            read_stamp(marker)
+        except (OSError, ValueError, KeyError, TypeError):
+            damaged += 1
+    if damaged:
+        print(f"render: no stamp can be read in {damaged} of the markers: these videos are made anew", flush=True)
 
 
 def _count(folder: Path) -> int:

@@ -64,7 +64,6 @@ def condition_store(
             voices=heard if babble else None,
             spec=_deciding(spec, stream),
             seed=seed,
-            device=device.partition(":")[0],
         )
         network = backbone_module(stream, spec.backbones[stream].name)
         wanted[key] = Stamp(made, unit_digest("condition", disturbance_module(kind), network))

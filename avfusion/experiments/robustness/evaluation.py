@@ -1,6 +1,6 @@
 """Scores under all conditions, on tracks that are chosen already, and the files of reports/robustness/."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import predict_tracks
+from avfusion.experiments.robustness.disturbed_files import read_disturbed
 from avfusion.experiments.robustness.scores import (
     COLUMNS,
     Disturbed,
@@ -15,11 +16,13 @@ from avfusion.experiments.robustness.scores import (
     dropout_gain,
     predict_conditions,
     score_rows,
+    thin_out,
 )
 from avfusion.fusion.base import FusionModel
 from avfusion.reports.plots.robustness import plot_robustness
 from avfusion.reports.report import write_csv, write_report
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.training.determinism import make_deterministic
 
 ABSENT_SHARE = 0.5  # at which modality dropout is judged
 
@@ -37,28 +40,37 @@ def write_robustness(
     root: Path,
     tracks: Sequence[TrackData],
     models: Mapping[str, FusionModel],
-    disturbed: Callable[[str], Disturbed],
+    conditions: Sequence[str],
     *,
     split: str,
     geometry: GeometrySettings,
     stride: int,
+    ratio: int,
     mode: Any,
     truth: Path | None,
     kinds: Sequence[str],
     voices: Sequence[str],
     draws: Draws,
     variant: Variant | None,
+    threads: int,
 ) -> None:
     """Predict the tracks under all conditions, score, and write reports/robustness/; `models` begins with the main one.
 
     Args:
-        disturbed: gives features and presence of a track's disturbed stream, by the condition's name.
+        tracks: with every clip of their feature files, which has `ratio` clips for each of the stage's stride.
+        conditions: names of those whose features lie in data/robustness/.
         kinds: of disturbances that are scored.
         voices: videos whose voices are the babble.
         variant: None: there is nothing to compare modality dropout with.
+        threads: of torch; sums are split by it.
     """
-    main = next(iter(models))
+    make_deterministic(threads)
+    main, tracks = next(iter(models)), [thin_out(track, ratio) for track in tracks]
     clean = predict_tracks(tracks, models, geometry, stride, mode, root, truth)
+
+    def disturbed(track: str) -> Disturbed:
+        return read_disturbed(root / "data" / "robustness", conditions, track)
+
     predicted = predict_conditions(clean, tracks, disturbed, models, geometry, stride, mode, draws.seed)
     rows = score_rows(predicted, list(models), kinds, draws)
     dropout = None

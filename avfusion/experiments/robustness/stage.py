@@ -12,10 +12,9 @@ from avfusion.data.track_data import TrackData
 from avfusion.experiments.evaluate import load_evaluated, load_models, predict_tracks, spread
 from avfusion.experiments.grid import Grid
 from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
-from avfusion.experiments.robustness.disturbed_files import read_disturbed
 from avfusion.experiments.robustness.evaluation import Variant, write_robustness
 from avfusion.experiments.robustness.features import ConditionTask
-from avfusion.experiments.robustness.scores import Draws, thin_out
+from avfusion.experiments.robustness.scores import Draws
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
 from avfusion.experiments.training_store import TrainingUnit
 from avfusion.fusion.base import FusionModel
@@ -47,7 +46,7 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
     variant = _variant(params) if params.train.epochs else None  # used as it is: there is nothing to compare
     grid, unit = _variant_training(root, params, device) if variant else (None, None)
     split, labelled = _labelled_split(root, params, splits)
-    tracks = [thin_out(track, ratio) for track in spread(splits[split], params.robustness.tracks)]
+    tracks = spread(splits[split], params.robustness.tracks)
     voices = _voices(root)
     store = _store(root, tracks, voices, params, device)
     update_conditions(store, params.execution)
@@ -73,9 +72,11 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
             root,
             tracks,
             models,
-            lambda track: read_disturbed(store.folder, conditions, track),
+            conditions,
             geometry=params.geometry,
             truth=truth_folder(root, params.corpus),
+            ratio=ratio,
+            threads=params.common.threads,
             **options,
         )
         report.finish(wanted)

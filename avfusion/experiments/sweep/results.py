@@ -53,7 +53,7 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def train_changes(space: SearchSpace, point: Mapping[str, Any]) -> dict[str, Any]:
-    """Changes to section `train` that make the stage train the point."""
+    """Return the values of section `train` with which the stage trains a point."""
     config = space.train_config(point)
     changes = {"model": config.model, "options": config.options}
     return changes | {name: point[name] for name in point if name in TrainSettings.model_fields}

@@ -61,7 +61,7 @@ class StudyRun:
         Ctrl-C stops it after the current epochs and queues the running trials again; a second Ctrl-C stops it at once.
 
         Raises:
-            BadInputError: the study was begun with something else.
+            BadInputError: the study was begun with other data, models or settings.
             AVFusionError: storage, features or MLflow store cannot be used, or all workers died.
             KeyboardInterrupt: it was interrupted; study and report are in order.
         """
