@@ -153,7 +153,7 @@ def test_same_bytes_whoever_renders(tmp_path: Path) -> None:
     assert folder_digest(tmp_path / "a") != folder_digest(tmp_path / "c")
 
 
-def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     serial = ExecutionSettings(executor="serial")
     render_demo(tmp_path, TINY, serial)
     whole = folder_digest(tmp_path)
@@ -162,12 +162,15 @@ def test_an_interrupted_render_goes_on_and_ends_the_same(tmp_path: Path) -> None
     (tmp_path / "truth" / "demo-001.json").unlink()
     (tmp_path / "videos" / "demo-001.mp4").write_bytes(b"half a vid")
     (tmp_path / "annotations" / "VA_Set" / "Validation_Set" / "demo-003.txt").unlink()
+    (tmp_path / "truth" / "demo-003.json").write_text("{", encoding="utf-8")
     leftover = tmp_path / ".partial" / "demo-001" / "video.mp4"
     leftover.parent.mkdir(parents=True)
     leftover.write_bytes(b"x")
     (tmp_path / "videos" / "old-video.mp4").write_bytes(b"of another plan")
     (tmp_path / "cropped_aligned" / "old-video").mkdir()
+    capsys.readouterr()
     render_demo(tmp_path, TINY, serial)
+    assert "render: no stamp can be read in 1 of the markers: these videos are made anew" in capsys.readouterr().out
     assert folder_digest(tmp_path) == whole
     assert done.stat().st_mtime_ns == before
 

@@ -191,4 +191,5 @@ def test_other_code_has_runs_of_its_own(plant_project: Callable[..., Path], monk
     assert sum(code.endswith("x") for code in codes) * 2 == len(codes)
     for run in runs:
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
-        assert len(steps) == len(set(steps)) and bool(steps) == ("code.digest" in run.data.tags)
+        assert len(steps) == len(set(steps))
+        assert bool(steps) == ("code.digest" in run.data.tags)

@@ -280,6 +280,35 @@ def test_trainings_of_long_ago_go_first(root: Path, counts: Counts, monkeypatch:
     assert counts()[-1] == (3, 2, 1)
 
 
+def test_a_training_that_another_process_removes_meanwhile_is_left_out(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = root / ".avfusion" / "train" / "gone"
+    (folder / "below").mkdir(parents=True)
+    size = training_store._size
+
+    def vanishing(path: Path) -> int:
+        shutil.rmtree(path)
+        (path / "model.safetensors").stat()
+        return size(path)
+
+    monkeypatch.setattr(training_store, "_size", vanishing)
+    training_store.TrainingStore(root).trim(())
+    assert not folder.exists()
+
+
+def test_a_damaged_out_is_written_anew_from_the_store(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage(root)
+    digest = folder_digest(root / "models")
+    (root / "models" / "fusion" / "training.json").write_text("{")
+    capsys.readouterr()
+    stage(root)
+    output = capsys.readouterr().out
+    assert re.search(r"models/fusion/training\.json cannot be used \(JSONDecodeError.*: it is written anew", output)
+    assert "2 trainings: 2 found, 0 to do" in output
+    assert folder_digest(root / "models") == digest
+
+
 def test_a_run_of_a_training_that_was_found_has_its_history(root: Path) -> None:
     from mlflow import MlflowClient
 

@@ -83,7 +83,6 @@ ELSEWHERE = {
     },
     "robustness": {"data.labelled_tracks": _CONTENT},
     "predict": {
-        "backbones.track_features": _SPEC,
         **dict.fromkeys(("data.annotations", "data.labels"), "for the organisers' sample file"),
         **dict.fromkeys(("reports.page.charts", "reports.page.templates"), _ASIDE),
     },
