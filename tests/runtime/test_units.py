@@ -84,7 +84,7 @@ ELSEWHERE = {
     "robustness": {"data.labelled_tracks": _CONTENT},
     "predict": {
         **dict.fromkeys(("data.annotations", "data.labels"), "for the organisers' sample file"),
-        **dict.fromkeys(("reports.page.charts", "reports.page.templates"), _ASIDE),
+        **dict.fromkeys(("reports.page.charts", "reports.page.templates", "reports.plots.style"), _ASIDE),
     },
 }
 
