@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from avfusion.data.feature_spec import FeatureSpec
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.registered import Registered, entry_point_classes, find_registered, registered_classes
 from avfusion.runtime.units import unit_digest
+
+if TYPE_CHECKING:
+    from avfusion.data.feature_spec import FeatureSpec
 
 ENTRY_POINTS = "avfusion.backbones"
 CROP_SIDES = (16, 112)  # least and greatest input of a visual backbone in pixels; the greatest is a crop's size
@@ -123,7 +125,7 @@ def _own() -> dict[str, Registered]:
     return registered_classes("avfusion.backbones", "register_backbone")
 
 
-def extraction_code(spec: FeatureSpec) -> str:
+def extraction_code(spec: "FeatureSpec") -> str:
     """Digest of the code that extracts features by a spec, including the two networks."""
     networks = {backbone_module(stream, identity.name) for stream, identity in spec.backbones.items()}
     return unit_digest("features", *sorted(networks))
