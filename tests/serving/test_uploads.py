@@ -210,6 +210,6 @@ def test_other_addresses_and_methods(tmp_path: Path) -> None:
             ):
                 answer = await ask(app, method, path)
                 assert (answer.status, bool(answer.error)) == (status, True), path
-            assert "started again" in (await ask(app, "GET", "/api/jobs/nobody")).error
+            assert "was restarted" in (await ask(app, "GET", "/api/jobs/nobody")).error
 
     asyncio.run(run())
