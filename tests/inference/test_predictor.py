@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
-from avfusion.backbones.feature_files import extraction_code
+from avfusion.backbones.catalogue import extraction_code
 from avfusion.data.audio import read_audio, write_audio
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, encode_crop, read_frames, write_frames

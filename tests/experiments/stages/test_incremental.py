@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.backbones import feature_files
+from avfusion.backbones import catalogue
 from avfusion.data import audio_store, frame_store, label_store, tracks
 
 WHOLE = {"data/corpus/tracks.parquet", "reports/faces/summary.csv"}  # tables of the whole corpus
@@ -103,7 +103,7 @@ def test_changed_labels_and_crops_concern_what_is_made_of_them(project):
 def test_other_code_remakes_every_file_of_its_stage(project, stage, monkeypatch):
     before = project.identities(*FOLDERS[stage])
     contents = project.contents()
-    module = {"labels": label_store, "frames": frame_store, "audio": audio_store, "features": feature_files}[stage]
+    module = {"labels": label_store, "frames": frame_store, "audio": audio_store, "features": catalogue}[stage]
     monkeypatch.setattr(module, "unit_digest", lambda *names: "other code")
     report = project.update(stages=[stage])[stage]
     assert report.made == (("found", "pair") if stage == "audio" else TRACKS)
