@@ -5,6 +5,7 @@ The names below are imported when first used, so that `import avfusion` costs no
 
 from typing import TYPE_CHECKING
 
+from avfusion.runtime import forks  # noqa: F401 (it remembers the process that imports the package)
 from avfusion.runtime.lazy_names import names_from
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from avfusion.data.geometry import clip_sound_spans, clips_apart
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.inference import predict_latest
 from avfusion.inference.playback import Moment
+from avfusion.runtime.forks import works_after_fork
 
 _TICK_TOLERANCE = 1e-3  # as in `avfusion.data.geometry.clock_frames`
 _TIE_S = 1e-9
@@ -109,6 +110,7 @@ class ClipPredictor:
         self._past: deque[tuple[np.ndarray, np.ndarray, bool, bool]] = deque(maxlen=(model.length - 1) * apart + 1)
         self._values: np.ndarray | None = None
 
+    @works_after_fork
     def predict(self, window: Window) -> ClipValue:
         """Predict the next clip; a clip with neither stream gets the values of the clip before.
 

@@ -31,7 +31,8 @@ from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.columns import SPREADS
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
-from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.forks import works_after_fork
 from avfusion.runtime.settings import divisors, fault_text
 from avfusion.runtime.units import unit_digest
 
@@ -47,6 +48,7 @@ class Predictor:
         spec: the feature spec by which features of videos are extracted.
     """
 
+    @works_after_fork
     def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "cpu") -> None:
         self.source = source or str(folder.fusion)
         self.digest = folder.digest()
@@ -59,6 +61,7 @@ class Predictor:
         self.mode = folder.config.get("inference", "overlap")
         self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
         self.device = _device(device)
+        _check_gpu(self.device)
         self._reader = StreamReader()
         self._model = load_fusion(folder.fusion)[0].to(self.device)
         backbones = {
@@ -123,6 +126,7 @@ class Predictor:
         analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
         return analysis.persons[0].predictions
 
+    @works_after_fork
     def analyse(
         self,
         path: str | Path,
@@ -153,8 +157,10 @@ class Predictor:
 
         Raises:
             BadInputError: the file cannot be read, or neither stream can be used.
-            AVFusionError: the decoding process died or took too long, or features are not finite.
+            AVFusionError: the decoding process died or took too long, features are not finite, or the model lies on a
+                GPU and this process was forked from the one that loaded it.
         """
+        _check_gpu(self.device)
         _check_choice("people", people, PEOPLE)
         _check_choice("stream", stream, STREAMS)
         mode = mode or self.mode
@@ -279,6 +285,15 @@ def _device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise BadInputError(f"device is {name!r}, but this machine or this torch has no CUDA: use cpu or auto")
     return device
+
+
+def _check_gpu(device: torch.device) -> None:
+    """Refuse a GPU that was in use before this process was forked: CUDA does not survive that."""
+    if device.type == "cuda":
+        try:
+            torch.cuda.init()
+        except RuntimeError as error:
+            raise AVFusionError(f"device {device} cannot be used: {error}") from None
 
 
 def _features(extractor: FeatureExtractor, streams: VideoStreams, stride: int) -> Iterator[FeatureTable]:

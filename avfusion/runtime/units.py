@@ -70,6 +70,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.progress": _TOLD,
     "avfusion.runtime.quantities": _TOLD,
     "avfusion.runtime.execution": _WHERE,
+    "avfusion.runtime.forks": _WHERE,
     "avfusion.runtime.workers": _WHERE,
     "avfusion.runtime.project": "where the project lies",
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,
