@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
+from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.runtime.errors import BadInputError
@@ -55,7 +55,7 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
     path = root / Path(params.manifest or MANIFEST).expanduser()
     if not path.is_file():
         raise BadInputError(_missing(path))
-    table = read_csv(path, COLUMNS)
+    table = read_csv(path, COLUMNS, numeric=("label_delay_s",))
     faults = table.faults + _header_faults(table)
     rows = []
     if "video" in table.columns:
@@ -63,7 +63,7 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
         folder = path.parent.resolve()  # `..` in a cell starts from the manifest's real folder, not from a link to it
         for line, cells in table.rows():
             if line not in broken:  # else its cells are shifted
-                row, found = _check_row(line, cells, folder, root)
+                row, found = _check_row(line, cells, folder, root, table)
                 rows.append(row)
                 faults += [(line, fault) for fault in found]
         faults += _name_faults(rows)
@@ -111,7 +111,9 @@ def _header_faults(table: CsvTable) -> list[Fault]:
     return faults
 
 
-def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) -> tuple[_Row, list[str]]:
+def _check_row(
+    line: int, cells: Mapping[str, str], folder: Path, root: Path, table: CsvTable
+) -> tuple[_Row, list[str]]:
     """A row and its faults."""
     faults: list[str] = []
 
@@ -129,7 +131,7 @@ def _check_row(line: int, cells: Mapping[str, str], folder: Path, root: Path) ->
     split = cells.get("split", "")
     if split not in (*SPLITS, ""):
         fault("split", f"must be one of {', '.join(SPLITS)}, or blank")
-    delay = number(cells.get("label_delay_s", "") or "0")
+    delay = table.number(cells.get("label_delay_s", "") or "0")
     if delay is None or abs(delay) > LONGEST_DELAY_S:
         fault("label_delay_s", f"must be from {-LONGEST_DELAY_S:g} to {LONGEST_DELAY_S:g} seconds, or blank")
     video = places["video"]

@@ -89,14 +89,24 @@ def _parse_rows(lines: list[str], name: str) -> LabelTable:
 def read_all(
     files: Mapping[str, Path], read: Callable[[Path, str | None], T], names: Mapping[str, str] | None = None
 ) -> dict[str, T]:
-    """Read the label files of many tracks, by track.
+    """Read the label files of many tracks, by track; arguments as for `read_usable`.
+
+    Raises:
+        BadInputError: some files cannot be used; all of them are listed.
+    """
+    tables, faults = read_usable(files, read, names)
+    refuse_faults(faults, len(set(files.values())))
+    return tables
+
+
+def read_usable(
+    files: Mapping[str, Path], read: Callable[[Path, str | None], T], names: Mapping[str, str] | None = None
+) -> tuple[dict[str, T], dict[Path, str]]:
+    """Read the label files of many tracks: labels by track, and faults by file.
 
     Args:
         read: `read(path, name)` reads a file and raises an AnnotationError if it cannot be used.
         names: Name of the file in messages by track.
-
-    Raises:
-        BadInputError: some files cannot be used; all of them are listed.
     """
     tables: dict[str, T] = {}
     faults: dict[Path, str] = {}  # tracks may share a file
@@ -105,10 +115,18 @@ def read_all(
             tables[track] = read(path, (names or {}).get(track))
         except AnnotationError as error:
             faults[path] = str(error)
+    return tables, faults
+
+
+def refuse_faults(faults: Mapping[Path, str], files: int) -> None:
+    """Refuse the label files that cannot be used, of `files` in all.
+
+    Raises:
+        BadInputError: there are some; all of them are listed.
+    """
     if faults:
-        count = f"{len(faults)} of {len(set(files.values()))}"
+        count = f"{len(faults)} of {files}"
         raise BadInputError(f"{count} annotation files cannot be used: {'; '.join(faults.values())}")
-    return tables
 
 
 def count_rows(path: str | Path) -> int:

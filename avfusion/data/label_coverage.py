@@ -12,17 +12,64 @@ from avfusion.media.probe import MediaInfo
 NO_LABEL = "no frame has a label"
 NOTHING_ANNOTATED = "nothing is annotated: every label is -5"
 _MILLISECONDS = (500.0, 2000.0)  # times the duration
+_MOST_BEYOND = 10.0  # times the duration; more are other units, or labels of another recording
+ROWS_OFF = 2  # readers of video count a frame more or less at its end
+ROWS_OFF_SHARE = 0.01  # 24 for 25 frames per second is 4 %
+ROWS_OFF_S = 1.0  # then labels of another rate lag by this much at the end
 
 
-def millisecond_fault(labels: OwnLabels, duration_s: float) -> str:
-    """A fault if the times of own labels, about a thousand times beyond the video, must be milliseconds; else ""."""
-    last = float(labels.stamps[-1])
-    if labels.by != "time" or not _MILLISECONDS[0] <= last / max(duration_s, 1e-3) <= _MILLISECONDS[1]:
-        return ""
-    return (
-        f"its column time runs to {last:.12g}, its video lasts {duration_s:.2f} s: these are milliseconds, seconds are "
-        "needed: divide them by 1000"
-    )
+def label_fault(labels: OwnLabels, frames: int, duration_s: float, delay_s: float = 0.0) -> str:
+    """Why own labels cannot be those of a video of `frames` frames and `duration_s` seconds; "" if they can.
+
+    Without a column `frame` or `time`, the number of rows may differ from that of frames by `rows_off`: a larger
+    difference may mean another rate. Frame numbers may exceed the last frame by as many. Labels that lag by `delay_s`
+    may go on for so long. Times may go beyond the video, where they are not used, but not most of them and to more than
+    ten times its duration.
+    """
+    if labels.by == "time":
+        return _time_fault(labels.stamps, max(duration_s, 1e-3), delay_s)
+    off, last = rows_off(frames, duration_s), round(float(labels.stamps[-1]))
+    lagging = round(max(delay_s, 0.0) * frames / max(duration_s, 1e-3))
+    if labels.by == "row" and not frames - off <= last <= frames + lagging + off:
+        return (
+            f"{last} rows for the {frames} frames of its video ({last / max(duration_s, 1e-3):.3g} rows a second): "
+            f"without a column `frame` or `time` every frame needs a row, {off} more or fewer at most: add `time` "
+            "(seconds from the first frame) or `frame` (numbers from 1)"
+        )
+    if last > frames + lagging + off:
+        return (
+            f"its column frame runs to {last}, its video has {frames} frames: these are frames of another rate or "
+            "video: number the frames of this video from 1, or write `time` (seconds from the first frame) instead"
+        )
+    return ""
+
+
+def rows_off(frames: int, duration_s: float) -> int:
+    """By how many the rows of labels may differ from the frames: 1 % of the frames, at most a second, at least 2."""
+    return max(ROWS_OFF, int(min(ROWS_OFF_SHARE * frames, ROWS_OFF_S * frames / max(duration_s, 1e-3))))
+
+
+def _time_fault(stamps: np.ndarray, duration_s: float, delay_s: float) -> str:
+    first, last = float(stamps[0]), float(stamps[-1])
+    lasts = f"{round(duration_s, 2):g} s"
+    fits = last - first <= 2 * duration_s
+    if _MILLISECONDS[0] <= last / duration_s <= _MILLISECONDS[1] and not fits:
+        return (
+            f"its column time runs to {last:.12g}, its video lasts {lasts}: these are milliseconds, seconds are "
+            "needed: divide them by 1000"
+        )
+    if first - delay_s > duration_s:
+        return (
+            f"its times begin at {first:.12g} s, beyond the video's {lasts}: `time` counts seconds from the video's "
+            "first frame: subtract the clock time of that frame"
+        )
+    inside = float((stamps - delay_s <= duration_s).mean())
+    if last - delay_s > _MOST_BEYOND * duration_s and inside < 0.5:
+        return (
+            f"its column time runs to {last:.12g}, its video lasts {lasts}: `time` counts seconds from the video's "
+            "first frame: convert other units, or remove the rows beyond the end"
+        )
+    return ""
 
 
 def labels_nothing(warnings: Iterable[str]) -> bool:
@@ -44,7 +91,7 @@ def compare_own_labels(labels: OwnLabels, info: MediaInfo, delay_s: float) -> li
     found = list(labels.warnings)
     if not labels.valid.any():
         found.append(NOTHING_ANNOTATED)
-    if fault := millisecond_fault(labels, info.duration_s):
+    if fault := label_fault(labels, info.frames, info.duration_s, delay_s):
         return [*found, fault]
     if labels.by == "frame" and labels.stamps[0] == 0:
         found.append("there is a label of frame 0, which is not used: frames are numbered from 1")
@@ -74,8 +121,7 @@ def _compare_times(labels: OwnLabels, info: MediaInfo, delay_s: float) -> list[s
     times_s = np.arange(info.frames) * frame_s
     bare = info.frames - int(labels_by_time(everything, times_s, info.duration_s, delay_s).valid.sum())
     if bare == info.frames:
-        hint = ": `time` counts seconds from the video's first frame" if labels.by == "time" else ""
-        return [f"{described}: {NO_LABEL}{hint}"]
+        return [f"{described}: {NO_LABEL}"]
     if bare * frame_s > step:  # more than one more step of labels would cover
         return [f"{described}: about {bare} of {info.frames} frames have no label"]
     return [f"{described}: what lies beyond is not used"] if last - info.duration_s > max(step, frame_s) else []

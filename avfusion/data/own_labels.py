@@ -1,25 +1,37 @@
-"""Own labels: a CSV with columns `valence,arousal` in one of three forms, other columns ignored.
+"""Own labels: a CSV with columns `valence,arousal` in one of three forms.
 
 - one row per video frame, in order;
 - a column `frame`: the video frame that a row belongs to, counted from 1;
 - a column `time`: seconds from the presentation of the video's first frame.
 
-Values are in [-1, 1]; -5 in either means that nothing was annotated there.
+Values are in [-1, 1]; -5 in either means that nothing was annotated there. Other columns are ignored. But without
+`frame` or `time`, a column that rises from row to row, or has a name like `seconds`, is refused: it says where the rows
+belong, and in which unit would be a guess.
 """
 
 import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, number, read_csv, shown
+from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.data.annotations import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
 from avfusion.runtime.errors import BadInputError
 
 VALUES = ("valence", "arousal")
 STAMPS = ("frame", "time")
+_LIKE_STAMPS = frozenset(
+    [
+        *("t", "s", "sec", "secs", "second", "seconds", "ms", "msec", "msecs", "millis", "millisecond", "milliseconds"),
+        *("index", "idx", "pts", "start", "end", "begin", "stop", "onset", "offset", "zeit", "sekunde", "sekunden"),
+    ]
+)
+_DIGITS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 LAST_FRAME = 10**9
 LONGEST_S = 1e6  # 11 days; clock times and most milliseconds exceed it
 
@@ -55,7 +67,7 @@ def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:
     """
     name = name or str(path)
     try:
-        table = read_csv(path, (*VALUES, *STAMPS), name)
+        table = read_csv(path, (*VALUES, *STAMPS), name, numeric=(*VALUES, *STAMPS))
     except BadInputError as error:
         raise AnnotationError(str(error)) from None
     faults = table.faults + _column_faults(table)
@@ -92,27 +104,66 @@ def _column_faults(table: CsvTable) -> list[Fault]:
     stamps = [column for column in STAMPS if column in table.columns]
     if len(stamps) > 1:
         faults.append((line, "there are both columns, frame and time: remove one"))
-    # Read as one row per frame, the file would be silently wrong.
-    posing = [column for column in table.columns if any(stamp in column for stamp in STAMPS)]
-    if not stamps and posing:
-        why = "call it `frame` (numbers from 1) or `time` (seconds), or remove it where there is one row per frame"
-        faults.append((line, f"column {shown(posing[0])} looks as if it said where the rows belong: {why}"))
-    return faults
+    if stamps or not table.columns.keys() & set(VALUES):  # without any, probably the header is missing
+        return faults
+    return faults + _order_faults(table)
+
+
+def _order_faults(table: CsvTable) -> list[Fault]:
+    """Columns that say where the rows belong: read as one row per frame, the file could be silently wrong."""
+    others = [(name, cells) for name, cells in table.columns.items() if name not in VALUES]
+    posing = {
+        f"column {shown(name)}" if name else "a column without a name": cells
+        for name, cells in [*others, *(("", cells) for cells in table.unnamed)]
+        if _is_like_a_stamp(name) or _rises(cells, table)
+    }
+    why = (
+        "call it `frame` (numbers from 1) or `time` (seconds from the first frame), or remove it where there is one "
+        "row per frame"
+    )
+    return [
+        (
+            table.header_line,
+            f"{name} looks as if it said where the rows belong ({shown(cells[0])} to {shown(cells[-1])}): {why}",
+        )
+        for name, cells in posing.items()
+    ]
+
+
+def _is_like_a_stamp(name: str) -> bool:
+    words = re.findall(r"[^\W\d_]+", name)
+    return any(stamp in name for stamp in STAMPS) or (bool(words) and _LIKE_STAMPS.issuperset(words))
+
+
+def _rises(cells: Sequence[str], table: CsvTable) -> bool:
+    """Whether cells rise (or fall) from row to row: as numbers, or as clock times, dates or numbered names."""
+    values: Sequence[Any] = [table.number(cell) for cell in cells]
+    if None in values:
+        if len({_DIGITS.sub("0", cell) for cell in cells}) > 1:
+            return False
+        values = [tuple(map(float, _DIGITS.findall(cell))) for cell in cells]
+    pairs = list(pairwise(values))
+    return bool(pairs) and (all(a < b for a, b in pairs) or all(a > b for a, b in pairs))
 
 
 def _values(table: CsvTable) -> tuple[np.ndarray, list[Fault]]:
     values = np.full((len(table.lines), 2), np.nan)
     faults = []
     for at, column in enumerate(VALUES):
+        outside = []
         for row, cell in enumerate(table.columns[column]):
-            value = number(cell)
+            value = table.number(cell)
             if value is None:
                 why = "must be a number in [-1, 1], or -5 (not annotated)"
                 faults.append((table.lines[row], f"column {column}: {shown(cell)}: {why}"))
             elif not -1 <= value <= 1 and value != NOT_ANNOTATED:
-                faults.append((table.lines[row], f"column {column}: {shown(cell)}: out of [-1, 1] and not -5"))
-            else:
-                values[row, at] = value
+                outside.append((table.lines[row], f"column {column}: {shown(cell)}: out of [-1, 1] and not -5"))
+            values[row, at] = np.nan if value is None else value
+        if len(outside) > 1:
+            used = values[:, at][values[:, at] != NOT_ANNOTATED]
+            scale = f"{np.nanmin(used):g} to {np.nanmax(used):g}"
+            outside[0] = (outside[0][0], f"{outside[0][1]} (the column has {scale}: rescale it to [-1, 1])")
+        faults += outside
     return values, faults
 
 
@@ -122,7 +173,7 @@ def _stamps(table: CsvTable, by: str) -> tuple[np.ndarray, list[Fault]]:
     stamps = np.zeros(len(table.lines))
     faults = []
     for row, cell in enumerate(table.columns[by]):
-        value = number(cell)
+        value = table.number(cell)
         whole = value is not None and value.is_integer() and 0 <= value <= LAST_FRAME
         seconds = value is not None and abs(value) <= LONGEST_S
         if value is not None and (whole if by == "frame" else seconds):
@@ -131,6 +182,8 @@ def _stamps(table: CsvTable, by: str) -> tuple[np.ndarray, list[Fault]]:
             why = "must be a frame number, counted from 1"
             if by == "time":
                 why = f"must be seconds from the video's first frame, at most {LONGEST_S:.0f}"
+                clock = ":" in cell or value is not None
+                why += " (62.5, say), not a clock time, a date, or 00:01:02.5" if clock else ""
             faults.append((table.lines[row], f"column {by}: {shown(cell)}: {why}"))
     return stamps, faults
 

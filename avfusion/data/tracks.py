@@ -13,8 +13,8 @@ from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
 from avfusion.corpora.table import Track
-from avfusion.data.annotations import any_annotated, count_rows, read_all
-from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, millisecond_fault
+from avfusion.data.annotations import any_annotated, count_rows, read_usable, refuse_faults
+from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, label_fault
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.media.probe import MediaInfo, probe
 from avfusion.media.time_limits import PROBE_LIMIT_S
@@ -43,16 +43,16 @@ def build_tracks(
         cache: File that remembers the facts of a video by its hash.
 
     Raises:
-        BadInputError: as `open_corpus`; files changed since the scan; own labels cannot be used (also: times in
-            milliseconds); or videos are unreadable.
+        BadInputError: as `open_corpus`; files changed since the scan; own labels cannot be used, by themselves or for
+            their video; or videos are unreadable.
     """
     layout = open_corpus(params, root)
     raw = layout.tracks
     scanned = read_sources(sources)
     _check_scanned(layout, scanned, root)
-    own = own_labels(raw, root)
+    own, faults = own_labels(raw, root)
     infos, failures = _probe_videos(raw, scanned, root, execution, cache)
-    _refuse_milliseconds(raw, own, infos)
+    _refuse_unusable(raw, root, own, faults, infos)
     tracks = [
         describe_track(one, scanned, root, infos.get(one.video_path), failures.get(one.video_path), own.get(one.track))
         for one in raw
@@ -88,27 +88,26 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def own_labels(raw: Sequence[RawTrack], root: Path) -> dict[str, OwnLabels]:
-    """Own labels by track, read since their form decides how they are compared with the frames.
-
-    Raises:
-        BadInputError: some files cannot be used; all of them are listed.
-    """
-    labelled = [track for track in raw if track.labels_path and track.label_format == "csv"]
-    names = {track.track: track.labels_path for track in labelled}
-    return read_all({name: root / path for name, path in names.items()}, read_own_labels, names)
+def own_labels(raw: Sequence[RawTrack], root: Path) -> tuple[dict[str, OwnLabels], dict[Path, str]]:
+    """Own labels by track, read since their form decides how they are compared with the frames; faults by file."""
+    names = {track.track: track.labels_path for track in raw if track.labels_path and track.label_format == "csv"}
+    return read_usable({name: root / path for name, path in names.items()}, read_own_labels, names)
 
 
-def _refuse_milliseconds(raw: Sequence[RawTrack], own: Mapping[str, OwnLabels], infos: Mapping[str, MediaInfo]) -> None:
-    """Refuse times in milliseconds: read as seconds, two labels would cover all frames with almost the same value."""
-    faults: dict[str, str] = {}
+def _refuse_unusable(
+    raw: Sequence[RawTrack],
+    root: Path,
+    own: Mapping[str, OwnLabels],
+    faults: Mapping[Path, str],
+    infos: Mapping[str, MediaInfo],
+) -> None:
+    """Refuse own labels with faults, and those that cannot be of their video, all in one error."""
+    found = dict(faults)
     for track in raw:
         labels, info = own.get(track.track), infos.get(track.video_path)
-        if labels and info and (fault := millisecond_fault(labels, info.duration_s)):
-            faults[track.labels_path] = f"{track.labels_path}: {fault}"
-    if faults:
-        count = f"{len(faults)} of {len({track.labels_path for track in raw if track.track in own})}"
-        raise BadInputError(f"{count} annotation files cannot be used: {'; '.join(faults.values())}")
+        if labels and info and (fault := label_fault(labels, info.frames, info.duration_s, track.label_delay_s)):
+            found[root / track.labels_path] = f"{track.labels_path}: {fault}"
+    refuse_faults(found, len({track.labels_path for track in raw if track.labels_path}))
 
 
 def _probe_videos(

@@ -1,9 +1,11 @@
 """Check the corpus: missing files, contradictions, changes since the scan."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
@@ -11,9 +13,9 @@ from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
 from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
-from avfusion.data.label_coverage import labels_nothing, millisecond_fault
+from avfusion.data.label_coverage import label_fault, labels_nothing
 from avfusion.data.label_store import READERS
-from avfusion.data.own_labels import OwnLabels
+from avfusion.data.own_labels import VALUES, OwnLabels
 from avfusion.data.tracks import describe_track, read_probes, shared_digest, source_hashes
 from avfusion.data.trainable import ONLY_READ, is_unlabelled, training_faults
 from avfusion.doctor.report import Item, SplitFacts
@@ -142,17 +144,30 @@ def _read_labels(folder: Path, layout: CorpusLayout) -> tuple[dict[str, OwnLabel
 
 
 def _label_item(state: CorpusState, faults: Mapping[str, str]) -> Item:
-    """The unusable annotation files; times in milliseconds are recognised only once the video has been read."""
+    """The unusable annotation files; those that cannot be of their video are known once the video has been read."""
     files = {track.labels_path for track in state.tracks if track.labels_path}
     found = dict(faults)
     for track in state.tracks:
         if track.frames and track.track in state.own:
-            fault = millisecond_fault(state.own[track.track], track.duration_s)
+            fault = label_fault(state.own[track.track], track.frames, track.duration_s, track.label_delay_s)
             found |= {track.labels_path: f"{track.labels_path}: {fault}"} if fault else {}
     if found:
         lines = [f"{len(found)} of {counted(len(files), 'annotation file')} cannot be used:", *found.values()]
         return Item("corpus", "labels", "missing", "\n".join(lines))
-    return Item("corpus", "labels", "ok", f"{counted(len(files), 'annotation file')} can be read")
+    text = f"{counted(len(files), 'annotation file')} can be read"
+    if positive := _never_negative(state.own.values()):
+        text += f"; no {' or '.join(positive)} in them is below 0: a scale from 0 to 1 has to be rescaled to [-1, 1]"
+    return Item("corpus", "labels", "warn" if positive else "ok", text)
+
+
+def _never_negative(labels: Iterable[OwnLabels]) -> list[str]:
+    """The targets that are nowhere below 0, and somewhere above, in several files of own labels."""
+    values = [one.values for one in labels if one.valid.any()]
+    if len(values) < 2:
+        return []
+    least = np.min([np.nanmin(some, axis=0) for some in values], axis=0)
+    most = np.max([np.nanmax(some, axis=0) for some in values], axis=0)
+    return [name for at, name in enumerate(VALUES) if least[at] >= 0 < most[at]]
 
 
 def _failures(root: Path) -> list[Item]:

@@ -23,6 +23,9 @@ def put(tmp_path, content: str | bytes):
 @pytest.mark.parametrize(
     "content",
     [
+        "sep=;\r\nvideo;track\r\na b.mp4;x\r\nc.mp4;\r\n",
+        "video\ttrack\r\na b.mp4\tx\r\nc.mp4\t\r\n".encode("utf-16"),
+        b"\xfe\xff" + "video;track\na b.mp4;x\nc.mp4;\n".encode("utf-16-be"),
         "video,track\na b.mp4,x\nc.mp4,\n",
         b"\xef\xbb\xbfvideo,track\r\na b.mp4,x\r\nc.mp4,\r\n",
         "video;track\na b.mp4;x\nc.mp4\n",
@@ -32,12 +35,25 @@ def put(tmp_path, content: str | bytes):
         ",video,track\n0,a b.mp4,x\n1,c.mp4,\n",
         "video,track,,\na b.mp4,x,,\nc.mp4,,,\n",
     ],
-    ids=["plain", "excel", "semicolon", "tab", "quoted", "mac", "pandas-index", "trailing-commas"],
+    ids=[
+        "sep",
+        "utf-16",
+        "utf-16-be",
+        "plain",
+        "excel",
+        "semicolon",
+        "tab",
+        "quoted",
+        "mac",
+        "pandas-index",
+        "trailing-commas",
+    ],
 )
 def test_spellings_of_one_table(tmp_path, content):
     table = read_csv(put(tmp_path, content), KNOWN)
     assert table.columns == {"video": ["a b.mp4", "c.mp4"], "track": ["x", ""]}
-    assert (table.header_line, table.lines, table.faults) == (1, [2, 3], [])
+    first = 2 if str(content).startswith("sep=") else 1
+    assert (table.header_line, table.lines, table.faults) == (first, [first + 1, first + 2], [])
 
 
 def test_lines_are_those_of_the_file(tmp_path):
@@ -53,6 +69,11 @@ def test_lines_are_those_of_the_file(tmp_path):
         (b"\xef\xbb\xbf\r\n ,, \r\n", "empty: a header"),
         ("video,track\n\n", "no rows below the header"),
         (b"video,track\na,b\nM\xfcller.mp4,x\n", "line 3: not UTF-8 text: save it as CSV in UTF-8"),
+        (b"\xff\xfev\0i\0d\0e\0o\0\n\0\0\xd8", "line 2: not UTF-16 text: save it as CSV in UTF-8"),
+        ("video\na.mp4\n".encode("utf-16-le"), "line 1: a NUL byte, so this is not text, or UTF-16 without its mark"),
+        (b"PK\x03\x04\x14\x00", "a workbook, not a CSV: save the sheet as CSV in UTF-8"),
+        ("sep=|\nvideo|track\na|b\n", r"line 1: 'sep=\|': cells must be separated by"),
+        ("sep=;\n", "empty: a header"),
         ('video,track\na,b\n"c,d\ne,f\n', r"line 3: its quotes or line ends are broken \(unexpected end"),
         ('video,track\n"a"b,c\n', "line 2: its quotes or line ends are broken"),
         ("video\n" + "x" * 200_000, "line 2: its quotes or line ends are broken"),
@@ -115,3 +136,21 @@ def test_what_is_written_is_read(tmp_path_factory, rows, delimiter, end, bom):
     table = read_csv(path, KNOWN)
     filled = [(line, row) for line, row in zip(starts[1:], rows, strict=True) if any(row)]
     assert [(line, (cells["video"], cells["track"])) for line, cells in table.rows()] == filled
+
+
+MIXED = "column split: '0,5': a decimal comma, and '.5' on line 4 has a point: write points throughout"
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "faults"),
+    [
+        (["0,5", "-1", "1,5e1"], [0.5, -1, 15], []),
+        (["0.5", "-1", "1.5e1"], [0.5, -1, 15], []),
+        (["1.000,5", "1,0", "x"], [None, 1, None], []),
+        (["3", "0,5", ".5"], [3, None, 0.5], [(3, MIXED)]),
+    ],
+)  # fmt: skip
+def test_the_decimal_sign_is_one_of_two(tmp_path, cells, values, faults):
+    content = "video;split\n" + "".join(f"1.5;{cell}\n" for cell in cells)
+    table = read_csv(put(tmp_path, content), KNOWN, numeric=("split",))
+    assert ([table.number(cell) for cell in table.columns["split"]], table.faults) == (values, faults)

@@ -158,6 +158,28 @@ def test_bad_label_files_are_listed_before_anything_is_made(root: Path, tmp_path
     assert "labels/frame.csv, line 1: there is no column arousal" in text
 
 
+def test_files_with_faults_and_files_of_other_videos_are_listed_in_one_go(root: Path, tmp_path: Path) -> None:
+    write_labels_csv(root, "frame", "Sekunde;valence;arousal", ["0;0;0", "1;0;0"])
+    write_labels_csv(root, "row", "valence,arousal", ["0,0"] * 33)
+    rows = [f"{36000 + i / 25:.2f},0,0" for i in range(60)]
+    write_labels_csv(root, "time", "time,valence,arousal", rows)
+    with pytest.raises(BadInputError) as error:
+        build(root, tmp_path)
+    text = str(error.value)
+    assert error.value.exit_code == 2
+    assert text.startswith("3 of 4 annotation files cannot be used: ")
+    assert "labels/frame.csv, line 1: column 'sekunde' looks as if it said where the rows belong" in text
+    assert "labels/row.csv: 33 rows for the 65 frames of its video (12.7 rows a second): without a column" in text
+    assert "labels/time.csv: its times begin at 36000 s, beyond the video's 2.6 s: " in text
+    write_labels_csv(root, "frame", "frame;valence;arousal", ["1;0,5;0", "2;-0,5;0"])
+    write_labels_csv(root, "row", "valence,arousal", ["0,0"] * 64)  # one fewer than frames
+    (root / "labels" / "time.csv").write_bytes("sep=;\r\ntime;valence;arousal\r\n0;0,5;0\r\n".encode("utf-16"))
+    tracks = build(root, tmp_path)
+    update_labels(tmp_path / "labels", root, tracks, SERIAL)
+    assert read_labels(tmp_path / "labels" / "cam.parquet").valence[:2].tolist() == [0.5, -0.5]
+    assert read_labels(tmp_path / "labels" / "talk_right.parquet").valid.sum() == 64
+
+
 def test_videos_and_labels_that_changed_after_the_scan_are_named(root: Path, tmp_path: Path) -> None:
     tracks = build(root, tmp_path)
     write_uneven_video(root / "s1" / "cam.mkv", shade=90)  # as many frames, at the same times

@@ -56,7 +56,17 @@ VALUE = r"must be a number in \[-1, 1\], or -5 \(not annotated\)"
         ("valence,arousal\n,0\n", f"line 2: column valence: '': {VALUE}"),
         ("valence,arousal\n0\n", f"line 2: column arousal: '': {VALUE}"),
         ("valence,arousal\nnan,0\n", f"line 2: column valence: 'nan': {VALUE}"),
-        ("valence;arousal\n0,5;0\n", f"line 2: column valence: '0,5': {VALUE}"),
+        (
+            "valence;arousal\n0;0.1\n0,5;0\n",
+            r"line 3: column valence: '0,5': a decimal comma, and '0\.1' on line 2 has a point: write points",
+        ),
+        ("valence;arousal\n0,5,1;0\n", f"line 2: column valence: '0,5,1': {VALUE}"),
+        ("valence,arousal\n0,5,0,3\n", "line 2: '0,5,0,3': 4 cells for 2 columns: .* and decimals need a point"),
+        (
+            "valence,arousal\n9,0\n1,0\n5,-5\n",
+            r"line 2: column valence: '9': out of \[-1, 1\] and not -5 \(the column has 1 to 9: rescale it to \[-1, "
+            r"1\]\); line 4: column valence: '5': out of \[-1, 1\] and not -5$",
+        ),
         ("valence,arousal\n0,1.01\n", r"line 2: column arousal: '1\.01': out of \[-1, 1\] and not -5$"),
         (
             "valence,arousal\n-4,1e999\n",
@@ -84,6 +94,11 @@ VALUE = r"must be a number in \[-1, 1\], or -5 \(not annotated\)"
         ("time,valence,arousal\n0.5,0,0\n1,0,0\n.50,0,0\n", r"line 4: column time: 0\.5 is on line 2 already"),
         ("time,valence,arousal\n00:01,0,0\n", "line 2: column time: '00:01': must be seconds from the video's first"),
         ("time,valence,arousal\n1.7e9,0,0\n", "line 2: column time: '1.7e9': must be seconds from .*, at most 1000000"),
+        (
+            "time,valence,arousal\n2024-05-01T10:00:00,0,0\n",
+            "line 2: column time: '2024-05.*, not a clock time, a date",
+        ),
+        ("sep=|\nvalence|arousal\n0|0\n", r"line 1: 'sep=\|': cells must be separated by ',', ';' or a tab"),
         ("", "empty: a header"),
         ("valence,arousal\n", "no rows below the header"),
         (b"valence,arousal\n0,0\n\xff,0\n", "line 3: not UTF-8 text"),
@@ -94,6 +109,79 @@ def test_faults_have_line_column_value_and_what_is_allowed(tmp_path, content, me
     with pytest.raises(AnnotationError, match=rf"^mine\.csv[,:] .*{message}") as error:
         read_own_labels(put(tmp_path, content), "mine.csv")
     assert error.value.exit_code == 2
+
+
+CLOCK = ["10:00:59.9", "10:01:00", "10:01:00.25"]
+DATES = ["2024-05-31T23:59:59.96", "2024-06-01T00:00:00.00", "2024-06-01T00:00:00.04"]
+LOOKS = "looks as if it said where the rows belong"
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        *((name, ["0", "1", "2"]) for name in ("seconds", "t", "index", "Sekunde", "ms", "Zeit", "second")),
+        *((name, ["3", "1", "1"]) for name in ("t", "Start (s)", "end_ms", "Zeit", "start frame")),  # by name alone
+        ("moment", ["0", "0.04", "0.08"]),
+        ("moment", ["0,96", "1,0", "1,04"]),
+        ("backwards", ["9", "8.5", "8"]),
+        ("nr", ["-1", "0", "1"]),
+        ("when", CLOCK),
+        ("taken", DATES),
+        ("image_location", ["p1/00009.jpg", "p1/00010.jpg", "p1/00011.jpg"]),
+        ("", ["0", "1", "2"]),
+        ("", ["1711965600000", "1711965600040", "1711965600080"]),
+    ],
+)
+def test_a_column_that_says_where_rows_belong_is_never_taken_for_a_row_per_frame(tmp_path, name, cells):
+    lines = [f"{name};valence;arousal", *(f"{cell};0;1" for cell in cells)]
+    shown = f"column {name.lower()!r}" if name else "a column without a name"
+    message = rf"line 1: {re.escape(shown)} {LOOKS} \({re.escape(repr(cells[0]))} to .*: call it `frame` .* or `time`"
+    with pytest.raises(AnnotationError, match=message):
+        read_own_labels(put(tmp_path, "\n".join(lines)))
+    lines = [f"{name};valence;arousal;time", *(f"{cell};0;1;{row}" for row, cell in enumerate(cells))]
+    assert read_own_labels(put(tmp_path, "\n".join(lines))).by == "time", "a column `time` says it already"
+
+
+def test_all_columns_that_say_it_are_listed(tmp_path):
+    with pytest.raises(AnnotationError, match=rf"line 1: column 'end' {LOOKS}.*; line 1: column 'start' {LOOKS}"):
+        read_own_labels(put(tmp_path, "start,end,valence,arousal\n0,1,0,0\n1,2,0,0\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "cells"),
+    [
+        ("rater", ["1", "1", "1"]),
+        ("rater", ["anna", "ben", "cora"]),
+        ("confidence", ["0.9", "0.95", "0.2"]),
+        ("second_rater", ["0.1", "0.5", "0.2"]),
+        ("", ["", "", ""]),
+        ("note", ["take 3", "bad", "take 4"]),
+    ],
+)
+def test_other_columns_are_ignored(tmp_path, name, cells):
+    rows = [f"{cell},{row / 9},0" for row, cell in enumerate(cells)]
+    labels = read_own_labels(put(tmp_path, "\n".join([f"{name},Valence,AROUSAL", *rows])))
+    assert (labels.by, labels.values[:, 0].tolist()) == ("row", [0, 1 / 9, 2 / 9])
+
+
+TABLE = "{sep}time{d}valence{d}arousal\n0{c}5{d}0{c}25{d}-1\n1{d}-5{d}0\n2{d}1{c}0{d}1e-1\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize(
+    ("sep", "d", "c"),
+    [("", ";", ","), ("", "\t", ","), ("sep=;\r\n", ";", ","), ("SEP=,\n", ",", "."), ('"sep=\t"\n', "\t", ".")],
+)
+def test_spellings_of_spreadsheets(tmp_path, encoding, sep, d, c):
+    content = TABLE.format(sep=sep, d=d, c=c).encode(encoding)
+    labels = read_own_labels(put(tmp_path, b"\xfe\xff" + content if encoding == "utf-16-be" else content))
+    assert (labels.by, labels.stamps.tolist(), labels.valid.tolist()) == ("time", [0.5, 1, 2], [True, False, True])
+    np.testing.assert_array_equal(labels.values[[0, 2]], [[0.25, -1], [1, 0.1]])
+
+
+def test_lines_are_counted_from_the_line_that_names_the_separator(tmp_path):
+    with pytest.raises(AnnotationError, match=r"line 4: column valence: '1,5': out of \[-1, 1\]"):
+        read_own_labels(put(tmp_path, "sep=;\nvalence;arousal\n0,5;0\n1,5;0\n".encode("utf-16")))
 
 
 def test_many_faults_are_counted_and_a_missing_file_is_named(tmp_path):
@@ -160,6 +248,18 @@ def test_a_single_bad_row_is_reported_with_its_line(tmp_path_factory, file, data
     assert str(error.value).count("line ") == 1
 
 
+ROWS = (
+    "{} rows for the 100 frames of its video ({} rows a second): without a column `frame` or `time` every frame needs "
+    "a row, 2 more or fewer at most: add `time` (seconds from the first frame) or `frame` (numbers from 1)"
+)
+BEYOND = (
+    "its times begin at {} s, beyond the video's 4 s: `time` counts seconds from the video's first frame: subtract the "
+    "clock time of that frame"
+)
+OTHER_RATE = (
+    "its column frame runs to {}, its video has 100 frames: these are frames of another rate or video: number the "
+    "frames of this video from 1, or write `time` (seconds from the first frame) instead"
+)
 INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
 
 
@@ -167,8 +267,12 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
     ("stamps", "delay_s", "expected"),
     [
         ({"row": range(1, 101)}, 0, []),
-        ({"row": range(1, 104)}, 0, ["103 label rows for 100 video frames: the last 3 are not used"]),
-        ({"row": range(1, 91)}, 0, ["90 label rows for 100 video frames: the last 10 frames have no label"]),
+        ({"row": range(1, 103)}, 0, ["102 label rows for 100 video frames: the last 2 are not used"]),
+        ({"row": range(1, 99)}, 0, ["98 label rows for 100 video frames: the last 2 frames have no label"]),
+        ({"row": range(1, 104)}, 0, [ROWS.format(103, "25.8")]),
+        ({"row": range(1, 51)}, 0, [ROWS.format(50, "12.5")]),
+        ({"row": range(1, 5)}, 0, [ROWS.format(4, "1")]),
+        ({"row": range(1, 129)}, 1.0, [ROWS.format(128, "32")]),
         ({"frame": range(1, 101)}, 0, []),
         ({"frame": range(1, 101, 2)}, 0, ["50 of 100 video frames have no label"]),
         (
@@ -190,14 +294,25 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
             0,
             ["the labels describe 0.00 to 8.50 s, the video has 0 to 4.00 s: what lies beyond is not used"],
         ),
+        ({"time": np.arange(500, 700, 40)}, 0, [BEYOND.format("500")]),
+        ({"time": np.arange(36000, 36004, 0.04)}, 0, [BEYOND.format("36000")]),
+        ({"time": np.arange(3600, 3604, 0.5)}, 0, [BEYOND.format("3600")]),
         (
-            {"time": np.arange(500, 700, 40)},
+            {"time": range(-9, -4)},
+            0,
+            ["the labels describe -9.00 to -5.00 s, the video has 0 to 4.00 s: no frame has a label"],
+        ),
+        (
+            {"time": range(1, 101)},
             0,
             [
-                "the labels describe 500.00 to 660.00 s, the video has 0 to 4.00 s: no frame has a label: "
-                "`time` counts seconds from the video's first frame"
+                "its column time runs to 100, its video lasts 4 s: `time` counts seconds from the video's first frame: "
+                "convert other units, or remove the rows beyond the end"
             ],
         ),
+        ({"frame": range(1, 121)}, 0, [OTHER_RATE.format(120)]),
+        ({"frame": range(500, 600)}, 0, [OTHER_RATE.format(599)]),
+        ({"frame": range(1, 126)}, 1.0, []),
         (
             {"row": range(1, 101)},
             1.0,
@@ -211,7 +326,7 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
             {"time": np.arange(0, 4000, 40)},
             0,
             [
-                "its column time runs to 3960, its video lasts 4.00 s: these are milliseconds, seconds are needed: "
+                "its column time runs to 3960, its video lasts 4 s: these are milliseconds, seconds are needed: "
                 "divide them by 1000"
             ],
         ),
@@ -219,8 +334,10 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
 )  # fmt: skip
 def test_how_labels_and_frames_disagree(tmp_path, stamps, delay_s, expected):
     ((by, values),) = stamps.items()
-    rows = [f"{stamp:.6g},0,{-5 if index % 7 == 3 else 0}" for index, stamp in enumerate(values)]
-    header = f"{by if by != 'row' else 'note'},valence,arousal"
+    rows = [f"{stamp:.9g},0,{-5 if index % 7 == 3 else 0}" for index, stamp in enumerate(values)]
+    header, rows = f"{by},valence,arousal", rows
+    if by == "row":
+        header, rows = "valence,arousal", [row.partition(",")[2] for row in rows]
     labels = read_own_labels(put(tmp_path, "\n".join([header, *rows])))
     assert compare_own_labels(labels, INFO, delay_s) == expected
 

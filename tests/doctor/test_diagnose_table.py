@@ -84,8 +84,30 @@ def test_times_in_milliseconds_are_named_once_their_video_is_known(tabled_projec
     item = _label_item(CorpusState(tuple(pair), frozenset(own), {}, True, own), {})
     assert item.status == "missing"
     assert item.text.startswith("1 of 1 annotation file cannot be used:\nms.csv: its column time runs to 2600")
+    rows = OwnLabels("row", np.arange(1.0, 34), np.zeros((33, 2)), np.ones(33, bool))
+    item = _label_item(CorpusState(tuple(pair), frozenset(own), {}, True, dict.fromkeys(own, rows)), {})
+    assert item.text.splitlines()[1].startswith("ms.csv: 33 rows for the 65 frames of its video (12.7 rows a second)")
     unseen = tuple(replace(track, frames=0) for track in pair)
     assert _label_item(CorpusState(unseen, frozenset(), {}, True, own), {}).text == "1 annotation file can be read"
+
+
+def test_a_target_that_is_never_negative_is_remarked():
+    def labels(valence, arousal):
+        return OwnLabels("row", np.array([1.0, 2]), np.array([valence, arousal]).T, np.array([True, False]))
+
+    def remark(*own):
+        item = _label_item(CorpusState((), frozenset(), {}, True, dict(enumerate(own))), {})
+        return item.status, item.text.partition("; ")[2]
+
+    high = labels([0.5, np.nan], [0.9, np.nan])
+    low = labels([-0.5, np.nan], [0.1, np.nan])
+    assert remark(high) == ("ok", ""), "one clip may well be happy throughout"
+    assert remark(high, low) == (
+        "warn",
+        "no arousal in them is below 0: a scale from 0 to 1 has to be rescaled to [-1, 1]",
+    )
+    assert remark(high, high)[1].startswith("no valence or arousal in them is below 0")
+    assert remark(low, labels([0, np.nan], [-1, np.nan])) == ("ok", "")
 
 
 def test_what_changed_since_the_table_was_made_is_reported_as_it_is_now(tabled_project, rescan):

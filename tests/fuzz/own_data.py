@@ -59,6 +59,8 @@ def _label_seeds() -> list[bytes]:
         ("frame;valence;arousal\r\n" + "".join(f"{i + 1};{i / 20};-5\r\n" for i in rows)).encode(),
         ("time,arousal,valence,note\n" + "".join(f'{i * 0.04:.3f},{i / 20},0.5,"a,b"\n' for i in rows)).encode(),
         b'"time"\t"valence"\t"arousal"\n0\t0\t0\n1e-1\t.5\t-1\n',
+        ("sep=;\r\ntime;valence;arousal\r\n" + "".join(f"0,{i};-0,{i};1\r\n" for i in rows)).encode("utf-16"),
+        (",rater,valence,arousal\n" + "".join(f"x,{i % 2},0.{i},0\n" for i in rows)).encode(),
     ]
 
 
@@ -73,6 +75,21 @@ OWN_DATA = {
         "own.csv",
         read_label_csv,
         _label_seeds,
-        (*SEPARATORS, b'"', b"-5", b"1.0001", b"nan", b"1e999", b"-0", b"frame", b"time", b"1e300", b"0" * 200_000),
+        (
+            *SEPARATORS,
+            b'"',
+            b"-5",
+            b"1.0001",
+            b"nan",
+            b"1e999",
+            b"-0",
+            b"frame",
+            b"time",
+            b"1e300",
+            b"0" * 200_000,
+            b"sep=;\n",
+            b"0,5",
+            b"\xff\xfe",
+        ),
     ),
 }
