@@ -23,6 +23,7 @@ from avfusion.media.opener import (
     skip_other_streams,
     video_stream,
 )
+from avfusion.media.picture import colour_notes
 from avfusion.media.sniffing import index_is_cut
 from avfusion.media.timestamps import JoinedClock, presentation_order
 from avfusion.runtime.errors import BadInputError
@@ -140,7 +141,7 @@ def read_timeline(
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
             height=video.height,
-            warnings=shown.warnings + tail,
+            warnings=shown.warnings + tail + colour_notes(video),
         )
 
 

@@ -10,6 +10,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.media.opener import demux, open_media, pixel_aspect, video_stream
+from avfusion.media.picture import PictureMaker
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.runtime.errors import BadInputError
 
@@ -56,14 +57,14 @@ def read_video(
     decoded = 0
     with open_media(path) as container:
         stream = video_stream(container, path)
-        aspect = pixel_aspect(stream)
+        maker = PictureMaker(pixel_aspect(stream))
         for order, frame in enumerate(_decode(container, stream)):
             index = order if timeline.stamps is None else _index_of(frame.pts, timeline.stamps, given + 1)
             if index <= given or index >= timeline.frames:  # a repeated frame, or one without a packet
                 continue
             given, decoded = index, decoded + 1
             if wanted is None or wanted(index):
-                yield VideoFrame(index, float(timeline.times_s[index]), _as_shown(frame, aspect))
+                yield VideoFrame(index, float(timeline.times_s[index]), maker.picture(frame))
     if 2 * decoded < timeline.frames:
         raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
     if decoded < timeline.frames and on_warning:
@@ -84,10 +85,3 @@ def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.Video
             yield from packet.decode()
         except (av.error.InvalidDataError, av.error.EOFError):
             continue  # the damaged packet's frame is missing from the timeline, and counted there
-
-
-def _as_shown(frame: av.VideoFrame, aspect: float) -> np.ndarray:
-    width = None if aspect == 1 else max(1, round(frame.width * aspect))
-    rgb = frame.to_ndarray(format="rgb24", width=width)
-    quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise, as numpy turns
-    return np.ascontiguousarray(np.rot90(rgb, quarter_turns)) if quarter_turns else rgb

@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 from markupsafe import Markup
 
-from avfusion.media.opener import audio_stream, open_media, video_stream
+from avfusion.media.opener import audio_stream, demux, open_media, video_stream
+from avfusion.media.picture import display_matrix
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
@@ -148,8 +153,28 @@ def _why_not_embedded(video: str | Path) -> str:
             and plain
             and (not sound or sound.codec_context)
         ):
-            return ""
+            if _browsers_show_it_upright(container, picture):
+                return ""
+            return "Not every browser shows the video upright, as it was filmed: stills of it stand here instead."
     return "Not every browser plays the video, which is no H.264 and AAC in MP4: stills of it stand here instead."
+
+
+def _browsers_show_it_upright(container: InputContainer, picture: VideoStream) -> bool:
+    """Browsers turn a video as its container says, not as its stream says, and not all of them mirror it."""
+    bare = CodecContext.create("h264", "r")  # knows the stream, not the container
+    assert isinstance(bare, VideoCodecContext)
+    bare.extradata = picture.codec_context.extradata
+    whole = alone = None
+    for packet in demux(container, picture):
+        try:
+            whole = whole or next(iter(picture.decode(packet)), None)
+            alone = alone or next(iter(bare.decode(packet)), None)
+        except (av.error.InvalidDataError, av.error.EOFError):
+            continue
+        if whole and alone:
+            a, b, c, d = display_matrix(whole) or (1, 0, 0, 1)
+            return a * d - b * c >= 0 and display_matrix(alone) is None
+    return True
 
 
 def _lead_s(video: str | Path, timeline: Timeline) -> float:

@@ -16,6 +16,7 @@ from avfusion.presentation.model_card import ModelCard, model_card
 from avfusion.presentation.video_report import _ticks, report_provenance, write_video_report
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from tests.media.test_picture import corners, with_orientation, write
 from tests.presentation.test_overlay import write_source
 
 HOSTILE = "<script>alert(1)</script> & \"'</title>.mp4"
@@ -164,6 +165,24 @@ def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:
         return float(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).mean())
 
     assert [brightness(still) for still in stills] == pytest.approx([30, 220], abs=6)
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "by_the_stream", "plays"), [(0, False, True), (1, False, False), (0, True, False)]
+)
+def test_only_a_video_that_browsers_show_upright_plays(
+    tmp_path: Path, mirrored: int, by_the_stream: bool, plays: bool
+) -> None:
+    """Firefox mirrors no video, and browsers know nothing of the display orientation of H.264."""
+    video = tmp_path / "v.mp4"
+    if by_the_stream:
+        write(video, corners(), edit=lambda data: with_orientation(data, "libx264", 0, 180))
+    else:
+        write(video, corners(), mirrored=mirrored, turn=180)
+    write_video_report(video, tmp_path / "p.html", predictions(5), CARD)
+    page = Page(tmp_path / "p.html")
+    assert bool(page.named("video")) is plays
+    assert ("Not every browser shows the video upright" in page.text) is not plays
 
 
 def test_a_large_video_is_shown_by_stills(face_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
