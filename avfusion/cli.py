@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
@@ -10,6 +11,7 @@ from avfusion.commands.compare import compare
 from avfusion.commands.crossval import crossval
 from avfusion.commands.doctor import doctor
 from avfusion.commands.export import export
+from avfusion.commands.help_pages import Command, CommandGroup
 from avfusion.commands.import_weights import import_weights
 from avfusion.commands.live import live
 from avfusion.commands.predict import predict
@@ -20,14 +22,14 @@ from avfusion.commands.serve import serve
 from avfusion.commands.submit import submit
 from avfusion.commands.summary import summary
 from avfusion.commands.sweep import sweep
+from avfusion.commands.version import print_versions
 from avfusion.commands.vouch import vouch
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.project import use_modules_of, workspace_root
 
 app = typer.Typer(
-    help="Valence and arousal for every frame of a video, by joint cross-attention of face and voice.",
+    cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -35,7 +37,22 @@ for command in (
     *(predict, live, serve, export, submit, doctor, import_weights, scan, preset),
     *(register, check_model, compare, crossval, sweep, summary, vouch),
 ):
-    app.command(command.__name__.replace("_", "-"))(command)
+    app.command(command.__name__.replace("_", "-"), cls=Command)(command)
+
+
+@app.callback()
+def avfusion(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=print_versions,
+            is_eager=True,
+            help="Print the versions of avfusion, Python and torch, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Valence and arousal for every frame of a video, by joint cross-attention of face and voice."""
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ GPUs; `dvc repro` then finds the training finished.
 from avfusion.corpora.table import read_tracks
 from avfusion.experiments.backbones import train_backbones
 from avfusion.experiments.stage import stage
-from avfusion.training.determinism import default_device
+from avfusion.runtime.devices import default_device
 from avfusion.training.processes import joined_processes, torchrun_rank
 
 

@@ -3,7 +3,7 @@
 from avfusion.backbones.feature_files import update_features
 from avfusion.corpora.table import read_tracks
 from avfusion.experiments.stage import stage
-from avfusion.training.determinism import default_device
+from avfusion.runtime.devices import default_device
 
 
 def main() -> None:

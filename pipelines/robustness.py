@@ -4,9 +4,9 @@ from avfusion.experiments.robustness.stage import evaluate_robustness
 from avfusion.experiments.stage import stage
 from avfusion.experiments.training import model_names
 from avfusion.fusion.catalogue import fusion_module
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.tracking.training_runs import log_evaluation
-from avfusion.training.determinism import default_device
 
 
 def main() -> None:

@@ -4,12 +4,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avfusion.commands.completion import fusion_model
+
 if TYPE_CHECKING:
     from avfusion.fusion.contract import Finding
 
 
 def check_model(
-    name: Annotated[str, typer.Argument(metavar="NAME|package.module:Class", help="A fusion model.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|package.module:Class", help="A fusion model.", autocompletion=fusion_model),
+    ],
 ) -> None:
     """Check that a fusion model keeps the contract and learns: a line for each check.
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.completion import fusion_models
 from avfusion.commands.options import listed
 
 
@@ -36,7 +37,9 @@ def compare(
     models: Annotated[
         str,
         typer.Option(
-            metavar="A,B,…", help="Fusion models, or all. Default: train.model and train.baselines of params.yaml."
+            metavar="A,B,…",
+            help="Fusion models, or all. Default: train.model and train.baselines of params.yaml.",
+            autocompletion=fusion_models,
         ),
     ] = "",
     seeds: Annotated[str, typer.Option(metavar="N,N,…", help="Training seeds.")] = "0,1,2",

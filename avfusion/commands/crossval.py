@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.completion import fusion_models
 from avfusion.commands.options import listed
 
 
@@ -11,7 +12,11 @@ def crossval(
     models: Annotated[
         str,
         typer.Option(
-            "--models", "--model", metavar="A,B,…", help="Fusion models. Default: train.model and train.baselines."
+            "--models",
+            "--model",
+            metavar="A,B,…",
+            help="Fusion models. Default: train.model and train.baselines.",
+            autocompletion=fusion_models,
         ),
     ] = "",
     folds: Annotated[int, typer.Option(metavar="N", help="Folds; fold 0 is the official split.")] = 6,

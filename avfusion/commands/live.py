@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from avfusion.commands.loading import loaded_predictor
 from avfusion.commands.options import DeviceOption, ModelOption
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def live(
     realtime: Annotated[
         bool, typer.Option("--realtime/--no-realtime", help="Show frames when due, or as fast as possible.")
     ] = True,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, the summary last.")] = False,
 ) -> None:
     """Predict a video while it is shown, from the past alone; prints a line per value and a summary of latencies.
@@ -31,11 +32,8 @@ def live(
     Ctrl-C stops it and prints the summary. Exit status: 0 done; 2 the input was bad; 1 something failed.
     """
     from avfusion.inference.live import predict_live
-    from avfusion.inference.predictor import Predictor
 
-    predictor = Predictor.load(model, device=device)
-    if model is None:
-        print(f"model: {predictor.source}", file=sys.stderr)
+    predictor = loaded_predictor(model, device)
     shown = _as_json if as_json else _as_text
     summary = predict_live(
         predictor, source, lambda value: print(shown(value), flush=True), stride=stride, realtime=realtime

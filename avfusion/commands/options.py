@@ -4,14 +4,24 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.completion import devices, model_folders
+
 ModelOption = Annotated[
     str | None,
     typer.Option(
         metavar="URI|DIR",
         help="models:/avfusion@champion, runs:/…, or a folder. Default: the champion, else models/fusion.",
+        autocompletion=model_folders,
     ),
 ]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, …")]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto (a GPU if one can be used, else the CPU), cpu, cuda, cuda:1, …",
+        autocompletion=devices,
+    ),
+]
 
 
 def listed(names: str) -> list[str]:

@@ -1,12 +1,12 @@
 """`avfusion predict`."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from avfusion.commands.loading import loaded_predictor
 from avfusion.commands.options import DeviceOption, ModelOption
 
 
@@ -82,7 +82,7 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Add <stem>.report.html: the video beside its traces, in one file.")
     ] = False,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Predict finished videos again, and overwrite other videos' files.")
     ] = False,
@@ -93,13 +93,10 @@ def predict(
 
     Exit status: 0 all done; 2 some input was bad (named), the others are done; 1 something failed.
     """
-    from avfusion.inference.predictor import Predictor
     from avfusion.presentation.batch import Request, predict_files
     from avfusion.presentation.pictures import Pictures
 
-    predictor = Predictor.load(model, device=device)
-    if model is None:
-        print(f"model: {predictor.source}", file=sys.stderr)
+    predictor = loaded_predictor(model, device)
     request = Request(
         people=people.value,
         stream=stream.value,

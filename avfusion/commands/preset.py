@@ -6,11 +6,14 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.completion import presets
 from avfusion.commands.scan import scan_project
 
 
 def preset(
-    name: Annotated[str, typer.Argument(help="Name of the preset.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the preset.", show_default=False, autocompletion=presets)
+    ],
     root: Annotated[str | None, typer.Option(metavar="PATH", help="Folder of the raw data.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a params.yaml that was edited.")] = False,
 ) -> None:

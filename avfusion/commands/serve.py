@@ -18,7 +18,7 @@ def serve(
     max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video accepted.")] = 500,
     max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video accepted.")] = 30,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos at a time, each in its own process.")] = 1,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = "auto",
 ) -> None:
     """Serve an upload page and a JSON API for predictions, by default to this machine alone.
 

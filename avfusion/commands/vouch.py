@@ -4,10 +4,18 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.completion import stages
+
 
 def vouch(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="A stage of the pipeline whose results are kept.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="STAGE",
+            help="A stage of the pipeline whose results are kept.",
+            show_default=False,
+            autocompletion=stages,
+        ),
     ],
     sample: Annotated[int, typer.Option("--sample", metavar="N", min=1, help="Results to recompute.")] = 5,
 ) -> None:

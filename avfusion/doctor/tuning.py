@@ -80,7 +80,7 @@ def tune(root: Path, params: Params, *, cores: int, clips: int | None, seconds: 
         AVFusionError: nothing could be measured.
     """
     from avfusion.doctor.speed import SpeedTask
-    from avfusion.training.determinism import default_device
+    from avfusion.runtime.devices import default_device
 
     device = default_device()
     folder = root / "models" / "backbones"

@@ -27,6 +27,7 @@ from avfusion.params.record import every_param
 from avfusion.reports.comparison_table import COSTS, SeedScores, comparison_rows, write_comparison
 from avfusion.reports.plots.comparison import plot_comparison
 from avfusion.runtime.atomic import exclusive_lock
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.metrics import NAMES, pooled_scores
@@ -34,7 +35,7 @@ from avfusion.scoring.seeds import entry_name, seed_summary
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import RunLogger
 from avfusion.training.settings import TrainSettings
 

@@ -26,6 +26,7 @@ from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
 from avfusion.reports.crossval_table import CrossValidated, write_cross_validation
 from avfusion.runtime.atomic import exclusive_lock
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import NAMES, pooled_scores, valid_pairs
@@ -33,7 +34,7 @@ from avfusion.scoring.seeds import seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import RunLogger
 
 WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)

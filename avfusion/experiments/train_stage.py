@@ -18,12 +18,12 @@ from avfusion.params.params import Params
 from avfusion.params.record import every_param
 from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.atomic import write_json
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.tracking.backbone_history import log_backbones
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.tracking.training_runs import end_other_runs, log_trained_model
-from avfusion.training.determinism import default_device
 from avfusion.training.logger import RunLogger
 from avfusion.training.loop import HISTORY_COLUMNS
 

@@ -40,9 +40,9 @@ from avfusion.experiments.train_stage import training_grid
 from avfusion.experiments.training import config_of, model_folder, model_names
 from avfusion.params.params import Params
 from avfusion.runtime.atomic import atomic_path, exclusive_lock
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.stamps import Stamp
-from avfusion.training.determinism import default_device
 from avfusion.training.processes import Processes
 
 SHOWN = 10  # results that differ

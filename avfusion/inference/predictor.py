@@ -31,6 +31,7 @@ from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.columns import SPREADS
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
+from avfusion.runtime.devices import working_device
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.forks import works_after_fork
 from avfusion.runtime.settings import divisors, fault_text
@@ -44,12 +45,13 @@ class Predictor:
     """A trained model, ready for videos.
 
     Attributes:
+        device: the device that it runs on.
         corpus: name of its training corpus; empty if its config does not say.
         spec: the feature spec by which features of videos are extracted.
     """
 
     @works_after_fork
-    def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "cpu") -> None:
+    def __init__(self, folder: ModelFolder, *, source: str = "", device: str = "auto") -> None:
         self.source = source or str(folder.fusion)
         self.digest = folder.digest()
         self.name = str(folder.config["fusion"]["name"])
@@ -79,13 +81,13 @@ class Predictor:
         return unit_digest("prediction", *sorted({type(network).__module__ for network in self._networks}))
 
     @classmethod
-    def load(cls, uri_or_dir: str | Path | None = None, device: str = "cpu") -> "Predictor":
+    def load(cls, uri_or_dir: str | Path | None = None, device: str = "auto") -> "Predictor":
         """Load a model's safetensors and config; code in it is never run.
 
         Args:
             uri_or_dir: a folder (`models/fusion`, or a self-contained copy), `models:/avfusion@champion`,
                 `models:/avfusion/1`, `runs:/<id>/fusion`; None: the project's champion, else its models/fusion.
-            device: `cpu`, `cuda`, `cuda:1`, … or `auto`.
+            device: `cpu`, `cuda`, `cuda:1`, …, or `auto`: a GPU if one can be used, else the CPU.
 
         Raises:
             BadInputError: the model does not exist, or its files do not fit together.
@@ -277,7 +279,7 @@ def _frames_settings(folder: ModelFolder) -> FramesSettings:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(working_device())
     try:
         device = torch.device(name)
     except RuntimeError:

@@ -54,9 +54,11 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
         return ServedModel(source, str(files.config["fusion"]["name"]), files.digest())
 
 
-def load_model(model: Path, device: str) -> None:
-    """Load the model into this process for `predict_upload`."""
-    _predictor(model, device)
+def load_model(model: Path, device: str) -> str:
+    """Load the model into this process for `predict_upload`; returns the device that it runs on, for people."""
+    from avfusion.runtime.devices import device_text
+
+    return device_text(_predictor(model, device).device)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,13 @@ class AsyncWorker:
     """Calls functions in a worker process, one at a time; cancelling a call ends the process.
 
     The process is started on demand, also after it has ended; it calls `prepare` first.
+
+    Attributes:
+        prepared: what `prepare` returned; None before the first start.
     """
 
-    def __init__(self, prepare: Callable[..., None] | None = None, *arguments: object) -> None:
+    def __init__(self, prepare: Callable[..., Any] | None = None, *arguments: object) -> None:
+        self.prepared: Any = None
         self._prepare = prepare
         self._arguments = arguments
         self._worker: Worker | None = None
@@ -29,7 +33,7 @@ class AsyncWorker:
         self._worker = Worker()
         if self._prepare is not None:
             try:
-                await self._wait(self._worker, None, self._prepare, *self._arguments)
+                self.prepared = await self._wait(self._worker, None, self._prepare, *self._arguments)
             except BaseException:
                 self.stop()
                 raise

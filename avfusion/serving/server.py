@@ -28,7 +28,7 @@ def run_server(
     host: str = "127.0.0.1",
     port: int = 8000,
     model: str | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     jobs: int = 1,
     limits: Limits | None = None,
 ) -> None:
@@ -71,9 +71,11 @@ async def _serve(
         served: ServedModel = await fetching.call(copy_model, model, folder)
     finally:
         fetching.stop()
-    print(f"model: {served.source} ({served.name}, digest {served.digest[:12]}), loading …", file=sys.stderr)
+    print(f"loading {served.source} …", file=sys.stderr)
     workers = [AsyncWorker(load_model, folder, device) for _ in range(jobs)]
     async with Jobs(scratch, limits, workers, folder, device) as running:
+        devices = ", ".join(dict.fromkeys(worker.prepared for worker in workers))
+        print(f"model: {served.source} ({served.name}, digest {served.digest[:12]}) on {devices}", file=sys.stderr)
         app = Guard(create_app(running, served), {"localhost", host, socket.gethostname()}, page_policy())
         server = uvicorn.Server(
             uvicorn.Config(

@@ -11,8 +11,3 @@ def make_deterministic(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms loads the compiler first: 1 s
     torch.backends.cudnn.benchmark = False
-
-
-def default_device() -> str:
-    """The device for training: the first GPU if there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -47,7 +47,6 @@ ANYWHERE = {
 }
 _ANEW = "for files that are written anew at every run"
 _SPEC = "imported beside functions that only make a spec, which is among the inputs"
-_DEVICE = "which device there is: recorded, and no reason to make anything anew"
 _CONTENT = "where inputs lie; they are known by content"
 _TRAINED = "training, whose models are among the inputs by content"
 _ASIDE = "pages beside the tables, written whenever these are"
@@ -60,7 +59,6 @@ ELSEWHERE = {
         (*(f"backbones.{name}" for name in ("extraction", "frozen", "load_ahead", "track_features")), "data.features"),
         _SPEC,
     ),
-    "features": {"training.determinism": _DEVICE},
     "train": {
         **dict.fromkeys(
             ("corpora.demo.truth", "reports.plots.style", "reports.report", "scoring.track_predictions"), _ANEW

@@ -22,12 +22,13 @@ from avfusion.experiments.training_store import FinishedTraining
 from avfusion.params.params import Params, load_params
 from avfusion.reports.comparison_table import differences_table, scores_table
 from avfusion.reports.report import write_report
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.project import project_root, workspace_root
 from avfusion.scoring.metrics import pooled_scores
 from avfusion.scoring.seeds import entry_name, seed_summary
 from avfusion.scoring.track_predictions import TrackPredictions
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import make_deterministic
 from avfusion.training.settings import TrainSettings
 
 SECTIONS = ("common", "corpus", "evaluate", "geometry", "train", "sweep")

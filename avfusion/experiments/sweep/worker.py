@@ -17,8 +17,9 @@ from avfusion.experiments.sweep.storage import open_storage, public_url, storage
 from avfusion.experiments.sweep.study import INTERRUPTED, KEY, fail_stale, open_study, standing, try_again
 from avfusion.experiments.training import read_inputs
 from avfusion.params.params import Params
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import AVFusionError
-from avfusion.training.determinism import default_device, make_deterministic
+from avfusion.training.determinism import make_deterministic
 
 WAIT_S = 1.0
 MAX_FAULTS = 5

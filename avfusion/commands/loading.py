@@ -1,0 +1,21 @@
+"""Load the model of a command, and say which it is."""
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from avfusion.inference.predictor import Predictor
+
+
+def loaded_predictor(model: str | None, device: str) -> "Predictor":
+    """Load a model; name it and the device that it runs on, on the error stream.
+
+    Raises:
+        BadInputError: as `Predictor.load`.
+    """
+    from avfusion.inference.predictor import Predictor
+    from avfusion.runtime.devices import device_text
+
+    predictor = Predictor.load(model, device=device)
+    print(f"model: {predictor.source} on {device_text(predictor.device)}", file=sys.stderr)
+    return predictor
