@@ -71,11 +71,11 @@ async def _serve(
         served: ServedModel = await fetching.call(copy_model, model, folder)
     finally:
         fetching.stop()
-    print(f"loading {served.source} …", file=sys.stderr)
+    print(f"model: {served.source} ({served.name}, digest {served.digest[:12]}), loading …", file=sys.stderr)
     workers = [AsyncWorker(load_model, folder, device) for _ in range(jobs)]
     async with Jobs(scratch, limits, workers, folder, device) as running:
         devices = ", ".join(dict.fromkeys(worker.prepared for worker in workers))
-        print(f"model: {served.source} ({served.name}, digest {served.digest[:12]}) on {devices}", file=sys.stderr)
+        print(f"model: {served.source} on {devices}", file=sys.stderr)
         app = Guard(create_app(running, served), {"localhost", host, socket.gethostname()}, page_policy())
         server = uvicorn.Server(
             uvicorn.Config(
