@@ -7,8 +7,11 @@ if TYPE_CHECKING:
     from avfusion.inference.predictor import Predictor
 
 
-def loaded_predictor(model: str | None, device: str) -> "Predictor":
+def loaded_predictor(model: str | None, device: str, *, min_face: int | None = None) -> "Predictor":
     """Load a model; name it and the device that it runs on, on the error stream.
+
+    Args:
+        model, device, min_face: As for `Predictor.load`.
 
     Raises:
         BadInputError: as `Predictor.load`.
@@ -16,6 +19,6 @@ def loaded_predictor(model: str | None, device: str) -> "Predictor":
     from avfusion.inference.predictor import Predictor
     from avfusion.runtime.devices import device_text
 
-    predictor = Predictor.load(model, device=device)
+    predictor = Predictor.load(model, device=device, min_face=min_face)
     print(f"model: {predictor.source} on {device_text(predictor.device)}", file=sys.stderr)
     return predictor

@@ -22,6 +22,15 @@ DeviceOption = Annotated[
         autocompletion=devices,
     ),
 ]
+MinFaceOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=12,
+        max=640,
+        help="Smallest face to look for, in pixels of the picture scaled down to 640 wide. Default: the model's.",
+    ),
+]
 
 
 def listed(names: str) -> list[str]:

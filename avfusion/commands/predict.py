@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from avfusion.commands.loading import loaded_predictor
-from avfusion.commands.options import DeviceOption, ModelOption
+from avfusion.commands.options import DeviceOption, MinFaceOption, ModelOption
 
 
 class StreamChoice(StrEnum):
@@ -82,6 +82,7 @@ def predict(
     report: Annotated[
         bool, typer.Option("--report", help="Add <stem>.report.html: the video beside its traces, in one file.")
     ] = False,
+    min_face: MinFaceOption = None,
     device: DeviceOption = "auto",
     force: Annotated[
         bool, typer.Option("--force", help="Predict finished videos again, and overwrite other videos' files.")
@@ -96,7 +97,7 @@ def predict(
     from avfusion.presentation.batch import Request, predict_files
     from avfusion.presentation.pictures import Pictures
 
-    predictor = loaded_predictor(model, device)
+    predictor = loaded_predictor(model, device, min_face=min_face)
     request = Request(
         people=people.value,
         stream=stream.value,

@@ -8,6 +8,7 @@ from avfusion.corpora.sources import refuse_changed
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.data.settings import FramesSettings
 from avfusion.media.face_tracks import face_crops
+from avfusion.media.faces import USUAL_SIDE
 from avfusion.media.persons import Side
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.runtime.stamps import Stamp
@@ -36,6 +37,7 @@ def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> I
         task.video,
         detect_every=task.settings.detect_every,
         min_confidence=task.settings.min_confidence,
+        min_face=task.settings.min_face,
         side=task.side,
         timeline=timeline,
         on_warning=warnings.append,
@@ -44,4 +46,7 @@ def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> I
         jpeg = None if crop.rgb is None else encode_crop(crop.rgb, task.settings.jpeg_quality)
         yield FrameRow(crop.frame, crop.time_s, jpeg, crop.confidence)
     if not found:
-        warnings.append("no face was found in any frame")
+        warnings.append(
+            f"no face of {task.settings.min_face} pixels or more at {USUAL_SIDE} wide was found in any frame: lower "
+            "frames.min_face to look for smaller ones"
+        )

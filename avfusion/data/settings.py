@@ -25,11 +25,15 @@ class GeometrySettings(Section):
         return self
 
 
+MIN_FACES = (12, 640)
+
+
 class FramesSettings(Section):
     """Face crops per video frame."""
 
     detect_every: Count = 5
     min_confidence: Fraction = 0.9
+    min_face: Annotated[int, Field(ge=MIN_FACES[0], le=MIN_FACES[1], strict=True)] = 40
     jpeg_quality: Annotated[int, Field(ge=1, le=100, strict=True)] = 95
     contact_sheets: bool = True
 

@@ -58,6 +58,7 @@ def play(
         timeline,
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
+        min_face=settings.min_face,
         before=clock.wait,
         on_warning=warnings.append,
     ):

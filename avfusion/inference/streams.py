@@ -134,6 +134,7 @@ def _followed(
         timeline,
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
+        min_face=settings.min_face,
         on_warning=warnings.append,
     ):
         yield [crop]
@@ -156,6 +157,7 @@ def _looked_for(
         path,
         detect_every=settings.detect_every,
         min_confidence=settings.min_confidence,
+        min_face=settings.min_face,
         timeline=timeline,
         on_detection=lambda done: progress("looking for faces", done, timeline.frames),
         on_warning=damage.append,

@@ -15,7 +15,7 @@ from avfusion.media.association import FaceTracker, SeenFace
 from avfusion.media.boxes import areas
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.face_tracks import FaceCrop
-from avfusion.media.faces import Face, FaceDetector
+from avfusion.media.faces import USUAL_FACE, Face, FaceDetector
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline
 from avfusion.media.video import VideoFrame, read_video
@@ -27,17 +27,18 @@ def followed_face(
     *,
     detect_every: int,
     min_confidence: float,
+    min_face: int = USUAL_FACE,
     before: Callable[[float], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> Iterator[FaceCrop]:
     """The followed face in every frame of a video, decoded once; no face where a frame cannot be decoded.
 
     Args:
-        detect_every, min_confidence: As for `FaceFollower`.
+        detect_every, min_confidence, min_face: As for `FaceFollower`.
         before: Called with the time of a decoded frame before detection.
         on_warning: Called with a warning about frames that cannot be decoded.
     """
-    follower = FaceFollower(detect_every=detect_every, min_confidence=min_confidence)
+    follower = FaceFollower(detect_every=detect_every, min_confidence=min_confidence, min_face=min_face)
     following = 0
     for frame in read_video(path, timeline=timeline, on_warning=on_warning):
         yield from _without_face(timeline, following, frame.index0)
@@ -61,9 +62,16 @@ class FaceFollower:
     hold until the next detection; a detection without persons leaves the frames up to the next one without a face.
     """
 
-    def __init__(self, *, detect_every: int = 5, min_confidence: float = 0.9, size: int = TEMPLATE_SIZE) -> None:
+    def __init__(
+        self,
+        *,
+        detect_every: int = 5,
+        min_confidence: float = 0.9,
+        min_face: int = USUAL_FACE,
+        size: int = TEMPLATE_SIZE,
+    ) -> None:
         self._detect_every, self._size = detect_every, size
-        self._detector = FaceDetector(thresholds=(0.6, 0.7, min_confidence))
+        self._detector = FaceDetector(min_face, thresholds=(0.6, 0.7, min_confidence))
         self._tracker = FaceTracker(step=detect_every)
         self._weights: dict[int, float] = {}  # of tracks by position; summing anew would take ever longer
         self._layout: np.ndarray | None = None

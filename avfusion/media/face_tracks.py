@@ -14,7 +14,7 @@ from avfusion.media.alignment import TEMPLATE_SIZE, align_face
 from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
 from avfusion.media.cut_warnings import cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
-from avfusion.media.faces import FaceDetector
+from avfusion.media.faces import USUAL_FACE, FaceDetector
 from avfusion.media.persons import Followed, Side, main_person
 from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
@@ -60,6 +60,7 @@ def face_crops(
     *,
     detect_every: int = 5,
     min_confidence: float = 0.9,
+    min_face: int = USUAL_FACE,
     size: int = TEMPLATE_SIZE,
     side: Side | None = None,
     timeline: Timeline | None = None,
@@ -74,6 +75,7 @@ def face_crops(
     Args:
         detect_every: Frames from one detection to the next.
         min_confidence: Least confidence of a detection, 0 to 1.
+        min_face: Smallest face, as for `FaceDetector`.
         side: "left" or "right": follow the one of the two main persons on that side of the picture.
         on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
             persons, frames that cannot be decoded.
@@ -81,7 +83,12 @@ def face_crops(
     """
     timeline = timeline or read_timeline(path)
     tracks = find_tracks(
-        path, detect_every=detect_every, min_confidence=min_confidence, timeline=timeline, on_detection=on_detection
+        path,
+        detect_every=detect_every,
+        min_confidence=min_confidence,
+        min_face=min_face,
+        timeline=timeline,
+        on_detection=on_detection,
     )
     person = main_person(tracks, side)
     if on_warning:
@@ -162,12 +169,13 @@ def find_tracks(
     *,
     detect_every: int,
     min_confidence: float,
+    min_face: int = USUAL_FACE,
     timeline: Timeline,
     on_detection: Callable[[int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
 ) -> list[FaceTrack]:
     """Detect faces on every n-th frame and on the last, and join them to tracks."""
-    detector = FaceDetector(thresholds=(0.6, 0.7, min_confidence))
+    detector = FaceDetector(min_face, thresholds=(0.6, 0.7, min_confidence))
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
     before: np.ndarray | None = None

@@ -21,6 +21,7 @@ _WINDOW, _WINDOW_STRIDE = 12, 2  # of P-Net
 # its side.
 _LANDMARK_BIAS = 1 / 48
 _MAX_CANDIDATES = 300  # an image full of noise must not cost minutes
+USUAL_SIDE, USUAL_FACE = 640, 40
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,23 @@ class FaceDetector:
 
     def __init__(
         self,
-        min_face: float = 40.0,
+        min_face: float = USUAL_FACE,
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.9),
-        max_side: int = 640,
     ) -> None:
         """Load the networks (10 ms).
 
+        Larger images are scaled down to 640 pixels on the longer side; for faces of less than 40 pixels at that size,
+        only so far that these have 40.
+
         Args:
-            min_face: Smallest face side to look for, in pixels (after scaling by `max_side`), at least 12.
+            min_face: Smallest face side to look for, at least 12, in pixels of the image when its longer side is scaled
+                down to 640; smaller images count as they are.
             thresholds: Least probability after P-Net, R-Net and O-Net.
-            max_side: Larger images are scaled down to this many pixels on the longer side.
         """
         if min_face < _WINDOW:
             raise ValueError(f"min_face is {min_face}: P-Net's window is {_WINDOW} pixels")
         self.min_face = min_face
         self.thresholds = thresholds
-        self.max_side = max_side
         folder = _weights_folder()
         self._proposal_file = folder / "pnet.onnx"
         self._refinement = _load(folder / "rnet.onnx")
@@ -68,12 +70,13 @@ class FaceDetector:
     def detect(self, rgb: np.ndarray) -> list[Face]:
         """Faces in an (H, W, 3) uint8 RGB image, the most confident first."""
         height, width = rgb.shape[:2]
-        scale = min(1.0, self.max_side / max(height, width))
+        usual = min(1.0, USUAL_SIDE / max(height, width))
+        scale = min(1.0, max(1.0, USUAL_FACE / self.min_face) * USUAL_SIDE / max(height, width))
         # A strip of a few pixels must not scale down to zero.
         size = max(1, round(width * scale)), max(1, round(height * scale))
         image = rgb if scale == 1 else _resized(rgb, *size)
         ratio = np.array([width / image.shape[1], height / image.shape[0]], np.float32)
-        boxes = self._propose(image)
+        boxes = self._propose(image, self.min_face * (scale / usual))
         boxes = self._refine(image, boxes)
         boxes, scores, landmarks = self._finish(image, boxes)
         # Above, boxes and landmarks count from the first pixel's corner; its centre is half a pixel further.
@@ -81,10 +84,10 @@ class FaceDetector:
         landmarks = landmarks * ratio - 0.5
         return [Face(b, float(s), m) for b, s, m in zip(boxes, scores, landmarks, strict=True)]
 
-    def _propose(self, image: np.ndarray) -> np.ndarray:
+    def _propose(self, image: np.ndarray, min_face: float) -> np.ndarray:
         height, width = image.shape[:2]
         found = [np.empty((0, 5), np.float32)]
-        scale = _WINDOW / self.min_face
+        scale = _WINDOW / min_face
         if set(self._proposals) and (height, width) != getattr(self, "_size", None):
             self._proposals.clear()  # their buffers have the sizes of another image's pyramid
         self._size = (height, width)

@@ -66,6 +66,7 @@ class Request:
             "stream": self.stream,
             "stride": str(self.stride or predictor.spec.stride),
             "mode": self.mode or predictor.mode,
+            "min_face": str(predictor.frames.min_face),
             "uncertainty": str(self.uncertainty).lower(),
             "format": self.form,
         }

@@ -99,6 +99,9 @@ def test_only_what_changed_is_made_again(corpus):
     assert corpus(settings=FramesSettings(detect_every=10)).made == ("found",)
     assert corpus(settings=FramesSettings(detect_every=10, jpeg_quality=80)).made == ("found", "given")
     assert files[1].stat().st_mtime_ns != before[1][1]
+    assert corpus(settings=FramesSettings(detect_every=10, jpeg_quality=80, min_face=300)).made == ("found",)
+    remarks = _summary(corpus.out)["found"]["remarks"]
+    assert remarks.startswith("no face of 300 pixels or more at 640 wide was found in any frame: lower frames.min_face")
 
 
 def test_files_of_no_track_and_unwanted_sheets_go(corpus):

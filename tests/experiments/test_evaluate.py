@@ -169,7 +169,7 @@ def test_presence_is_that_of_the_clip_ending_at_the_frame(root: Path) -> None:
 def test_the_model_carries_what_the_crops_were_made_by(root: Path) -> None:
     for folder in ("fusion", "baselines/audio_only"):
         config = json.loads((root / "models" / folder / "config.json").read_text())
-        assert config["frames"] == {"detect_every": 3, "min_confidence": 0.9, "jpeg_quality": 90}
+        assert config["frames"] == {"detect_every": 3, "min_confidence": 0.9, "min_face": 40, "jpeg_quality": 90}
 
 
 def test_the_same_models_give_the_same_bytes(root: Path) -> None:

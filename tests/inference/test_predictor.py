@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from avfusion.data.settings import FramesSettings
 from avfusion.inference.predictor import _say_other_code
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
+from avfusion.media.video import read_video
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.tracking.registry import ensure_registered
 
@@ -140,7 +142,7 @@ def test_no_face_means_sound_alone_and_is_said(predictor: Predictor, faceless_vi
     assert not table["visual_present"].any()
     assert (table["face_confidence"] == 0).all()
     assert table["audio_present"].all()
-    assert any("no face found" in text for text in said)
+    assert any("no face of 40 pixels or more" in text for text in said)
 
 
 def test_no_audio_means_the_face_alone_and_is_said(predictor: Predictor, silent_video: Path) -> None:
@@ -184,6 +186,27 @@ def test_faces_are_looked_for_as_for_training(trained_models: Path, face_video: 
         model({"detect_every": 0})
 
 
+def test_small_faces_are_found_when_looked_for(trained_models: Path, face_video: Path, tmp_path: Path) -> None:
+    """A face of 49 pixels in a picture of 1920: 16 when it is scaled down to 640."""
+    from tests.media.conftest import write_media
+
+    pictures = []
+    for frame in list(read_video(face_video))[:40]:
+        picture = np.full((1080, 1920, 3), 120, np.uint8)
+        picture[300:428, 900:1028] = cv2.resize(frame.rgb, (128, 128), interpolation=cv2.INTER_AREA)
+        pictures.append(picture)
+    video = write_media(tmp_path / "small.mp4", pictures, np.arange(40) / 25)
+    model = trained_models / "fusion"
+    with pytest.raises(BadInputError, match=r"no face of 120 pixels or more \(40 at 640 wide: --min-face lowers it\)"):
+        Predictor.load(model).predict(video)
+    found = Predictor.load(model, min_face=16)
+    assert (found.predict(video)["face_confidence"] > 0.9).all()
+    assert (found.predict(video, mode="causal")["face_confidence"] > 0.9).all()
+    for bad in (11, 641):
+        with pytest.raises(BadInputError, match=rf"min_face is {bad}: must be from 12 to 640"):
+            Predictor.load(model, min_face=bad)
+
+
 def test_presence_is_that_of_the_clip_ending_at_the_frame(predictor: Predictor, half_heard_video: Path) -> None:
     """The sound ends after about a second: clips that begin later are silent, though their stride ends elsewhere."""
     heard = predictor.predict(half_heard_video)["audio_present"].to_numpy()
@@ -195,7 +218,7 @@ def test_presence_is_that_of_the_clip_ending_at_the_frame(predictor: Predictor, 
 
 
 def test_neither_stream_is_an_error(predictor: Predictor, empty_video: Path, silent_video: Path) -> None:
-    with pytest.raises(BadInputError, match=r"empty\.mp4: no face and no audio"):
+    with pytest.raises(BadInputError, match=r"empty\.mp4: no face of 40 pixels or more .* and no audio"):
         predictor.predict(empty_video)
     with pytest.raises(BadInputError, match=r"silent\.mp4: no audio in it"):
         predictor.predict(silent_video, stream="audio")

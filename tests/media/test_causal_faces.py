@@ -56,6 +56,14 @@ def test_who_is_larger_is_followed_once_seen_for_long_enough() -> None:
     assert sorted(right) == right, "one change, no flicker"
 
 
+def test_the_smallest_face_is_a_setting() -> None:
+    small = empty()
+    small[100:144, 100:144] = cv2.resize(face(), (44, 44), interpolation=cv2.INTER_AREA)
+    frame = VideoFrame(0, 0.0, small)
+    assert FaceFollower().crop(frame).box is None
+    assert FaceFollower(min_face=14).crop(frame).box is not None
+
+
 def test_every_frame_of_a_video_has_its_place(tmp_path: Path, media) -> None:
     path = media(tmp_path / "v.mp4", [face()] * 7, np.arange(7) / 25)
     asked: list[float] = []

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -54,6 +55,32 @@ def test_large_images_are_scaled_and_give_positions_in_their_own_pixels(detector
     large = np.repeat(np.repeat(astronaut, 3, axis=0), 3, axis=1)
     face = detector.detect(large)[0]
     np.testing.assert_allclose(face.landmarks, (EXPECTED + 0.5) * 3 - 0.5, atol=12)
+
+
+@pytest.mark.parametrize(
+    ("size", "face", "min_face"),
+    [
+        ((1920, 1080), 49, 16),
+        ((1080, 1920), 49, 16),
+        ((3840, 2160), 110, 18),
+        ((640, 480), 22, 20),
+        ((320, 240), 20, 16),
+    ],
+)
+def test_small_faces_are_found_when_looked_for(detector, astronaut, size, face, min_face):
+    """The face is 95 pixels wide in the picture of 512."""
+    width, height = size
+    side = round(512 * face / 95)
+    canvas = np.full((height, width, 3), 110, np.uint8)
+    canvas[20 : 20 + side, 50 : 50 + side] = cv2.resize(astronaut, (side, side), interpolation=cv2.INTER_AREA)
+    assert detector.detect(canvas) == []
+    (found,) = FaceDetector(min_face).detect(canvas)
+    np.testing.assert_allclose(found.landmarks, (EXPECTED + 0.5) * face / 95 + (49.5, 19.5), atol=0.06 * face)
+
+
+def test_only_large_faces_are_found_when_looked_for(astronaut):
+    assert len(FaceDetector(90).detect(astronaut)) == 1
+    assert FaceDetector(200).detect(astronaut) == []
 
 
 def test_two_faces_and_none(detector, astronaut):

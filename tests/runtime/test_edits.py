@@ -90,7 +90,7 @@ HARMLESS = [  # (module, text, edited text)
     ("corpora/demo/voice", '"""', '"""Put otherwise. '),
     ("corpora/csv_table", "so this is not text: save it", "so save it"),
     ("data/annotations", "the file is missing", "there is no such file"),
-    ("data/detected_crops", "no face was found in any frame", "there is no face in any frame"),
+    ("data/detected_crops", "frames.min_face to look for", "frames.min_face, to look for"),
     ("data/features", "is NaN or infinite in", "is not finite in"),
     ("data/frames", "run the stage `frames`", "run `dvc repro frames`"),
     ("data/frames", "def read_warnings(path: str | Path) -> list[str]:", "def read_warnings(path: Path) -> object:"),
