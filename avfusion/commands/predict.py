@@ -55,7 +55,8 @@ def predict(
     people: Annotated[
         PeopleChoice,
         typer.Option(
-            help="all: everybody seen for a second or longer, each with the same sound: <stem>.person-2.csv, …"
+            help="all: everybody seen for a second or longer, each with values where they are seen: "
+            "<stem>.person-2.csv, …"
         ),
     ] = PeopleChoice.main,
     stream: Annotated[

@@ -15,14 +15,22 @@ class Person:
 
     Attributes:
         name: empty for the main person; else `person-2`, `person-3`, …, by size and time in view of the face.
-        predictions: the columns of `avfusion.Predictor.predict`, N rows.
+        predictions: the columns of `avfusion.Predictor.predict`, N rows; where everybody was asked for, values are NaN
+            in frames that are not the person's own.
         boxes: (N, 4) float32: x, y of the face's upper left corner, width, height in pixels of the upright picture
             (after rotation), possibly beyond its edges; NaN where there is no face.
+        thumbnail: JPEG of the face, aligned, where it is clearest; empty without a face.
     """
 
     name: str
     predictions: pd.DataFrame
     boxes: np.ndarray
+    thumbnail: bytes = b""
+
+    @property
+    def number(self) -> int:
+        """1 for the main person, else the number in the name."""
+        return int(self.name.rpartition("-")[2] or 1)
 
 
 @dataclass(frozen=True)

@@ -2,3 +2,4 @@
 
 COLUMNS = ("frame", "time_s", "valence", "arousal", "face_confidence", "audio_present", "visual_present")
 SPREADS = ("valence_sd", "arousal_sd")
+VALUES = ("valence", "arousal", *SPREADS)  # NaN where nothing is known

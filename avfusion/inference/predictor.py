@@ -29,7 +29,8 @@ from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.fusion.model_folder import CONFIG, ModelFolder
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
-from avfusion.inference.columns import SPREADS
+from avfusion.inference.columns import SPREADS, VALUES
+from avfusion.inference.own_frames import own_frames
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.media.faces import USUAL_SIDE
 from avfusion.runtime.devices import working_device
@@ -151,8 +152,9 @@ class Predictor:
         """Predict, and locate the faces; the video is decoded in another process.
 
         Args:
-            people: `main`: the main person alone; `all`: everybody seen for a second or longer, all with the same
-                sound.
+            people: `main`: the main person alone, with a value for every frame; `all`: everybody seen for a second or
+                longer, all with the same sound, each with values only for their own frames
+                (`avfusion.inference.own_frames`) and NaN elsewhere.
             stream: `both`, or `audio` or `visual` to treat the other stream as absent.
             stride: ticks between clips, a divisor of the clip's length; default: the stride of the model's features.
             mode: `overlap`, `tile` or `causal` (`avfusion.fusion.inference.predict_clips`); default: the model's. With
@@ -193,7 +195,7 @@ class Predictor:
             warnings = _check_usable(streams, stream, Path(path), self.frames.min_face)
             for warning in warnings if notice else ():
                 notice(f"{path}: {warning}")  # type: ignore[misc]
-            tables = []
+            persons: list[tuple[pd.DataFrame, PersonFaces]] = []
             # One by one, as in `avfusion live`: a full batch sums in another order, which changes float16 features.
             extractor = self._extractor.one_by_one() if mode == "causal" else self._extractor
             for number, features in enumerate(_features(extractor, streams, spec.stride)):
@@ -201,15 +203,26 @@ class Predictor:
                     progress("features", number, len(streams.persons))
                 refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
                 if not (features.audio_present.any() or features.visual_present.any()):
-                    raise BadInputError(
-                        f"{path}: no clip of it has a face or sound, so there is nothing to predict from"
-                    )
-                tables.append(self._table(streams, streams.persons[number], features, mode, uncertainty))
+                    continue  # in view only after the last clip, and there is no sound
+                faces = streams.persons[number]
+                table = self._table(streams, faces, features, mode, uncertainty)
+                if people == "all" and faces.present.any():
+                    values = [name for name in VALUES if name in table.columns]
+                    table.loc[~self._own(streams, faces), values] = np.nan
+                persons.append((table, faces))
+        if not persons:
+            raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         if progress:
-            progress("features", len(tables), len(tables))
-        named = zip(person_names(len(tables)), tables, streams.persons, strict=True)
-        persons = tuple(Person(name, table, faces.boxes) for name, table, faces in named)
-        return Analysis(Path(path), persons, *streams.size, streams.fps, warnings)
+            progress("features", len(streams.persons), len(streams.persons))
+        named = zip(person_names(len(persons)), persons, strict=True)
+        found = tuple(Person(name, table, faces.boxes, faces.thumbnail) for name, (table, faces) in named)
+        return Analysis(Path(path), found, *streams.size, streams.fps, warnings)
+
+    def _own(self, streams: VideoStreams, person: PersonFaces) -> np.ndarray:
+        """The person's own frames, (N,) bool: a gap lasts a clip at most."""
+        geometry = self.spec.geometry
+        others = np.logical_or.reduce([streams.strangers, *(p.present for p in streams.persons if p is not person)])
+        return own_frames(person.present, others, frame_positions(streams.time_s, geometry.fps), geometry.clip_frames)
 
     def _table(
         self, streams: VideoStreams, person: PersonFaces, features: FeatureTable, mode: Mode, uncertainty: bool

@@ -18,7 +18,14 @@ from avfusion.data.presence import shown_frames
 from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
-from avfusion.media.face_tracks import FaceCrop, cut_crops, doubts, find_tracks
+from avfusion.media.face_tracks import (
+    FaceCrop,
+    cut_crops,
+    doubts,
+    find_tracks,
+    interpolate_faces,
+    others_after_cuts,
+)
 from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline, read_timeline
@@ -41,12 +48,14 @@ class PersonFaces:
         present: (N,) bool, frames with a crop.
         boxes: (N, 4) float32: x, y of the upper left corner, width, height in pixels of the upright picture, possibly
             beyond its edges; NaN where there is no face.
+        thumbnail: JPEG of the clearest crop; empty without a face.
     """
 
     crops: Path
     present: np.ndarray
     confidence: np.ndarray
     boxes: np.ndarray
+    thumbnail: bytes
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class VideoStreams:
     Attributes:
         time_s: (N,) float64, seconds of every video frame, 0 at the first.
         persons: the main person first, then the others if requested.
+        strangers: (N,) bool, frames with the face of somebody who is none of the persons.
         sound: WAV in the store's format, sample 0 at frame 1; None: no audio stream, or not requested.
         samples: number of samples, 0 without sound.
         silence: why requested sound is missing; empty with sound.
@@ -63,6 +73,7 @@ class VideoStreams:
 
     time_s: np.ndarray
     persons: tuple[PersonFaces, ...]
+    strangers: np.ndarray
     sound: Path | None
     samples: int
     silence: str
@@ -102,13 +113,16 @@ def read_streams(
     timeline = timeline or read_timeline(path)
     warnings = list(timeline.warnings)
     settings = settings or FramesSettings()
+    strangers = np.zeros(timeline.frames, bool)
     if stream == "audio":
         number, rows = 1, _nobody(timeline)
     elif causal:
         number, rows = 1, _followed(path, settings, timeline, warnings, progress or _ignore)
     else:
-        number, rows = _looked_for(path, people, settings, spec, timeline, warnings, progress or _ignore)
+        found = _looked_for(path, people, settings, spec, timeline, warnings, progress or _ignore)
+        number, rows, strangers = found
     persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
+    persons = tuple(person for person in persons if person.present.any()) or persons[:1]
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"
@@ -117,7 +131,15 @@ def read_streams(
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
     size = _upright_size(path, timeline)
     return VideoStreams(
-        timeline.times_s, persons, sound, samples, silence, size, timeline.fps, tuple(dict.fromkeys(warnings))
+        timeline.times_s,
+        persons,
+        strangers,
+        sound,
+        samples,
+        silence,
+        size,
+        timeline.fps,
+        tuple(dict.fromkeys(warnings)),
     )
 
 
@@ -150,8 +172,8 @@ def _looked_for(
     timeline: Timeline,
     warnings: list[str],
     progress: Progress,
-) -> tuple[int, Iterator[list[FaceCrop]]]:
-    """The number of persons, and the crops of each in every frame."""
+) -> tuple[int, Iterator[list[FaceCrop]], np.ndarray]:
+    """The number of persons, the crops of each in every frame, and the frames (N,) bool with somebody else's face."""
     damage: list[str] = []
     tracks = find_tracks(
         path,
@@ -164,18 +186,23 @@ def _looked_for(
     )
     persons = everybody(tracks) if people == "all" else [main_person(tracks)]
     warnings += doubts(persons, tracks)
+    if people == "main":
+        warnings += [f"{text}: use --people all" for text in others_after_cuts(persons[0], tracks)]
+    gap = 2 * settings.detect_every
+    theirs = {id(track) for person in persons for track in person.stretches}
+    rest = [track for track in tracks if id(track) not in theirs]
+    strangers = interpolate_faces(rest, timeline.frames, longest_gap=gap).confidence > 0
 
     # The frames of clips depend on the frames with a face; a frame that cannot be decoded turns out to have none.
     wanted = None if spec is None or damage else partial(shown_frames, timeline.times_s, spec=spec)
 
     def rows() -> Iterator[list[FaceCrop]]:
-        gap = 2 * settings.detect_every
         for row in cut_crops(path, persons, timeline, longest_gap=gap, wanted=wanted, on_warning=warnings.append):
             yield row
             if _is_told(row[0].frame, settings, timeline):
                 progress("cutting crops", row[0].frame, timeline.frames)
 
-    return len(persons), rows()
+    return len(persons), rows(), strangers
 
 
 def _is_told(frame: int, settings: FramesSettings, timeline: Timeline) -> bool:
@@ -187,22 +214,30 @@ def _written(
     folder: Path, number: int, rows: Iterator[list[FaceCrop]], frames: int, quality: int
 ) -> tuple[PersonFaces, ...]:
     """Write the crops of each person to a separate file."""
-    persons = tuple(
-        PersonFaces(
-            crops=folder / f"frames-{index}.parquet",
-            present=np.zeros(frames, bool),
-            confidence=np.zeros(frames, np.float32),
-            boxes=np.full((frames, 4), np.nan, np.float32),
-        )
-        for index in range(number)
-    )
+    crops = [folder / f"frames-{index}.parquet" for index in range(number)]
+    present, confidence = np.zeros((number, frames), bool), np.zeros((number, frames), np.float32)
+    boxes = np.full((number, frames, 4), np.nan, np.float32)
+    clearest = [(0.0, 0.0, b"")] * number
     with ExitStack() as files:
-        writers = [files.enter_context(FrameWriter(person.crops)) for person in persons]
+        writers = [files.enter_context(FrameWriter(path)) for path in crops]
         for row in rows:
-            for person, writer, crop in zip(persons, writers, row, strict=True):
-                writer.write(FrameRow(crop.frame, crop.time_s, _jpeg(crop, quality), crop.confidence))
-                _note(person, crop)
-    return persons
+            for person, (writer, crop) in enumerate(zip(writers, row, strict=True)):
+                jpeg = _jpeg(crop, quality)
+                writer.write(FrameRow(crop.frame, crop.time_s, jpeg, crop.confidence))
+                if crop.box is None:
+                    continue
+                at = person, crop.frame - 1
+                present[at], confidence[at] = True, crop.confidence
+                boxes[at] = (*crop.box[:2], *(crop.box[2:] - crop.box[:2]))
+                if jpeg:  # confidences of clear faces differ by less than a hundredth: then the largest is the clearest
+                    area = float(np.prod(boxes[at][2:]))
+                    clearest[person] = max(
+                        clearest[person], (round(crop.confidence, 2), area, jpeg), key=lambda c: c[:2]
+                    )
+    return tuple(
+        PersonFaces(crops[person], present[person], confidence[person], boxes[person], clearest[person][2])
+        for person in range(number)
+    )
 
 
 def _jpeg(crop: FaceCrop, quality: int) -> bytes | None:
@@ -210,13 +245,6 @@ def _jpeg(crop: FaceCrop, quality: int) -> bytes | None:
     if crop.rgb is not None:
         return encode_crop(crop.rgb, quality)
     return b"" if crop.confidence > 0 else None
-
-
-def _note(person: PersonFaces, crop: FaceCrop) -> None:
-    if crop.box is not None:
-        index = crop.frame - 1
-        person.present[index], person.confidence[index] = True, crop.confidence
-        person.boxes[index] = (*crop.box[:2], *(crop.box[2:] - crop.box[:2]))
 
 
 def _upright_size(path: str | Path, timeline: Timeline) -> tuple[int, int]:

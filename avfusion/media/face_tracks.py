@@ -12,10 +12,10 @@ import numpy as np
 
 from avfusion.media.alignment import TEMPLATE_SIZE, align_face
 from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
-from avfusion.media.cut_warnings import cut_warnings, in_words
+from avfusion.media.cut_warnings import MOST, cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import USUAL_FACE, FaceDetector
-from avfusion.media.persons import Followed, Side, main_person
+from avfusion.media.persons import Followed, Side, cut_times, main_person
 from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
@@ -78,7 +78,7 @@ def face_crops(
         min_face: Smallest face, as for `FaceDetector`.
         side: "left" or "right": follow the one of the two main persons on that side of the picture.
         on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
-            persons, frames that cannot be decoded.
+            persons, cuts to other people, frames that cannot be decoded.
         on_detection: Called during the first pass with the number of frames scanned so far.
     """
     timeline = timeline or read_timeline(path)
@@ -93,6 +93,8 @@ def face_crops(
     person = main_person(tracks, side)
     if on_warning:
         for text in doubts([person], tracks, others_wanted=side is not None):
+            on_warning(text)
+        for text in others_after_cuts(person, tracks) if side is None else ():
             on_warning(text)
     longest_gap = 2 * detect_every
     for (crop,) in cut_crops(path, [person], timeline, longest_gap=longest_gap, size=size, on_warning=on_warning):
@@ -153,15 +155,41 @@ def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_w
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
             times = in_words([track.times_s[0] for track in person.doubtful])
             found.append(f"looks do not say whether it is the same person who is followed on from {times}")
-    followed = [track for person in persons for track in person.stretches]
-    unused = 1 - _share(followed, tracks)
-    if followed and not others_wanted and unused >= NOTABLE_SHARE:
+    unused = _unused(persons, tracks)
+    share = _share(unused, tracks)
+    if share < 1 and not others_wanted and share >= NOTABLE_SHARE:
+        how = "at the same time" if len(_alone(unused, persons)) < len(unused) else "one after the other"
         them = "the one" if len(persons) == 1 else "those"
         found.append(
-            f"several faces at the same time: {100 * unused:.0f} % of the face detections are of others than {them} "
-            "followed, and not used"
+            f"several faces {how}: {100 * share:.0f} % of the face detections are of others than {them} followed, and "
+            "not used"
         )
     return found
+
+
+def others_after_cuts(person: Followed, tracks: Sequence[FaceTrack]) -> list[str]:
+    """A warning where, after cuts, somebody is seen who may not be the person followed, and the person is not."""
+    cuts = set(cut_times(tracks))
+    strangers = [*person.doubtful, *_alone(_unused([person], tracks), [person])]
+    strangers = [track for track in strangers if track.times_s[0] in cuts]
+    if _share(strangers, tracks) < NOTABLE_SHARE:
+        return []
+    times = sorted({track.times_s[0] for track in strangers})
+    words = ", ".join(f"{time:.1f} s" for time in times[:MOST]) + (" and later" if len(times) > MOST else "")
+    return [f"probably several people after the cut{'s' * (len(times) > 1)} at {words}"]
+
+
+def _unused(persons: Sequence[Followed], tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    theirs = {id(track) for person in persons for track in person.stretches}
+    return [track for track in tracks if id(track) not in theirs]
+
+
+def _alone(unused: Sequence[FaceTrack], persons: Sequence[Followed]) -> list[FaceTrack]:
+    """The tracks during which none of the persons is seen."""
+    seen = np.zeros(1 + max((track.indices[-1] for track in unused), default=0), bool)
+    for track in (track for person in persons for track in person.stretches):
+        seen[track.indices[0] : track.indices[-1] + 1] = True
+    return [track for track in unused if not seen[track.indices[0] : track.indices[-1] + 1].any()]
 
 
 def find_tracks(

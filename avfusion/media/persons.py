@@ -26,7 +26,7 @@ class Followed:
 
     Attributes:
         stretches: Tracks that do not overlap in time.
-        doubtful: The stretches that looks do not assign to this person.
+        doubtful: The stretches among them that looks do not assign to this person.
     """
 
     stretches: list[FaceTrack] = field(default_factory=list)
@@ -92,11 +92,14 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     Cuts and absences break a person's detections into stretches. Stretches belong to one person if their mean looks are
     close, and clearly closer than to any other candidate; people seen at the same time are different people. The main
     person has the greatest weight: area of the face, summed over the detections. Gaps are filled, by descending weight,
-    with stretches that looks assign to nobody. Excluded are people seen together with the main person, stretches that
-    look more like one of those people, and stretches in which the face is always mixed with another.
+    with stretches that looks assign to nobody. Excluded are other people, stretches that look more like one of those,
+    and stretches in which the face is always mixed with another. Other people are those seen together with the main
+    person, and those seen for a second or longer who look unlike the main person (squared distance above `UNLIKE`) or
+    are only in scenes without the main person.
 
     With `side` there are two main persons: the one of greatest weight, and the next one seen together with that person
     (if there is none: the next by weight). The left person is the one further left on average where both are seen.
+    Other people are the other of the two, and those seen together with the wanted person.
     Stretches that looks assign to nobody go to the person on their side: left or right of the others seen then. A
     stretch seen alone goes to the person nearer on average, unless it looks unlike that person.
     """
@@ -105,9 +108,7 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     everything = _ranked(tracks)
     persons = who_is_who(tracks)
     if side is None:
-        wanted = persons[0]
-        others = [person for person in persons[1:] if person.during_any(wanted).any()]
-        return _filled(wanted, others, everything)
+        return _main(persons, everything)
     left, right = _pair(persons)
     wanted, other = (left, right) if side == "left" else (right, left)
     others = [p for p in persons if p is not wanted and (p is other or p.during_any(wanted).any())]
@@ -118,14 +119,21 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
 def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
     """Everybody seen for a second or longer, by descending weight, at most twenty, and always the main person.
 
-    The main person comes first, with gaps filled as in `main_person`, but not with stretches of other followed people.
+    The main person comes first, with the same stretches as in `main_person`; the others have what is not among them.
     """
     if not tracks:
         return [Followed()]
-    main, *others = who_is_who(tracks)
-    others = [person for person in others if person.seen_s >= LEAST_S][: MOST - 1]
-    first = _filled(main, others, _ranked(tracks))
-    return [first, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
+    persons = who_is_who(tracks)
+    main = _main(persons, _ranked(tracks))
+    taken = {id(track) for track in main.stretches}
+    rest = [Stretches([track for track in p.tracks if id(track) not in taken]) for p in persons[1:]]
+    others = [person for person in rest if person.seen_s >= LEAST_S][: MOST - 1]
+    return [main, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
+
+
+def cut_times(tracks: Sequence[FaceTrack]) -> list[float]:
+    """Times in seconds, ascending, at which the picture changed as a whole and ended a track."""
+    return sorted({track.end_s for track in tracks if track.end == "scene"})
 
 
 def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
@@ -169,6 +177,29 @@ def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free
     is_owners = nearer_by(track.look, looks[owner], rivals, DIFFERENT) >= TOLD_APART
     is_it = nearer_by(looks[owner], track.look, beside, DIFFERENT) >= TOLD_APART
     return owner if is_owners.all() and is_it.all() else None
+
+
+def _main(persons: Sequence[Stretches], everything: Stretches) -> Followed:
+    """The main person among persons by descending weight, with gaps filled."""
+    main, *rest = persons
+    cuts = cut_times(everything.tracks)
+    here = _scenes(main, cuts)
+    others = [
+        person
+        for person in rest
+        if person.during_any(main).any()
+        or (
+            person.seen_s >= LEAST_S
+            and (distance(person.look, main.look) > UNLIKE or here.isdisjoint(_scenes(person, cuts)))
+        )
+    ]
+    return _filled(main, others, everything)
+
+
+def _scenes(person: Stretches, cuts: Sequence[float]) -> set[int]:
+    """Numbers of the scenes in which a person is seen: 0 before the first of the cuts, …"""
+    ends = [np.searchsorted(cuts, [track.times_s[0], track.times_s[-1]], side="right") for track in person.tracks]
+    return {scene for first, last in ends for scene in range(first, last + 1)}
 
 
 def _filled(person: Stretches, others: Sequence[Stretches], further: Stretches) -> Followed:

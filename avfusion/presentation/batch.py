@@ -91,7 +91,15 @@ def predict_files(
 
     Returns:
         0: all done; 2: some input was bad, the others are done; 1: something else failed.
+
+    Raises:
+        BadInputError: `folder` cannot be one, or the format cannot hold what is wanted.
     """
+    if request.people == "all" and request.form == "abaw":
+        raise BadInputError(
+            "format abaw has a value for every frame, and people all has values for each person's own frames only: "
+            "use another format, or people main"
+        )
     if folder is not None:
         there = nearest_existing(folder)
         if not there.is_dir():
@@ -208,11 +216,13 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
 def _summary(table: pd.DataFrame, stream: Stream) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
+    own = table["valence"].notna()
     means = ", ".join(
-        f"mean {name} {round(float(table[name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
+        f"mean {name} {round(float(table.loc[own, name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
     )
+    whose = "" if own.all() else f" over the person's own {own.sum()}"
     seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
-    return f"{len(table)} frames ({duration:.1f} s), {means}, {seen}"
+    return f"{len(table)} frames ({duration:.1f} s), {means}{whose}, {seen}"
 
 
 class _PhaseProgress:

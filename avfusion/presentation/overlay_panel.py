@@ -86,9 +86,11 @@ class Panel:
             left, top, right, bottom = self._plots[name]
             x = right + (self._time_s[first : index + 1] - now) / TRACE_S * (right - left)
             y = (top + bottom) / 2 - values * (bottom - top) / 2
-            line = np.stack([x, y], axis=1)
-            cv2.polylines(image, [_fixed(line)], False, colour, max(1, round(1.6 * self._u)), cv2.LINE_AA, _SUBPIXEL)
-            self._dot(image, (right, float(y[-1])), 3, colour)
+            thick = max(1, round(1.6 * self._u))
+            for line in _drawn(np.stack([x, y], axis=1)):
+                cv2.polylines(image, [_fixed(line)], False, colour, thick, cv2.LINE_AA, _SUBPIXEL)
+            if np.isfinite(values[-1]):
+                self._dot(image, (right, float(y[-1])), 3, colour)
             self._text(image, self._readings[name], signed(float(values[-1])), 17, colour, right=True)
         for name, (at, colour) in self._lamps.items():
             lit = bool(self._present[name][index])
@@ -158,14 +160,16 @@ class Panel:
             [x + r * self._values["valence"][first : index + 1], y - r * self._values["arousal"][first : index + 1]],
             axis=1,
         )
+        known = np.isfinite(points).all(axis=1)
         ages = (now - self._time_s[first : index + 1]) / TRAIL_S
-        fixed = _fixed(points)
+        fixed = _fixed(np.where(known[:, None], points, 0))
         thick = max(1, round(2 * self._u))
-        for step in range(len(fixed) - 1):
+        for step in np.flatnonzero(known[1:] & known[:-1]):
             share = 1 - ages[step + 1]
             colour = [round(p + (b - p) * share) for p, b in zip(PLOT, BRIGHT, strict=True)]
             cv2.line(image, fixed[step].tolist(), fixed[step + 1].tolist(), colour, thick, cv2.LINE_AA, _SUBPIXEL)
-        self._dot(image, tuple(points[-1]), 5, BRIGHT)
+        if known[-1]:
+            self._dot(image, tuple(points[-1]), 5, BRIGHT)
 
     def _dot(self, image: np.ndarray, at: Point, radius: float, colour: Colour) -> None:
         cv2.circle(image, *_circle(at, radius * self._u), colour, -1, cv2.LINE_AA, _SUBPIXEL)
@@ -204,7 +208,9 @@ class Panel:
 
 
 def signed(value: float) -> str:
-    """A value with its sign and two decimals, a true minus."""
+    """A value with its sign and two decimals, a true minus; a dash for an unknown one."""
+    if np.isnan(value):
+        return "–"
     return f"{round(value, 2) + 0.0:+.2f}".replace("-", "–")  # + 0.0: never a minus before zero
 
 
@@ -215,6 +221,13 @@ def clock(time_s: float) -> str:
     hours, minutes = divmod(minutes, 60)
     seconds = f"{rest // 10:02d}.{rest % 10}"
     return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+def _drawn(line: np.ndarray) -> list[np.ndarray]:
+    """The pieces of a line (N, 2) between points that are not finite."""
+    known = np.isfinite(line).all(axis=1)
+    pieces = np.split(line, np.flatnonzero(np.diff(known)) + 1)
+    return [piece for piece in pieces if np.isfinite(piece).all()]
 
 
 def _even(length: float) -> int:

@@ -39,7 +39,7 @@ def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> Non
     axes.axhline(0, color=FAINT, linewidth=0.8)
     for name, colour in (("valence", VALENCE), ("arousal", AROUSAL)):
         values = predictions[name].to_numpy(float)
-        mean = round(float(np.mean(values)), 2) + 0.0  # never a minus before zero
+        mean = round(float(np.nanmean(values)), 2) + 0.0  # never a minus before zero
         axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} (mean {mean:+.2f})")
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("unpleasant / calm   …   pleasant / excited", fontsize=8)

@@ -27,7 +27,7 @@ function words(seconds) {
   return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-const signed = value => (value < -0.005 ? "\u2013" : "+") + Math.abs(value).toFixed(2);
+const signed = value => value === null ? "\u2013" : (value < -0.005 ? "\u2013" : "+") + Math.abs(value).toFixed(2);
 
 function show(seconds) {
   now = Math.min(Math.max(seconds, 0), data.length);
@@ -38,6 +38,7 @@ function show(seconds) {
   get("clock").textContent = words(now);
   get("valence").textContent = signed(data.valence[i]);
   get("arousal").textContent = signed(data.arousal[i]);
+  get("point").style.display = data.valence[i] === null ? "none" : "";
   get("point").setAttribute("cx", 100 * data.valence[i]);
   get("point").setAttribute("cy", -100 * data.arousal[i]);
   if (film.length) {

@@ -98,7 +98,11 @@ def write_video_report(
         film=film,
         way=Markup(_way(valence, arousal)),
         panels=[
-            {"target": name, "ends": ends, "svg": charts.panel(x, [(f"smooth {name}", drawn[name], None)], nothing)}
+            {
+                "target": name,
+                "ends": ends,
+                "svg": charts.panel(x, [(f"smooth {name}", drawn[name], np.isfinite(drawn[name]))], nothing),
+            }
             for name, ends in ENDS.items()
         ],
         strips=[
@@ -205,9 +209,10 @@ def _curves(predictions: "pd.DataFrame") -> list[np.ndarray]:
 
 
 def _means(values: np.ndarray, step: int) -> np.ndarray:
-    """Means of `step` values each, (N,) → (N / step,); the last one of the rest."""
-    starts = np.arange(0, len(values), step)
-    return np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
+    """Means of the known ones of `step` values each, (N,) → (N / step,), the last one of the rest; NaN of none."""
+    starts, known = np.arange(0, len(values), step), np.isfinite(values)
+    sums, counts = (np.add.reduceat(column, starts) for column in (np.where(known, values, 0), known.astype(float)))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _ticks(length: float) -> list[dict[str, Any]]:
@@ -219,7 +224,13 @@ def _ticks(length: float) -> list[dict[str, Any]]:
 
 
 def _way(valence: np.ndarray, arousal: np.ndarray) -> str:
-    return "M" + "L".join(f"{100 * v:.1f} {-100 * a:.1f}" for v, a in zip(valence, arousal, strict=True))
+    parts, drawing = [], False
+    for v, a in zip(valence.tolist(), arousal.tolist(), strict=True):
+        known = v == v  # not NaN
+        if known:
+            parts.append(f"{'L' if drawing else 'M'}{100 * v:.1f} {-100 * a:.1f}")
+        drawing = known
+    return "".join(parts)
 
 
 def _data(
@@ -232,10 +243,14 @@ def _data(
         "length": round(length, 3),
         "lead": round(lead_s, 3),
         "time": np.round(time_s[::step], 3).tolist(),
-        "valence": np.round(_means(valence, step), 3).tolist(),
-        "arousal": np.round(_means(arousal, step), 3).tolist(),
+        "valence": _rounded(_means(valence, step)),
+        "arousal": _rounded(_means(arousal, step)),
         "film": [round(frame["time_s"], 3) for frame in film],
     }
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    return [round(value, 3) if value == value else None for value in values.tolist()]
 
 
 def _json(value: object) -> Markup:

@@ -22,17 +22,19 @@ def frame_lengths(time_s: np.ndarray) -> np.ndarray:
 
 
 def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
-    """Summarise the predictions of a video (the CSV's columns).
+    """Summarise the predictions of one person in a video (the CSV's columns), over the frames that have values.
 
     Returns:
         `valence` and `arousal`: `mean` and `sd` (frames weighted by duration), `low` and `high` and their times
             (`low_s`, `high_s`); `quadrants`: share of time in each of `QUADRANTS`, with 0 as pleasant or excited;
-            `frames`; `face_frames`: frames with a face; `face`, `sound`: share of frames whose clip has a face, or
-            sound.
+            `frames`: of the video; `own_frames`: with values; `face_frames`: with a face; `face`, `sound`: share of the
+            frames with values whose clip has a face, or sound.
     """
-    time_s = predictions["time_s"].to_numpy(float)
-    weights = frame_lengths(time_s)
+    own = predictions["valence"].notna().to_numpy()
+    weights = frame_lengths(predictions["time_s"].to_numpy(float))[own]
     weights = weights / weights.sum()
+    frames, predictions = len(predictions), predictions[own]
+    time_s = predictions["time_s"].to_numpy(float)
     found: dict[str, Any] = {}
     for name in ("valence", "arousal"):
         values = predictions[name].to_numpy(float)
@@ -51,7 +53,7 @@ def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
         name: float(weights[(pleasant == right) & (excited == above)].sum())
         for name, (right, above) in QUADRANTS.items()
     }
-    found["frames"] = len(predictions)
+    found["frames"], found["own_frames"] = frames, len(predictions)
     found["face_frames"] = int((predictions["face_confidence"] > 0).sum())
     found["face"] = float(predictions["visual_present"].mean())
     found["sound"] = float(predictions["audio_present"].mean())

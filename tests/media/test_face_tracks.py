@@ -103,6 +103,25 @@ def test_of_whom_looks_do_not_tell_that_it_is_the_same_is_said(tmp_path, media):
     assert warnings == [
         "track cut once (the picture changes as a whole), at 0.8 s",
         "looks do not say whether it is the same person who is followed on from 0.8 s",
+        "probably several people after the cut at 0.8 s",
+    ]
+
+
+def test_cuts_to_others_are_told_and_others_are_not_followed(tmp_path, media):
+    """Cuts from somebody in one place to somebody else in another, and back again."""
+    picture = data.astronaut()[:256, 96:352]
+    empty = np.full_like(picture, 90)
+    stranger = np.ascontiguousarray(picture[:, ::-1, ::-1])
+    one, other = (np.concatenate(pair, axis=1) for pair in ((picture, empty), (empty, stranger)))
+    path = media(tmp_path / "cuts.mp4", ([one] * 40 + [other] * 30) * 2, np.arange(140) / 25)
+    warnings = []
+    crops = list(face_crops(path, detect_every=2, on_warning=warnings.append))
+    present = np.array([crop.rgb is not None for crop in crops])
+    np.testing.assert_array_equal(np.flatnonzero(~present), [39, *range(40, 70), 109, *range(110, 140)])
+    assert warnings == [
+        "several faces one after the other: 44 % of the face detections are of others than the one followed, and not "
+        "used",
+        "probably several people after the cuts at 1.6 s, 4.4 s",
     ]
 
 

@@ -137,9 +137,39 @@ def test_everybody_who_is_seen_long_enough_each_with_their_own_stretches():
     assert everybody([])[0].stretches == []
     crowd = [_track(0, 40, x=300 * i, look=np.array([i, 3.0], np.float32)) for i in range(MOST + 5)]
     assert len(everybody(crowd)) == MOST
+    later = [_track(40 * i, 40 * i + 30, side=200 - i, look=np.array([i, 3.0], np.float32)) for i in range(MOST + 5)]
+    followed = everybody(later)
+    assert [person.stretches for person in followed] == [[track] for track in later[:MOST]]
 
 
-def test_a_gap_of_the_main_person_is_not_filled_with_somebody_who_is_followed():
-    anna, ben = _track(0, 60), _track(65, 100, x=300, look=BEN)
-    assert main_person([anna, ben]).stretches == [anna, ben]
-    assert [person.stretches for person in everybody([anna, ben])] == [[anna], [ben]]
+def _cut(*tracks, at):
+    """The tracks, ended by a change of the whole picture at this frame."""
+    for track in tracks:
+        track.end, track.end_s = "scene", at / 25
+    return list(tracks)
+
+
+def test_a_gap_of_the_main_person_is_not_filled_with_somebody_else():
+    anna, unlike = _track(0, 60), _track(65, 100, x=300, look=BEN)
+    assert main_person([anna, unlike]).stretches == [anna]
+    perhaps = _track(65, 100, x=300, look=np.array([0.72, 0.0], np.float32))
+    assert _followed([anna, perhaps]) == ([anna, perhaps], [perhaps]), "as in the same scene"
+    assert _followed([*_cut(anna, at=65), perhaps]) == ([anna], []), "in another scene"
+    back = _track(105, 120, look=LIKE_ANNA)
+    assert _followed([anna, *_cut(perhaps, at=105), back]) == ([anna, back], []), "in another scene, between two"
+    moment = _track(65, 80, x=300, look=CARL)
+    assert _followed([anna, moment]) == ([anna, moment], [moment]), "for a moment, whoever is seen"
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("look", [LIKE_ANNA, np.array([0.72, 0.0], np.float32), BEN])
+def test_the_main_person_is_the_same_with_and_without_the_others(look, cut):
+    anna, other, back = _track(0, 60), _track(65, 100, x=300, look=look), _track(102, 110)
+    carl = [_track(0, 40, x=600, side=50, look=CARL), _track(120, 160, x=600, side=50, look=CARL)]
+    tracks = [*(_cut(anna, other, at=65) if cut else [anna, other]), back, *carl, _track(112, 118, look=BETWEEN)]
+    main, *others = everybody(tracks)
+    assert main == main_person(tracks)
+    assert carl in [person.stretches for person in others]
+    taken = [id(track) for person in (main, *others) for track in person.stretches]
+    assert len(taken) == len(set(taken)), "nobody's stretch is another's, too"
+    assert id(other) in taken
