@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from avfusion.fusion.inference import Mode
-from avfusion.inference.analysis import Person
+from avfusion.inference.analysis import MAIN, Person
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.streams import People
 from avfusion.presentation.find_videos import find_videos
@@ -177,16 +177,15 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
         origins = {}
         for person in reversed(analysis.persons):  # the main person's table is last: it says that all are there
             origins[person.name] = _write(target.of(person.name), person, predictor.name, facts, force)
-        for person in analysis.persons:
-            request.pictures.write(
-                target.of(person.name),
-                person,
-                model_card(predictor),
-                warnings=analysis.warnings,
-                origin=origins[person.name],
-                force=force,
-                progress=progress.update,
-            )
+        request.pictures.write(
+            target,
+            analysis.persons,
+            model_card(predictor),
+            warnings=analysis.warnings,
+            origin=origins[MAIN],
+            force=force,
+            progress=progress.update,
+        )
     for person in analysis.persons:
         print(f"{target.of(person.name).table}: {_summary(person.predictions, request.stream)}")
     print(f"{label}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
@@ -208,8 +207,8 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
     with atomic_path(target.table) as temporary:
         write_predictions(temporary, person.predictions, facts["format"], origin)
         metadata = picture_metadata(origin | {TABLE_DIGEST: file_digest(temporary)})
-        shown = "  ·  ".join(filter(None, (target.video.name, person.name, model)))
-        plot_trace(target.trace, person.predictions, shown, metadata)
+        shown = f"{target.video.name}  ·  {model}"
+        plot_trace(target.trace, person.predictions, shown, metadata, person if facts["people"] == "all" else None)
     return origin
 
 

@@ -124,14 +124,14 @@ def is_done(
     Args:
         target: of the main person.
         facts: what decides the tables.
-        besides: says it of what is to lie beside the table of each person.
+        besides: says it of what is to lie beside the main person's table.
     """
     number = read_provenance(target.trace).get(PERSONS, "")
     if not number.isdecimal() or not target.table.is_file():
         return False
     wanted = dict(facts) | {"video_identity": video_identity(target.video)}
     targets = [target.of(name) for name in person_names(int(number))]
-    return all(_is_made_by(each, wanted) and besides(each, facts) for each in targets)
+    return all(_is_made_by(each, wanted) for each in targets) and besides(target, facts)
 
 
 def _is_made_by(target: Target, wanted: Mapping[str, str]) -> bool:

@@ -1,7 +1,7 @@
-"""A video with its predictions: the face's box in the picture, and the changing values beside it."""
+"""A video with its predictions: the faces' boxes in the picture, and the changing values beside it."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from avfusion.inference.analysis import MAIN, Person
 from avfusion.media.audio import aligned_audio
 from avfusion.media.mp4_writer import Mp4Writer, mp4_writer
 from avfusion.media.opener import open_media
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import VideoFrame, read_video
 from avfusion.presentation.overlay_panel import Panel, plan_layout
+from avfusion.presentation.overlay_people import Legend, PeoplePanel, draw_tag
+from avfusion.presentation.person_marks import colour_of
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Progress = Callable[[str, int, int], None]
+Corners = tuple[int, int, int, int]
 
 BOX, EDGE = (255, 214, 64), (20, 23, 28)
 STEREO = 2
@@ -55,7 +59,7 @@ def write_overlay(
     """
     try:
         with atomic_path(path) as temporary:
-            draw_overlay(video, temporary, predictions, boxes, provenance or {}, progress)
+            draw_overlay(video, temporary, [Person(MAIN, predictions, boxes)], provenance or {}, progress)
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None
 
@@ -73,33 +77,49 @@ def overlay_provenance(path: str | Path) -> dict[str, str]:
 def draw_overlay(
     video: str | Path,
     path: str | Path,
-    predictions: "pd.DataFrame",
-    boxes: np.ndarray,
+    persons: Sequence[Person],
     provenance: Mapping[str, str],
     progress: Progress | None,
 ) -> None:
-    """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors."""
+    """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors.
+
+    Of several persons each has a colour, with a number at the box, and a legend above names them.
+    """
     timeline = read_timeline(video)
-    if not len(predictions) == len(boxes) == timeline.frames:
-        raise BadInputError(
-            f"{video} has {timeline.frames} frames, {len(predictions)} were predicted: predict it again"
-        )
+    for person in persons:
+        if not len(person.predictions) == len(person.boxes) == timeline.frames:
+            raise BadInputError(
+                f"{video} has {timeline.frames} frames, {len(person.predictions)} were predicted: predict it again"
+            )
     metadata = {"comment": json.dumps(dict(provenance), sort_keys=True)} if provenance else {}
     ends = np.append(timeline.times_s[1:], timeline.end_s)
-    confidence = predictions["face_confidence"].to_numpy(float)
+    confidence = [person.predictions["face_confidence"].to_numpy(float) for person in persons]
     frames = read_video(video, timeline=timeline)
     first = next(frames)
     height, width = first.rgb.shape[:2]
     layout = plan_layout(width, height)
-    panel = Panel(layout, predictions)
-    canvas = np.zeros((layout.size[1], layout.size[0], 3), np.uint8)
-    picture, beside = (canvas[y : y + h, x : x + w] for x, y, w, h in (layout.picture, layout.panel))
+    several = len(persons) > 1
+    panel = PeoplePanel(layout, persons) if several else Panel(layout, persons[0].predictions)
+    legend = Legend(layout, persons) if several else None
+    above = legend.size[1] if legend else 0
+    canvas = np.zeros((above + layout.size[1], layout.size[0], 3), np.uint8)
+    picture, beside = (canvas[above + y : above + y + h, x : x + w] for x, y, w, h in (layout.picture, layout.panel))
     sound = _Sound(video, timeline)
-    with mp4_writer(path, layout.size, fps=timeline.fps, channels=sound.channels, metadata=metadata) as writer:
+    with mp4_writer(path, canvas.shape[1::-1], fps=timeline.fps, channels=sound.channels, metadata=metadata) as writer:
         for frame in chain([first], frames):
             index = frame.index0
             sound.write(writer, frame.time_s)
-            _draw_picture(picture, frame, boxes[index], confidence[index], layout.unit)
+            _draw_picture(picture, frame)
+            for person, sure in zip(persons, confidence, strict=True):
+                corners = _corners(person.boxes[index], frame, picture) if sure[index] > 0 else None
+                if corners and several:
+                    _mark(picture, corners, colour_of(person), layout.unit)
+                    _number(picture, corners, person, layout.unit)
+                elif corners:
+                    _mark(picture, corners, BOX, layout.unit)
+                    _label(picture, f"{sure[index]:.2f}", corners, max(10, round(12 * layout.unit)))
+            if legend:
+                legend.draw(canvas[:above], index)
             panel.draw(beside, index)
             writer.picture(canvas, frame.time_s, ends[index] - frame.time_s)
             if progress:
@@ -124,8 +144,8 @@ class _Sound:
             self._next = next(self._blocks, None)
 
 
-def _draw_picture(image: np.ndarray, frame: VideoFrame, box: np.ndarray, confidence: float, unit: float) -> None:
-    """Fill `image` with the scaled frame and mark the face."""
+def _draw_picture(image: np.ndarray, frame: VideoFrame) -> None:
+    """Fill `image` with the scaled frame."""
     height, width = frame.rgb.shape[:2]
     high, wide = image.shape[:2]
     if (height, width) == (high, wide):
@@ -133,18 +153,35 @@ def _draw_picture(image: np.ndarray, frame: VideoFrame, box: np.ndarray, confide
     else:
         how = cv2.INTER_AREA if wide < width else cv2.INTER_CUBIC
         cv2.resize(frame.rgb, (wide, high), dst=image, interpolation=how)
-    if not (confidence > 0 and np.isfinite(box).all()):
-        return
-    scale = np.array([wide / width, high / height])
+
+
+def _corners(box: np.ndarray, frame: VideoFrame, image: np.ndarray) -> Corners | None:
+    """Left, top, right and bottom of a box of the frame in the scaled picture; None without a box."""
+    if not np.isfinite(box).all():
+        return None
+    scale = np.array(image.shape[1::-1]) / frame.rgb.shape[1::-1]
     corners = (np.stack([box[:2], box[:2] + box[2:]]) + 0.5) * scale - 0.5  # (0, 0) is the first pixel's centre
     (left, top), (right, bottom) = np.rint(corners).astype(int).tolist()
+    return left, top, right, bottom
+
+
+def _mark(image: np.ndarray, corners: Corners, colour: tuple[int, int, int], unit: float) -> None:
+    """Draw a box."""
+    left, top, right, bottom = corners
     thick = max(2, round(2 * unit))
-    for colour, line in ((EDGE, thick + 2), (BOX, thick)):
-        cv2.rectangle(image, (left, top), (right, bottom), colour, line)
-    _label(image, f"{confidence:.2f}", (left, top, right, bottom), max(10, round(12 * unit)))
+    for paint, line in ((EDGE, thick + 2), (colour, thick)):
+        cv2.rectangle(image, (left, top), (right, bottom), paint, line)
 
 
-def _label(image: np.ndarray, text: str, box: tuple[int, int, int, int], size: int) -> None:
+def _number(image: np.ndarray, corners: Corners, person: Person, unit: float) -> None:
+    """Write a person's number into the upper left corner of the box, inside the picture."""
+    size = max(11, round(14 * unit))
+    high, wide = image.shape[:2]
+    left, top = min(max(0, corners[0]), wide - 2 * size), min(max(0, corners[1]), high - 2 * size)
+    draw_tag(image, str(person.number), (left, top), colour_of(person), size)
+
+
+def _label(image: np.ndarray, text: str, box: Corners, size: int) -> None:
     """Write text at a box: above it, else below, else inside at the top."""
     left, top, _, bottom = box
     high = round(1.4 * size)

@@ -78,24 +78,31 @@ class Panel:
     def draw(self, image: np.ndarray, index: int) -> None:
         """Fill `image` (the panel's part of the canvas, RGB) for the frame with this 0-based index."""
         image[:] = self._ground
-        now = self._time_s[index]
-        self._draw_trail(image, index)
-        first = int(np.searchsorted(self._time_s, now - TRACE_S))
+        self._draw_trail(image, index, self._values, BRIGHT)
         for name, colour in TARGETS.items():
-            values = self._values[name][first : index + 1]
-            left, top, right, bottom = self._plots[name]
-            x = right + (self._time_s[first : index + 1] - now) / TRACE_S * (right - left)
-            y = (top + bottom) / 2 - values * (bottom - top) / 2
-            thick = max(1, round(1.6 * self._u))
-            for line in _drawn(np.stack([x, y], axis=1)):
-                cv2.polylines(image, [_fixed(line)], False, colour, thick, cv2.LINE_AA, _SUBPIXEL)
-            if np.isfinite(values[-1]):
-                self._dot(image, (right, float(y[-1])), 3, colour)
-            self._text(image, self._readings[name], signed(float(values[-1])), 17, colour, right=True)
+            values = self._values[name]
+            self._draw_curve(image, index, name, values, colour)
+            self._text(image, self._readings[name], signed(float(values[index])), 17, colour, right=True)
+        self._draw_foot(image, index)
+
+    def _draw_curve(self, image: np.ndarray, index: int, name: str, values: np.ndarray, colour: Colour) -> None:
+        """The last seconds of a target's values (N,)."""
+        now = self._time_s[index]
+        first = int(np.searchsorted(self._time_s, now - TRACE_S))
+        left, top, right, bottom = self._plots[name]
+        x = right + (self._time_s[first : index + 1] - now) / TRACE_S * (right - left)
+        y = (top + bottom) / 2 - values[first : index + 1] * (bottom - top) / 2
+        thick = max(1, round(1.6 * self._u))
+        for line in _drawn(np.stack([x, y], axis=1)):
+            cv2.polylines(image, [_fixed(line)], False, colour, thick, cv2.LINE_AA, _SUBPIXEL)
+        if np.isfinite(y[-1]):
+            self._dot(image, (right, float(y[-1])), 3, colour)
+
+    def _draw_foot(self, image: np.ndarray, index: int) -> None:
         for name, (at, colour) in self._lamps.items():
             lit = bool(self._present[name][index])
             self._dot(image, at, 3.5, colour if lit else PLOT)
-        self._text(image, self._clock, clock(float(now)), 15, BRIGHT, right=True)
+        self._text(image, self._clock, clock(float(self._time_s[index])), 15, BRIGHT, right=True)
 
     def _place(self, width: int, height: int) -> None:
         u = self._u
@@ -153,23 +160,23 @@ class Panel:
             left, _, right, bottom = self._plots["arousal"]
             self._text(image, (right, bottom + 18 * u), f"last {TRACE_S:.0f} s", 12, WORDS, right=True)
 
-    def _draw_trail(self, image: np.ndarray, index: int) -> None:
+    def _draw_trail(self, image: np.ndarray, index: int, values: dict[str, np.ndarray], bright: Colour) -> None:
+        """The point in the plane, and where it was in the last seconds."""
         now, (x, y), r = self._time_s[index], self._centre, self._radius
         first = int(np.searchsorted(self._time_s, now - TRAIL_S))
         points = np.stack(
-            [x + r * self._values["valence"][first : index + 1], y - r * self._values["arousal"][first : index + 1]],
-            axis=1,
+            [x + r * values["valence"][first : index + 1], y - r * values["arousal"][first : index + 1]], axis=1
         )
-        known = np.isfinite(points).all(axis=1)
+        known = np.asarray(np.isfinite(points).all(axis=1))
         ages = (now - self._time_s[first : index + 1]) / TRAIL_S
         fixed = _fixed(np.where(known[:, None], points, 0))
         thick = max(1, round(2 * self._u))
         for step in np.flatnonzero(known[1:] & known[:-1]):
             share = 1 - ages[step + 1]
-            colour = [round(p + (b - p) * share) for p, b in zip(PLOT, BRIGHT, strict=True)]
+            colour = [round(p + (b - p) * share) for p, b in zip(PLOT, bright, strict=True)]
             cv2.line(image, fixed[step].tolist(), fixed[step + 1].tolist(), colour, thick, cv2.LINE_AA, _SUBPIXEL)
         if known[-1]:
-            self._dot(image, tuple(points[-1]), 5, BRIGHT)
+            self._dot(image, tuple(points[-1]), 5, bright)
 
     def _dot(self, image: np.ndarray, at: Point, radius: float, colour: Colour) -> None:
         cv2.circle(image, *_circle(at, radius * self._u), colour, -1, cv2.LINE_AA, _SUBPIXEL)

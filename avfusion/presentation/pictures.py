@@ -1,4 +1,4 @@
-"""The pictures that `avfusion predict` writes beside a table: the overlay and the report of each person of a video.
+"""The pictures that `avfusion predict` writes beside the main person's table: one overlay and one page for everybody.
 
 The video is read in a separate process, so that a crash or hang inside FFmpeg costs one video.
 """
@@ -13,7 +13,7 @@ from avfusion.media.time_limits import decoding_limit_s
 from avfusion.presentation.model_card import ModelCard
 from avfusion.presentation.output import Target, video_identity
 from avfusion.presentation.overlay import Progress, draw_overlay, overlay_provenance
-from avfusion.presentation.video_report import report_provenance, write_video_report
+from avfusion.presentation.video_report import report_provenance, write_people_report
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.workers import Worker, WorkerError
@@ -27,7 +27,7 @@ class Pictures:
     report: bool = False
 
     def files(self, target: Target) -> dict[Path, Callable[[Path], dict[str, str]]]:
-        """The files of a target, each with the function that reads its provenance."""
+        """The files of a video's target, each with the function that reads its provenance."""
         files: dict[Path, Callable[[Path], dict[str, str]]] = {}
         if self.overlay:
             files[overlay_path(target)] = overlay_provenance
@@ -56,7 +56,7 @@ class Pictures:
     def write(
         self,
         target: Target,
-        person: Person,
+        persons: Sequence[Person],
         card: ModelCard,
         *,
         warnings: Sequence[str],
@@ -78,17 +78,16 @@ class Pictures:
         self.check_overwrite(target, force)
         if not self.files(target):
             return
-        limit_s = decoding_limit_s(float(person.predictions["time_s"].iloc[-1]))
+        limit_s = decoding_limit_s(float(persons[0].predictions["time_s"].iloc[-1]))
         worker = Worker()
         try:
             if self.report:
-                title = " · ".join(filter(None, (target.video.name, person.name)))
-                arguments: tuple[Any, ...] = (target.video, report_path(target), person.predictions, card)
-                worker.call(_report, *arguments, title, warnings, origin, limit_s=limit_s)
+                arguments: tuple[Any, ...] = (target.video, report_path(target), persons, card)
+                worker.call(_report, *arguments, warnings, origin, limit_s=limit_s)
             if self.overlay:
                 path = overlay_path(target)
                 with atomic_path(path) as temporary:  # here, so that nothing is left if the worker is killed
-                    arguments = (target.video, path, temporary, person.predictions, person.boxes, origin)
+                    arguments = (target.video, path, temporary, persons, origin)
                     worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{target.video}: {error}") from None
@@ -108,9 +107,9 @@ def report_path(target: Target) -> Path:
     return target.table.with_suffix(".report.html")
 
 
-def _report(video: Path, path: Path, predictions: Any, card: ModelCard, title: str, *rest: Any) -> None:
+def _report(video: Path, path: Path, persons: Sequence[Person], card: ModelCard, *rest: Any) -> None:
     warnings, origin = rest
-    write_video_report(video, path, predictions, card, title=title, warnings=warnings, provenance=origin)
+    write_people_report(video, path, persons, card, warnings=warnings, provenance=origin)
 
 
 def _overlay(video: Path, path: Path, temporary: Path, *arguments: Any) -> None:

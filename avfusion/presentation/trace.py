@@ -3,36 +3,66 @@
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
+from avfusion.inference.analysis import Person
+from avfusion.presentation.person_marks import colour_of, thumbnail_of
 from avfusion.reports.plots.style import AROUSAL, AUDIO, DPI, FAINT, INK, VALENCE, VISUAL, new_figure, quiet, spans
 from avfusion.runtime.atomic import atomic_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_FACE = 72  # pixels of a thumbnail
 
-def plot_trace(path: str | Path, predictions: "pd.DataFrame", title: str, metadata: Mapping[str, str]) -> None:
+
+def plot_trace(
+    path: str | Path,
+    predictions: "pd.DataFrame",
+    title: str,
+    metadata: Mapping[str, str],
+    person: Person | None = None,
+) -> None:
     """Draw valence and arousal, and below them the presence of each stream and the confidence of the face.
 
     Args:
         path: PNG file, written whole or not at all.
         metadata: text kept in the PNG.
+        person: shown with thumbnail and number, where several people are told apart.
     """
     time_s = predictions["time_s"].to_numpy(float)
     figure = new_figure(10, 4.6)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1.1))
     _emotion(above, time_s, predictions)
     _evidence(below, time_s, predictions)
-    above.set_title(title, loc="left", fontsize=11, color=INK)
+    if person is None:
+        above.set_title(title, loc="left", fontsize=11, color=INK)
+    else:
+        _who(above, person, title)
     below.set_xlabel("time (s)")
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a character that the font lacks is drawn as a box
         figure.savefig(temporary, dpi=DPI, format="png", metadata=dict(metadata))
+
+
+def _who(axes: Axes, person: Person, title: str) -> None:
+    """Thumbnail and number of a person before the title."""
+    colour = tuple(channel / 255 for channel in colour_of(person))
+    picture = OffsetImage(thumbnail_of(person, _FACE), zoom=72 / DPI)
+    at: dict[str, Any] = {"xycoords": "axes fraction", "box_alignment": (0, 0), "pad": 0.12, "annotation_clip": False}
+    frame = AnnotationBbox(picture, (0, 1.03), bboxprops={"edgecolor": colour, "linewidth": 2}, **at)
+    frame.set_in_layout(True)
+    axes.add_artist(frame)
+    beside: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+    left = _FACE * 72 / DPI + 14
+    tag = {"boxstyle": "square,pad=0.25", "facecolor": colour, "edgecolor": "none"}
+    axes.annotate(f"{person.number}", (0, 1.03), (left, 22), color="white", weight="bold", bbox=tag, **beside)
+    axes.annotate(title, (0, 1.03), (left - 3, 2), fontsize=11, color=INK, **beside)
 
 
 def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> None:

@@ -3,6 +3,8 @@ const get = id => document.getElementById(id);
 const data = JSON.parse(get("data").textContent);
 const video = get("video"), still = get("still"), time = get("time");
 const film = [...document.querySelectorAll(".film button")];
+const all = selector => [...document.querySelectorAll(selector)];
+const values = {valence: all("b.v"), arousal: all("b.a")}, points = all("g.point"), boxes = all("#boxes g");
 const slack = 1e-3;  // times in the page are rounded, and so is the player's clock
 let now = 0;
 
@@ -36,11 +38,14 @@ function show(seconds) {
   time.setAttribute("aria-valuenow", now.toFixed(2));
   time.setAttribute("aria-valuetext", words(now));
   get("clock").textContent = words(now);
-  get("valence").textContent = signed(data.valence[i]);
-  get("arousal").textContent = signed(data.arousal[i]);
-  get("point").style.display = data.valence[i] === null ? "none" : "";
-  get("point").setAttribute("cx", 100 * data.valence[i]);
-  get("point").setAttribute("cy", -100 * data.arousal[i]);
+  data.persons.forEach((person, k) => {
+    const valence = person.valence[i], arousal = person.arousal[i];
+    values.valence[k].textContent = signed(valence);
+    values.arousal[k].textContent = signed(arousal);
+    points[k].setAttribute("display", valence === null ? "none" : "");
+    if (valence !== null) points[k].setAttribute("transform", `translate(${100 * valence} ${-100 * arousal})`);
+  });
+  if (boxes.length) frame(last(data.box_time, now));
   if (film.length) {
     const shown = last(data.film, now);
     if (!film[shown].classList.contains("on")) {
@@ -48,6 +53,20 @@ function show(seconds) {
       still.src = film[shown].firstElementChild.src;
     }
   }
+}
+
+function frame(i) {  // draw everybody's box
+  const picture = get("boxes").viewBox.baseVal, unit = Math.max(picture.width, picture.height) / 100;
+  data.persons.forEach((person, k) => {
+    const box = person.boxes[i], [rect, ground, text] = boxes[k].children;
+    boxes[k].setAttribute("display", box ? "" : "none");
+    if (!box) return;
+    const set = (node, names) => { for (const name in names) node.setAttribute(name, names[name]); };
+    set(rect, {x: box[0], y: box[1], width: box[2], height: box[3]});
+    const x = Math.max(box[0], 0), y = Math.max(box[1], 0), wide = (1.6 + 2.2 * text.textContent.length) * unit;
+    set(ground, {x, y, width: wide, height: 4.6 * unit});
+    set(text, {x: x + wide / 2, y: y + 3.6 * unit});
+  });
 }
 
 function seek(seconds) {

@@ -18,12 +18,14 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from markupsafe import Markup
 
+from avfusion.inference.analysis import MAIN, Person
 from avfusion.media.opener import audio_stream, demux, open_media, video_stream
 from avfusion.media.picture import display_matrix
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
 from avfusion.presentation.overlay_panel import clock, signed
+from avfusion.presentation.person_marks import colour_of, thumbnail_uri
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.reports.page import charts
 from avfusion.reports.page.templates import page_template
@@ -38,7 +40,8 @@ MOST_STILLS, STILLS_APART_S, STILL_SIDE, STILL_QUALITY = 48, 2.0, 360, 75
 MOST_POINTS = 4000  # per curve in the page's data
 TICK_STEPS_S, MOST_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600), 6
 ENDS = {"valence": "unpleasant … pleasant", "arousal": "calm … excited"}
-STRIPS = {"visual_present": ("face seen", "visual"), "audio_present": ("sound heard", "audio")}
+STRIPS = (("face seen", "visual"), ("sound heard", "audio"))
+MOST_BOXES = 6000  # per person in the page's data
 LIMITS = (
     "Valence (unpleasant to pleasant) and arousal (calm to excited) are here what annotators thought that a person on "
     "a video showed, as a model guesses it from face and voice. They are not what the person felt, thought or meant.",
@@ -58,13 +61,33 @@ def write_video_report(
     warnings: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page, whole or not at all.
-
-    A video of at most 20 MB in H.264 and AAC in MP4, which every browser plays, is embedded; of any other the page has
-    stills, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` in the address goes to 12 s.
+    """Write the page of one person, as `write_people_report`.
 
     Args:
         predictions: One row per video frame, the CSV's columns.
+    """
+    nowhere = np.full((len(predictions), 4), np.nan, np.float32)
+    persons = [Person(MAIN, predictions, nowhere)]
+    write_people_report(video, path, persons, card, title=title, warnings=warnings, provenance=provenance)
+
+
+def write_people_report(
+    video: str | Path,
+    path: str | Path,
+    persons: Sequence[Person],
+    card: ModelCard,
+    *,
+    title: str | None = None,
+    warnings: Sequence[str] = (),
+    provenance: Mapping[str, str] | None = None,
+) -> None:
+    """Write one page for all persons of a video, whole or not at all.
+
+    A video of at most 20 MB in H.264 and AAC in MP4, which every browser plays, is embedded; of any other the page has
+    stills, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` in the address goes to 12 s. Of
+    several persons each has a trace, a number and a colour, in which boxes are drawn into the picture.
+
+    Args:
         title: Title of the page; default: the video's name.
         provenance: Facts kept in the file, for `report_provenance`.
 
@@ -76,13 +99,13 @@ def write_video_report(
     unseen = _why_not_embedded(video)
     media = "" if unseen else base64.b64encode(Path(video).read_bytes()).decode()
     film = _stills(video, timeline) if unseen else []
-    time_s = predictions["time_s"].to_numpy(float)
+    main = persons[0].predictions
+    time_s = main["time_s"].to_numpy(float)
     length = max(float(time_s[-1]), 1e-3)
+    x = time_s / length
     step = -(-len(time_s) // charts.MOST_POINTS)
-    x, valence, arousal = (_means(values, step) for values in _curves(predictions))
-    x = x / length
-    drawn = {"valence": valence, "arousal": arousal}
-    nothing = np.zeros(len(x), bool)
+    seen = np.logical_or.reduce([person.predictions["visual_present"].to_numpy(bool) for person in persons])
+    heard = main["audio_present"].to_numpy(bool)
     script = "\n" + resources.files("avfusion.presentation").joinpath("video_report.js").read_text(encoding="utf-8")
     text = page_template("avfusion.presentation", "video_report.html.jinja").render(
         script=Markup(script),
@@ -96,31 +119,43 @@ def write_video_report(
         media=media,
         unseen=unseen,
         film=film,
-        way=Markup(_way(valence, arousal)),
-        panels=[
-            {
-                "target": name,
-                "ends": ends,
-                "svg": charts.panel(x, [(f"smooth {name}", drawn[name], np.isfinite(drawn[name]))], nothing),
-            }
-            for name, ends in ENDS.items()
-        ],
+        people=[_shown(person, x, step) for person in persons],
+        ends=ENDS,
         strips=[
-            {"title": words, "kind": kind, "svg": charts.strip(time_s / length, predictions[name].to_numpy(bool))}
-            for name, (words, kind) in STRIPS.items()
+            {"title": words, "kind": kind, "svg": charts.strip(x, flags)}
+            for (words, kind), flags in zip(STRIPS, (seen, heard), strict=True)
         ],
         ticks=_ticks(length),
         frames_per_point=step,
-        statistics=video_statistics(predictions),
+        frames=len(time_s),
+        size=_picture_size(video, timeline) if len(persons) > 1 else None,
         card=card,
         facts=_facts(card),
         limits=LIMITS,
-        data=_json(_data(predictions, film, length, _lead_s(video, timeline))),
+        data=_json(_data(persons, film, length, _lead_s(video, timeline))),
     )
     try:
         write_text(path, text)
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None
+
+
+def _shown(person: Person, x: np.ndarray, step: int) -> dict[str, Any]:
+    """What the page shows of a person; x (N,): the frames' times as shares of the video's length."""
+    curves = {name: _means(person.predictions[name].to_numpy(float), step) for name in ENDS}
+    known = np.isfinite(curves["valence"])
+    lines = {name: (f"smooth {name}", values, known) for name, values in curves.items()}
+    at, nothing = _means(x, step), np.zeros(len(known), bool)
+    return {
+        "number": person.number,
+        "colour": "#{:02x}{:02x}{:02x}".format(*colour_of(person)),
+        "thumbnail": thumbnail_uri(person),
+        "way": Markup(_way(curves["valence"], curves["arousal"])),
+        "panels": {name: charts.panel(at, [line], nothing) for name, line in lines.items()},
+        "panel": charts.panel(at, list(lines.values()), nothing),
+        "seen": charts.strip(x, person.predictions["face_confidence"].to_numpy(float) > 0),
+        "statistics": video_statistics(person.predictions),
+    }
 
 
 def report_provenance(path: str | Path) -> dict[str, str]:
@@ -188,6 +223,12 @@ def _lead_s(video: str | Path, timeline: Timeline) -> float:
     return timeline.origin_s - min(0.0, start_s)
 
 
+def _picture_size(video: str | Path, timeline: Timeline) -> tuple[int, int]:
+    """Width and height of the upright picture, in whose pixels the boxes are."""
+    height, width = next(read_video(video, timeline=timeline)).rgb.shape[:2]
+    return width, height
+
+
 def _stills(video: str | Path, timeline: Timeline) -> list[dict[str, Any]]:
     """Frames evenly over the video, as data URIs: `uri`, `frame` (from 1), `time_s`."""
     count = int(np.clip(timeline.end_s / STILLS_APART_S, 1, MOST_STILLS))
@@ -202,10 +243,6 @@ def _stills(video: str | Path, timeline: Timeline) -> list[dict[str, Any]]:
         uri = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
         stills.append({"uri": uri, "frame": frame.index0 + 1, "time_s": frame.time_s})
     return stills
-
-
-def _curves(predictions: "pd.DataFrame") -> list[np.ndarray]:
-    return [predictions[name].to_numpy(float) for name in ("time_s", "valence", "arousal")]
 
 
 def _means(values: np.ndarray, step: int) -> np.ndarray:
@@ -233,20 +270,31 @@ def _way(valence: np.ndarray, arousal: np.ndarray) -> str:
     return "".join(parts)
 
 
-def _data(
-    predictions: "pd.DataFrame", film: Sequence[Mapping[str, Any]], length: float, lead_s: float
-) -> dict[str, Any]:
-    """The values that the script shows at the cursor: of every frame, or means of several frames for long videos."""
-    step = -(-len(predictions) // MOST_POINTS)
-    time_s, valence, arousal = _curves(predictions)
-    return {
+def _data(persons: Sequence[Person], film: Sequence[Mapping[str, Any]], length: float, lead_s: float) -> dict[str, Any]:
+    """The values that the script shows at the cursor: of every frame, or means of several frames for long videos.
+
+    Of several persons also their boxes: those of the stills, or of frames of the video that the page has.
+    """
+    time_s = persons[0].predictions["time_s"].to_numpy(float)
+    step = -(-len(time_s) // MOST_POINTS)
+    found: dict[str, Any] = {
         "length": round(length, 3),
         "lead": round(lead_s, 3),
         "time": np.round(time_s[::step], 3).tolist(),
-        "valence": _rounded(_means(valence, step)),
-        "arousal": _rounded(_means(arousal, step)),
         "film": [round(frame["time_s"], 3) for frame in film],
+        "persons": [
+            {name: _rounded(_means(person.predictions[name].to_numpy(float), step)) for name in ENDS}
+            for person in persons
+        ],
     }
+    if len(persons) > 1:
+        every = -(-len(time_s) // MOST_BOXES)
+        at = np.array([frame["frame"] - 1 for frame in film] if film else range(0, len(time_s), every), int)
+        found["box_time"] = np.round(time_s[at], 3).tolist()
+        for person, values in zip(persons, found["persons"], strict=True):
+            boxes = person.boxes[at].astype(float)
+            values["boxes"] = [None if np.isnan(box[0]) else np.rint(box).astype(int).tolist() for box in boxes]
+    return found
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

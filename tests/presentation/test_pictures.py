@@ -1,5 +1,6 @@
 """`avfusion predict --overlay --report`: what lies there afterwards, whose it is, and what a second call does."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from avfusion.presentation.batch import BAD_INPUT, DONE, FAILED, Request, predic
 from avfusion.presentation.model_card import model_card
 from avfusion.presentation.output import Target, video_identity
 from avfusion.presentation.overlay import BOX, overlay_provenance
+from avfusion.presentation.person_marks import COLOURS
 from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.video_report import report_provenance
 from avfusion.runtime.errors import AVFusionError
@@ -88,16 +90,28 @@ def test_a_second_call_makes_what_is_missing_and_leaves_the_rest(
     assert run(Request(stride=16, pictures=Pictures(overlay=True))), "the overlay shows another prediction"
 
 
-def test_everybody_has_pictures(predictor: Predictor, tmp_path: Path) -> None:
+def test_everybody_is_in_one_overlay_and_on_one_page(predictor: Predictor, tmp_path: Path) -> None:
     frames = pictures(face(), other())[:40]
     video = write_media(tmp_path / "two.mp4", frames, [index / 25 for index in range(40)])
     request = Request(people="all", pictures=Pictures(overlay=True, report=True))
     assert predict_files([video], predictor, folder=tmp_path / "out", request=request) == DONE
-    wanted = [f"two{who}.{what}" for who in ("", ".person-2") for what in ("overlay.mp4", "report.html")]
-    assert set(wanted) < set(names(tmp_path / "out"))
-    assert "two.mp4 · person-2" in Page(tmp_path / "out" / "two.person-2.report.html").text
-    first, second = (next(read_video(tmp_path / "out" / name)).rgb for name in (wanted[0], wanted[2]))
-    assert np.abs(first.astype(int) - second).max() > 100  # the box is another one
+    wanted = ["csv", "overlay.mp4", "person-2.csv", "person-2.trace.png", "report.html", "trace.png"]
+    assert names(tmp_path / "out") == [f"two.{what}" for what in wanted]
+    page = Page(tmp_path / "out" / "two.report.html")
+    assert "2 people" in page.text
+    persons = json.loads(page.scripts["data"])["persons"]
+    boxes = [person.boxes[0].round() for person in predictor.analyse(video, people="all").persons]
+    for person, box, number in zip(persons, boxes, (1, 2), strict=True):
+        table = pd.read_csv(tmp_path / "out" / f"two.{'' if number == 1 else 'person-2.'}csv")
+        assert person["valence"] == pytest.approx(table["valence"].tolist(), abs=1e-3)
+        assert person["boxes"][0] == box.tolist()
+    drawn = next(read_video(tmp_path / "out" / "two.overlay.mp4")).rgb
+    above = drawn.shape[0] - 540  # the legend, over a picture of 360 and a panel of 180
+    assert above == 54
+    for box, colour in zip(boxes, COLOURS, strict=False):
+        left, top, _, high = (box * 720 / 512).round().astype(int)
+        line = drawn[above + top + high // 2 : above + top + high * 3 // 4, left - 2 : left + 3]
+        assert near(line, colour, 80).any(axis=1).all()
 
 
 @pytest.mark.parametrize("name", ["short.overlay.mp4", "short.report.html"])
@@ -137,7 +151,7 @@ def test_an_interrupted_overlay_leaves_nothing(predictor: Predictor, short_video
 
     def write(progress: object) -> None:
         Pictures(overlay=True).write(
-            target, person, model_card(predictor), warnings=(), origin={}, force=False, progress=progress  # type: ignore[arg-type]
+            target, [person], model_card(predictor), warnings=(), origin={}, force=False, progress=progress  # type: ignore[arg-type]
         )  # fmt: skip
 
     def stop(phase: str, done: int, total: int) -> None:
