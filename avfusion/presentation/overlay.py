@@ -16,7 +16,7 @@ from avfusion.media.opener import open_media
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import VideoFrame, read_video
 from avfusion.presentation.overlay_panel import Panel, plan_layout
-from avfusion.presentation.overlay_people import Legend, PeoplePanel, draw_tag
+from avfusion.presentation.overlay_people import Legend, PeoplePanel, draw_tag, tag_height
 from avfusion.presentation.person_marks import colour_of
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
@@ -174,10 +174,11 @@ def _mark(image: np.ndarray, corners: Corners, colour: tuple[int, int, int], uni
 
 
 def _number(image: np.ndarray, corners: Corners, person: Person, unit: float) -> None:
-    """Write a person's number into the upper left corner of the box, inside the picture."""
+    """Write a person's number above the box, or where there is no room, inside it."""
     size = max(11, round(14 * unit))
-    high, wide = image.shape[:2]
-    left, top = min(max(0, corners[0]), wide - 2 * size), min(max(0, corners[1]), high - 2 * size)
+    high = tag_height(size)
+    left = min(max(0, corners[0]), image.shape[1] - 2 * size)
+    top = corners[1] - high if corners[1] >= high else min(max(0, corners[1]), image.shape[0] - high)
     draw_tag(image, str(person.number), (left, top), colour_of(person), size)
 
 

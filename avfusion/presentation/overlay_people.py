@@ -70,7 +70,7 @@ class Legend:
             cv2.rectangle(image, (left, top), (left + side - 1, top + side - 1), colour, edge)
             size = max(9, round(12 * u))
             wide = draw_tag(
-                image, number, (left + side + round(4 * u), top + (side - round(1.35 * size)) // 2), colour, size
+                image, number, (left + side + round(4 * u), top + (side - tag_height(size)) // 2), colour, size
             )
             for line, (value, paint) in enumerate(zip((valence[index], arousal[index]), TARGETS.values(), strict=True)):
                 at = (left + side + wide + round(9 * u), top + round((14 + 17 * line) * u))
@@ -78,12 +78,17 @@ class Legend:
                 cv2.putText(image, signed(value), at, paint if known else WORDS, self._font, size, 500)
 
 
+def tag_height(size: int) -> int:
+    """Height in pixels of a tag with letters of this size."""
+    return round(1.35 * size)
+
+
 def draw_tag(image: np.ndarray, text: str, at: tuple[int, int], colour: Colour, size: int) -> int:
     """Draw a number on a filled ground, its upper left corner at `at`; returns its width."""
     left, top = at
     font = cv2.FontFace("sans")
     _, _, width, _ = cv2.getTextSize(image.shape[1::-1], text, (0, 0), font, size, 700)
-    high, wide = round(1.35 * size), width + round(0.8 * size)
+    high, wide = tag_height(size), width + round(0.8 * size)
     cv2.rectangle(image, (left, top), (left + wide, top + high), colour, -1)
     cv2.putText(image, text, (left + round(0.4 * size), top + round(1.02 * size)), WHITE, font, size, 700)
     return wide

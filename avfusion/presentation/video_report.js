@@ -63,9 +63,10 @@ function frame(i) {  // draw everybody's box
     if (!box) return;
     const set = (node, names) => { for (const name in names) node.setAttribute(name, names[name]); };
     set(rect, {x: box[0], y: box[1], width: box[2], height: box[3]});
-    const x = Math.max(box[0], 0), y = Math.max(box[1], 0), wide = (1.6 + 2.2 * text.textContent.length) * unit;
-    set(ground, {x, y, width: wide, height: 4.6 * unit});
-    set(text, {x: x + wide / 2, y: y + 3.6 * unit});
+    const high = 4 * unit, wide = (1.6 + 1.8 * text.textContent.length) * unit;
+    const x = Math.max(box[0], 0), y = box[1] >= high ? box[1] - high : Math.max(box[1], 0);
+    set(ground, {x, y, width: wide, height: high});
+    set(text, {x: x + wide / 2, y: y + 3.1 * unit});
   });
 }
 

@@ -111,10 +111,10 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
         raise AVFusionError(describe_os_error(error)) from None
 
 
-def _columns(table: "pd.DataFrame") -> dict[str, list[float]]:
-    """The CSV's columns, rounded as in the CSV."""
+def _columns(table: "pd.DataFrame") -> dict[str, list[float | None]]:
+    """The CSV's columns, rounded as in the CSV; null for unknown numbers."""
     floats = table.astype({name: "float64" for name in table.columns if table[name].dtype.kind == "f"}).round(6)
-    return {str(name): floats[name].tolist() for name in floats.columns}
+    return {str(name): [None if x != x else x for x in floats[name].tolist()] for name in floats.columns}
 
 
 def _seldom(report: Report) -> Report:

@@ -5,18 +5,21 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avfusion.inference.analysis import Person
 from avfusion.media.audio import aligned_audio, read_aligned_audio
 from avfusion.media.mp4_writer import mp4_writer
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
-from avfusion.presentation.overlay import BOX, overlay_provenance, write_overlay
+from avfusion.presentation.overlay import BOX, draw_overlay, overlay_provenance, write_overlay
 from avfusion.presentation.overlay_panel import BRIGHT, LONGEST, TARGETS, Panel, clock, plan_layout, signed
+from avfusion.presentation.person_marks import COLOURS
 from avfusion.runtime.errors import AVFusionError, BadInputError
 
 RATE = 48000
@@ -258,8 +261,6 @@ def drawn(request: pytest.FixtureRequest) -> Callable[..., np.ndarray]:
 
 def point(image: np.ndarray) -> np.ndarray:
     """Middle (x, y) of the largest white disc."""
-    import cv2
-
     _, _, stats, centres = cv2.connectedComponentsWithStats(near(image, BRIGHT, 12).astype(np.uint8))
     return centres[1 + np.argmax(stats[1:, cv2.CC_STAT_AREA])]
 
@@ -296,3 +297,45 @@ def test_lamps_say_which_stream_is_there(drawn: Callable[..., np.ndarray]) -> No
 def test_numbers_and_times_as_they_are_written() -> None:
     assert [signed(value) for value in (0.316, -0.5, -0.001)] == ["+0.32", "–0.50", "+0.00"]
     assert [clock(s) for s in (0, 9.96, 59.99, 61.25, 3725.3)] == ["0:00.0", "0:09.9", "0:59.9", "1:01.2", "1:02:05.3"]
+
+
+def test_nothing_is_drawn_where_nothing_is_known(drawn: Callable[..., np.ndarray]) -> None:
+    known = np.where(np.arange(300) < 200, 0.8, np.nan)
+    image = drawn(valence=known, arousal=np.where(np.isnan(known), np.nan, 0.0))
+    whole = drawn(valence=0.8, arousal=0.0)
+    curve, full = (near(one, TARGETS["valence"], 40) for one in (image, whole))
+    row = int(np.argmax(full.sum(axis=1)))
+    x = np.flatnonzero(full[row])
+    last = np.flatnonzero(curve[row])[-1]  # the last four of ten seconds are unknown
+    assert (last - x[0]) / np.ptp(x) == pytest.approx(0.6, abs=0.04)
+    assert near(whole, BRIGHT, 12).sum() - near(image, BRIGHT, 12).sum() > 50, "no point in the plane"
+
+
+def test_several_people_have_boxes_numbers_and_curves_in_their_colours(tmp_path: Path) -> None:
+    times = [index / 25 for index in range(30)]
+    source = write_source(tmp_path / "s.mp4", [np.full((360, 640, 3), 90, np.uint8)] * 30, times)
+    seen = np.arange(30) < 15
+    jpeg = cv2.imencode(".jpg", np.full((112, 112, 3), (40, 200, 90), np.uint8))[1].tobytes()
+    persons = []
+    for number, flags in ((1, seen), (2, ~seen)):
+        table = predictions(times, valence=np.where(flags, 0.5, np.nan), arousal=np.where(flags, 0.3, np.nan))
+        table["face_confidence"] = np.where(flags, 0.9, 0).astype(np.float32)
+        boxes = np.where(flags[:, None], [100.0 + 250 * (number - 1), 120, 100, 120], np.nan)
+        persons.append(Person("" if number == 1 else "person-2", table, boxes, jpeg))
+    draw_overlay(source, tmp_path / "o.mp4", persons, {}, None)
+    drawn = frames_of(tmp_path / "o.mp4")
+    above = drawn[0].shape[0] - 520
+    assert above > 40
+    for index, who in ((5, 0), (25, 1)):
+        picture, panel = drawn[index][above : above + 360], drawn[index][above + 360 :]
+        for number, colour in enumerate(COLOURS[:2]):
+            box = near(picture[118:242, 98 + 250 * number : 203 + 250 * number], colour, 60).sum()
+            assert (box > 500) == (number == who)
+            assert (near(picture[98:120, 98 + 250 * number : 130 + 250 * number], colour, 60).sum() > 100) == (
+                number == who
+            )
+            assert near(panel, colour, 60).sum() > 20 or number > who, "curves stay for ten seconds"
+        legend = drawn[index][:above]
+        lit = [near(legend[8:36, 320 * number + 10 : 320 * number + 38], (90, 200, 40), 30).sum() for number in (0, 1)]
+        assert lit[who] > 300
+        assert lit[1 - who] == 0, "dark where nothing is known"

@@ -7,13 +7,17 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from avfusion import Predictor
+from avfusion.inference.analysis import Person, person_names
 from avfusion.presentation.model_card import ModelCard, model_card
-from avfusion.presentation.video_report import _ticks, report_provenance, write_video_report
+from avfusion.presentation.overlay_panel import signed
+from avfusion.presentation.person_marks import COLOURS
+from avfusion.presentation.video_report import _ticks, report_provenance, write_people_report, write_video_report
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.media.test_picture import corners, with_orientation, write
@@ -70,6 +74,61 @@ def predictions(frames: int, rate: float = 25) -> pd.DataFrame:
             "visual_present": np.arange(frames) >= 13,
         }
     )
+
+
+def several(frames: int, count: int = 2, side: float = 60.0) -> list[Person]:
+    """People one after the other with half a second in between, seen left of each other; the first again at the end."""
+    persons = []
+    jpeg = cv2.imencode(".jpg", np.full((112, 112, 3), 90, np.uint8))[1].tobytes()
+    for number in range(count):
+        table = predictions(frames)
+        at = np.arange(frames) * count // frames == number
+        at &= np.roll(at, 12)
+        if number == 0:
+            at[-5:] = True
+        table.loc[~at, ["valence", "arousal"]] = np.nan
+        table["face_confidence"] = np.where(at, 0.9, 0)
+        boxes = np.where(at[:, None], [10.0 + 70 * number, 40, side, side], np.nan).astype(np.float32)
+        persons.append(Person(person_names(count)[number], table, boxes, jpeg))
+    return persons
+
+
+def test_several_people_have_a_trace_a_number_and_a_face_each(face_video: Path, tmp_path: Path) -> None:
+    persons = several(65)
+    write_people_report(face_video, tmp_path / "p.html", persons, CARD)
+    page = Page(tmp_path / "p.html")
+    assert "65 frames · 2 people · model" in page.text
+    rows = [tag for tag in page.named("div") if "person" in str(tag.get("class"))]
+    assert [tag["style"] for tag in rows] == [f"--who:#{''.join(f'{c:02x}' for c in colour)}" for colour in COLOURS[:2]]
+    faces = [tag for tag in page.named("img") if tag.get("class") == "face"]
+    assert [tag["alt"] for tag in faces[:2]] == ["face of person 1", "face of person 2"]
+    assert all(str(tag["src"]).startswith("data:image/jpeg;base64,/9j/") for tag in faces)
+    assert len(faces) == 2 * 3  # beside the trace and in two tables
+    data = json.loads(page.scripts["data"])
+    for person, shown in zip(persons, data["persons"], strict=True):
+        known = person.predictions["valence"].notna().tolist()
+        assert [value is not None for value in shown["valence"]] == known
+        assert [box is not None for box in shown["boxes"]] == known
+        assert shown["boxes"][known.index(True)] == person.boxes[known.index(True)].tolist()
+    paths = [str(tag["d"]) for tag in page.named("path") if str(tag.get("class")) == "smooth valence"]
+    assert [path.count("M") for path in paths] == [2, 1], "gaps, and no line over them"
+    assert "nan" not in "".join(paths)
+    mean = video_statistics(persons[0].predictions)["valence"]["mean"]
+    assert mean == pytest.approx(persons[0].predictions["valence"].mean())
+    assert f"1 valence {signed(mean)} " in page.text
+    assert len(page.named("main")) == 1
+    assert page.named("main")[0]["class"] == "many"
+
+
+def test_one_person_with_gaps(face_video: Path, tmp_path: Path) -> None:
+    (person,) = several(65, 1)
+    person.predictions.loc[20:29, ["valence", "arousal"]] = np.nan
+    write_people_report(face_video, tmp_path / "p.html", [person], CARD)
+    page = Page(tmp_path / "p.html")
+    known = int(person.predictions["valence"].notna().sum())
+    assert f"All numbers are over the {known} frames with values" in page.text
+    assert "65 frames · model" in page.text
+    assert json.loads(page.scripts["data"])["persons"][0]["valence"][25] is None
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +218,6 @@ def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:
     assert "Not every browser plays the video" in page.text
     assert json.loads(page.scripts["data"])["film"] == [0.0, 2.52]
     stills = [tag["src"] for tag in page.named("img") if tag.get("id") != "still"]
-    import cv2
 
     def brightness(uri: str | None) -> float:
         content = base64.b64decode(str(uri).removeprefix("data:image/jpeg;base64,"))
@@ -246,6 +304,17 @@ def test_statistics_weigh_a_frame_by_how_long_it_is_shown() -> None:
     assert video_statistics(predictions(1))["valence"] == {
         "mean": -0.5, "sd": 0.0, "low": -0.5, "high": -0.5, "low_s": 0.0, "high_s": 0.0,
     }  # fmt: skip
+
+
+def test_statistics_are_over_the_frames_with_values() -> None:
+    table = predictions(10)
+    table["valence"] = [0.5] * 4 + [-1.0] * 6
+    table.loc[4:, ["valence", "arousal"]] = np.nan
+    found = video_statistics(table)
+    assert (found["frames"], found["own_frames"]) == (10, 4)
+    assert found["valence"]["mean"] == found["valence"]["low"] == found["valence"]["high"] == 0.5
+    assert found["valence"]["sd"] == 0
+    assert sum(found["quadrants"].values()) == pytest.approx(1)
 
 
 def test_a_card_has_the_scores_of_this_very_model(project: Path) -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from avfusion.media.timeline import read_timeline
-from avfusion.presentation.video_report import write_video_report
+from avfusion.presentation.video_report import write_people_report, write_video_report
 from tests.chromium import Page, chromium, open_browser
 from tests.presentation.test_overlay import write_source
-from tests.presentation.test_video_report import CARD, HOSTILE, predictions
+from tests.presentation.test_video_report import CARD, HOSTILE, predictions, several
 
 pytestmark = [
     pytest.mark.slow,
@@ -118,3 +118,30 @@ def test_without_the_video_the_stills_follow_the_cursor(browser: Page, tmp_path:
     assert browser.run(AT) == pytest.approx(2.52, abs=1e-3)
     assert browser.run("[...document.querySelectorAll('.film button')].map(b => b.className)") == ["", "on"]
     assert browser.run("still.src") != first
+
+
+def test_boxes_and_points_of_several_people_are_where_they_are_at_the_cursor(browser: Page, tmp_path: Path) -> None:
+    frames = [np.full((180, 320, 3), 90, np.uint8)] * 100
+    write_source(tmp_path / "v.mp4", frames, [index / 25 for index in range(100)])
+    persons = several(100)
+    write_people_report(tmp_path / "v.mp4", tmp_path / "p.html", persons, CARD)
+    browser.open((tmp_path / "p.html").as_uri())
+    browser.until("video.readyState >= 2")
+    visible = "[...document.querySelectorAll('SELECTOR')].map(g => g.getAttribute('display') !== 'none')"
+    for seconds, seen in ((1.0, [True, False]), (2.1, [False, False]), (3.0, [False, True]), (3.9, [True, True])):
+        browser.run(f"location.hash = '#t={seconds}'")
+        browser.until(f"Math.abs({AT} - {seconds}) < 0.002 && !video.seeking")
+        for selector in ("#boxes g", "g.point"):
+            assert browser.run(visible.replace("SELECTOR", selector)) == seen, (seconds, selector)
+        words = browser.run("[...document.querySelectorAll('.person b.v')].map(b => b.textContent !== '\u2013')")
+        assert words == seen
+    box, picture = browser.run(
+        "[document.querySelectorAll('#boxes .box')[1], video].map(node => { const b = node.getBoundingClientRect();"
+        " return [b.left, b.top, b.width, b.height]; })"
+    )
+    scale = min(picture[2] / 320, picture[3] / 180)  # the picture keeps its shape in the player
+    left, top = (picture[0] + (picture[2] - 320 * scale) / 2, picture[1] + (picture[3] - 180 * scale) / 2)
+    assert box == pytest.approx([left + 80 * scale, top + 40 * scale, 60 * scale, 60 * scale], abs=2)
+    browser.size(390, 844, phone=True)
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    browser.size(1280, 900)
