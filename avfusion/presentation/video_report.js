@@ -1,6 +1,7 @@
 "use strict";
 const get = id => document.getElementById(id);
 const data = JSON.parse(get("data").textContent);
+const persons = data.persons ?? [data];
 const video = get("video"), still = get("still"), time = get("time");
 const film = [...document.querySelectorAll(".film button")];
 const all = selector => [...document.querySelectorAll(selector)];
@@ -38,12 +39,14 @@ function show(seconds) {
   time.setAttribute("aria-valuenow", now.toFixed(2));
   time.setAttribute("aria-valuetext", words(now));
   get("clock").textContent = words(now);
-  data.persons.forEach((person, k) => {
+  persons.forEach((person, k) => {
     const valence = person.valence[i], arousal = person.arousal[i];
     values.valence[k].textContent = signed(valence);
     values.arousal[k].textContent = signed(arousal);
     points[k].setAttribute("display", valence === null ? "none" : "");
-    if (valence !== null) points[k].setAttribute("transform", `translate(${100 * valence} ${-100 * arousal})`);
+    for (const node of points[k].children)
+      for (const [name, value] of node.tagName === "text" ? [["x", valence], ["y", -arousal]] : [["cx", valence], ["cy", -arousal]])
+        node.setAttribute(name, 100 * value);
   });
   if (boxes.length) frame(last(data.box_time, now));
   if (film.length) {
@@ -57,7 +60,7 @@ function show(seconds) {
 
 function frame(i) {  // draw everybody's box
   const picture = get("boxes").viewBox.baseVal, unit = Math.max(picture.width, picture.height) / 100;
-  data.persons.forEach((person, k) => {
+  persons.forEach((person, k) => {
     const box = person.boxes[i], [rect, ground, text] = boxes[k].children;
     boxes[k].setAttribute("display", box ? "" : "none");
     if (!box) return;

@@ -282,19 +282,20 @@ def _data(persons: Sequence[Person], film: Sequence[Mapping[str, Any]], length: 
         "lead": round(lead_s, 3),
         "time": np.round(time_s[::step], 3).tolist(),
         "film": [round(frame["time_s"], 3) for frame in film],
-        "persons": [
-            {name: _rounded(_means(person.predictions[name].to_numpy(float), step)) for name in ENDS}
-            for person in persons
-        ],
     }
-    if len(persons) > 1:
-        every = -(-len(time_s) // MOST_BOXES)
-        at = np.array([frame["frame"] - 1 for frame in film] if film else range(0, len(time_s), every), int)
-        found["box_time"] = np.round(time_s[at], 3).tolist()
-        for person, values in zip(persons, found["persons"], strict=True):
-            boxes = person.boxes[at].astype(float)
-            values["boxes"] = [None if np.isnan(box[0]) else np.rint(box).astype(int).tolist() for box in boxes]
-    return found
+    values = [
+        {name: _rounded(_means(person.predictions[name].to_numpy(float), step)) for name in ENDS} for person in persons
+    ]
+    if len(persons) == 1:
+        return found | values[0]
+    every = -(-len(time_s) // MOST_BOXES)
+    at = np.array([frame["frame"] - 1 for frame in film] if film else range(0, len(time_s), every), int)
+    boxes = [
+        [None if np.isnan(box[0]) else np.rint(box).astype(int).tolist() for box in person.boxes[at].astype(float)]
+        for person in persons
+    ]
+    shown = [of_one | {"boxes": theirs} for of_one, theirs in zip(values, boxes, strict=True)]
+    return found | {"box_time": np.round(time_s[at], 3).tolist(), "persons": shown}
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

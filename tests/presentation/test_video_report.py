@@ -128,7 +128,7 @@ def test_one_person_with_gaps(face_video: Path, tmp_path: Path) -> None:
     known = int(person.predictions["valence"].notna().sum())
     assert f"All numbers are over the {known} frames with values" in page.text
     assert "65 frames · model" in page.text
-    assert json.loads(page.scripts["data"])["persons"][0]["valence"][25] is None
+    assert json.loads(page.scripts["data"])["valence"][25] is None
 
 
 @pytest.fixture(scope="module")
@@ -144,9 +144,8 @@ def test_the_video_is_in_the_page_and_its_values_beside_it(page: Page, face_vide
     data = json.loads(page.scripts["data"])
     assert (data["length"], data["lead"], data["film"]) == (2.56, 0.0, [])
     assert data["time"] == pytest.approx(np.arange(65) / 25, abs=1e-3)
-    (person,) = data["persons"]
-    assert person["valence"] == [-0.5] * 25 + [0.25] * 40
-    assert (person["arousal"][0], person["arousal"][-1]) == (-0.2, 0.6)
+    assert data["valence"] == [-0.5] * 25 + [0.25] * 40
+    assert (data["arousal"][0], data["arousal"][-1]) == (-0.2, 0.6)
 
 
 def test_nothing_is_loaded_and_only_the_pages_own_script_runs(page: Page) -> None:
@@ -257,8 +256,8 @@ def test_a_long_video_shows_means(face_video: Path, tmp_path: Path) -> None:
     write_video_report(face_video, tmp_path / "p.html", table, CARD)
     page = Page(tmp_path / "p.html")
     data = json.loads(page.scripts["data"])
-    assert len(data["time"]) == len(data["persons"][0]["valence"]) == 3000
-    assert set(data["persons"][0]["valence"]) == {0.3}
+    assert len(data["time"]) == len(data["valence"]) == 3000
+    assert set(data["valence"]) == {0.3}
     assert data["time"][1] == 0.12
     assert "Curves show means of 12 frames" in page.text
 
