@@ -78,7 +78,7 @@ def predict(
         FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
     ] = FormatChoice.csv,
     overlay: Annotated[
-        bool, typer.Option("--overlay", help="Add <stem>.overlay.mp4: face boxes, valence-arousal plane, traces, sound.")
+        bool, typer.Option("--overlay", help="Add <stem>.overlay.mp4: faces, valence-arousal plane, traces, sound.")
     ] = False,
     report: Annotated[
         bool, typer.Option("--report", help="Add <stem>.report.html: the video beside its traces, in one file.")
