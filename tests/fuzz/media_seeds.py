@@ -8,12 +8,15 @@ import numpy as np
 
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
 SOUND_RATE = 16000
+PQ = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 
 # name: container, its options, video codec and its options, pixel format, audio codec
 CONTAINERS: dict[str, tuple[str, dict[str, str], str, dict[str, str], str, str | None]] = {
     "h264.mp4": ("mp4", {}, "libx264", {"preset": "ultrafast"}, "yuv420p", "aac"),
     "fragments.mp4": ("mp4", {"movflags": "frag_keyframe+empty_moov"}, "mpeg4", {"g": "4"}, "yuv420p", "aac"),
     "h264.mkv": ("matroska", {}, "libx264", {"preset": "ultrafast", "bf": "2"}, "yuv420p", "pcm_s16le"),
+    "hdr.mkv": ("matroska", {}, "libx264", {"preset": "ultrafast", "x264-params": PQ}, "yuv420p10le", None),
+    "hdr.ts": ("mpegts", {}, "libx264", {"preset": "ultrafast", "x264-params": PQ}, "yuv420p10le", None),
     "mpeg4.avi": ("avi", {}, "mpeg4", {}, "yuv420p", "libmp3lame"),
     "mpeg2.ts": ("mpegts", {}, "mpeg2video", {}, "yuv420p", "mp2"),
     "vp9.webm": ("webm", {}, "libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}, "yuv420p", "libopus"),
@@ -57,6 +60,8 @@ def _film(
         video = output.add_stream(codec, rate=RATE, options=codec_options) if codec else None
         if video:
             video.width, video.height, video.pix_fmt, video.thread_count = WIDTH, HEIGHT, pixels, 1
+            if container == "mov":
+                video.set_display_rotation(90, hflip=True)
         sound = output.add_stream(sound_codec, rate=SOUND_RATE, layout="mono") if sound_codec else None
         for index in range(FRAMES if video else 0):
             image = np.full((HEIGHT, WIDTH, 3), 20 * index, np.uint8)
