@@ -136,7 +136,10 @@ def _probe_videos(
 
 
 def _probe_below(root: Path, path: str) -> MediaInfo:
-    return probe(root / path)
+    info = probe(root / path)
+    if info.damage:
+        raise BadInputError(f"{root / path} is {info.damage}: copy it again")
+    return info
 
 
 def read_probes(cache: Path) -> dict[str, MediaInfo]:

@@ -129,7 +129,10 @@ def read_streams(
         write_audio(sound, aligned_audio(path, timeline))
     samples = 0 if sound is None else audio_samples(sound)
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
-    size = _upright_size(path, timeline)
+    first = next(read_video(path, timeline=timeline), None)
+    if first is None and not samples and stream != "audio":
+        raise BadInputError(f"{path} is damaged: none of its {timeline.frames} frames can be decoded")
+    size = (timeline.width, timeline.height) if first is None else (first.rgb.shape[1], first.rgb.shape[0])
     return VideoStreams(
         timeline.times_s,
         persons,
@@ -245,15 +248,6 @@ def _jpeg(crop: FaceCrop, quality: int) -> bytes | None:
     if crop.rgb is not None:
         return encode_crop(crop.rgb, quality)
     return b"" if crop.confidence > 0 else None
-
-
-def _upright_size(path: str | Path, timeline: Timeline) -> tuple[int, int]:
-    """Width and height of the first picture as shown; as coded if none can be decoded."""
-    try:
-        first = next(read_video(path, timeline=timeline), None)
-    except BadInputError:  # the sound may be enough
-        first = None
-    return (timeline.width, timeline.height) if first is None else (first.rgb.shape[1], first.rgb.shape[0])
 
 
 def _silence(sound: Path | None, samples: int, timeline: Timeline) -> str:

@@ -22,6 +22,7 @@ from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.media.video import read_video
 
 NOTABLE_SHARE = 0.01  # of the detections; a stray detection among hundreds is not worth a warning
+LEAST_DECODED = 0.5  # share of the frames of a corpus's video that must be decodable
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def face_crops(
         min_face=min_face,
         timeline=timeline,
         on_detection=on_detection,
+        least_decoded=LEAST_DECODED,
     )
     person = main_person(tracks, side)
     if on_warning:
@@ -201,14 +203,23 @@ def find_tracks(
     timeline: Timeline,
     on_detection: Callable[[int], None] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    least_decoded: float = 0.0,
 ) -> list[FaceTrack]:
-    """Detect faces on every n-th frame and on the last, and join them to tracks."""
+    """Detect faces on every n-th frame and on the last, and join them to tracks.
+
+    Args:
+        least_decoded: As in `read_video`.
+    """
     detector = FaceDetector(min_face, thresholds=(0.6, 0.7, min_confidence))
     tracker = FaceTracker(step=detect_every)
     last = timeline.frames - 1
     before: np.ndarray | None = None
     frames = read_video(
-        path, timeline=timeline, wanted=lambda i: i % detect_every == 0 or i == last, on_warning=on_warning
+        path,
+        timeline=timeline,
+        wanted=lambda i: i % detect_every == 0 or i == last,
+        on_warning=on_warning,
+        least_decoded=least_decoded,
     )
     for frame in read_ahead(frames):
         faces = detector.detect(frame.rgb)

@@ -75,13 +75,36 @@ def open_media(
 
 
 def demux(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
-    """The container's packets in file order; with `streams`, only theirs."""
+    """The container's packets in file order; with `streams`, only theirs.
+
+    Where a video has decoding stamps alone, FFmpeg guesses that a picture is shown as the next packet is decoded, late
+    by a frame or by a gap. Its packets then have their decoding stamp instead.
+    """
+    stampless = {stream.index for stream in container.streams.video if only_decoding_stamps(container, stream)}
     try:
-        yield from container.demux(*streams)
+        for packet in container.demux(*streams):
+            if packet.stream_index in stampless:
+                packet.pts = packet.dts
+            yield packet
     except IndexError:
         # FLV and MPEG-TS may announce streams late. PyAV 18 leaves those out, but may ask for one of them after the
         # last packet.
         return
+
+
+def only_decoding_stamps(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether a video has no presentation stamps, as in AVI, and in Matroska where a stream was taken from an AVI."""
+    if "matroska" in container.format.name:  # a codec by its four characters: V_MS/VFW/FOURCC
+        return stream.codec_context is not None and stream.codec_context.codec_tag != "\0\0\0\0"
+    return "avi" in container.format.name
+
+
+def is_end_mark(packet: av.Packet) -> bool:
+    """Whether a packet is the demuxer's mark of a stream's end, which makes a decoder give what it holds back.
+
+    Other packets without content are samples that were left empty, say, where a camera dropped a frame.
+    """
+    return packet.size == 0 and packet.pts is None and packet.dts is None
 
 
 def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> VideoStream:

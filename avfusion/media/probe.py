@@ -16,6 +16,7 @@ class MediaInfo:
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
         audio_start_s: When audio starts (positive: later than the first frame), None without audio.
+        damage: As in `Timeline`.
     """
 
     frames: int
@@ -29,6 +30,7 @@ class MediaInfo:
     audio_start_s: float | None
     audio_end_s: float | None
     warnings: tuple[str, ...]
+    damage: str = ""
 
 
 def probe(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> MediaInfo:
@@ -50,4 +52,5 @@ def media_info(timeline: Timeline) -> MediaInfo:
         audio_start_s=timeline.audio_start_s,
         audio_end_s=timeline.audio_end_s,
         warnings=timeline.warnings,
+        damage=timeline.damage,
     )

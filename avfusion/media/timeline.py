@@ -14,18 +14,21 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.media.edit_lists import picture_delay_s
+from avfusion.media.field_pairs import FieldPairs
 from avfusion.media.opener import (
     DEFAULT_LIMITS,
     MediaLimits,
     audio_stream,
     demux,
+    is_end_mark,
+    only_decoding_stamps,
     open_media,
     skip_other_streams,
     video_stream,
 )
 from avfusion.media.picture import colour_notes
 from avfusion.media.sniffing import index_is_cut
-from avfusion.media.timestamps import JoinedClock, presentation_order
+from avfusion.media.timestamps import JoinedClock, presentation_order, shown_after_delay
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import duration
 
@@ -50,6 +53,7 @@ class Timeline:
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
+        damage: How the file is cut short, to follow "is"; empty if it is whole. The warnings say so, too.
     """
 
     times_s: np.ndarray
@@ -65,6 +69,7 @@ class Timeline:
     width: int
     height: int
     warnings: tuple[str, ...]
+    damage: str = ""
 
     @property
     def frames(self) -> int:
@@ -76,11 +81,12 @@ class Timeline:
 class _Packets:
     pts: list[int | None]
     dts: list[int | None]
-    last_duration: int
+    last_duration: int  # of a frame
     audio: "array[int]"  # stamps of the audio packets
     last_audio_duration: int
     end_s: float  # end of the longest stream, on the container's clock
     cut: bool  # frames before the first one are not shown
+    empty: int  # frames without content
     first: tuple[int, int] | None  # byte position and stamp of a frame among the first
 
 
@@ -93,7 +99,7 @@ def read_timeline(
         sound: Read the audio stream, too. Without it reading takes half the time, and the timeline may report no audio.
 
     Raises:
-        BadInputError: as `open_media`; no video stream, no frames, truncated, or more frames than the limits allow.
+        BadInputError: as `open_media`; no video stream, no frames, or more frames than the limits allow.
     """
     with open_media(path, limits) as container:
         video, audio = video_stream(container, path), audio_stream(container) if sound else None
@@ -105,7 +111,9 @@ def read_timeline(
         base = float(video.time_base or Fraction(1, 90000))
         rate = video.average_rate or video.guessed_rate
         nominal_s = 1 / float(rate or FALLBACK_FPS)
-        shown = presentation_order(packets.pts, packets.dts, 1 / base, nominal_s / base)
+        delay = video.codec_context.reorder_depth if only_decoding_stamps(container, video) else 0
+        stamps = shown_after_delay(packets.pts, delay, round(nominal_s / base)) if delay else packets.pts
+        shown = presentation_order(stamps, packets.dts, 1 / base, nominal_s / base)
         origin = float(shown.ticks[0]) * base
         if packets.cut and packets.first and "mp4" in container.format.name:
             origin += picture_delay_s(path, limits, *packets.first)
@@ -113,18 +121,19 @@ def read_timeline(
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the limits of 64 bits
             raise BadInputError(f"{path}: its time stamps are too large to be told apart: remux it")
         shifts = tuple(shift * base for shift in shown.shifts)
-        if "mp4" in container.format.name and index_is_cut(Path(path)):
-            raise BadInputError(f"{path} is truncated: it ends inside its index, so streams are missing: copy it again")
         promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
         if not sound and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
             return read_timeline(path, limits)
-        tail = _check_whole(promised, held, len(times), path)
+        damage, tail = _missing(promised, held, len(times))
+        if "mp4" in container.format.name and not damage and video.frames > len(times):
+            swallowed = sum(entry.size == 0 for entry in video.index_entries) - packets.empty
+            tail += (f"{swallowed} of {video.frames} frames are empty: left out",) if swallowed > 0 else ()
+        if "mp4" in container.format.name and index_is_cut(Path(path)):
+            damage = "truncated: it ends inside its index, so streams may be missing"
         step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
         if end > limits.duration_s:
             raise BadInputError(f"{path} lasts {duration(end)}, must be at most {duration(limits.duration_s)}: cut it")
-        # AVI holds no presentation stamps: FFmpeg's guesses are right in number, but not in order among B-frames.
-        guessed = "avi" in container.format.name and bool(video.codec_context.has_b_frames)
         # Without a decoder, nothing is known of the stream.
         sounds = audio if packets.audio and audio and audio.codec_context else None
         heard = _audio_span(packets, audio, shifts) if audio and packets.audio else None
@@ -133,7 +142,7 @@ def read_timeline(
             end_s=end,
             fps=_mean_rate(times, end, rate),
             origin_s=origin,
-            stamps=None if guessed else shown.stamps,
+            stamps=None if delay else shown.stamps,
             clock_shifts_s=shifts,
             audio_start_s=heard[0] - origin if heard else None,
             audio_end_s=heard[1] - origin if heard else None,
@@ -141,22 +150,26 @@ def read_timeline(
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
             height=video.height,
-            warnings=shown.warnings + tail + colour_notes(video),
+            warnings=(*shown.warnings, *tail, *colour_notes(video), *([damage] if damage else [])),
+            damage=damage,
         )
 
 
 def _read_packets(
     container: InputContainer, video: VideoStream, audio_index: int, path: str | os.PathLike[str], limits: MediaLimits
 ) -> _Packets:
-    found = _Packets([], [], 0, array("q"), 0, 0.0, False, None)
+    found = _Packets([], [], 0, array("q"), 0, 0.0, False, 0, None)
     deadline = time.monotonic() + limits.demux_deadline_s
-    hidden_possible = video.codec_context.name.startswith(("vp8", "libvpx"))
+    codec = video.codec_context
+    hidden_possible = codec.name.startswith(("vp8", "libvpx"))
+    fields = FieldPairs(bytes(codec.extradata or b"")) if codec.name == "h264" else None
+    fields = fields if fields and fields.possible else None
     latest = -(1 << 62)
     ends = [latest] * len(container.streams)  # end of each stream in ticks
     for count, packet in enumerate(demux(container)):
         if count % 1000 == 999 and time.monotonic() > deadline:
             raise BadInputError(f"{path}: reading its packets took more than {limits.demux_deadline_s:g} s, given up")
-        if packet.size == 0:  # the demuxer's end marks
+        if is_end_mark(packet) or (packet.size == 0 and packet.stream_index != video.index):
             continue
         if packet.is_discard:  # outside the edit list
             found.cut |= packet.stream_index == video.index and not found.pts
@@ -171,8 +184,12 @@ def _read_packets(
                 found.last_audio_duration = duration
         if index != video.index or (hidden_possible and not _vp8_shown(packet)):
             continue
+        if fields and fields.completes(packet):
+            found.last_duration = 0  # that of a field
+            continue
         if not found.pts and pts is not None and packet.pos is not None:
             found.first = packet.pos, pts
+        found.empty += packet.size == 0
         found.pts.append(pts)
         found.dts.append(dts)
         if stamp is not None and stamp >= latest:
@@ -196,7 +213,7 @@ def _audio_span(packets: _Packets, audio: AudioStream, shifts: tuple[float, ...]
 
 def _vp8_shown(packet: av.Packet) -> bool:
     """False for VP8's alternate reference frames: packets of their own that are never shown (RFC 6386, 9.1)."""
-    return bool(bytes(packet)[0] & 0x10)
+    return packet.size == 0 or bool(bytes(packet)[0] & 0x10)
 
 
 def _promised_and_held_s(
@@ -212,15 +229,13 @@ def _promised_and_held_s(
     return promised, held
 
 
-def _check_whole(promised_s: float, held_s: float, frames: int, path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Refuse a file that holds less than its header promises; warn if only a little is missing."""
+def _missing(promised_s: float, held_s: float, frames: int) -> tuple[str, tuple[str, ...]]:
+    """Damage if a file holds less than its header promises; a warning if only a little is missing."""
     missing = promised_s - held_s
     if missing > max(MISSING_TAIL_S, 0.02 * promised_s):
-        raise BadInputError(
-            f"{path} is truncated: its header promises {promised_s:.2f} s, it holds {max(held_s, 0.0):.2f} s "
-            f"({frames} frames): copy it again"
-        )
-    return (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
+        held = f"{max(held_s, 0.0):.2f} s ({frames} frames)"
+        return f"truncated: its header promises {promised_s:.2f} s, it holds {held}", ()
+    return "", (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
 
 
 def _mean_rate(times: np.ndarray, end_s: float, declared: Fraction | None) -> float:

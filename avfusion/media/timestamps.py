@@ -95,6 +95,25 @@ def presentation_order(
     return Presentation(ticks, ticks.astype(np.int64) if exact else None, tuple(shifts) or (0.0,), tuple(warnings))
 
 
+def shown_after_delay(stamps: Sequence[int | None], delay: int, step: int) -> list[int | None]:
+    """Presentation stamps, in the order of presentation, of N packets that have decoding stamps alone.
+
+    A decoder that reorders gives picture i as it takes packet i + `delay`. The first picture counts as shown at the
+    first packet, as players start and as muxers write it; nothing is known of gaps among the last pictures.
+
+    Args:
+        stamps: Decoding stamps.
+        delay: Number of pictures that the decoder holds back.
+        step: Ticks between the last pictures.
+    """
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps) or len(known) <= delay:
+        return list(stamps)
+    lead = known[delay] - known[0]
+    shown = [stamp - lead for stamp in known[delay:]]
+    return [*shown, *(shown[-1] + number * step for number in range(1, delay + 1))]
+
+
 def _filled(pts: Sequence[int | None], dts: Sequence[int | None]) -> list[int | None]:
     offsets = [p - d for p, d in zip(pts, dts, strict=True) if p is not None and d is not None]
     offset = int(median(offsets)) if offsets else 0

@@ -1,6 +1,7 @@
 """Decoded frames of a video, one at a time, each with its time."""
 
 import os
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avfusion.media.opener import demux, open_media, pixel_aspect, video_stream
+from avfusion.media.deinterlacing import deinterlaced
+from avfusion.media.opener import demux, is_end_mark, only_decoding_stamps, open_media, pixel_aspect, video_stream
 from avfusion.media.picture import PictureMaker
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.runtime.errors import BadInputError
@@ -39,6 +41,7 @@ def read_video(
     timeline: Timeline | None = None,
     wanted: Callable[[int], bool] | None = None,
     on_warning: Callable[[str], None] | None = None,
+    least_decoded: float = 0.0,
 ) -> Iterator[VideoFrame]:
     """Decode a video frame by frame; memory stays flat.
 
@@ -48,27 +51,60 @@ def read_video(
     Args:
         wanted: Whether the frame of an index is converted to RGB and yielded; default: all.
         on_warning: Called at the end with a warning if frames cannot be decoded.
+        least_decoded: Least share of frames that must be decodable.
 
     Raises:
-        BadInputError: as `read_timeline`; more than half of the frames cannot be decoded.
+        BadInputError: as `read_timeline`; fewer frames can be decoded than required.
     """
     timeline = timeline or read_timeline(path)
-    given = -1
     decoded = 0
     with open_media(path) as container:
         stream = video_stream(container, path)
-        maker = PictureMaker(pixel_aspect(stream))
-        for order, frame in enumerate(_decode(container, stream)):
-            index = order if timeline.stamps is None else _index_of(frame.pts, timeline.stamps, given + 1)
-            if index <= given or index >= timeline.frames:  # a repeated frame, or one without a packet
-                continue
-            given, decoded = index, decoded + 1
+        aspect = pixel_aspect(stream)
+        # FFmpeg gives each field of an HEVC stream as a picture of half the height.
+        fields = stream.codec_context.name == "hevc"
+        maker, field_maker = PictureMaker(aspect), PictureMaker(aspect / 2)
+        frames = _indexed(container, stream, timeline)
+        for index, frame in frames if fields else deinterlaced(frames):
+            decoded += 1
             if wanted is None or wanted(index):
-                yield VideoFrame(index, float(timeline.times_s[index]), maker.picture(frame))
-    if 2 * decoded < timeline.frames:
+                chosen = field_maker if fields and frame.interlaced_frame else maker
+                yield VideoFrame(index, float(timeline.times_s[index]), chosen.picture(frame))
+    if decoded < least_decoded * timeline.frames:
         raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
     if decoded < timeline.frames and on_warning:
         on_warning(f"{timeline.frames - decoded} of {timeline.frames} frames cannot be decoded")
+
+
+def _indexed(container: InputContainer, stream: VideoStream, timeline: Timeline) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Each decoded frame with its index in presentation order."""
+    stamps, steady = timeline.stamps, only_decoding_stamps(container, stream)
+    lost: list[int] = []  # stamps of packets that cannot be decoded, ascending
+    before: tuple[int, av.VideoFrame] | None = None
+    for order, frame in enumerate(_decode(container, stream, lost)):
+        following = before[0] + 1 if before else 0
+        if stamps is not None:
+            index = _index_of(frame.pts, stamps, following)
+        else:  # frames follow each other; the clock of an AVI tells where some are lost
+            index = order + (bisect_left(lost, frame.pts) if steady and frame.pts is not None else 0)
+        if not following <= index < timeline.frames:  # a frame given twice, or one without a packet
+            continue
+        if before:
+            yield from _repeated(before[1], range(following, index), stream, stamps, lost)
+        before = index, frame
+        yield before
+    if before:
+        yield from _repeated(before[1], range(before[0] + 1, timeline.frames), stream, stamps, lost)
+
+
+def _repeated(
+    frame: av.VideoFrame, missing: range, stream: VideoStream, stamps: np.ndarray | None, lost: list[int]
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """The frame again, for each that MPEG-4 codes as its repetition ("not coded"), of which decoders give nothing."""
+    if stamps is not None and stream.codec_context.name == "mpeg4":
+        for index in missing:
+            if bisect_left(lost, stamps[index]) == bisect_right(lost, stamps[index]):
+                yield index, frame
 
 
 def _index_of(pts: int | None, stamps: np.ndarray, following: int) -> int:
@@ -79,9 +115,14 @@ def _index_of(pts: int | None, stamps: np.ndarray, following: int) -> int:
     return index if index < len(stamps) and stamps[index] == pts else -1
 
 
-def _decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+def _decode(container: InputContainer, stream: VideoStream, lost: list[int]) -> Iterator[av.VideoFrame]:
+    """Decoded frames in order of presentation; the stamps of packets that cannot be decoded are added to `lost`."""
     for packet in demux(container, stream):
         try:
-            yield from packet.decode()
-        except (av.error.InvalidDataError, av.error.EOFError):
-            continue  # the damaged packet's frame is missing from the timeline, and counted there
+            if packet.size or is_end_mark(packet):
+                yield from packet.decode()
+                continue
+        except av.FFmpegError:  # damaged, or a feature that the decoder lacks
+            pass
+        if packet.pts is not None:
+            insort(lost, packet.pts)

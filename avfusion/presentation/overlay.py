@@ -95,7 +95,9 @@ def draw_overlay(
     ends = np.append(timeline.times_s[1:], timeline.end_s)
     confidence = [person.predictions["face_confidence"].to_numpy(float) for person in persons]
     frames = read_video(video, timeline=timeline)
-    first = next(frames)
+    first = next(frames, None)
+    if first is None:
+        raise BadInputError(f"{video} is damaged: none of its frames can be decoded, so nothing can be drawn on them")
     height, width = first.rgb.shape[:2]
     layout = plan_layout(width, height)
     several = len(persons) > 1

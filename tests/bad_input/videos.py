@@ -1,7 +1,7 @@
 """Odd, broken and hostile files as people have them, and what is to become of each at every door: one table."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from skimage.data import astronaut
 
 from tests.media.conftest import tone, write_media
+from tests.media.damage import promising
 
 FRAMES = 27
 STEADY = np.arange(FRAMES) / 25
@@ -68,14 +69,20 @@ def _cut(path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-def _hollow(path: Path) -> None:
-    """Its packets are as they were, with nothing in them."""
-    content = bytearray(write_media(path, pictures(), STEADY).read_bytes())
+def _hollow(path: Path, numbers: Sequence[int] = range(FRAMES), **options: object) -> None:
+    """The packets of these numbers are as they were, with nothing in them."""
+    content = bytearray(write_media(path, pictures(), STEADY, **options).read_bytes())  # type: ignore[arg-type]
     with av.open(str(path)) as container:
-        for packet in container.demux(video=0):
-            if packet.size:
-                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        for number in numbers:
+            begin, size = packets[number].pos, packets[number].size
+            content[begin : begin + size] = bytes(size)
     path.write_bytes(content)
+
+
+def _promising(path: Path) -> None:
+    """Its header gives durations one and a half times too high."""
+    path.write_bytes(promising(_face(path, codec_options={"bf": "0"}).read_bytes(), 1.5))
 
 
 def _huge(path: Path) -> None:
@@ -110,7 +117,12 @@ ODD: dict[str, Odd] = {
     "letter.mp4": Odd(_text("this is a letter\n" * 20), "it is a text file, not a video"),
     "noise.mp4": Odd(lambda path: path.write_bytes(bytes(range(256)) * 40), "unknown, damaged or not allowed"),
     "cut.mp4": Odd(_cut, "truncated or damaged"),
-    "hollow.mp4": Odd(_hollow, f"is damaged: only 0 of its {FRAMES} frames can be decoded"),
+    "hollow.mp4": Odd(_hollow, f"is damaged: none of its {FRAMES} frames can be decoded"),
+    "hole.mov": Odd(
+        lambda path: _hollow(path, [13], codec="mjpeg", sound=tone(1), sound_codec="pcm_s16le"),
+        noted=f"1 of {FRAMES} frames cannot be decoded",
+    ),
+    "promises more.mp4": Odd(_promising, noted="truncated: its header promises 1.6"),
     "empty.mp4": Odd(lambda path: path.touch(), "is empty (0 bytes)"),
     "huge.mkv": Odd(_huge, "has frames of 10000x10000, must be at most "),
     "endless.mkv": Odd(_endless, "lasts 10 h, must be at most "),

@@ -2,9 +2,13 @@
 
 import io
 from fractions import Fraction
+from typing import Literal
 
 import av
 import numpy as np
+
+from tests.media.damage import with_empty_samples
+from tests.media.field_coded import write_field_coded
 
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 12, 25
 SOUND_RATE = 16000
@@ -24,6 +28,9 @@ CONTAINERS: dict[str, tuple[str, dict[str, str], str, dict[str, str], str, str |
     "mjpeg.mov": ("mov", {}, "mjpeg", {}, "yuvj420p", None),
     "flv.flv": ("flv", {}, "flv", {}, "yuv420p", None),
     "wmv.asf": ("asf", {}, "wmv2", {}, "yuv420p", "libmp3lame"),
+    "h264.avi": ("avi", {}, "libx264", {"preset": "ultrafast", "bf": "2"}, "yuv420p", "pcm_s16le"),
+    "interlaced.mkv": ("matroska", {}, "libx264", {"x264-params": "interlaced=1"}, "yuv420p", None),
+    "fields.mkv": ("matroska", {}, "libx265", {"x265-params": "interlace=tff:log-level=none"}, "yuv420p", None),
 }
 CANARIES = ("other.mp4", "segment0.ts", "key.bin")  # what the texts below would open
 TEXTS = {
@@ -41,10 +48,23 @@ TEXTS = {
 
 
 def media_seeds() -> dict[str, bytes]:
-    """Every container with a dozen small frames and, where it has sound, half a second of a tone; a WAV; the texts."""
+    """Every container with a dozen small frames and, where it has sound, half a second of a tone; a WAV; the texts.
+
+    Among them are frames coded as fields, two in a packet and one, and frames without content.
+    """
     seeds = {name: _film(*how) for name, how in CONTAINERS.items()}
+    seeds |= {f"{packets}.ts": _field_coded("mpegts", packets) for packets in ("frames", "fields")}
+    seeds["fields.mp4"] = _field_coded("mp4", "fields")
+    seeds["empty.mp4"] = with_empty_samples(_film("mp4", {}, "mjpeg", {}, "yuvj420p", None), 3, 7)
     seeds["voice.wav"] = _film("wav", {}, None, {}, "", "pcm_s16le")
     return seeds | {name: text.encode() for name, text in TEXTS.items()}
+
+
+def _field_coded(container: str, packets: Literal["frames", "fields"]) -> bytes:
+    file = io.BytesIO()
+    pictures = [np.full((32, 32, 3), 20 * index, np.uint8) for index in range(FRAMES)]
+    write_field_coded(file, pictures, packets=packets, container_format=container)
+    return file.getvalue()
 
 
 def _film(

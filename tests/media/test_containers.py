@@ -72,13 +72,17 @@ def test_sound_and_picture_coincide(
     assert heard == pytest.approx(seen, abs=0.003)
 
 
-@pytest.mark.parametrize(("codec", "sound_codec"), [("mjpeg", "pcm_s16le"), ("libx264", "libmp3lame")])
-def test_avi_has_no_presentation_times(tmp_path, media, make_tone, make_flash, codec, sound_codec):
-    """The muxer moves the sound by the encoder's delay, and the picture by whole frames."""
+MP3_LEAD_S = 1105 / 48000  # what encoder and decoder put before the sound; an AVI does not tell of it
+
+
+@pytest.mark.parametrize(
+    ("codec", "sound_codec", "lead_s"), [("mjpeg", "pcm_s16le", 0.0), ("libx264", "libmp3lame", MP3_LEAD_S)]
+)
+def test_avi_has_no_presentation_times(tmp_path, media, make_tone, make_flash, codec, sound_codec, lead_s):
     path = _record(tmp_path / "a.avi", media, make_tone, make_flash, codec=codec, sound_codec=sound_codec, ticks=25)
     frames, white, seen, heard = _events(path)
     assert (frames, white, seen) == (FRAMES, LIT, pytest.approx(LIT / 25))
-    assert heard == pytest.approx(seen, abs=0.02)
+    assert heard == pytest.approx(seen + lead_s, abs=0.003)
 
 
 @pytest.mark.parametrize("cut_s", [0.4, 0.401, 0.42, 0.439])

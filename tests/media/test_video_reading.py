@@ -112,8 +112,9 @@ def test_damaged_frames_leave_gaps_and_move_no_other(tmp_path, media):
     np.testing.assert_array_equal(got[20], expected[20])
     _blank(data, starts, range(9, 35))
     path.write_bytes(bytes(data))
+    assert [frame.index0 for frame in read_video(path, least_decoded=0.25)] == [*range(5), *range(35, 40)]
     with pytest.raises(BadInputError, match="only 10 of its 40 frames"):
-        list(read_video(path))
+        list(read_video(path, least_decoded=0.5))
 
 
 def test_reading_is_a_generator_of_flat_memory(tmp_path, media):
