@@ -6,7 +6,7 @@ import hashlib
 import logging
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
@@ -20,8 +20,12 @@ from avfusion.serving.model_process import VIDEO, ServedModel
 from avfusion.serving.refusal import RefusalError
 from avfusion.serving.upload import FIELD, receive_upload
 
+if TYPE_CHECKING:
+    from avfusion.inference.streams import People
+
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv; charset=utf-8"}
+PEOPLE: dict[str, "People"] = {"main": "main", "all": "all"}
 _FORM = {"type": "object", "properties": {FIELD: {"type": "string", "format": "binary"}}, "required": [FIELD]}
 _UPLOAD = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 _log = logging.getLogger(__name__)
@@ -64,15 +68,17 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
         }
 
     @app.post("/api/jobs", status_code=202, openapi_extra=_UPLOAD)
-    async def create(request: Request, response: Response) -> dict[str, Any]:
+    async def create(request: Request, response: Response, people: str = "main") -> dict[str, Any]:
         """Accept a video: inspect it before answering, predict it when its turn comes."""
+        if people not in PEOPLE:
+            raise RefusalError(400, f"people is {people[:20]!r}: must be one of {', '.join(PEOPLE)}")
         try:
             with jobs.place() as folder:
                 name = await receive_upload(request, folder / VIDEO, jobs.limits)
                 inspection = await jobs.inspect(folder, name)
                 if await request.is_disconnected():
                     raise ClientDisconnect
-                job = jobs.add(folder, name, inspection)
+                job = jobs.add(folder, name, inspection, PEOPLE[people])
         except OSError as error:
             _log.error("upload: %s", describe_os_error(error))
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -85,13 +91,14 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
         return _described(jobs, jobs.find(job_id))
 
     @app.get("/api/jobs/{job_id}/result", response_class=Response)
-    async def result(job_id: str, format: str = "json") -> Response:
+    async def result(job_id: str, format: str = "json", person: int = 1) -> Response:
         if format not in MEDIA_TYPES:
             raise RefusalError(400, f"format is {format[:20]!r}: must be one of {', '.join(MEDIA_TYPES)}")
         job = jobs.find(job_id)
-        name = quote(f"{Path(job.name).stem}.{format}", safe="")
+        whose = f".person-{person}" if format == "csv" and person != 1 else ""
+        name = quote(f"{Path(job.name).stem}{whose}.{format}", safe="")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(await jobs.read_result(job, format), media_type=MEDIA_TYPES[format], headers=headers)
+        return Response(await jobs.read_result(job, format, person), media_type=MEDIA_TYPES[format], headers=headers)
 
     @app.delete("/api/jobs/{job_id}", status_code=204)
     async def delete(job_id: str) -> None:

@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.workers import WorkerError
 from avfusion.serving.limits import Limits
-from avfusion.serving.model_process import CSV, JSON, PASSING, VIDEO, Inspection, inspect_upload, predict_upload
+from avfusion.serving.model_process import JSON, PASSING, VIDEO, Inspection, csv_name, inspect_upload, predict_upload
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.refusal import RefusalError
 from avfusion.serving.scratch import remove_folder
+
+if TYPE_CHECKING:
+    from avfusion.inference.streams import People
 
 RETRY_AFTER_S = 10
 UNKNOWN = "unknown job: its result expired, it was deleted, or the server was restarted since"
@@ -47,6 +50,7 @@ class Job:
         id: known to its owner alone.
         name: the owner's name for the video; never a path.
         frames, duration_s: number of frames and length of the video.
+        people: who is predicted, as for `Predictor.analyse`.
         phase, done, total: current phase, its progress, and its total.
         status: HTTP status for `error`.
     """
@@ -55,6 +59,7 @@ class Job:
     folder: Path
     frames: int
     duration_s: float
+    people: "People" = "main"
     id: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     state: State = State.waiting
     phase: str = ""
@@ -149,9 +154,9 @@ class Jobs:
             except AVFusionError as error:
                 raise RefusalError(*self._answer(error, folder, name)) from None
 
-    def add(self, folder: Path, name: str, inspection: Inspection) -> Job:
+    def add(self, folder: Path, name: str, inspection: Inspection, people: "People" = "main") -> Job:
         """Queue the video in `folder`."""
-        job = Job(name, folder, inspection.frames, inspection.duration_s)
+        job = Job(name, folder, inspection.frames, inspection.duration_s, people)
         self._jobs[job.id] = job
         self._queue.put_nowait(job)
         return job
@@ -185,19 +190,21 @@ class Jobs:
         waiting = [other.id for other in self._jobs.values() if other.state is State.waiting]
         return waiting.index(job.id) if job.id in waiting else 0
 
-    async def read_result(self, job: Job, kind: str) -> bytes:
-        """A finished job's result as `json` or `csv`.
+    async def read_result(self, job: Job, kind: str, person: int = 1) -> bytes:
+        """A finished job's result as `json`, or a person's as `csv`.
 
         Raises:
-            RefusalError: it is not finished, failed, or was removed meanwhile.
+            RefusalError: it is not finished, failed, was removed meanwhile, or has no such person.
         """
         if job.state is State.failed:
             raise RefusalError(job.status, job.error)
         if job.state is not State.done:
             raise RefusalError(409, f"the job is {job.state}: there is no result yet", 1)
         try:
-            return await asyncio.to_thread((job.folder / {"json": JSON, "csv": CSV}[kind]).read_bytes)
+            return await asyncio.to_thread((job.folder / {"json": JSON, "csv": csv_name(person)}[kind]).read_bytes)
         except FileNotFoundError:
+            if (job.folder / JSON).exists():
+                raise RefusalError(404, f"person is {person}: {job.name} has no such person") from None
             raise RefusalError(404, UNKNOWN) from None
 
     async def _work(self, worker: AsyncWorker) -> None:
@@ -214,7 +221,7 @@ class Jobs:
 
     async def _predict(self, worker: AsyncWorker, job: Job) -> None:
         limit_s = self.limits.job_s(job.duration_s)
-        call = (predict_upload, self._model, self._device, job.folder, job.name)
+        call = (predict_upload, self._model, self._device, job.folder, job.name, job.people)
         try:
             async with asyncio.timeout(limit_s):
                 await worker.call(*call, report=job.report)

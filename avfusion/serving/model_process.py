@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from avfusion.media.opener import MediaLimits
 from avfusion.media.timeline import read_timeline
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from avfusion.inference.predictor import Predictor
+    from avfusion.inference.streams import People
 
 Report = Callable[[str, int, int], None]
 REPORT_S = 0.2
@@ -78,19 +79,26 @@ def inspect_upload(video: Path, limits: MediaLimits) -> Inspection:
     return Inspection(timeline.frames, timeline.end_s)
 
 
-def predict_upload(model: Path, device: str, folder: Path, name: str, report: Report) -> None:
+def csv_name(number: int) -> str:
+    """Name of the CSV of a person's predictions in a job's folder."""
+    return CSV if number == 1 else f"{Path(CSV).stem}.person-{number}{Path(CSV).suffix}"
+
+
+def predict_upload(model: Path, device: str, folder: Path, name: str, people: "People", report: Report) -> None:
     """Predict the video in a job's folder; write the predictions beside it, as CSV and JSON.
 
     Args:
         model, device: the model's folder and the device; loaded once.
         folder: the job's folder; temporary files go into it, too, so that they can be removed if this process is
             killed.
+        people: the main person, or everybody: then a CSV each, and all in the JSON.
         report: called with phase, progress and total a few times per second.
 
     Raises:
         AVFusionError: as `Predictor.predict`, or the disk is full.
     """
     from avfusion.presentation.model_card import RENDERED, RENDERED_ONLY
+    from avfusion.presentation.person_marks import thumbnail_uri
     from avfusion.presentation.tables import write_frames_csv
 
     predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
@@ -98,14 +106,19 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, report: Re
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)
         of_the_model = [RENDERED_ONLY] * (predictor.corpus == RENDERED)
-        table = predictor.predict(video, progress=_seldom(report), notice=notes.append)
-        content = {
+        persons = predictor.analyse(video, people=people, progress=_seldom(report), notice=notes.append).persons
+        content: dict[str, Any] = {
             "video": name,
             "model": {"name": predictor.name, "digest": predictor.digest},
             "notes": [note.removeprefix(f"{video}: ") for note in [*of_the_model, *notes]],
-            "columns": _columns(table),
+            "columns": _columns(persons[0].predictions),
         }
-        write_frames_csv(folder / CSV, table)
+        if people == "all":
+            content["persons"] = [
+                {"number": p.number, "thumbnail": thumbnail_uri(p), "columns": _columns(p.predictions)} for p in persons
+            ]
+        for person in persons:
+            write_frames_csv(folder / csv_name(person.number), person.predictions)
         (folder / JSON).write_text(json.dumps(content, allow_nan=False, separators=(",", ":")), encoding="utf-8")
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.chromium import Page, chromium, open_browser
+from tests.media.shots import alone, render_shots, unlike
 from tests.serving.conftest import Server, start_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(chromium() is None, reason="there is no Chromium")]
@@ -78,3 +79,26 @@ def test_a_server_that_is_killed_in_mid_job_and_comes_back(
     page.choose("#file", face_video)
     page.until(FAULT)
     assert page.run(ERROR) == "The connection was lost while uploading: is the server still running?"
+
+
+def test_everybody_is_chosen_by_face(page: Page, server: Server, tmp_path: Path) -> None:
+    render_shots(tmp_path / "two.mp4", [alone(0, 40), alone(1, 35)], unlike(2))
+    page.open(server.url)
+    page.run("document.getElementById('all').click()")
+    page.choose("#file", tmp_path / "two.mp4")
+    page.until(RESULT)
+    names = "[...document.querySelectorAll('#people button')].map(b => b.textContent + b.getAttribute('aria-pressed'))"
+    assert page.run(names) == ["Person 1true", "Person 2false"]
+    assert page.run("document.querySelectorAll('#people img').length") == 2
+    parts = "document.querySelector('#chart path.valence').getAttribute('d')"
+    first, facts = page.run(parts), page.run("document.getElementById('facts').textContent")
+    assert "with values" in facts
+    assert "NaN" not in first + facts
+    page.run("document.querySelectorAll('#people button')[1].click()")
+    assert page.run(names) == ["Person 1false", "Person 2true"]
+    second = page.run(parts)
+    starts = [float(path.split(",")[0][1:]) for path in (first, second)]
+    assert starts[0] < 30 < 150 < starts[1], "each where the person is seen"
+    assert page.run("document.getElementById('csv').href").endswith("format=csv&person=2")
+    assert page.run("document.getElementById('v').textContent") == "\u2013", "nothing is known of the second at 0 s"
+    assert page.run("document.documentElement.scrollWidth") == 390

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
 import pytest
 import requests
 
 from avfusion import Predictor
+from tests.media.shots import alone, render_shots, unlike
 from tests.serving.conftest import BOUNDARY, Server, form, start_server
 
 
@@ -177,3 +179,35 @@ def test_what_cannot_be_served_is_one_line(project: Path, trained_models: Path) 
     outside = run_serve("--host", "0.0.0.0", "--port", 0, "--model", project / "gone")
     assert "no authentication" in outside.stderr
     assert os.listdir(project / "models") == os.listdir(trained_models)
+
+
+def test_everybody_on_request(server: Server, predictor: Predictor, tmp_path: Path) -> None:
+    render_shots(tmp_path / "two.mp4", [alone(0, 40), alone(1, 35)], unlike(2))
+    upload = {"files": {"video": ("two.mp4", (tmp_path / "two.mp4").read_bytes())}, "timeout": 60}
+    refused = requests.post(f"{server.url}/api/jobs?people=some", **upload)
+    assert (refused.status_code, refused.json()["error"]) == (400, "people is 'some': must be one of main, all")
+    job = requests.post(f"{server.url}/api/jobs?people=all", **upload).json()["id"]
+    assert server.finished(job)["state"] == "done"
+    address = f"{server.url}/api/jobs/{job}/result"
+    result = requests.get(address, timeout=10).json()
+    expected = predictor.analyse(tmp_path / "two.mp4", people="all").persons
+    assert [person["number"] for person in result["persons"]] == [1, 2]
+    assert result["columns"] == result["persons"][0]["columns"]
+    for person, told in zip(expected, result["persons"], strict=True):
+        valence = person.predictions["valence"]
+        assert [value is None for value in told["columns"]["valence"]] == valence.isna().tolist()
+        assert_equal(
+            {k: [np.nan if x is None else x for x in v] for k, v in told["columns"].items()}, person.predictions
+        )
+        assert told["thumbnail"].startswith("data:image/jpeg;base64,/9j/")
+        csv = requests.get(f"{address}?format=csv&person={person.number}", timeout=10)
+        assert pd.read_csv(io.BytesIO(csv.content))["valence"].isna().tolist() == valence.isna().tolist()
+        assert ("person-2" in csv.headers["content-disposition"]) == (person.number == 2)
+    nobody = requests.get(f"{address}?format=csv&person=3", timeout=10)
+    assert (nobody.status_code, nobody.json()["error"]) == (404, "person is 3: two.mp4 has no such person")
+    alone_again = server.result("two.mp4", (tmp_path / "two.mp4").read_bytes())
+    assert "persons" not in alone_again
+    assert None not in alone_again["columns"]["valence"]
+    assert any(
+        note == "probably several people after the cut at 1.6 s: use --people all" for note in alone_again["notes"]
+    )
