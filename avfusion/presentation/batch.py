@@ -219,7 +219,7 @@ def _summary(table: pd.DataFrame, stream: Stream) -> str:
     means = ", ".join(
         f"mean {name} {round(float(table.loc[own, name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
     )
-    whose = "" if own.all() else f" over the person's own {own.sum()}"
+    whose = "" if own.all() else f" over the person's own {own.sum()} frames"
     seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
     return f"{len(table)} frames ({duration:.1f} s), {means}{whose}, {seen}"
 

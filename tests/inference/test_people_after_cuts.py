@@ -139,7 +139,7 @@ def test_files_have_empty_cells_where_a_person_is_not(
     third = everybody.persons[2].predictions
     mean = f"mean valence {round(third['valence'].mean(), 2) + 0.0:+.2f}"
     assert mean in printed[2]
-    assert f"over the person's own {own(third).sum()}, face in" in printed[2]
+    assert f"over the person's own {own(third).sum()} frames, face in" in printed[2]
     path = tmp_path / f"four.person-3.{form}"
     if form == "csv":
         assert path.read_text().splitlines()[1].split(",")[2:5] == ["", "", "0.000000"]
