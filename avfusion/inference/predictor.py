@@ -360,4 +360,4 @@ def _no_face(min_face: int, size: tuple[int, int]) -> str:
     """What was looked for in vain, in pixels of a picture of this size."""
     here = round(min_face * max(size) / USUAL_SIDE)
     wide = f"{min_face} at {USUAL_SIDE} wide: " if here > min_face else ""
-    return f"no face of {max(here, min_face)} pixels or more ({wide}--min-face lowers it)"
+    return f"no face of {max(here, min_face)} pixels or more ({wide}predict --min-face lowers it)"

@@ -17,8 +17,9 @@ from av.video.stream import VideoStream
 PQ, HLG = 16, 18
 HDR = {PQ: "PQ", HLG: "HLG"}
 BT2020, DCI_P3, DISPLAY_P3 = 9, 11, 12
-UNKNOWN_MATRIX, RESERVED_MATRIX, BT709_MATRIX, BT2020_MATRIX = 2, 3, 1, 9
-CONVERTED_MATRICES = (0, BT709_MATRIX, UNKNOWN_MATRIX, 4, 5, 6, 7, BT2020_MATRIX)  # by FFmpeg's swscale
+UNKNOWN = 2
+RESERVED_MATRIX, BT709_MATRIX, BT2020_MATRIX = 3, 1, 9
+CONVERTED_MATRICES = (0, BT709_MATRIX, UNKNOWN, 4, 5, 6, 7, BT2020_MATRIX)  # by FFmpeg's swscale
 DOLBY_VISION_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")  # codes of MP4: no other player's colours inside
 
 WHITE_CD_M2 = 203.0
@@ -49,13 +50,23 @@ Type._missing_ = classmethod(_other_kind)  # type: ignore[assignment]
 class PictureMaker:
     """Makes pictures of the frames of one video, one after the other."""
 
-    def __init__(self, pixel_aspect: float = 1.0) -> None:
-        """`pixel_aspect`: width of a pixel over its height; pictures keep their coded height."""
+    def __init__(self, stream: VideoStream, pixel_aspect: float) -> None:
+        """Take what the container says of colours, before the first frame is decoded.
+
+        Args:
+            pixel_aspect: Width of a pixel over its height.
+        """
         self._aspect = pixel_aspect
+        context = stream.codec_context
+        self._told = {"colorspace": context.colorspace, "color_trc": context.color_trc}
+        self._told["color_primaries"] = context.color_primaries
         self._reformatter = VideoReformatter()  # keeps FFmpeg's tables from frame to frame
 
     def picture(self, frame: av.VideoFrame) -> np.ndarray:
-        """The frame as it is shown, (H, W, 3) uint8 RGB: upright, with square pixels."""
+        """The frame as it is shown, (H, W, 3) uint8 RGB: upright, with square pixels and its coded height."""
+        for tag, told in self._told.items():  # FFmpeg's decoder of HEVC forgets what the container says
+            if getattr(frame, tag) == UNKNOWN:
+                setattr(frame, tag, told)
         frame.colorspace = _matrix(frame)
         width = None if self._aspect == 1 else max(1, round(frame.width * self._aspect))
         transfer, primaries = frame.color_trc, frame.color_primaries
@@ -148,8 +159,8 @@ def _shown() -> np.ndarray:
 def _matrix(frame: av.VideoFrame) -> int:
     """The frame's matrix, or a likely one where FFmpeg refuses it or HDR has none."""
     if frame.colorspace == RESERVED_MATRIX:
-        return UNKNOWN_MATRIX
-    if frame.color_trc in HDR and frame.colorspace == UNKNOWN_MATRIX:
+        return UNKNOWN
+    if frame.color_trc in HDR and frame.colorspace == UNKNOWN:
         return BT2020_MATRIX
     if frame.colorspace in CONVERTED_MATRICES:
         return int(frame.colorspace)

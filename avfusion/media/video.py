@@ -63,7 +63,7 @@ def read_video(
         aspect = pixel_aspect(stream)
         # FFmpeg gives each field of an HEVC stream as a picture of half the height.
         fields = stream.codec_context.name == "hevc"
-        maker, field_maker = PictureMaker(aspect), PictureMaker(aspect / 2)
+        maker, field_maker = PictureMaker(stream, aspect), PictureMaker(stream, aspect / 2)
         frames = _indexed(container, stream, timeline)
         for index, frame in frames if fields else deinterlaced(frames):
             decoded += 1

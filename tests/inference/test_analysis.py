@@ -91,7 +91,10 @@ def test_nobody_is_one_person_without_boxes(predictor: Predictor, faceless_video
     (nobody,) = analysis.persons
     assert np.isnan(nobody.boxes).all()
     assert len(nobody.boxes) == len(nobody.predictions) == 65
-    assert "no face of 40 pixels or more (--min-face lowers it): predicted from the sound alone" in analysis.warnings
+    assert (
+        "no face of 40 pixels or more (predict --min-face lowers it): predicted from the sound alone"
+        in analysis.warnings
+    )
 
 
 def test_names_and_choices(predictor: Predictor, two: Path) -> None:

@@ -197,7 +197,9 @@ def test_small_faces_are_found_when_looked_for(trained_models: Path, face_video:
         pictures.append(picture)
     video = write_media(tmp_path / "small.mp4", pictures, np.arange(40) / 25)
     model = trained_models / "fusion"
-    with pytest.raises(BadInputError, match=r"no face of 120 pixels or more \(40 at 640 wide: --min-face lowers it\)"):
+    with pytest.raises(
+        BadInputError, match=r"no face of 120 pixels or more \(40 at 640 wide: predict --min-face lowers it\)"
+    ):
         Predictor.load(model).predict(video)
     found = Predictor.load(model, min_face=16)
     assert (found.predict(video)["face_confidence"] > 0.9).all()

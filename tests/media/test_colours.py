@@ -171,6 +171,24 @@ def test_what_is_brighter_than_white_is_white_and_black_is_black(tmp_path, trans
     assert rgb[:, 40:].min() >= 254
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_hdr_of_which_only_the_container_knows(tmp_path, codec, name):
+    frame = as_hdr(patches(), "HLG")
+    frame.colorspace = frame.color_trc = frame.color_primaries = 2
+    path = write(tmp_path / "bare.mkv", frame, codec, LOSSLESS[codec])
+    with av.open(str(path)) as bare, av.open(str(tmp_path / name), "w") as told:
+        video = told.add_stream_from_template(bare.streams.video[0])
+        video.codec_context.colorspace, video.codec_context.color_primaries = 9, 9
+        video.codec_context.color_trc = 18
+        for packet in bare.demux(video=0):
+            if packet.size:
+                packet.stream = video
+                told.mux(packet)
+    assert "HDR (HLG) tone-mapped to SDR" in read_timeline(tmp_path / name).warnings
+    assert np.abs(middles(next(read_video(tmp_path / name)).rgb) - COLOURS).max() <= 4
+
+
 def test_hdr_without_a_matrix_is_of_bt2020(tmp_path):
     frame = as_hdr(patches(), "PQ")
     frame.colorspace = 2

@@ -57,7 +57,7 @@ def test_a_strip_of_pixels_stops_nobody(
         container.mux(video.encode())
     predictor = Predictor.load(trained_models / "fusion")
     assert predict_files([strip, face_video], predictor, folder=tmp_path / "out") == BAD_INPUT
-    reason = "no face of 250 pixels or more (40 at 640 wide: --min-face lowers it) and no audio in it (no audio stream)"
+    reason = "no face of 250 pixels or more (40 at 640 wide: predict --min-face lowers it) and no audio in it"
     assert f"error: {strip}: {reason}" in capsys.readouterr().err
     assert (tmp_path / "out" / "face.csv").is_file()
 
