@@ -17,7 +17,7 @@ import av
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from avfusion.corpora.sources import video_source
+from avfusion.corpora.source_hashes import file_source
 from avfusion.data.video_sound import SoundTask, make_audio
 from avfusion.runtime.stamps import UNSTAMPED
 
@@ -76,7 +76,7 @@ def main() -> None:
             sides: dict[str, Callable[[], object]] = {
                 "bare": lambda path=path: bare(path),
                 "stage": lambda path=path: make_audio(
-                    SoundTask(path, video_source(path).digest), path.with_suffix(".wav"), UNSTAMPED
+                    SoundTask(path, file_source(path).digest), path.with_suffix(".wav"), UNSTAMPED
                 ),
             }
             best = dict.fromkeys(sides, float("inf"))

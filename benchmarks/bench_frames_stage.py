@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from skimage.data import astronaut
 
-from avfusion.corpora.sources import crops_digest, video_source
+from avfusion.corpora.source_hashes import crops_digest, file_source
 from avfusion.data.frames import read_frames
 from avfusion.data.settings import FramesSettings
 from avfusion.data.source_crops import SourceCropsTask, make_frames_of_crops
@@ -76,7 +76,7 @@ def main() -> None:
         make_video(root / "video.mp4")
         video, crops = root / "video.mp4", root / "crops"
         scanned = crops_digest({path.name: path.stat().st_size for path in crops.iterdir()})
-        task = SourceCropsTask(video, video_source(video).digest, (crops,), scanned, FramesSettings().jpeg_quality)
+        task = SourceCropsTask(video, file_source(video).digest, (crops,), scanned, FramesSettings().jpeg_quality)
         sides: dict[str, Callable[[], None]] = {
             "bare": lambda: bare(root / "crops", root / "bytes"),
             "stage": lambda: make_frames_of_crops(task, root / "table.parquet", UNSTAMPED),

@@ -97,7 +97,7 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
     import resource
 
     from avfusion.backbones.feature_files import update_features
-    from avfusion.corpora.sources import crops_source, video_source
+    from avfusion.corpora.source_hashes import crops_source, file_source
     from avfusion.corpora.table import Track
     from avfusion.data.audio_store import update_audio
     from avfusion.data.frame_store import update_frames
@@ -112,7 +112,7 @@ def run_stage(stage: str, folder: Path, minutes: int, out: Path) -> tuple[float,
         video_path=f"{minutes}.mp4",
         crops_paths=(f"crops-{minutes}",) if ready else (),
         labels_path="",
-        video_hash=video_source(folder / f"{minutes}.mp4").digest,
+        video_hash=file_source(folder / f"{minutes}.mp4").digest,
         crops_hash=crops_source(folder / f"crops-{minutes}").digest if ready else "",
         labels_hash="",
         frames=frames,

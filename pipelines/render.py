@@ -3,6 +3,7 @@
 from avfusion.corpora.adapters import corpus_root
 from avfusion.corpora.demo.render import leave_unrendered, render_demo
 from avfusion.corpora.settings import DEMO_ROOT
+from avfusion.corpora.source_hashes import MEMORY
 from avfusion.corpora.sources import scan
 from avfusion.experiments.stage import stage
 
@@ -15,7 +16,8 @@ def main() -> None:
             render_demo(out, s.params.render, s.params.execution)
         else:
             leave_unrendered(out)
-        scan(corpus_root(s.root, s.params.corpus), s.params.corpus, s.root / "data" / "sources.txt")
+        folder = corpus_root(s.root, s.params.corpus)
+        scan(folder, s.params.corpus, s.root / "data" / "sources.txt", s.root / MEMORY)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def doctor(
         bool, typer.Option("--tune", help="Also measure thread counts and arithmetic of the backbones (minutes).")
     ] = False,
 ) -> None:
-    """Check environment, corpus and parameters, and estimate the cost of a run; opens no video and no image.
+    """Check environment, corpus and parameters, and estimate the cost of a run; decodes no video and no image.
 
     Exit status: 0 nothing is missing; 2 params.yaml or the data cannot be used; 1 the environment is incomplete.
     """

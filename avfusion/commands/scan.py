@@ -25,6 +25,7 @@ def scan(
 def scan_project(project: Path, *, if_there: bool = False) -> None:
     """Scan the corpus of a project; print what was found and what is missing since the last scan."""
     from avfusion.corpora.adapters import corpus_root, open_corpus
+    from avfusion.corpora.source_hashes import MEMORY
     from avfusion.corpora.sources import scan as scan_corpus
     from avfusion.corpora.switching import removed_files
     from avfusion.params.params import load_params
@@ -42,7 +43,7 @@ def scan_project(project: Path, *, if_there: bool = False) -> None:
     if if_there and not folder.is_dir():
         print(f"{params.root} is missing: the last scan is kept")
         return
-    print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt')}")
+    print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt', project / MEMORY)}")
     _note(removed_files(project, params, open_corpus(params, folder).tracks))
 
 

@@ -1,34 +1,27 @@
 """data/sources.txt: the raw files of a corpus, one line each, so that DVC need not hash them.
 
-A line is `path<TAB>size<TAB>hash`, the path relative to the corpus root. The hash of a video covers its size and its
-first and last MiB; the hash of a crop folder (path with a final `/`) the sorted names and sizes of its files; the hash
-of labels, lists and manifests their whole content.
+A line is `path<TAB>size<TAB>hash`, the path relative to the corpus root, or, with a final `/`, of a folder of crops.
+The hash covers the whole content of a file, and the names and contents of a folder's files. It is read once and then
+remembered (`avfusion.corpora.source_hashes`).
 """
 
-import hashlib
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from avfusion.corpora.adapters import open_corpus
-from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout, is_litter
+from avfusion.corpora.layout import VIDEO_SUFFIXES, CorpusLayout
 from avfusion.corpora.settings import CorpusSettings
+from avfusion.corpora.source_hashes import RESCAN, Source, SourceMemory
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.progress import TaskProgress
 from avfusion.runtime.quantities import byte_size, counted
 
-MIB = 1 << 20
-RESCAN = "run `avfusion scan`, then `dvc repro`"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Size in bytes and hash of one raw file or crop folder."""
-
-    size: int
-    digest: str
+THREADS = 8  # hide the latency of network disks
 
 
 @dataclass(frozen=True)
@@ -57,41 +50,64 @@ class ScanSummary:
         return f"{found}: {change}"
 
 
-def scan(root: Path, params: CorpusSettings, out: Path) -> ScanSummary:
-    """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`."""
+def scan(root: Path, params: CorpusSettings, out: Path, memory: Path | None = None) -> ScanSummary:
+    """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`.
+
+    Args:
+        memory: As for `describe_sources`.
+    """
     layout = open_corpus(params, Path(root))
-    sources = describe_sources(layout, Path(root))
+    sources = describe_sources(layout, Path(root), memory)
     summary = compare(layout, sources, read_sources(out) if Path(out).is_file() else {})
     write_text(out, "".join(f"{path}\t{one.size}\t{one.digest}\n" for path, one in sorted(sources.items())))
     return summary
 
 
-def describe_sources(layout: CorpusLayout, root: Path) -> dict[str, Source]:
+def describe_sources(layout: CorpusLayout, root: Path, memory: Path | None = None) -> dict[str, Source]:
     """Size and hash of every file and crop folder that the tracks use.
+
+    Args:
+        memory: File that remembers the hashes of files that did not change; None: all files are read.
 
     Raises:
         BadInputError: a file cannot be read (a broken link, a pipe), or has a tab or line end in its name.
     """
-    readers: dict[str, Callable[[Path], Source]] = {}
-    readers |= {track.video_path: video_source for track in layout.tracks}
-    readers |= {f"{path}/": crops_source for track in layout.tracks for path in track.crops_paths}
-    for path in {track.labels_path for track in layout.tracks} | set(layout.extra_sources):
-        readers[path] = video_source if path.lower().endswith(VIDEO_SUFFIXES) else content_source
-    readers.pop("", None)
-    sources: dict[str, Source] = {}
-    faults = []
-    for path, read in sorted(readers.items()):
-        place = root / path
-        # A bad video is refused when it is opened, for its track alone.
-        if read is not video_source and not (place.is_dir() if read is crops_source else place.is_file()):
-            faults.append(f"{path} (no {'folder' if read is crops_source else 'regular file'}, or a broken link)")
-            continue
+    folders = {f"{path}/" for track in layout.tracks for path in track.crops_paths}
+    files = {path for track in layout.tracks for path in (track.video_path, track.labels_path)} - {""}
+    files |= set(layout.extra_sources)
+    # A bad video is refused when it is opened, for its track alone.
+    videos = {track.video_path for track in layout.tracks}
+    videos |= {path for path in files if path.lower().endswith(VIDEO_SUFFIXES)}
+    faults, due = [], []
+    for path in sorted(folders | files):
+        is_folder = path in folders
+        if path in videos or ((root / path).is_dir() if is_folder else (root / path).is_file()):
+            due.append(path)
+        else:
+            faults.append(f"{path} (no {'folder' if is_folder else 'regular file'}, or a broken link)")
+    remembered = SourceMemory(memory)
+
+    def read(path: str) -> Source | OSError:
         try:
-            sources[path] = read(place)
+            return remembered.source(root / path, is_folder=path in folders)
         except OSError as error:
-            faults.append(f"{path} ({error.strerror})")
+            return error
+
+    sources: dict[str, Source] = {}
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        with TaskProgress("reading raw files", [1.0] * len(due), Console(stderr=True), brief=True) as progress:
+            for path, found in zip(due, pool.map(read, due), strict=True):
+                progress.advance(1.0)
+                if isinstance(found, OSError):
+                    faults.append(f"{path} ({found.strerror})")
+                else:
+                    sources[path] = found
+    finally:
+        pool.shutdown(cancel_futures=True)
+        remembered.save(whole=len(sources) == len(due))
     if faults:
-        names = ", ".join(faults)
+        names = ", ".join(sorted(faults))
         raise BadInputError(f"{len(faults)} files of the corpus cannot be read: {names}: repair or remove them")
     if odd := [path for path in sources if _is_odd(path)]:
         raise BadInputError(f"{odd[0]!r}: file names must be UTF-8 without tabs and line ends: rename it")
@@ -104,54 +120,6 @@ def _is_odd(path: str) -> bool:
     except UnicodeEncodeError:
         return True
     return any(mark in path for mark in "\t\n\r")
-
-
-def video_source(path: Path) -> Source:
-    """Hash of a video by its size and its first and last MiB.
-
-    Anything but a regular file (a broken link, a device, a pipe) is not opened and counts as empty; opening it as a
-    video later says what it is.
-    """
-    if not path.is_file():
-        return Source(0, hashlib.sha256(b"0\n").hexdigest())
-    size = path.stat().st_size
-    digest = hashlib.sha256(f"{size}\n".encode())
-    with open(path, "rb") as stream:
-        digest.update(stream.read(MIB))
-        if size > MIB:
-            stream.seek(max(MIB, size - MIB))
-            digest.update(stream.read(MIB))
-    return Source(size, digest.hexdigest())
-
-
-def content_source(path: Path) -> Source:
-    """Hash of a small file by its whole content."""
-    return Source(path.stat().st_size, file_digest(path))
-
-
-def crops_source(folder: Path) -> Source:
-    """Hash of a crop folder by the sorted names and sizes of its files; no image is opened."""
-    with os.scandir(folder) as entries:
-        # The size of a folder depends on the file system; a broken link has none.
-        found = (entry for entry in entries if not is_litter(entry.name) and entry.is_file())
-        files = {entry.name: entry.stat().st_size for entry in found}
-    return Source(sum(files.values()), crops_digest(files))
-
-
-def crops_digest(sizes: Mapping[str, int]) -> str:
-    """Hash of a crop folder's regular files, without litter, by name and size."""
-    listing = "".join(f"{name}\0{size}\n" for name, size in sorted(sizes.items()))
-    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def refuse_changed(video: Path, video_hash: str) -> None:
-    """Check that a video has not changed since the scan, before deriving anything from it.
-
-    Raises:
-        BadInputError: it changed; results of the new file would count as results of the scanned one.
-    """
-    if video_source(video).digest != video_hash:
-        raise BadInputError(f"{video} changed since the last scan: {RESCAN}")
 
 
 def without_place(error: str, root: Path, path: str) -> str:

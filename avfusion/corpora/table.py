@@ -45,8 +45,8 @@ class Track:
         video: Base video; its tracks share sound, time line and split.
         split: train, val, test, or "" for none.
         video_path: The video, relative to the corpus root, like the next two; "" for no file.
-        video_hash: Hash of the video's size, first and last MiB.
-        crops_hash: Hash of the crops' names and sizes.
+        video_hash: Hash of the video's content.
+        crops_hash: Hash of the crops' names and contents, of several folders joined with `+`.
         labels_hash: Hash of the annotation file's content.
         frames: Video frames; 0 where the video is missing or unreadable.
         duration_s: Seconds from the first frame to the end of the last.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.corpora.sources import refuse_changed
+from avfusion.corpora.source_hashes import refuse_changed
 from avfusion.data.frames import FrameRow, encode_crop, write_frames
 from avfusion.data.settings import FramesSettings
 from avfusion.media.face_tracks import face_crops

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.corpora.sources import RESCAN, refuse_changed
+from avfusion.corpora.source_hashes import RESCAN, refuse_changed
 from avfusion.data.label_times import labels_by_number, labels_by_time
 from avfusion.data.labels import LabelTable, write_labels
 from avfusion.data.own_labels import OwnLabels

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from avfusion.corpora.sources import RESCAN
+from avfusion.corpora.source_hashes import RESCAN
 from avfusion.corpora.table import Track
 from avfusion.data.annotations import read_all, read_annotation
 from avfusion.data.frame_labels import Labels, LabelTask, make_labels

@@ -1,5 +1,6 @@
 """Face crops that come with a corpus: folders of images named by video frame, 00001.jpg and so on."""
 
+import hashlib
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ import numpy as np
 
 from avfusion.corpora.crops import merge_crops
 from avfusion.corpora.layout import is_litter
-from avfusion.corpora.sources import RESCAN, crops_digest, refuse_changed
+from avfusion.corpora.source_hashes import RESCAN, crop_digest, crops_digest, refuse_changed
 from avfusion.data.frames import CROP_SIZE, FrameRow, decode_crops, encode_crop, write_frames
 from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -71,7 +72,7 @@ def source_crop_rows(
     Args:
         folders: Folders of crops, merged; of two crops for one frame, the earlier folder's wins.
         times_s: (N,) times of the video's frames.
-        crops_hash: Hashes of the folders (names and sizes) from the scan, joined with `+`; None: no comparison.
+        crops_hash: Hashes of the folders (names and contents) from the scan, joined with `+`; None: no comparison.
         on_warning: Called at the end, once per kind of remarkable image, with the number of such images.
 
     Raises:
@@ -82,7 +83,7 @@ def source_crop_rows(
             raise BadInputError(f"{folder} is missing: restore the folder of face crops, or scan again")
     listed = {folder: os.listdir(folder) for folder in folders}
     crops = merge_crops(listed).files
-    sizes: dict[str, int] = {}  # of files read as a whole
+    digests: dict[str, str] = {}  # of files read as a whole
     counts: Counter[str] = Counter()
     ready = _ReadyCrops()
     for index, time_s in enumerate(times_s.tolist()):
@@ -90,28 +91,28 @@ def source_crop_rows(
         if file := crops.get(index + 1):
             jpeg = _read_bytes(file)
             if jpeg:
-                sizes[file] = len(jpeg)
+                digests[file] = hashlib.sha256(jpeg).hexdigest()
             if not ready.has(jpeg):
                 jpeg, fault = _made_ready(jpeg, jpeg_quality)
                 counts[fault] += 1
         yield FrameRow(index + 1, time_s, jpeg, 0.0 if jpeg is None else 1.0)
     if crops_hash is not None:
-        _refuse_changed(listed, sizes, crops_hash)
+        _refuse_changed(listed, digests, crops_hash)
     if on_warning:
         for kind, count in sorted(counts.items()):
             on_warning(f"{count} {kind}")
 
 
-def _refuse_changed(listed: Mapping[Path, Sequence[str]], sizes: Mapping[str, int], crops_hash: str) -> None:
-    """As `avfusion.corpora.sources.refuse_changed`, without listing folders again and checking files already read."""
+def _refuse_changed(listed: Mapping[Path, Sequence[str]], digests: Mapping[str, str], crops_hash: str) -> None:
+    """As `refuse_changed` of videos, without listing folders and reading files again."""
     for (folder, names), scanned in zip(listed.items(), crops_hash.split("+"), strict=False):
         found = {}
         for name in names:
             file = f"{folder}{os.sep}{name}"
-            if file in sizes:
-                found[name] = sizes[file]
+            if file in digests:
+                found[name] = digests[file]
             elif not is_litter(name) and os.path.isfile(file):
-                found[name] = os.path.getsize(file)
+                found[name] = crop_digest(file)
         if crops_digest(found) != scanned:
             raise BadInputError(f"{folder} changed since the last scan: {RESCAN}")
 

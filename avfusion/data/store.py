@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from avfusion.corpora.sources import RESCAN
+from avfusion.corpora.source_hashes import RESCAN
 from avfusion.runtime.atomic import TEMPORARY_PREFIX, atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.execution import SKIP_HINT, list_failures, raise_failures, run_tasks

@@ -11,7 +11,8 @@ from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.crops import list_crops
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
-from avfusion.corpora.sources import RESCAN, Source, read_sources, without_place
+from avfusion.corpora.source_hashes import RESCAN, Source
+from avfusion.corpora.sources import read_sources, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.annotations import any_annotated, count_rows, read_usable, refuse_faults
 from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, label_fault

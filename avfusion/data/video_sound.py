@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from avfusion.corpora.sources import refuse_changed
+from avfusion.corpora.source_hashes import refuse_changed
 from avfusion.data.audio import write_audio
 from avfusion.media.audio import aligned_audio
 from avfusion.media.timeline import read_timeline

@@ -10,7 +10,8 @@ import numpy as np
 from avfusion.corpora.adapters import corpus_root, open_corpus
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
-from avfusion.corpora.sources import RESCAN, Source, compare, describe_sources, read_sources
+from avfusion.corpora.source_hashes import MEMORY, RESCAN, Source
+from avfusion.corpora.sources import compare, describe_sources, read_sources
 from avfusion.corpora.switching import removed_files
 from avfusion.corpora.table import Track, read_shared_digest, read_tracks
 from avfusion.data.label_coverage import label_fault, labels_nothing
@@ -29,7 +30,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class CorpusState:
-    """Facts about a corpus without opening a video or an image.
+    """Facts about a corpus without decoding a video or an image.
 
     Attributes:
         tracks: A row per track: from the table of the stage `corpus` if its sources are unchanged, else from the files'
@@ -49,7 +50,7 @@ def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | No
     folder = corpus_root(root, params)
     try:
         layout = open_corpus(params, folder)
-        sources = describe_sources(layout, folder)
+        sources = describe_sources(layout, folder, root / MEMORY)
     except BadInputError as error:
         return None, [Item("corpus", params.name, "missing", str(error))]
     except OSError as error:

@@ -28,6 +28,7 @@ from avfusion.presentation.output import (
     picture_metadata,
     plan_targets,
     provenance,
+    video_identity,
 )
 from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.tables import SUFFIXES, write_predictions
@@ -156,7 +157,7 @@ class _Outcome:
 def _predict_one(target: Target, predictor: Predictor, request: Request, force: bool, label: str) -> str:
     check_overwrite(target, force)
     request.pictures.check_overwrite(target, force)
-    facts = request.facts(predictor)
+    facts = request.facts(predictor) | {"video_identity": video_identity(target.video)}  # as it was before the work
     if not force and is_done(target, facts, request.pictures.are_done):
         print(f"{target.table}: done before by this model with these options (--force predicts again)")
         return "done before"

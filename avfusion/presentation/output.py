@@ -10,9 +10,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from avfusion.corpora.sources import video_source
+from avfusion.corpora.source_hashes import file_source
 from avfusion.inference.analysis import MAIN, person_names
 from avfusion.media.opener import check_media_file
 from avfusion.runtime.errors import BadInputError
@@ -71,8 +72,14 @@ def plan_targets(videos: Sequence[Path], folder: Path | None, suffix: str = ".cs
 
 
 def video_identity(video: str | Path) -> str:
-    """What tells videos apart: a digest over size, first and last MiB, as for the corpus's sources."""
-    return video_source(Path(video)).digest
+    """What tells videos apart: a digest of the whole content, read once while the file stays as it is."""
+    status = os.stat(video)
+    return _content(str(video), status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=64)
+def _content(video: str, *state: int) -> str:
+    return file_source(Path(video)).digest
 
 
 def check_overwrite(target: Target, force: bool) -> None:
@@ -89,7 +96,7 @@ def check_overwrite(target: Target, force: bool) -> None:
     if owner.get("video_identity") == video_identity(target.video):
         return
     whose = (
-        f"holds the predictions of another video named {owner['video']}"
+        f"holds the predictions of another video named {owner['video']}, or of this one before it was edited"
         if "video" in owner
         else f"is there without {target.trace.name}, which would tell whose it is"
     )

@@ -15,11 +15,13 @@ class TaskProgress:
 
     On a terminal it shows a bar with the rate and the time left, elsewhere (logs, DVC, CI) a plain line about every 10
     s. Both end with a line of count, time and rate. Counts and rates refer to tasks; the bar and the time left are
-    weighted, since videos differ in length.
+    weighted, since videos differ in length. `brief`: without the last line, unless they took 10 s or failed.
     """
 
-    def __init__(self, label: str, weights: Sequence[float], console: Console | None = None) -> None:
-        self.label, self.total = label, len(weights)
+    def __init__(
+        self, label: str, weights: Sequence[float], console: Console | None = None, *, brief: bool = False
+    ) -> None:
+        self.label, self.total, self._brief = label, len(weights), brief
         self.done = self.failed = 0
         self._weight, self._weight_done = sum(weights), 0.0
         self._console = console or Console(highlight=False, soft_wrap=True)
@@ -62,8 +64,8 @@ class TaskProgress:
     def __exit__(self, kind: object, *_: object) -> None:
         if self._bar:
             self._bar.stop()
-        if self.total:
-            seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self._started
+        if self.total and not (self._brief and kind is None and seconds < PLAIN_SECONDS):
             failed = f", {self.failed} failed" if self.failed else ""
             word = "done" if kind is None else "when interrupted"
             speed = f" ({self._speed()})" if self.done else ""

@@ -7,7 +7,8 @@ import pytest
 
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.settings import CorpusSettings
-from avfusion.corpora.sources import crops_source, scan
+from avfusion.corpora.source_hashes import crops_source
+from avfusion.corpora.sources import scan
 from avfusion.corpora.table import Track, write_tracks
 from avfusion.data.label_store import update_labels
 from avfusion.data.labels import read_labels

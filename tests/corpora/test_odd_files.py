@@ -7,7 +7,8 @@ import pytest
 
 from avfusion.corpora.adapters import open_corpus
 from avfusion.corpora.settings import CorpusSettings
-from avfusion.corpora.sources import crops_source, read_sources, scan, video_source
+from avfusion.corpora.source_hashes import crops_source, file_source
+from avfusion.corpora.sources import read_sources, scan
 from avfusion.data.tracks import build_tracks
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import ExecutionSettings
@@ -59,7 +60,7 @@ def test_videos_that_are_no_files_are_scanned_unopened_and_recorded_with_the_rea
 def test_a_regular_file_of_no_bytes_and_what_is_none_have_one_hash(tmp_path):
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
-    assert video_source(tmp_path / "pipe") == video_source(tmp_path / "empty")
+    assert file_source(tmp_path / "pipe") == file_source(tmp_path / "empty")
 
 
 def test_labels_that_are_no_file_are_named(root, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.corpora.sources import crops_source, video_source
+from avfusion.corpora.source_hashes import crops_source, file_source
 from avfusion.corpora.table import Track
 
 
@@ -18,7 +18,7 @@ def scanned() -> Callable[[Path, list[Track]], list[Track]]:
         return [
             replace(
                 track,
-                video_hash=video_source(root / track.video_path).digest,
+                video_hash=file_source(root / track.video_path).digest,
                 crops_hash="+".join(crops_source(root / path).digest for path in track.crops_paths),
             )
             for track in tracks

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.corpora.sources import crops_source, video_source
+from avfusion.corpora.source_hashes import crops_source, file_source
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio
 from avfusion.data.audio_store import update_audio
@@ -123,7 +123,7 @@ def _track(name, one, crops):
         video_path=one.path.name,
         crops_paths=(crops,),
         labels_path="",
-        video_hash=video_source(one.path).digest,
+        video_hash=file_source(one.path).digest,
         crops_hash=crops_source(Path(crops)).digest,
         labels_hash="",
         frames=len(one.times),

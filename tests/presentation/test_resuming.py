@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 import avfusion
 from avfusion import Predictor
-from avfusion.presentation.batch import DONE, Request, predict_files
+from avfusion.presentation.batch import BAD_INPUT, DONE, Request, predict_files
 from tests.inference.test_analysis import face, other, pictures
-from tests.media.conftest import write_media
+from tests.media.conftest import tone, write_media
 
 Outcome = tuple[int, str]
 
@@ -77,6 +79,75 @@ def test_another_model_or_video_is_another_prediction(
     code, told = run()
     assert (code, told) == (2, "1 done before, 1 failed"), "its table is another video's"
     assert run(force=True) == (DONE, "2 predicted")
+
+
+def noisy_pictures() -> list[np.ndarray]:
+    """Of over 3 MB as a file, so that its middle is far from its ends."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (480, 640, 3), np.uint8) for _ in range(50)]
+
+
+def write_avi(path: Path) -> None:
+    """MJPEG and PCM, a chunk of sound after each picture."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mjpeg", rate=25)
+        video.width, video.height, video.pix_fmt = 640, 480, "yuvj420p"
+        audio = container.add_stream("pcm_s16le", rate=44100, layout="mono")
+        wave = np.round(tone(2.0, 44100) * 32767).astype(np.int16)
+        for index, picture in enumerate(noisy_pictures()):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            samples = np.ascontiguousarray(wave[:, index * 1764 : (index + 1) * 1764])
+            sound = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            sound.sample_rate, sound.pts = 44100, index * 1764
+            container.mux(audio.encode(sound))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def write_mp4(path: Path) -> None:
+    options = {"crf": "30", "preset": "ultrafast"}
+    write_media(path, noisy_pictures(), [index / 25 for index in range(50)], sound=tone(2.0), codec_options=options)
+
+
+def in_sound(content: bytes) -> int:
+    """Place of samples in the middle of an AVI."""
+    return content.index(b"01wb", len(content) // 2) + 512
+
+
+def in_middle(content: bytes) -> int:
+    return len(content) // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "place"), [("pcm.avi", write_avi, in_sound), ("patched.mp4", write_mp4, in_middle)]
+)
+def test_an_edit_within_the_file_is_another_video(
+    predictor: Predictor,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    write: Callable[[Path], None],
+    place: Callable[[bytes], int],
+) -> None:
+    video = tmp_path / name
+    write(video)
+    before = video.stat()
+    assert before.st_size > 3 << 20
+    assert predict_files([video], predictor) == DONE
+    assert predict_files([video], predictor) == DONE
+    assert "done before" in capsys.readouterr().out
+    at = place(video.read_bytes())
+    assert 1 << 20 < at < before.st_size - (1 << 20)
+    with video.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(bytes(64))
+    os.utime(video, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert video.stat().st_size == before.st_size
+    assert predict_files([video], predictor) == BAD_INPUT
+    assert "or of this one before it was edited: choose another folder with -o" in capsys.readouterr().err
+    assert predict_files([video], predictor, force=True) == DONE
+    assert predict_files([video], predictor) == DONE
+    assert "done before" in capsys.readouterr().out
 
 
 def test_a_table_for_everybody(predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
