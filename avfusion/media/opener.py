@@ -82,6 +82,9 @@ def demux(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
     """
     stampless = {stream.index for stream in container.streams.video if only_decoding_stamps(container, stream)}
     try:
+        if not stampless:
+            yield from container.demux(*streams)
+            return
         for packet in container.demux(*streams):
             if packet.stream_index in stampless:
                 packet.pts = packet.dts

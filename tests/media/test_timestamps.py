@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avfusion.media.timestamps import JoinedClock, presentation_order
+from avfusion.media.timestamps import JoinedClock, presentation_order, shown_after_delay
 
 
 def _order(pts, dts=None):
@@ -32,6 +32,15 @@ def test_missing_stamps_come_from_the_decoding_stamps():
 
 def test_without_any_stamp_the_nominal_step_counts():
     assert _order([None, None, None]).ticks.tolist() == [0, 40, 80]
+
+
+def test_decoding_stamps_alone_give_the_times_of_reordered_pictures():
+    """A gap of 100 ticks is behind the third picture; the decoder holds two back."""
+    stamps = [7, 8, 9, 10, 11, 112, 113, 114]
+    assert shown_after_delay(stamps, 2, 1) == [7, 8, 9, 110, 111, 112, 113, 114]
+    assert shown_after_delay(stamps, 0, 1) == stamps
+    assert shown_after_delay([3, 4], 2, 1) == [3, 4]
+    assert shown_after_delay([3, None, 5, 6], 1, 1) == [3, None, 5, 6]
 
 
 def test_a_reset_clock_goes_on():
