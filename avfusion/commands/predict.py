@@ -45,7 +45,9 @@ class ModeChoice(StrEnum):
 def predict(
     videos: Annotated[
         list[Path],
-        typer.Argument(metavar="VIDEO…", help="Video files, folders (recursively), patterns.", show_default=False),
+        typer.Argument(
+            metavar="VIDEO…", help="Video or sound files, folders (recursively), patterns.", show_default=False
+        ),
     ],
     model: ModelOption = None,
     out: Annotated[
@@ -77,6 +79,12 @@ def predict(
     form: Annotated[
         FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
     ] = FormatChoice.csv,
+    audio_track: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Audio track to hear, from 1. Default: the one that players take, unless it is silent."
+        ),
+    ] = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Add <stem>.overlay.mp4: faces, valence-arousal plane, traces, sound.")
     ] = False,
@@ -89,7 +97,7 @@ def predict(
         bool, typer.Option("--force", help="Predict finished videos again, and overwrite other videos' files.")
     ] = False,
 ) -> None:
-    """Write <stem>.csv (a row per video frame) and <stem>.trace.png for each video.
+    """Write <stem>.csv (a row per video frame; 25 a second of sound alone) and <stem>.trace.png for each video.
 
     Videos already predicted by this model with these options are skipped, so an interrupted call can be repeated.
 
@@ -105,6 +113,7 @@ def predict(
         stride=stride,
         mode=None if mode is None else mode.value,
         uncertainty=uncertainty,
+        audio_track=audio_track,
         form=form.value,
         pictures=Pictures(overlay, report),
     )

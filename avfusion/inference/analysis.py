@@ -39,6 +39,7 @@ class Analysis:
 
     Attributes:
         persons: the main person first; always at least one, with boxes of NaN if no face was found.
+        width, height: of the upright picture; 0 of a file with sound alone.
     """
 
     video: Path

@@ -10,8 +10,8 @@ import numpy as np
 from avfusion.inference.clip_by_clip import ClipCutter, Window
 from avfusion.inference.playback import Moment, play
 from avfusion.inference.predictor import Predictor
+from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
-from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.workers import Worker, WorkerError
 
@@ -87,7 +87,7 @@ def predict_live(
     watcher = _Watcher(predictor, stride, on_value, realtime)
     worker = Worker()
     try:
-        timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
+        timeline = worker.call(read_any_timeline, path, limit_s=PROBE_LIMIT_S)
         watcher.summary.period_s = watcher.stride / (predictor.spec.geometry.fps or timeline.fps)
         limit_s = decoding_limit_s(timeline.end_s)
         arguments = (path, timeline, predictor.frames, realtime)

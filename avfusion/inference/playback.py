@@ -4,7 +4,7 @@ Runs in a separate process, as all decoding; no frame needs later ones.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from avfusion.data.frames import encode_crop
 from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import aligned_audio
 from avfusion.media.causal_faces import followed_face
+from avfusion.media.face_tracks import FaceCrop
 from avfusion.media.timeline import Timeline
 from avfusion.media.wav import SAMPLE_RATE, pcm16
 
@@ -52,20 +53,31 @@ def play(
         BadInputError: the video cannot be read.
     """
     warnings = list(timeline.warnings)
-    clock, tape = _Clock(realtime), _Tape(path, timeline)
-    for crop in followed_face(
-        path,
-        timeline,
-        detect_every=settings.detect_every,
-        min_confidence=settings.min_confidence,
-        min_face=settings.min_face,
-        before=clock.wait,
-        on_warning=warnings.append,
-    ):
+    clock, tape = _Clock(realtime), _Tape(path, timeline, warnings.append)
+    crops = (
+        followed_face(
+            path,
+            timeline,
+            detect_every=settings.detect_every,
+            min_confidence=settings.min_confidence,
+            min_face=settings.min_face,
+            before=clock.wait,
+            on_warning=warnings.append,
+        )
+        if timeline.has_pictures
+        else _no_faces(timeline, clock)
+    )
+    for crop in crops:
         jpeg = None if crop.rgb is None else encode_crop(crop.rgb, settings.jpeg_quality)
         sound = tape.up_to(round(crop.time_s * SAMPLE_RATE) + 1)
         report(Moment(crop.frame, crop.time_s, jpeg, sound, clock.due(crop.time_s), time.monotonic()))
     return tuple(warnings)
+
+
+def _no_faces(timeline: Timeline, clock: "_Clock") -> Iterator[FaceCrop]:
+    for index, time_s in enumerate(timeline.times_s.tolist()):
+        clock.wait(time_s)
+        yield FaceCrop(index + 1, time_s, None, 0.0)
 
 
 class _Clock:
@@ -87,8 +99,9 @@ class _Clock:
 class _Tape:
     """The sound of a video, piece by piece."""
 
-    def __init__(self, path: str | Path, timeline: Timeline) -> None:
-        self._blocks = iter(()) if timeline.audio_start_s is None else aligned_audio(path, timeline)
+    def __init__(self, path: str | Path, timeline: Timeline, on_warning: Callable[[str], None]) -> None:
+        heard = timeline.audio_start_s is not None
+        self._blocks = aligned_audio(path, timeline, on_warning=on_warning) if heard else iter(())
         self._block: np.ndarray = np.zeros(0, np.float32)
         self._heard = 0
 

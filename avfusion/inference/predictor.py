@@ -117,22 +117,24 @@ class Predictor:
         *,
         mode: Mode | None = None,
         uncertainty: bool = False,
+        audio_track: int | None = None,
     ) -> pd.DataFrame:
         """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path, stream, stride, progress, notice, mode, uncertainty: as for `analyse`.
+            path, stream, stride, progress, notice, mode, uncertainty, audio_track: as for `analyse`.
 
         Returns:
-            One row per video frame: `frame` (int32, from 1), `time_s` (float64, from frame 1), `valence` and `arousal`
-            (float32 in [-1, 1]), `face_confidence` (float32 of that frame, 0: no face), `audio_present` and
-            `visual_present` (bool, of the clip that ends at that frame); with `uncertainty` also `valence_sd` and
-            `arousal_sd` (float32).
+            One row per video frame, or 25 a second of a file with sound alone: `frame` (int32, from 1), `time_s`
+            (float64, from frame 1), `valence` and `arousal` (float32 in [-1, 1]), `face_confidence` (float32 of that
+            frame, 0: no face), `audio_present` and `visual_present` (bool, of the clip that ends at that frame); with
+            `uncertainty` also `valence_sd` and `arousal_sd` (float32).
 
         Raises:
             BadInputError, AVFusionError: as `analyse`.
         """
         options = {"stream": stream, "stride": stride, "mode": mode, "uncertainty": uncertainty}
+        options["audio_track"] = audio_track
         analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
         return analysis.persons[0].predictions
 
@@ -146,6 +148,7 @@ class Predictor:
         stride: int | None = None,
         mode: Mode | None = None,
         uncertainty: bool = False,
+        audio_track: int | None = None,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> Analysis:
@@ -162,12 +165,14 @@ class Predictor:
             uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
                 that `overlap` averages. It shows how much a value depends on the clips around it, not the expected
                 error. NaN in the first 32 ticks, which have only one position.
+            audio_track: number of the audio track to hear, from 1; default: the one that players take
+                (`avfusion.media.audio_track.choose_audio_track`).
             progress: called with phase, progress and total.
             notice: called with warnings for the user (no face found, no audio stream, …) as soon as they arise; the
                 analysis holds them, too.
 
         Raises:
-            BadInputError: the file cannot be read, or neither stream can be used.
+            BadInputError: the file cannot be read, has no such audio track, or neither stream can be used.
             AVFusionError: the decoding process died or took too long, features are not finite, or the model lies on a
                 GPU and this process was forked from the one that loaded it.
         """
@@ -190,6 +195,7 @@ class Predictor:
                 causal=mode == "causal",
                 settings=self.frames,
                 spec=spec,
+                audio_track=audio_track,
                 progress=progress,
             )
             warnings = _check_usable(streams, stream, Path(path), self.frames.min_face)
@@ -349,7 +355,9 @@ def _check_usable(streams: VideoStreams, stream: Stream, path: Path, min_face: i
         reason = f" ({streams.silence})" if streams.silence else ""
         raise BadInputError(f"{path}: {wanted} in it{reason}, so there is nothing to predict from")
     found = list(streams.warnings)
-    if stream == "both" and not seen:
+    if not any(streams.size):
+        found.append("sound without pictures: predicted from the voice, 25 rows per second")
+    elif stream == "both" and not seen:
         found.append(f"{_no_face(min_face, streams.size)}: predicted from the sound alone")
     if stream == "both" and not heard:
         found.append(f"{streams.silence}: predicted from the face alone")

@@ -17,6 +17,7 @@ from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
 from avfusion.data.presence import shown_frames
 from avfusion.data.settings import FramesSettings
 from avfusion.media.audio import aligned_audio
+from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.causal_faces import followed_face
 from avfusion.media.face_tracks import (
     FaceCrop,
@@ -28,7 +29,7 @@ from avfusion.media.face_tracks import (
 )
 from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
-from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timeline import Timeline
 from avfusion.media.video import read_video
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.workers import Worker, WorkerError
@@ -63,12 +64,13 @@ class VideoStreams:
     """A video read for prediction.
 
     Attributes:
-        time_s: (N,) float64, seconds of every video frame, 0 at the first.
+        time_s: (N,) float64, seconds of every video frame, 0 at the first; of sound without pictures, 25 rows a second.
         persons: the main person first, then the others if requested.
         strangers: (N,) bool, frames with the face of somebody who is none of the persons.
         sound: WAV in the store's format, sample 0 at frame 1; None: no audio stream, or not requested.
         samples: number of samples, 0 without sound.
         silence: why requested sound is missing; empty with sound.
+        size: width and height of the upright picture; 0 without pictures.
     """
 
     time_s: np.ndarray
@@ -91,6 +93,7 @@ def read_streams(
     causal: bool = False,
     settings: FramesSettings | None = None,
     spec: FeatureSpec | None = None,
+    audio_track: int | None = None,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
 ) -> VideoStreams:
@@ -105,16 +108,19 @@ def read_streams(
         causal: follow one face from the past alone (`avfusion.media.causal_faces`), regardless of `people`.
         settings: settings of face detection; default: the defaults of the section `frames` of params.yaml.
         spec: spec of the features: crops outside all clips are left empty if all frames can be decoded.
+        audio_track: number of the audio track, from 1; default: as `avfusion.media.audio_track.choose_audio_track`.
         progress: called with the phase, frames done, and all frames.
 
     Raises:
-        BadInputError: the video cannot be read.
+        BadInputError: the video cannot be read, or has no pictures where `visual` is requested.
     """
-    timeline = timeline or read_timeline(path)
+    timeline = timeline or read_any_timeline(path, audio_track=audio_track)
+    if stream == "visual" and not timeline.has_pictures:
+        raise BadInputError(f"{path} has sound and no pictures, so there is no visual stream")
     warnings = list(timeline.warnings)
     settings = settings or FramesSettings()
     strangers = np.zeros(timeline.frames, bool)
-    if stream == "audio":
+    if stream == "audio" or not timeline.has_pictures:
         number, rows = 1, _nobody(timeline)
     elif causal:
         number, rows = 1, _followed(path, settings, timeline, warnings, progress or _ignore)
@@ -126,11 +132,11 @@ def read_streams(
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"
-        write_audio(sound, aligned_audio(path, timeline))
+        write_audio(sound, aligned_audio(path, timeline, on_warning=warnings.append))
     samples = 0 if sound is None else audio_samples(sound)
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
-    first = next(read_video(path, timeline=timeline), None)
-    if first is None and not samples and stream != "audio":
+    first = next(read_video(path, timeline=timeline), None) if timeline.has_pictures else None
+    if first is None and timeline.has_pictures and not samples and stream != "audio":
         raise BadInputError(f"{path} is damaged: none of its {timeline.frames} frames can be decoded")
     size = (timeline.width, timeline.height) if first is None else (first.rgb.shape[1], first.rgb.shape[0])
     return VideoStreams(
@@ -283,6 +289,7 @@ class StreamReader:
         causal: bool = False,
         settings: FramesSettings,
         spec: FeatureSpec | None = None,
+        audio_track: int | None = None,
         progress: Progress | None,
     ) -> VideoStreams:
         """As `read_streams`, in a worker process.
@@ -293,7 +300,7 @@ class StreamReader:
         """
         worker = self._take()
         try:
-            timeline = worker.call(read_timeline, path, limit_s=PROBE_LIMIT_S)
+            timeline = worker.call(_read_timeline, path, audio_track, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
             options = {"stream": stream, "people": people, "causal": causal, "settings": settings, "spec": spec}
             arguments = (path, folder, options | {"timeline": timeline})
@@ -312,6 +319,10 @@ class StreamReader:
                 return Worker()
             if worker.usable:
                 return worker
+
+
+def _read_timeline(path: str | Path, audio_track: int | None) -> Timeline:
+    return read_any_timeline(path, audio_track=audio_track)
 
 
 def _read_streams(

@@ -1,9 +1,10 @@
-"""Pictures and sound into an MP4 that browsers play: H.264, yuv420p, AAC, its index at the beginning."""
+"""Pictures, sound or both into an MP4 that browsers play: H.264, yuv420p, AAC, its index at the beginning."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -101,3 +102,17 @@ def mp4_writer(
         writer = Mp4Writer(container, size, fps, channels)
         yield writer
         writer.finish()
+
+
+def write_sound(file: BinaryIO, blocks: Iterable[np.ndarray]) -> None:
+    """Write blocks (n,) of mono float32 in [-1, 1] at 44.1 kHz as AAC in MP4."""
+    with av.open(file, "w", format="mp4") as container:
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        audio.codec_context.bit_rate = _AUDIO_BITS_PER_CHANNEL
+        samples = 0
+        for block in blocks:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block[None]), "fltp", "mono")
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, samples, Fraction(1, SAMPLE_RATE)
+            samples += len(block)
+            container.mux(audio.encode(frame))
+        container.mux(audio.encode(None))

@@ -41,6 +41,10 @@ class MediaLimits:
 DEFAULT_LIMITS = MediaLimits()
 
 
+class SoundOnlyError(BadInputError):
+    """Raised where a video is needed, and the file has sound alone."""
+
+
 @contextmanager
 def open_media(
     path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, plain_edits: bool = False
@@ -114,6 +118,7 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
     """The main video stream; cover art does not count.
 
     Raises:
+        SoundOnlyError: there is sound and no video stream.
         BadInputError: there is no video stream, or no decoder for it.
     """
     streams = {s.index: s for s in container.streams.video if not s.disposition & Disposition.attached_pic}
@@ -124,7 +129,8 @@ def video_stream(container: InputContainer, path: str | os.PathLike[str]) -> Vid
             raise BadInputError(f"{path}: there is no decoder for its video stream: convert it, for example to H.264")
         return chosen
     found = ", ".join(stream.type for stream in container.streams) or "nothing"
-    raise BadInputError(f"{path} has no video stream (found: {found})")
+    refusal = SoundOnlyError if container.streams.audio else BadInputError
+    raise refusal(f"{path} has no video stream (found: {found})")
 
 
 def pixel_aspect(stream: VideoStream) -> float:

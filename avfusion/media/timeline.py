@@ -13,12 +13,12 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from avfusion.media.audio_track import choose_audio_track
 from avfusion.media.edit_lists import picture_delay_s
 from avfusion.media.field_pairs import FieldPairs
 from avfusion.media.opener import (
     DEFAULT_LIMITS,
     MediaLimits,
-    audio_stream,
     demux,
     is_end_mark,
     only_decoding_stamps,
@@ -48,12 +48,14 @@ class Timeline:
         stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
         clock_shifts_s: Shifts that join a clock with resets into one: before the first reset (always 0), after it, and
             so on.
+        audio_index: Index in the file of the audio stream that is heard, None without one.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When the audio stream ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
         width: Pixels as coded, before rotation.
         height: Pixels as coded, before rotation.
         damage: How the file is cut short, to follow "is"; empty if it is whole. The warnings say so, too.
+        has_pictures: False for the clock of sound alone (`avfusion.media.audio_timeline`), a row every 1/25 s.
     """
 
     times_s: np.ndarray
@@ -62,6 +64,7 @@ class Timeline:
     origin_s: float
     stamps: np.ndarray | None
     clock_shifts_s: tuple[float, ...]
+    audio_index: int | None
     audio_start_s: float | None
     audio_end_s: float | None
     audio_rate: int
@@ -70,6 +73,7 @@ class Timeline:
     height: int
     warnings: tuple[str, ...]
     damage: str = ""
+    has_pictures: bool = True
 
     @property
     def frames(self) -> int:
@@ -91,18 +95,25 @@ class _Packets:
 
 
 def read_timeline(
-    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, sound: bool = True
+    path: str | os.PathLike[str],
+    limits: MediaLimits = DEFAULT_LIMITS,
+    *,
+    sound: bool = True,
+    audio_track: int | None = None,
 ) -> Timeline:
     """Read the packets of a video and work out its clock.
 
     Args:
         sound: Read the audio stream, too. Without it reading takes half the time, and the timeline may report no audio.
+        audio_track: Number of the audio track to hear, from 1; default: as `choose_audio_track`.
 
     Raises:
-        BadInputError: as `open_media`; no video stream, no frames, or more frames than the limits allow.
+        BadInputError: as `open_media`; no video stream, no such audio track, no frames, or more frames than
+            the limits allow.
     """
     with open_media(path, limits) as container:
-        video, audio = video_stream(container, path), audio_stream(container) if sound else None
+        video = video_stream(container, path)
+        audio, notes = choose_audio_track(container, path, audio_track) if sound else (None, ())
         if not sound:
             skip_other_streams(container, video)
         packets = _read_packets(container, video, audio.index if audio else -1, path, limits)
@@ -123,7 +134,7 @@ def read_timeline(
         shifts = tuple(shift * base for shift in shown.shifts)
         promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
         if not sound and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
-            return read_timeline(path, limits)
+            return read_timeline(path, limits, audio_track=audio_track)
         damage, tail = _missing(promised, held, len(times))
         if "mp4" in container.format.name and not damage and video.frames > len(times):
             swallowed = sum(entry.size == 0 for entry in video.index_entries) - packets.empty
@@ -144,13 +155,14 @@ def read_timeline(
             origin_s=origin,
             stamps=None if delay else shown.stamps,
             clock_shifts_s=shifts,
+            audio_index=audio.index if audio else None,
             audio_start_s=heard[0] - origin if heard else None,
             audio_end_s=heard[1] - origin if heard else None,
             audio_rate=sounds.codec_context.sample_rate if sounds else 0,
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
             height=video.height,
-            warnings=(*shown.warnings, *tail, *colour_notes(video), *([damage] if damage else [])),
+            warnings=(*shown.warnings, *tail, *colour_notes(video), *notes, *([damage] if damage else [])),
             damage=damage,
         )
 

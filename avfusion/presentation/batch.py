@@ -46,7 +46,7 @@ class Request:
     """What is wanted of every video.
 
     Attributes:
-        people, stream, stride, mode, uncertainty: as for `Predictor.analyse`.
+        people, stream, stride, mode, uncertainty, audio_track: as for `Predictor.analyse`.
         form: of the tables, a key of `avfusion.presentation.tables.SUFFIXES`.
     """
 
@@ -55,6 +55,7 @@ class Request:
     stride: int | None = None
     mode: Mode | None = None
     uncertainty: bool = False
+    audio_track: int | None = None
     form: str = "csv"
     pictures: Pictures = field(default_factory=Pictures)
 
@@ -69,6 +70,7 @@ class Request:
             "mode": self.mode or predictor.mode,
             "min_face": str(predictor.frames.min_face),
             "uncertainty": str(self.uncertainty).lower(),
+            "audio_track": str(self.audio_track or "default"),
             "format": self.form,
         }
 
@@ -171,6 +173,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             stride=request.stride,
             mode=request.mode,
             uncertainty=request.uncertainty,
+            audio_track=request.audio_track,
             progress=progress.update,
             notice=lambda text: print(f"note: {text}", file=sys.stderr),
         )
@@ -183,12 +186,14 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             analysis.persons,
             model_card(predictor),
             warnings=analysis.warnings,
+            audio_track=request.audio_track,
             origin=origins[MAIN],
             force=force,
             progress=progress.update,
         )
     for person in analysis.persons:
-        print(f"{target.of(person.name).table}: {_summary(person.predictions, request.stream)}")
+        summary = _summary(person.predictions, request.stream, pictures=analysis.width > 0)
+        print(f"{target.of(person.name).table}: {summary}")
     print(f"{label}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return "predicted"
 
@@ -213,7 +218,7 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
     return origin
 
 
-def _summary(table: pd.DataFrame, stream: Stream) -> str:
+def _summary(table: pd.DataFrame, stream: Stream, *, pictures: bool) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
     own = table["valence"].notna()
@@ -222,6 +227,8 @@ def _summary(table: pd.DataFrame, stream: Stream) -> str:
     )
     whose = "" if own.all() else f" over the person's own {own.sum()} frames"
     seen = "face not used" if stream == "audio" else f"face in {faces:.0f} % of frames"
+    if not pictures:
+        return f"{len(table)} rows ({duration:.1f} s), {means}, from the voice alone"
     return f"{len(table)} frames ({duration:.1f} s), {means}{whose}, {seen}"
 
 

@@ -1,4 +1,4 @@
-"""Find the videos behind files, folders and patterns on the command line."""
+"""Find the videos and sound files behind files, folders and patterns on the command line."""
 
 import glob
 import os
@@ -9,6 +9,10 @@ from pathlib import Path
 from avfusion.corpora.layout import VIDEO_SUFFIXES, is_litter
 from avfusion.runtime.quantities import counted
 
+AUDIO_SUFFIXES = (
+    *(".wav", ".m4a", ".mp3", ".flac", ".ogg", ".aac", ".opus", ".oga", ".mka"),
+    *(".m4b", ".aif", ".aiff", ".caf", ".w64", ".amr", ".wma"),
+)
 _SHOWN = 5
 _OWN_ENDINGS = (".csv", ".parquet", ".json", ".txt", ".png", ".html", ".overlay.mp4")  # outputs of `predict`
 
@@ -30,8 +34,9 @@ class FoundVideos:
 def find_videos(arguments: Sequence[Path]) -> FoundVideos:
     """Expand folders (recursively) and patterns; a file is accepted whatever its name.
 
-    In folders and patterns, files count as videos by their suffix. Hidden files and folders, and outputs of `predict`,
-    are ignored silently, other files with a note. Links to folders are not followed.
+    In folders and patterns, files count as videos or sound by their suffix; sound beside a video of the same name is
+    taken for that video's, and left out with a note, as are files of other suffixes. Hidden files and folders, and
+    outputs of `predict`, are ignored silently. Links to folders are not followed.
     """
     videos: dict[Path, None] = {}
     notes: list[str] = []
@@ -46,14 +51,19 @@ def find_videos(arguments: Sequence[Path]) -> FoundVideos:
         else:
             videos[argument] = None
             continue
-        chosen = [file for file in files if _is_video(file.name)]
-        left = [file.name for file in files if not file.name.lower().endswith((*VIDEO_SUFFIXES, *_OWN_ENDINGS))]
-        if left:
-            shown = ", ".join(left[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
-            notes.append(f"{argument}: {counted(len(left), 'file')} without the suffix of a video left out: {shown}")
+        known = (*VIDEO_SUFFIXES, *AUDIO_SUFFIXES)
+        pictured = {file.with_suffix("") for file in files if _is_video(file.name)}
+        found = [file for file in files if _is_video(file.name) or file.name.lower().endswith(AUDIO_SUFFIXES)]
+        tracks = [file for file in found if not _is_video(file.name) and file.with_suffix("") in pictured]
+        chosen = [file for file in found if file not in tracks]
+        left = [file for file in files if not file.name.lower().endswith((*known, *_OWN_ENDINGS))]
+        for kind, without in (("without the suffix of a video or sound", left), ("of a video's sound", tracks)):
+            if without:
+                shown = ", ".join(file.name for file in without[:_SHOWN]) + (", …" if len(without) > _SHOWN else "")
+                notes.append(f"{argument}: {counted(len(without), 'file')} {kind} left out: {shown}")
         if not chosen:
             what = "holds no video" if argument.is_dir() else "matches no video"
-            faults.append((argument, f"{what} (files that end with {', '.join(VIDEO_SUFFIXES)})"))
+            faults.append((argument, f"{what} (files that end with {', '.join(known)})"))
         videos |= dict.fromkeys(chosen)
     return FoundVideos(tuple(videos), tuple(notes), tuple(faults))
 

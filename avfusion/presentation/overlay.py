@@ -11,11 +11,12 @@ import numpy as np
 
 from avfusion.inference.analysis import MAIN, Person
 from avfusion.media.audio import aligned_audio
+from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.mp4_writer import Mp4Writer, mp4_writer
 from avfusion.media.opener import open_media
-from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timeline import Timeline
 from avfusion.media.video import VideoFrame, read_video
-from avfusion.presentation.overlay_panel import Panel, plan_layout
+from avfusion.presentation.overlay_panel import WORDS, Panel, plan_layout
 from avfusion.presentation.overlay_people import Legend, PeoplePanel, draw_tag, tag_height
 from avfusion.presentation.person_marks import colour_of
 from avfusion.runtime.atomic import atomic_path
@@ -29,6 +30,7 @@ Corners = tuple[int, int, int, int]
 
 BOX, EDGE = (255, 214, 64), (20, 23, 28)
 STEREO = 2
+WITHOUT_PICTURE = 640, 360
 
 
 def write_overlay(
@@ -38,19 +40,21 @@ def write_overlay(
     boxes: np.ndarray,
     *,
     provenance: Mapping[str, str] | None = None,
+    audio_track: int | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC, whole or not at all.
 
     Frames keep their times, also at a variable rate, and are upright. The sound is the source's from its first frame
     on, stereo if the source is, else mono. Pictures of more than 1280 pixels are scaled down, of less than 360 up.
-    Memory stays flat.
+    Sound alone gets an empty picture. Memory stays flat.
 
     Args:
         predictions: One row per video frame, the CSV's columns.
         boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
             upright picture; NaN: no face.
         provenance: Facts kept in the file, for `overlay_provenance`.
+        audio_track: Number of the audio track, from 1; default: the one that players take.
         progress: Called with the phase, frames done, and all frames.
 
     Raises:
@@ -59,7 +63,7 @@ def write_overlay(
     """
     try:
         with atomic_path(path) as temporary:
-            draw_overlay(video, temporary, [Person(MAIN, predictions, boxes)], provenance or {}, progress)
+            draw_overlay(video, temporary, [Person(MAIN, predictions, boxes)], provenance or {}, audio_track, progress)
     except OSError as error:
         raise AVFusionError(describe_os_error(error)) from None
 
@@ -79,13 +83,14 @@ def draw_overlay(
     path: str | Path,
     persons: Sequence[Person],
     provenance: Mapping[str, str],
+    audio_track: int | None,
     progress: Progress | None,
 ) -> None:
     """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors.
 
     Of several persons each has a colour, with a number at the box, and a legend above names them.
     """
-    timeline = read_timeline(video)
+    timeline = read_any_timeline(video, audio_track=audio_track)
     for person in persons:
         if not len(person.predictions) == len(person.boxes) == timeline.frames:
             raise BadInputError(
@@ -94,7 +99,7 @@ def draw_overlay(
     metadata = {"comment": json.dumps(dict(provenance), sort_keys=True)} if provenance else {}
     ends = np.append(timeline.times_s[1:], timeline.end_s)
     confidence = [person.predictions["face_confidence"].to_numpy(float) for person in persons]
-    frames = read_video(video, timeline=timeline)
+    frames = read_video(video, timeline=timeline) if timeline.has_pictures else _empty_pictures(timeline)
     first = next(frames, None)
     if first is None:
         raise BadInputError(f"{video} is damaged: none of its frames can be decoded, so nothing can be drawn on them")
@@ -127,6 +132,14 @@ def draw_overlay(
             if progress:
                 progress("overlay", index + 1, timeline.frames)
         sound.write(writer, float("inf"))
+
+
+def _empty_pictures(timeline: Timeline) -> Iterator[VideoFrame]:
+    width, height = WITHOUT_PICTURE
+    rgb = np.full((height, width, 3), EDGE, np.uint8)
+    cv2.putText(rgb, "sound without pictures", (20, 40), WORDS, cv2.FontFace("sans"), 16, 500)
+    for index, time_s in enumerate(timeline.times_s.tolist()):
+        yield VideoFrame(index, time_s, rgb)
 
 
 class _Sound:

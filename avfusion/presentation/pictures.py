@@ -60,6 +60,7 @@ class Pictures:
         card: ModelCard,
         *,
         warnings: Sequence[str],
+        audio_track: int | None = None,
         origin: Mapping[str, str],
         force: bool,
         progress: Progress,
@@ -68,6 +69,7 @@ class Pictures:
 
         Args:
             warnings: Warnings about the video, for the reader.
+            audio_track: Number of the audio track that was heard, from 1; default: the one that players take.
             origin: Provenance kept in the files.
             progress: Called with the phase, frames done, and all frames.
 
@@ -83,11 +85,11 @@ class Pictures:
         try:
             if self.report:
                 arguments: tuple[Any, ...] = (target.video, report_path(target), persons, card)
-                worker.call(_report, *arguments, warnings, origin, limit_s=limit_s)
+                worker.call(_report, *arguments, warnings, origin, audio_track, limit_s=limit_s)
             if self.overlay:
                 path = overlay_path(target)
                 with atomic_path(path) as temporary:  # here, so that nothing is left if the worker is killed
-                    arguments = (target.video, path, temporary, persons, origin)
+                    arguments = (target.video, path, temporary, persons, origin, audio_track)
                     worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{target.video}: {error}") from None
@@ -108,8 +110,9 @@ def report_path(target: Target) -> Path:
 
 
 def _report(video: Path, path: Path, persons: Sequence[Person], card: ModelCard, *rest: Any) -> None:
-    warnings, origin = rest
-    write_people_report(video, path, persons, card, warnings=warnings, provenance=origin)
+    warnings, origin, audio_track = rest
+    facts = {"warnings": warnings, "provenance": origin, "audio_track": audio_track}
+    write_people_report(video, path, persons, card, **facts)
 
 
 def _overlay(video: Path, path: Path, temporary: Path, *arguments: Any) -> None:

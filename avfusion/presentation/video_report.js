@@ -12,7 +12,7 @@ let now = 0;
 if (video) {
   const bytes = Uint8Array.from(atob(get("media").textContent), c => c.charCodeAt(0));
   get("media").remove();
-  video.src = URL.createObjectURL(new Blob([bytes], {type: "video/mp4"}));
+  video.src = URL.createObjectURL(new Blob([bytes], {type: video instanceof HTMLAudioElement ? "audio/mp4" : "video/mp4"}));
 }
 
 function last(times, at) {  // index of the last of ascending times that is not later

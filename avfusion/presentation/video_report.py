@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ from av.video.stream import VideoStream
 from markupsafe import Markup
 
 from avfusion.inference.analysis import MAIN, Person
+from avfusion.media.audio import aligned_audio
+from avfusion.media.audio_timeline import read_any_timeline
+from avfusion.media.mp4_writer import write_sound
 from avfusion.media.opener import audio_stream, demux, open_media, video_stream
 from avfusion.media.picture import display_matrix
-from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timeline import Timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
 from avfusion.presentation.overlay_panel import clock, signed
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_BYTES = 20_000_000  # of a video embedded in the page
+LONGEST_SOUND_S = 1800.0  # embedded in the page, in as many bytes
 MOST_STILLS, STILLS_APART_S, STILL_SIDE, STILL_QUALITY = 48, 2.0, 360, 75
 MOST_POINTS = 4000  # per curve in the page's data
 TICK_STEPS_S, MOST_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600), 6
@@ -60,6 +65,7 @@ def write_video_report(
     title: str | None = None,
     warnings: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
+    audio_track: int | None = None,
 ) -> None:
     """Write the page of one person, as `write_people_report`.
 
@@ -68,7 +74,8 @@ def write_video_report(
     """
     nowhere = np.full((len(predictions), 4), np.nan, np.float32)
     persons = [Person(MAIN, predictions, nowhere)]
-    write_people_report(video, path, persons, card, title=title, warnings=warnings, provenance=provenance)
+    facts = {"title": title, "warnings": warnings, "provenance": provenance, "audio_track": audio_track}
+    write_people_report(video, path, persons, card, **facts)  # type: ignore[arg-type]
 
 
 def write_people_report(
@@ -80,25 +87,29 @@ def write_people_report(
     title: str | None = None,
     warnings: Sequence[str] = (),
     provenance: Mapping[str, str] | None = None,
+    audio_track: int | None = None,
 ) -> None:
     """Write one page for all persons of a video, whole or not at all.
 
     A video of at most 20 MB in H.264 and AAC in MP4, which every browser plays, is embedded; of any other the page has
-    stills, 2 s or more apart. A cursor on the traces follows playback, and `#t=12` in the address goes to 12 s. Of
-    several persons each has a trace, a number and a colour, in which boxes are drawn into the picture.
+    stills, 2 s or more apart. Of sound alone it has a player, for at most half an hour. A cursor on the traces follows
+    playback, and `#t=12` in the address goes to 12 s. Of several persons each has a trace, a number and a colour, in
+    which boxes are drawn into the picture.
 
     Args:
         title: Title of the page; default: the video's name.
         provenance: Facts kept in the file, for `report_provenance`.
+        audio_track: Number of the audio track of sound alone, from 1; default: the one that players take.
 
     Raises:
         BadInputError: the video cannot be read.
         AVFusionError: the file cannot be written.
     """
-    timeline = read_timeline(video)
-    unseen = _why_not_embedded(video)
-    media = "" if unseen else base64.b64encode(Path(video).read_bytes()).decode()
-    film = _stills(video, timeline) if unseen else []
+    timeline = read_any_timeline(video, audio_track=audio_track)
+    sound = not timeline.has_pictures
+    unseen = _why_not_embedded(video, timeline)
+    media = "" if unseen else base64.b64encode(_heard(video, timeline) if sound else Path(video).read_bytes()).decode()
+    film = _stills(video, timeline) if unseen and not sound else []
     main = persons[0].predictions
     time_s = main["time_s"].to_numpy(float)
     length = max(float(time_s[-1]), 1e-3)
@@ -116,6 +127,7 @@ def write_people_report(
         signed=signed,
         length=length,
         warnings=[*([RENDERED_ONLY] if card.rendered else []), *warnings],
+        sound=sound,
         media=media,
         unseen=unseen,
         film=film,
@@ -132,7 +144,7 @@ def write_people_report(
         card=card,
         facts=_facts(card),
         limits=LIMITS,
-        data=_json(_data(persons, film, length, _lead_s(video, timeline))),
+        data=_json(_data(persons, film, length, 0.0 if sound else _lead_s(video, timeline))),
     )
     try:
         write_text(path, text)
@@ -178,12 +190,17 @@ class _Head(HTMLParser):
             self.origin = dict(attrs).get("content") or ""
 
 
-def _why_not_embedded(video: str | Path) -> str:
-    """Why the page has stills instead of the video; empty if the video is small and browsers play it."""
+def _why_not_embedded(video: str | Path, timeline: Timeline) -> str:
+    """Why the page has no player; empty if the video is small and browsers play it."""
+    if not timeline.has_pictures:
+        too_long = "The sound is longer than half an hour: the page has no player."
+        return too_long if timeline.end_s > LONGEST_SOUND_S else ""
     if Path(video).stat().st_size > MOST_BYTES:
         return f"The video has more than {MOST_BYTES // 1_000_000} MB: stills of it stand here instead."
     with open_media(video) as container:
         picture, sound = video_stream(container, video), audio_stream(container)
+        if sound and sound.index != timeline.audio_index:
+            return "Browsers would play another audio track than the one heard: stills of the video stand here instead."
         codecs = [picture.codec_context.name, sound.codec_context.name if sound and sound.codec_context else "aac"]
         plain = picture.codec_context.pix_fmt in ("yuv420p", "yuvj420p")
         if (
@@ -214,6 +231,13 @@ def _browsers_show_it_upright(container: InputContainer, picture: VideoStream) -
             a, b, c, d = display_matrix(whole) or (1, 0, 0, 1)
             return a * d - b * c >= 0 and display_matrix(alone) is None
     return True
+
+
+def _heard(video: str | Path, timeline: Timeline) -> bytes:
+    """The sound that was heard, as AAC in MP4, which every browser plays."""
+    file = BytesIO()
+    write_sound(file, aligned_audio(video, timeline))
+    return file.getvalue()
 
 
 def _lead_s(video: str | Path, timeline: Timeline) -> float:

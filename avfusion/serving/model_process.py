@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.opener import MediaLimits
-from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import AVFusionError, describe_os_error
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def inspect_upload(video: Path, limits: MediaLimits) -> Inspection:
     """Read a video's packets.
 
     Raises:
-        BadInputError: it is not a video, or is beyond the limits.
+        BadInputError: it is no video and no sound, or is beyond the limits.
     """
-    timeline = read_timeline(video, limits)
+    timeline = read_any_timeline(video, limits)
     return Inspection(timeline.frames, timeline.end_s)
 
 

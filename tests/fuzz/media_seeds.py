@@ -32,6 +32,14 @@ CONTAINERS: dict[str, tuple[str, dict[str, str], str, dict[str, str], str, str |
     "interlaced.mkv": ("matroska", {}, "libx264", {"x264-params": "interlaced=1"}, "yuv420p", None),
     "fields.mkv": ("matroska", {}, "libx265", {"x265-params": "interlace=tff:log-level=none"}, "yuv420p", None),
 }
+SOUNDS = {  # name: container, audio codec
+    "voice.mp3": ("mp3", "libmp3lame"),
+    "voice.m4a": ("ipod", "aac"),
+    "voice.flac": ("flac", "flac"),
+    "voice.opus": ("ogg", "libopus"),
+    "voice.aac": ("adts", "aac"),
+    "voice.aiff": ("aiff", "pcm_s16be"),
+}
 CANARIES = ("other.mp4", "segment0.ts", "key.bin")  # what the texts below would open
 TEXTS = {
     "list.m3u8": "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsegment0.ts\n#EXT-X-ENDLIST\n",
@@ -57,6 +65,8 @@ def media_seeds() -> dict[str, bytes]:
     seeds["fields.mp4"] = _field_coded("mp4", "fields")
     seeds["empty.mp4"] = with_empty_samples(_film("mp4", {}, "mjpeg", {}, "yuvj420p", None), 3, 7)
     seeds["voice.wav"] = _film("wav", {}, None, {}, "", "pcm_s16le")
+    seeds |= {name: _film(container, {}, None, {}, "", codec) for name, (container, codec) in SOUNDS.items()}
+    seeds["tracks.mkv"] = _tracks()
     return seeds | {name: text.encode() for name, text in TEXTS.items()}
 
 
@@ -104,3 +114,19 @@ def _add_tone(output: av.container.OutputContainer, sound: av.AudioStream) -> No
     for piece in resampler.resample(frame):
         output.mux(sound.encode(piece))
     output.mux(sound.encode())
+
+
+def _tracks() -> bytes:
+    """A silent track, one with sound on one side, and one of six channels."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        wave = 0.4 * np.sin(2 * np.pi * 440 * np.arange(SOUND_RATE // 2) / SOUND_RATE)
+        gains = {"mono": [0], "stereo": [1, 0], "5.1": [0, 0, 1, 0, 0.1, 0.1]}
+        tracks = [output.add_stream("flac", rate=SOUND_RATE, layout=layout) for layout in gains]
+        for track, (layout, levels) in zip(tracks, gains.items(), strict=True):
+            samples = np.rint(32767 * wave[:, None] * levels).astype(np.int16).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, "s16", layout)
+            frame.sample_rate, frame.pts, frame.time_base = SOUND_RATE, 0, Fraction(1, SOUND_RATE)
+            output.mux(track.encode(frame))
+            output.mux(track.encode())
+    return file.getvalue()

@@ -8,8 +8,8 @@ from avfusion.presentation.find_videos import find_videos
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     for name in (
-        "b.MP4", "a.mkv", "notes.doc", "a.csv", "a.trace.png", "a.overlay.mp4", ".hidden.mp4", "__MACOSX/a.mkv",
-        "sub/<script>.mov", "sub/deep/ü n.webm", "empty/x.json",
+        "b.MP4", "a.mkv", "notes.doc", "a.csv", "a.WAV", "c.wav", "a.trace.png", "a.overlay.mp4", ".hidden.mp4",
+        "__MACOSX/a.mkv", "sub/<script>.mov", "sub/deep/ü n.webm", "empty/x.json",
     ):  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -19,8 +19,11 @@ def tree(tmp_path: Path) -> Path:
 def test_a_folder_with_all_folders_in_it(tree: Path) -> None:
     found = find_videos([tree])
     names = [path.relative_to(tree).as_posix() for path in found.videos]
-    assert names == ["a.mkv", "b.MP4", "sub/<script>.mov", "sub/deep/ü n.webm"]
-    assert found.notes == (f"{tree}: 1 file without the suffix of a video left out: notes.doc",)
+    assert names == ["a.mkv", "b.MP4", "c.wav", "sub/<script>.mov", "sub/deep/ü n.webm"]
+    assert found.notes == (
+        f"{tree}: 1 file without the suffix of a video or sound left out: notes.doc",
+        f"{tree}: 1 file of a video's sound left out: a.WAV",
+    )
     assert found.faults == ()
 
 
@@ -31,6 +34,11 @@ def test_patterns_files_and_repetitions(tree: Path) -> None:
     odd = tree / "what[1]*.mp4"
     odd.touch()
     assert find_videos([odd]).videos == (odd,), "a file of that very name"
+
+
+def test_sound_is_left_out_only_beside_its_video(tree: Path) -> None:
+    assert find_videos([tree / "*.[wW]*"]).videos == (tree / "a.WAV", tree / "c.wav")
+    assert find_videos([tree / "a.WAV", tree / "a.mkv"]).videos == (tree / "a.WAV", tree / "a.mkv")
 
 
 def test_what_stands_for_nothing_is_told(tree: Path) -> None:

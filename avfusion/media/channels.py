@@ -1,0 +1,184 @@
+"""Which channels of an audio track are heard: one rule for training and prediction.
+
+The average of all channels is heard, as FFmpeg's own downmix would add 3 dB and clip, unless the average would change
+the speech: channels without sound would make it quieter, channels of opposite sign would cancel it. The rule looks at
+the whole track above 300 Hz, so that hum counts for nothing and a track is heard in one way from beginning to end.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from avfusion.media.audio_filters import audio_windows
+from avfusion.media.opener import open_media
+from avfusion.runtime.errors import BadInputError
+
+MOST_CHANNELS = 64  # the most that FFmpeg's filters accept
+EMPTY = 1e-3  # of the loudest channel's power: 30 dB below
+QUIET_CENTRE = 1e-2  # of the loudest channel's power: 20 dB below, a centre holds what leaks from others
+CANCELLED = 0.5  # of the average's power if the channels were unrelated
+OPPOSED = 0.1  # the same of two channels, for half a second
+LOUDER = 1.25  # times the power: 1 dB; the first of channels that are nearer to each other is chosen
+PART = 0.05  # of a channel's power: too much to be changed
+SAME, SIMILAR = 0.9, 4.0  # correlation and ratio of the powers of two channels with the same sound
+WINDOW_S = 0.5
+_SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class HeardChannels:
+    """The channels of a track that are heard.
+
+    Attributes:
+        chosen: Indices of the channels whose average is heard.
+        note: Why some are not; empty if all are.
+    """
+
+    chosen: tuple[int, ...]
+    note: str = ""
+
+    def mean(self) -> str:
+        """The average as an expression of FFmpeg's filter `pan`."""
+        return "+".join(f"{1 / len(self.chosen)!r}*c{index}" for index in self.chosen)
+
+
+@dataclass
+class ChannelPowers:
+    """Sums over the samples of C channels.
+
+    Attributes:
+        products: (C, C) sums of the products of every two channels; on the diagonal the channels' powers.
+        alone: (C, C) power of channel i in windows of half a second where channel j is empty beside it.
+        together: (C, C) power of channel i in windows where neither is empty beside the other.
+        shared: (C, C) sums of products in the windows of `together`.
+        opposed: (C, C) power of channel i in windows where channel j cancels it.
+    """
+
+    products: np.ndarray
+    alone: np.ndarray = field(init=False)
+    together: np.ndarray = field(init=False)
+    shared: np.ndarray = field(init=False)
+    opposed: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.alone, self.together, self.shared, self.opposed = (np.zeros_like(self.products) for _ in range(4))
+
+    def add(self, window: np.ndarray) -> None:
+        """Add a window of samples (C, n)."""
+        samples = window.astype(np.float64)
+        products = samples @ samples.T
+        power = np.diag(products)
+        beside_nothing = power[None] < EMPTY * power[:, None]  # channel j is empty beside channel i
+        both = ~(beside_nothing | beside_nothing.T)
+        sums = power[:, None] + power[None]
+        self.products += products
+        self.alone += np.where(beside_nothing, power[:, None], 0.0)
+        self.together += np.where(both, power[:, None], 0.0)
+        self.shared += np.where(both, products, 0.0)
+        self.opposed += np.where(sums + 2 * products < OPPOSED * sums, power[:, None], 0.0)
+
+
+def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels:
+    """Decide which channels are heard.
+
+    1. The low-frequency channel holds no speech. Of the others, those 30 dB or more below the loudest are left out.
+    2. Of a layout with a centre, the centre alone is heard, where films have the speech, unless it is 20 dB below.
+    3. Channels whose average would have less than half the power of unrelated ones cancel each other, as with a swapped
+       wire, and so do two channels that cancel each other (by 10 dB) for a part of the sound: the loudest is heard.
+    4. Of two channels of which one has the same sound as the other, but not all the time, the other is heard.
+    5. Else the average of the channels that are left: what different microphones hear stays mixed.
+
+    Args:
+        names: FFmpeg's names of the channels (`FL`, `FC`, `LFE`, …; `NONE`: not known).
+    """
+    power = np.diag(powers.products)
+    total = len(names)
+    if total == 1 or not power.any():
+        return HeardChannels(tuple(range(total)))
+    loud = [index for index in range(total) if not names[index].startswith("LFE") and power[index] > 0]
+    if not loud:
+        return HeardChannels(tuple(range(total)))
+    highest = max(power[index] for index in loud)
+    loud = [index for index in loud if power[index] >= EMPTY * highest]
+    centre = next((index for index in loud if names[index] == "FC" and power[index] >= QUIET_CENTRE * highest), None)
+    if len(loud) == 1:
+        return HeardChannels(
+            (loud[0],), f"its sound is in one of {total} channels: heard from {_told(names, loud)} alone"
+        )
+    if centre is not None:
+        return HeardChannels((centre,), f"of its {total} channels of sound the centre is heard, where speech is")
+    loudest = next(index for index in loud if LOUDER * power[index] >= highest)
+    if _cancel(powers, loud):
+        why = "its channels of sound cancel each other"
+        return HeardChannels((loudest,), f"{why}: heard from {_told(names, [loudest])} alone")
+    if len(loud) == len(_SIDES) and (whole := _whole_one(powers, *loud)) is not None:
+        why = "one of its channels of sound comes and goes"
+        return HeardChannels((whole,), f"{why}: heard from the other, {_told(names, [whole])}, alone")
+    if len(loud) == total:
+        return HeardChannels(tuple(loud))
+    why = f"of its {total} channels of sound those with speech are heard"
+    return HeardChannels(tuple(loud), f"{why}: {_told(names, loud)}")
+
+
+def _cancel(powers: ChannelPowers, channels: Sequence[int]) -> bool:
+    products = powers.products[np.ix_(channels, channels)]
+    if products.sum() < CANCELLED * np.trace(products):
+        return True
+    first, second = channels[0], channels[-1]
+    return len(channels) == len(_SIDES) and powers.opposed[first, second] > PART * powers.products[first, first]
+
+
+def _whole_one(powers: ChannelPowers, first: int, second: int) -> int | None:
+    """The one of two channels that has all the sound, where the other has the same sound for part of the time."""
+    pair = powers.together[first, second], powers.together[second, first]
+    if min(pair) <= 0 or max(pair) > SIMILAR * min(pair):
+        return None
+    if powers.shared[first, second] < SAME * float(np.sqrt(pair[0] * pair[1])):
+        return None
+    for whole, part in ((first, second), (second, first)):
+        own, others = powers.alone[whole, part], powers.alone[part, whole]
+        if own >= PART * powers.products[whole, whole] and others < EMPTY * powers.products[part, part]:
+            return whole
+    return None
+
+
+def _told(names: Sequence[str], channels: Sequence[int]) -> str:
+    """Channels in words: left, right; else by name, or by number where the file names none."""
+    if len(names) == len(_SIDES):
+        return " and ".join(f"the {_SIDES[index]} one" for index in channels)
+    known = "NONE" not in names
+    return ", ".join(names[index] if known else str(index + 1) for index in channels)
+
+
+def check_channels(number: int, path: str | os.PathLike[str]) -> int:
+    """The number of channels.
+
+    Raises:
+        BadInputError: there are too many.
+    """
+    if number > MOST_CHANNELS:
+        raise BadInputError(f"{path} has {number} channels of audio, must be at most {MOST_CHANNELS}: mix it")
+    return number
+
+
+def measure_channels(path: str | os.PathLike[str], index: int) -> Mapping[str, HeardChannels]:
+    """The channels heard of an audio track, by channel layout, since that may change within a track.
+
+    Reads the whole track; memory stays flat.
+
+    Args:
+        index: Index of the stream in the file.
+
+    Raises:
+        BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
+    """
+    found: dict[str, tuple[list[str], ChannelPowers]] = {}
+    with open_media(path) as container:
+        for layout, window in audio_windows(container, index, WINDOW_S):
+            if layout.name not in found:
+                count = check_channels(len(window), path)
+                found[layout.name] = [each.name for each in layout.channels], ChannelPowers(np.zeros((count, count)))
+            found[layout.name][1].add(window)
+    return {layout: heard_channels(*measured) for layout, measured in found.items()}

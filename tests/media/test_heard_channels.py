@@ -1,0 +1,134 @@
+"""The same speech, in whichever channels it lies, is heard the same; what is no fault stays the average."""
+
+import numpy as np
+import pytest
+
+from avfusion.media.audio import aligned_audio, read_aligned_audio
+from avfusion.media.timeline import read_timeline
+
+RATE, SECONDS = 44100, 4
+TIME_S = np.arange(RATE * SECONDS) / RATE
+FIRST = TIME_S < SECONDS / 2
+LEFT, RIGHT, FRONT = (f"heard from the {side} one alone" for side in ("left", "right", "centre"))
+
+
+def voice(pitch: float = 140.0, seed: int = 0) -> np.ndarray:
+    """(n,) of harmonics in syllables, at most 0.7."""
+    noise = np.random.default_rng(seed)
+    wave = sum(np.sin(2 * np.pi * pitch * k * TIME_S + noise.uniform(0, 7)) / k for k in range(1, 30))
+    wave = wave * np.clip(np.sin(2 * np.pi * 2.3 * TIME_S + seed), 0, 1)
+    return 0.7 * wave / np.abs(wave).max()
+
+
+SPEECH, OTHER, NOTHING = voice(), voice(220.0, 1), np.zeros(RATE * SECONDS)
+NOISE = 1e-3 * np.random.default_rng(2).standard_normal((2, len(SPEECH)))
+HUM = 0.05 * np.sin(2 * np.pi * 50 * TIME_S)
+SIDES_OF_A_FILM = [OTHER, np.roll(OTHER, 99), SPEECH, 50 * NOISE[0], 0.3 * OTHER, 0.3 * OTHER]
+
+MENDED: dict[str, tuple[list[np.ndarray], str]] = {
+    "left": ([SPEECH, NOTHING], LEFT),
+    "right": ([NOTHING, SPEECH], RIGHT),
+    "beside noise": ([SPEECH, NOISE[0]], LEFT),
+    "beside hum": ([SPEECH, HUM], LEFT),
+    "beside an offset": ([SPEECH, NOTHING + 0.2], LEFT),
+    "opposite": ([SPEECH, -SPEECH], LEFT),
+    "opposite, right louder": ([-0.6 * SPEECH, SPEECH], RIGHT),
+    "opposite with noise": ([SPEECH + NOISE[0], -SPEECH + NOISE[1]], LEFT),
+    "opposite for a part": ([SPEECH, np.where(FIRST, SPEECH, -SPEECH)], LEFT),
+    "right for a part": ([SPEECH, SPEECH * FIRST], "heard from the other, the left one, alone"),
+    "left for a part": ([SPEECH * FIRST, SPEECH], "heard from the other, the right one, alone"),
+    "5.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 3, "in one of 6 channels: heard from FC alone"),
+    "5.1, a film": (SIDES_OF_A_FILM, "of its 6 channels of sound the centre is heard, where speech is"),
+    "5.1, stereo": ([SPEECH, SPEECH] + [NOTHING] * 4, "those with speech are heard: FL, FR"),
+    "5.1, stereo and bass": ([SPEECH, SPEECH, NOTHING, OTHER] + [NOTHING] * 2, "are heard: FL, FR"),
+    "5.1, opposite": ([SPEECH, -SPEECH] + [NOTHING] * 4, "cancel each other: heard from FL alone"),
+    "7.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 5, "in one of 8 channels: heard from FC alone"),
+    "7.1, right only": ([NOTHING, SPEECH] + [NOTHING] * 6, "in one of 8 channels: heard from FR alone"),
+}
+AVERAGED: dict[str, list[np.ndarray]] = {
+    "mono in two": [SPEECH, SPEECH],
+    "off the middle": [SPEECH, 0.4 * SPEECH],
+    "two people": [SPEECH, OTHER],
+    "two people, one after the other": [SPEECH * FIRST, OTHER * ~FIRST],
+    "wide": [SPEECH + 0.4 * OTHER, SPEECH - 0.4 * OTHER],
+    "silent": [NOTHING, NOTHING],
+}
+
+
+def heard(path):
+    notes = []
+    samples = np.concatenate(list(aligned_audio(path, read_timeline(path), on_warning=notes.append)))
+    return samples, notes
+
+
+def written(path, media, make_flash, channels, codec="flac"):
+    sound = np.clip(np.stack(channels), -1, 1)
+    return media(path, make_flash(100, 5), np.arange(100) / 25, sound=sound, sound_codec=codec, ticks=1000)
+
+
+@pytest.mark.parametrize("name", MENDED)
+def test_the_speech_is_heard_as_if_it_were_alone(tmp_path, media, make_flash, name):
+    channels, words = MENDED[name]
+    samples, (note,) = heard(written(tmp_path / "s.mkv", media, make_flash, channels))
+    assert words in note
+    assert np.abs(samples - SPEECH).max() < 0.01
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_what_is_no_fault_is_averaged_without_a_note(tmp_path, media, make_flash, name):
+    samples, notes = heard(written(tmp_path / "s.mkv", media, make_flash, AVERAGED[name]))
+    assert notes == []
+    np.testing.assert_allclose(samples, np.clip(AVERAGED[name], -1, 1).mean(axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "name", "words"),
+    [
+        ("mp4", "aac", "5.1, centre only", "FC"),
+        ("ts", "ac3", "5.1, a film", "the centre"),
+        ("mkv", "pcm_s16le", "5.1, centre only", "heard from 3 alone"),  # Matroska tells no layout of PCM
+        ("mkv", "pcm_s16le", "left", "left"),
+        ("webm", "libopus", "left", "left"),
+        ("ts", "mp2", "opposite", "left"),
+        ("avi", "libmp3lame", "right", "right"),
+    ],
+)
+def test_codecs_and_containers(tmp_path, media, make_flash, suffix, codec, name, words):
+    path, sound = tmp_path / f"s.{suffix}", np.stack(MENDED[name][0])
+    video = {"webm": "libvpx-vp9", "avi": "mpeg4"}.get(suffix, "libx264")
+    ticks = 25 if suffix == "avi" else 1000
+    rate = 48000 if codec == "libopus" else RATE
+    media(
+        path,
+        make_flash(100, 5),
+        np.arange(100) / 25,
+        sound=sound,
+        rate=rate,
+        sound_codec=codec,
+        codec=video,
+        ticks=ticks,
+    )
+    samples, (note,) = heard(path)
+    assert words in note
+    power = (samples**2).sum() / (len(SPEECH) * RATE / rate)
+    assert power == pytest.approx((SPEECH**2).mean(), rel=0.15)  # half the amplitude would be a quarter of it
+
+
+def test_the_choice_does_not_depend_on_packets(tmp_path, media, make_flash):
+    """The same samples in packets of other sizes."""
+    for name in ("opposite for a part", "right for a part", "5.1, a film"):
+        both = [
+            heard(written(tmp_path / f"{codec}.mov", media, make_flash, MENDED[name][0], codec))[0]
+            for codec in ("alac", "pcm_s16le")
+        ]
+        np.testing.assert_allclose(*both, atol=1e-4)
+
+
+def test_two_channels_are_kept_for_viewers_and_others_are_heard_as_by_the_model(tmp_path, media, make_flash):
+    path = written(tmp_path / "left.mkv", media, make_flash, MENDED["left"][0])
+    left, right = np.concatenate(list(aligned_audio(path, read_timeline(path), stereo=True)), axis=1)
+    np.testing.assert_allclose(left, SPEECH, atol=1e-4)
+    assert not right.any()
+    film = written(tmp_path / "film.mkv", media, make_flash, SIDES_OF_A_FILM)
+    both = np.concatenate(list(aligned_audio(film, read_timeline(film), stereo=True)), axis=1)
+    np.testing.assert_array_equal(both, np.stack([read_aligned_audio(film)] * 2))
