@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from skimage.data import astronaut
 
+from avfusion.media.face_tracks import face_crops
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 
@@ -151,6 +153,19 @@ def test_hdr_is_shown_as_the_sdr_picture_that_it_was_made_of(tmp_path, transfer,
     path = write(tmp_path / name, frame, codec, options)
     assert f"HDR ({transfer}) tone-mapped to SDR" in read_timeline(path).warnings
     assert np.abs(middles(next(read_video(path)).rgb) - COLOURS).max() <= 4
+
+
+@pytest.mark.parametrize("transfer", ["PQ", "HLG"])
+def test_a_face_in_hdr_gives_the_crops_of_its_sdr_twin(tmp_path, transfer):
+    face = astronaut()[:256, 96:352]
+    plain = VideoReformatter().reformat(av.VideoFrame.from_ndarray(face, "rgb24"), format="yuv420p")
+    twins = (
+        write(tmp_path / "hdr.mp4", as_hdr(face, transfer), "libx265", LOSSLESS["libx265"]),
+        write(tmp_path / "sdr.mp4", plain, "libx264", LOSSLESS["libx264"]),
+    )
+    for hdr, sdr in zip(*(face_crops(path) for path in twins), strict=True):
+        np.testing.assert_allclose(hdr.box, sdr.box, atol=2)
+        assert np.abs(hdr.rgb.astype(int) - sdr.rgb).mean() < 6
 
 
 def frame_as(frame: av.VideoFrame, form: str) -> av.VideoFrame:

@@ -6,7 +6,9 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from skimage.data import astronaut
 
+from avfusion.media.face_tracks import face_crops
 from avfusion.media.video import read_video
 
 # What EXIF's orientations 1 to 8 do to the stored picture.
@@ -121,3 +123,18 @@ def test_eight_orientations_of_motion_jpeg(tmp_path, name, orientation):
     path = tmp_path / name
     write(path, corners(), "mjpeg", edit=lambda data: with_exif(data, orientation))
     check_shown(path, orientation)
+
+
+@pytest.mark.parametrize("orientation", [2, 4, 7])
+def test_a_face_stored_mirrored_is_found_in_every_frame(tmp_path, orientation):
+    """Of orientations that mirror, one upright in storage, one upside down, one on its side."""
+    face = astronaut()[:256, 96:352]
+    stored = SHOWN[orientation](face)  # these orientations undo themselves
+    mirrored, turn = TURNS[orientation]
+    write(tmp_path / "stored.mp4", np.ascontiguousarray(stored), mirrored=mirrored, turn=turn)
+    write(tmp_path / "upright.mp4", face)
+    found, expected = (list(face_crops(tmp_path / name)) for name in ("stored.mp4", "upright.mp4"))
+    assert len(found) == 5
+    for crop, upright in zip(found, expected, strict=True):
+        np.testing.assert_allclose(crop.box, upright.box, atol=3)
+        assert np.abs(crop.rgb.astype(int) - upright.rgb).mean() < 10
