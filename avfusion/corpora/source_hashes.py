@@ -119,13 +119,13 @@ def _files_of(place: Path, is_folder: bool) -> dict[str, os.stat_result]:
     if not is_folder:
         return {"": place.stat()} if place.is_file() else {}
     with os.scandir(place) as entries:
-        found = (entry for entry in entries if not is_litter(entry.name) and entry.is_file())
-        return dict(sorted((entry.name, entry.stat()) for entry in found))
+        found = {entry.name: entry.stat() for entry in entries if not is_litter(entry.name) and entry.is_file()}
+    return {name: found[name] for name in sorted(found)}
 
 
 def _state(files: Mapping[str, os.stat_result]) -> str:
     listing = "".join(
-        f"{name}\0{one.st_size}\0{one.st_ino}\0{one.st_mtime_ns}\0{one.st_ctime_ns}\n" for name, one in files.items()
+        [f"{name}\0{s.st_size}\0{s.st_ino}\0{s.st_mtime_ns}\0{s.st_ctime_ns}\n" for name, s in files.items()]
     )
     return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()
 
