@@ -12,6 +12,7 @@ from avfusion.backbones.catalogue import IMPORT_FOLDER, imported_sources, pretra
 from avfusion.backbones.origins import ORIGINS, OWN_FILE, Origin
 from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.backbones.weights import BackboneRecord, load_backbone, read_backbone_record
+from avfusion.runtime.companions import load_fault
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.runtime.named_tensors import load_named, read_checkpoint, read_safetensors, refuse_no_file
@@ -123,6 +124,8 @@ def _load_imported(backbone: Backbone, weights: str, key: str) -> None:
 
 
 def _torchvision_enum(weights: str) -> Any:
+    if fault := load_fault("torchvision"):
+        raise AVFusionError(fault)
     from torchvision.models import ResNet18_Weights
     from torchvision.models.video import R2Plus1D_18_Weights
 

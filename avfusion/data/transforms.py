@@ -1,12 +1,15 @@
 """Transforms from crops and sound to the inputs of backbones, and the augmentation of training."""
 
+import math
+
 import cv2
 import numpy as np
 import torch
-import torchaudio
 from torch import Tensor
 
 from avfusion.data.feature_spec import AudioTransform, VisualTransform
+
+FAINTEST_POWER = 1e-10
 
 
 def downscale(crops: np.ndarray, size: int) -> np.ndarray:
@@ -95,25 +98,43 @@ def _hue_rotations(angles: Tensor) -> Tensor:
 class LogMel(torch.nn.Module):
     """Log-mel spectrograms of equally long clips, each clamped relative to its own maximum."""
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, transform: AudioTransform) -> None:
         super().__init__()
         self.transform = transform
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            transform.sample_rate,
-            n_fft=transform.n_fft,
-            win_length=transform.win_length,
-            hop_length=transform.hop_length,
-            n_mels=transform.n_mels,
-            window_fn=torch.hann_window,
-        )
-        self.decibels = torchaudio.transforms.AmplitudeToDB("power", top_db=transform.top_db)
+        self.register_buffer("window", torch.hann_window(transform.win_length))
+        self.register_buffer("filters", mel_filters(transform.n_fft // 2 + 1, transform.n_mels, transform.sample_rate))
 
     @torch.no_grad()
     def forward(self, sound: Tensor) -> Tensor:
         """Sound (B, samples) in [-1, 1] → (B, 1, bands, T) with T = samples // hop + 1."""
-        # The channel axis matters: without it torchaudio clamps all clips by the loudest one.
-        power = self.mel(sound)[:, None]
-        return (self.decibels(power) + self.transform.offset_db) / self.transform.scale_db
+        transform = self.transform
+        spectrum = torch.stft(
+            sound,
+            transform.n_fft,
+            hop_length=transform.hop_length,
+            win_length=transform.win_length,
+            window=self.window,
+            return_complex=True,
+        )
+        power = torch.matmul(spectrum.abs().pow(2).transpose(1, 2), self.filters).transpose(1, 2)[:, None]
+        decibels = 10 * torch.log10(power.clamp(min=FAINTEST_POWER))
+        decibels = torch.maximum(decibels, decibels.amax(dim=(1, 2, 3), keepdim=True) - transform.top_db)
+        return (decibels + transform.offset_db) / transform.scale_db
+
+
+def mel_filters(bins: int, bands: int, sample_rate: int) -> Tensor:
+    """Triangular filters (bins, bands) float32 from a spectrum of 0 to `sample_rate` / 2 Hz to bands of the mel scale.
+
+    The mel scale is that of HTK, 2595 log10(1 + f / 700), and the peak of every filter is 1, as in torchaudio.
+    """
+    highest = sample_rate // 2
+    corners = 700 * (10 ** (torch.linspace(0, 2595 * math.log10(1 + highest / 700), bands + 2) / 2595) - 1)  # Hz
+    widths = corners.diff()
+    above = corners - torch.linspace(0, highest, bins)[:, None]
+    return torch.minimum(-above[:, :-2] / widths[:-1], above[:, 2:] / widths[1:]).clamp(min=0)
 
 
 def augment_sound(sound: Tensor, generator: torch.Generator, *, gain_db: float = 2.0, noise_db: float = 0.0) -> Tensor:

@@ -11,12 +11,21 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from avfusion.doctor.report import Item
+from avfusion.runtime.companions import load_fault
 from avfusion.runtime.quantities import byte_size, counted
 from avfusion.tracking.model_cache import VARIABLE, cache_folder
 from avfusion.tracking.store import moved_store
 
 ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
-SHOWN = ("torch", "torchvision", "torchaudio", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
+SHOWN = ("torch", "torchvision", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
+# Compiled packages that may be installed and yet not load, and their names in imports.
+COMPILED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "av": "av",
+    "opencv-python-headless": "cv2",
+    "soundfile": "soundfile",
+}
 SET_UP = "run `make setup`"
 
 
@@ -35,6 +44,8 @@ def look_at_environment(root: Path) -> tuple[dict[str, Any], list[Item]]:
     except metadata.PackageNotFoundError:
         found, items = {}, [Item("environment", "avfusion", "missing", f"not installed: {SET_UP}")]
     facts["versions"] |= found
+    faults = {package: load_fault(package, module) for package, module in COMPILED.items() if package in found}
+    items += [Item("environment", package, "missing", fault) for package, fault in faults.items() if fault]
     main = ", ".join(f"{name} {found[name]}" for name in SHOWN if name in found)
     items.append(Item("environment", "packages", "ok", f"Python {facts['versions']['python']}, {main}"))
     items.append(Item("environment", "size", "ok", ENVIRONMENT_SIZE))
@@ -82,9 +93,11 @@ def _memory_gb() -> float | None:
 def _gpus() -> list[str]:
     try:
         import torch
-    except ImportError:  # reported among the packages
+
+        from avfusion.runtime.devices import default_device
+    except (ImportError, OSError):  # reported among the packages
         return []
-    if not torch.cuda.is_available():
+    if default_device() == "cpu":  # which says why a GPU that is there cannot be used
         return []
     cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [f"{card.name} ({card.total_memory / 1e9:.0f} GB)" for card in cards]

@@ -32,14 +32,15 @@ def look_at_libraries(root: Path) -> list[Item]:
         if others:
             names = sorted({text.partition(" ")[0] for text in others})
             made = ", ".join(f"{text} ({count} of {total})" for text, count in sorted(others.items()))
-            now = ", ".join(f"{name} {library_versions().get(name, 'is not installed')}" for name in names)
+            now = ", ".join(f"{name} {library_versions()[name]}" for name in names)
             text = f"results of stage {stage} were made with {made}; in use: {now}; they are kept as they are"
             items.append(Item("environment", f"libraries of {stage}", "warn", text))
     return items
 
 
 def _differs(name: str, made: str) -> bool:
-    return library_versions().get(name) != made
+    """Whether another version of a library is in use; one that numbers no longer depend on does not count."""
+    return library_versions().get(name, made) != made
 
 
 def _stamps(root: Path, pattern: str, read_stamp: Callable[[Path], Stamp | None]) -> Iterator[Stamp]:

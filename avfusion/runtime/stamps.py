@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("torch", "torchaudio", "av", "opencv-python-headless", "numpy")
+LIBRARIES = ("torch", "av", "opencv-python-headless", "numpy")
 
 
 @dataclass(frozen=True)
