@@ -22,6 +22,7 @@ from avfusion.challenge.submission_rows import (
     track_rows,
 )
 from avfusion.challenge.submission_sample import read_sample_rows, read_sample_tracks
+from avfusion.corpora.notes import corpus_notes
 from avfusion.params.params import load_params
 from avfusion.runtime.errors import AVFusionError, BadInputError
 
@@ -96,7 +97,8 @@ def submit(
             were not predicted; a track has no predictions; `out` holds something else.
         AVFusionError: the files could not be written, or their validation failed.
     """
-    config = load_params(root / "params.yaml", ["evaluate"]).evaluate
+    params = load_params(root / "params.yaml", ["corpus", "evaluate"])
+    config = params.evaluate
     windows = (config.smoothing_valence, config.smoothing_arousal) if smooth else None
     predictions = load_split_predictions(root, split, windows)
     if sample is not None and sample.exists() and out.exists() and sample.samefile(out):
@@ -119,7 +121,7 @@ def submit(
         model=predictions.model,
         model_digest=predictions.digest,
         validation=_validation_scores(root, predictions.model),
-        notes=tuple(notes),
+        notes=(*corpus_notes(params.corpus.name), *notes),
     )
 
 

@@ -1,5 +1,6 @@
 """`avfusion export`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,8 @@ def export(
 
     index = export_model(model, out, force=force)
     print(f"model      {index['model']['source']} ({index['model']['name']}, digest {index['model']['digest'][:12]})")
+    for note in index["model"]["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     for network in index["networks"].values():
         inputs = ", ".join(f"{i['name']} ({', '.join(map(str, i['shape']))})" for i in network["inputs"])
         size = byte_size((out / network["file"]).stat().st_size)

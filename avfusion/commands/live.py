@@ -41,7 +41,8 @@ def live(
     )
     for warning in summary.warnings:
         print(f"note: {source}: {warning}", file=sys.stderr)
-    print(json.dumps({"summary": _facts(summary)}) if as_json else _told(summary), flush=True)
+    facts = _facts(summary) | {"notes": list(predictor.notes)}
+    print(json.dumps({"summary": facts}) if as_json else _told(summary), flush=True)
 
 
 def _as_json(value: "LiveValue") -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def loaded_predictor(model: str | None, device: str, *, min_face: int | None = None) -> "Predictor":
-    """Load a model; name it and the device that it runs on, on the error stream.
+    """Load a model; name it and the device that it runs on, and pass on its notes, on the error stream.
 
     Args:
         model, device, min_face: As for `Predictor.load`.
@@ -21,4 +21,6 @@ def loaded_predictor(model: str | None, device: str, *, min_face: int | None = N
 
     predictor = Predictor.load(model, device=device, min_face=min_face)
     print(f"model: {predictor.source} on {device_text(predictor.device)}", file=sys.stderr)
+    for note in predictor.notes:
+        print(f"note: {note}", file=sys.stderr)
     return predictor

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from avfusion.corpora.notes import corpus_notes
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.train_unit import unit_scores
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
@@ -46,7 +47,7 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
         project,
         grid.store.work / f"runs-{same[:16]}.json",
         recorded,
-        {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest()},
+        {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest()} | _noted(params),
         datasets={
             f"{params.corpus.name}-{split}": (inputs.digests[f"tracks_{split}"], features, use)
             for split, use in uses.items()
@@ -66,6 +67,12 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
         runs = {name: {"run_id": book.ids[name], "model_uri": uri} for name, uri in uris.items()}
         write_json(reports / "run.json", {"parent": parent.run_id, "runs": runs, "inputs": inputs.digests})
     end_other_runs(project, grid.store.work, book.book)
+
+
+def _noted(params: Params) -> dict[str, str]:
+    """The tag of a run with the notes of its models."""
+    notes = corpus_notes(params.corpus.name)
+    return {"notes": "; ".join(notes)} if notes else {}
 
 
 def training_grid(root: Path, params: Params, device: str) -> Grid:
@@ -125,6 +132,7 @@ def _facts(grid: Grid, params: Params) -> dict[str, Any]:
         "frames": params.frames.model_dump(mode="json", exclude={"contact_sheets"}),
         "inference": params.train.inference,
         "corpus": {"name": params.corpus.name, "validation_digest": grid.inputs.digests["validation_corpus"]},
+        "notes": list(corpus_notes(params.corpus.name)),
     }
 
 

@@ -21,8 +21,8 @@ def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> N
     """Write the model into `folder`.
 
     Args:
-        facts: facts for inference: feature_spec, geometry, frames, inference, corpus, and the origin of the initial
-            weights (`start`); the model's own configuration is added as `fusion`.
+        facts: facts for inference: feature_spec, geometry, frames, inference, corpus, notes, and the origin of the
+            initial weights (`start`); the model's own configuration is added as `fusion`.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with atomic_path(folder / WEIGHTS) as temporary:

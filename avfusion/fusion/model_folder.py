@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avfusion.corpora.notes import corpus_notes
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest, fingerprint
 
@@ -47,6 +48,14 @@ class ModelFolder:
             raise BadInputError(f"{folder} holds no model: {WEIGHTS} and {CONFIG} must be there, or in fusion/")
         config = _read_config(fusion / CONFIG)
         return cls(fusion, {s: _find_backbone(fusion, s, config) for s in STREAMS}, config)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What readers of its values must know, from its config; if that says nothing, by the name of its corpus."""
+        notes = self.config.get("notes")
+        if notes is None:
+            return corpus_notes(str((self.config.get("corpus") or {}).get("name", "")))
+        return tuple(map(str, notes if isinstance(notes, list) else [notes]))
 
     def files(self) -> dict[str, Path]:
         """Every file of the model by its path inside a self-contained folder, sorted."""

@@ -102,7 +102,7 @@ def export_model(model: str | Path | None, out: Path, *, force: bool = False) ->
         "kind": KIND,
         "avfusion": avfusion.__version__,
         "torch": torch.__version__,
-        "model": {"source": source, "name": fusion.name, "digest": digest},
+        "model": {"source": source, "name": fusion.name, "digest": digest, "notes": files.notes},
         "feature_spec": spec.to_dict(),
         "geometry": config.get("geometry"),
         "frames": config.get("frames"),

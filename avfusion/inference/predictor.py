@@ -49,6 +49,7 @@ class Predictor:
     Attributes:
         device: the device that it runs on.
         corpus: name of its training corpus; empty if its config does not say.
+        notes: what readers of its values must know; none for a model trained on real data.
         spec: the feature spec by which features of videos are extracted.
     """
 
@@ -60,6 +61,7 @@ class Predictor:
         self.digest = folder.digest()
         self.name = str(folder.config["fusion"]["name"])
         self.corpus = str((folder.config.get("corpus") or {}).get("name", ""))
+        self.notes = folder.notes
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
         if self.spec.code and self.spec.code != extraction_code(self.spec):
             _say_other_code()

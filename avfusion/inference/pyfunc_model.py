@@ -4,6 +4,7 @@ MLflow stores this file as the model's code (models from code: nothing is pickle
 with the package `avfusion` beside it, so that it needs no installation of avfusion.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class VideoModel(PythonModel):
         from avfusion.inference.predictor import Predictor
 
         self._predictor = Predictor.load(Path(context.artifacts["fusion"]).parent)
+        for note in self._predictor.notes:
+            logging.getLogger(__name__).warning(note)
 
     def predict(self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]
         """Predict all videos of the table; the output has the input's `video` before the columns of the CSV.

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from avfusion.inference.predictor import Predictor
 
 RECORDS = (".avfusion/registration.json", "reports/register/model_version.json")
-RENDERED = "demo"
-RENDERED_ONLY = "The model was trained on drawn faces and made-up voices: it knows nothing about people."
 UNKNOWN_LICENCE = "not recorded"
 
 
@@ -24,6 +22,7 @@ class ModelCard:
     Attributes:
         scores: pooled CCC on that corpus's validation split, `valence`, `arousal` and `mean`; empty if this project has
             no record of it.
+        notes: what readers of its values must know.
         backbones: per stream: architecture, origin of the weights, their terms.
     """
 
@@ -34,11 +33,7 @@ class ModelCard:
     scores: dict[str, float]
     backbones: dict[str, tuple[str, str, str]]
     timing: str
-
-    @property
-    def rendered(self) -> bool:
-        """Whether it was trained on drawn faces and synthetic voices."""
-        return self.corpus == RENDERED
+    notes: tuple[str, ...] = ()
 
 
 def model_card(predictor: "Predictor", root: Path | None = None) -> ModelCard:
@@ -51,7 +46,8 @@ def model_card(predictor: "Predictor", root: Path | None = None) -> ModelCard:
     clock = "every video frame" if spec.geometry.fps is None else f"{spec.geometry.fps:g} frames per second"
     timing = f"{predictor.mode}; clips of {spec.geometry.clip_frames} frames at {clock}"
     scores = _recorded_scores(predictor.digest, root)
-    return ModelCard(predictor.name, predictor.source, predictor.digest, predictor.corpus, scores, backbones, timing)
+    known = predictor.name, predictor.source, predictor.digest, predictor.corpus
+    return ModelCard(*known, scores, backbones, timing, predictor.notes)
 
 
 def _recorded_scores(digest: str, root: Path | None) -> dict[str, float]:

@@ -19,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from markupsafe import Markup
 
+from avfusion.corpora.notes import as_sentence
 from avfusion.inference.analysis import MAIN, Person
 from avfusion.media.audio import aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
@@ -27,7 +28,7 @@ from avfusion.media.opener import audio_stream, demux, open_media, video_stream
 from avfusion.media.picture import display_matrix
 from avfusion.media.timeline import Timeline
 from avfusion.media.video import read_video
-from avfusion.presentation.model_card import RENDERED_ONLY, ModelCard
+from avfusion.presentation.model_card import ModelCard
 from avfusion.presentation.overlay_panel import clock, signed
 from avfusion.presentation.person_marks import colour_of, thumbnail_uri
 from avfusion.presentation.video_statistics import video_statistics
@@ -126,7 +127,8 @@ def write_people_report(
         clock=clock,
         signed=signed,
         length=length,
-        warnings=[*([RENDERED_ONLY] if card.rendered else []), *warnings],
+        notes=[as_sentence(note) for note in card.notes],
+        warnings=warnings,
         sound=sound,
         media=media,
         unseen=unseen,
@@ -334,7 +336,7 @@ def _json(value: object) -> Markup:
 def _facts(card: ModelCard) -> list[tuple[str, str]]:
     """The model card in words."""
     scores = ", ".join(f"{name} {value:.2f}" for name, value in card.scores.items())
-    corpus = f"{card.corpus} (rendered faces and voices)" if card.rendered else card.corpus or "not recorded"
+    corpus = card.corpus or "not recorded"
     facts = [
         ("Fusion", card.fusion),
         ("Loaded from", card.source),

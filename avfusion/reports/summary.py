@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from avfusion.corpora.notes import corpus_notes
+from avfusion.params.params import load_params
 from avfusion.runtime.errors import BadInputError
 
 SPLITS = ("val", "test")
@@ -50,6 +52,8 @@ def print_summary(root: Path) -> None:
     if times := stage_times(root):
         console.print(times, markup=False)
     _print_model(root, console)
+    for note in corpus_notes(load_params(root / "params.yaml", ["corpus"]).corpus.name):
+        console.print(f"note         {note}", markup=False, soft_wrap=True)
     console.print("report       reports/evaluate/report.html, in a browser", markup=False)
     console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)
     if demo:
@@ -98,7 +102,6 @@ def example_video(root: Path) -> str | None:
         return None
     from avfusion.corpora.adapters import corpus_root
     from avfusion.corpora.table import read_tracks
-    from avfusion.params.params import load_params
 
     folder = corpus_root(root, load_params(root / "params.yaml", ["corpus"]).corpus)
     tracks = [track for track in read_tracks(table) if track.split == "test" and track.has_audio and track.video_path]

@@ -88,6 +88,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.corpora.adapters": _RAW,
     "avfusion.corpora.affwild2": _RAW,
     "avfusion.corpora.manifest": _RAW,
+    "avfusion.corpora.notes": _TOLD,
     "avfusion.corpora.source_hashes": _RAW,
     "avfusion.corpora.sources": _RAW,
     "avfusion.corpora.track_list": _RAW,

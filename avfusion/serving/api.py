@@ -62,7 +62,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
         limits = jobs.limits
         return {
             "status": "ok",
-            "model": {"name": model.name, "digest": model.digest},
+            "model": {"name": model.name, "digest": model.digest, "notes": model.notes},
             "jobs": {state.value: jobs.count(state) for state in State},
             "limits": {"upload_bytes": limits.upload_bytes, "video_s": limits.video_s, "kept_s": limits.kept_s},
         }

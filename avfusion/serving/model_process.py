@@ -24,11 +24,12 @@ VIDEO, PASSING, CSV, JSON = "video", "passing", "result.csv", "result.json"  # i
 
 
 class ServedModel(NamedTuple):
-    """A server's description of its model: its source, the fusion model's name, the digest of its files."""
+    """A server's description of its model: its source, the fusion model's name, the digest of its files, its notes."""
 
     source: str
     name: str
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 class Inspection(NamedTuple):
@@ -52,7 +53,7 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
             files.copy_to(folder)
         except OSError as error:
             raise AVFusionError(describe_os_error(error)) from None
-        return ServedModel(source, str(files.config["fusion"]["name"]), files.digest())
+        return ServedModel(source, str(files.config["fusion"]["name"]), files.digest(), files.notes)
 
 
 def load_model(model: Path, device: str) -> str:
@@ -97,7 +98,6 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, people: "P
     Raises:
         AVFusionError: as `Predictor.predict`, or the disk is full.
     """
-    from avfusion.presentation.model_card import RENDERED, RENDERED_ONLY
     from avfusion.presentation.person_marks import thumbnail_uri
     from avfusion.presentation.tables import write_frames_csv
 
@@ -105,12 +105,11 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, people: "P
     try:
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)
-        of_the_model = [RENDERED_ONLY] * (predictor.corpus == RENDERED)
         persons = predictor.analyse(video, people=people, progress=_seldom(report), notice=notes.append).persons
         content: dict[str, Any] = {
             "video": name,
             "model": {"name": predictor.name, "digest": predictor.digest},
-            "notes": [note.removeprefix(f"{video}: ") for note in [*of_the_model, *notes]],
+            "notes": [note.removeprefix(f"{video}: ") for note in [*predictor.notes, *notes]],
             "columns": _columns(persons[0].predictions),
         }
         if people == "all":

@@ -76,6 +76,8 @@ async def _serve(
     async with Jobs(scratch, limits, workers, folder, device) as running:
         devices = ", ".join(dict.fromkeys(worker.prepared for worker in workers))
         print(f"model: {served.source} on {devices}", file=sys.stderr)
+        for note in served.notes:
+            print(f"note: {note}", file=sys.stderr)
         app = Guard(create_app(running, served), {"localhost", host, socket.gethostname()}, page_policy())
         server = uvicorn.Server(
             uvicorn.Config(

@@ -20,6 +20,7 @@ from avfusion.runtime.code_digest import import_closure
 from avfusion.tracking.runs import TrackedRun
 
 DIGEST_TAG = "avfusion.model_digest"
+NOTES_TAG = "avfusion.notes"
 
 # By name, not imported: training logs the model and must not depend on the code of inference.
 PYFUNC_CODE = Path(avfusion.__file__).parent / "inference" / "pyfunc_model.py"
@@ -41,7 +42,6 @@ REQUIREMENTS = (
     "scipy",
     "soundfile",
     "torch",
-    "torchaudio",
 )
 
 SIGNATURE = ModelSignature(
@@ -86,7 +86,7 @@ def log_fusion_model(run: TrackedRun, model_dir: str | Path) -> str:
         experiment_id,
         name="fusion",
         source_run_id=run.run_id,
-        tags={DIGEST_TAG: digest, "fusion": str(folder.config["fusion"]["name"])},
+        tags={DIGEST_TAG: digest, "fusion": str(folder.config["fusion"]["name"])} | note_tags(folder),
     )
     with tempfile.TemporaryDirectory() as scratch:
         saved = Path(scratch) / "model"
@@ -122,6 +122,7 @@ def save_fusion_model(folder: ModelFolder, path: Path, mlflow_model: Model | Non
             pip_requirements=pinned_requirements(),
             signature=SIGNATURE,
             input_example=INPUT_EXAMPLE,
+            metadata={"notes": list(folder.notes)} if folder.notes else None,
         )
 
 
@@ -139,6 +140,11 @@ def _top(name: str, path: Path) -> Path:
     """The file or folder of the top-level module or package that a module lies in."""
     depth = name.count(".") + (path.name == "__init__.py")
     return path.parents[depth - 1] if depth else path
+
+
+def note_tags(folder: ModelFolder) -> dict[str, str]:
+    """The tag of a logged model or a version with what readers of its values must know."""
+    return {NOTES_TAG: "; ".join(folder.notes)} if folder.notes else {}
 
 
 def find_logged_model(client: MlflowClient, experiment_id: str, digest: str, run_id: str | None = None) -> str | None:

@@ -20,7 +20,7 @@ from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.atomic import write_json
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.project import project_root
-from avfusion.tracking.model import DIGEST_TAG, find_logged_model, log_fusion_model
+from avfusion.tracking.model import DIGEST_TAG, NOTES_TAG, find_logged_model, log_fusion_model, note_tags
 from avfusion.tracking.runs import tracked_run
 from avfusion.tracking.store import configure, ensure_experiment, is_missing, store_errors
 
@@ -42,6 +42,7 @@ class Registration:
         metrics: pooled CCCs on that corpus.
         decision: `champion` or `challenger`, decided by this store at registration.
         aliases: current aliases of the version; another version may have taken over `decision`.
+        notes: what readers of the model's values must know.
     """
 
     digest: str
@@ -52,6 +53,7 @@ class Registration:
     version: str
     created: bool
     aliases: tuple[str, ...] = ()
+    notes: str = ""
 
     def record(self) -> dict[str, Any]:
         """The decision, without the numbers of this store alone."""
@@ -103,7 +105,16 @@ def ensure_registered(
                 name,
                 uri,
                 run_id,
-                Registration(digest, validation, scores, decision, reason, version="", created=True),
+                Registration(
+                    digest,
+                    validation,
+                    scores,
+                    decision,
+                    reason,
+                    version="",
+                    created=True,
+                    notes=note_tags(folder).get(NOTES_TAG, ""),
+                ),
             )
         if known is None or _ALIAS_TAG not in known.tags:
             registration = _point_alias(client, name, registration)
@@ -193,7 +204,8 @@ def _create(client: MlflowClient, name: str, uri: str, run_id: str | None, regis
         source=uri,
         run_id=run_id,
         model_id=uri.removeprefix("models:/"),
-        tags={DIGEST_TAG: registration.digest, _RECORD_TAG: _record_text(registration)},
+        tags={DIGEST_TAG: registration.digest, _RECORD_TAG: _record_text(registration)}
+        | ({NOTES_TAG: registration.notes} if registration.notes else {}),
         description=_description(registration),
     )
     return replace(registration, version=str(version.version))
@@ -209,6 +221,7 @@ def _read(version: ModelVersion) -> Registration:
         reason=record.get("reason", "registered by hand"),
         version=str(version.version),
         created=False,
+        notes=version.tags.get(NOTES_TAG, ""),
     )
 
 
@@ -239,7 +252,8 @@ def _record_text(registration: Registration) -> str:
 
 
 def _description(registration: Registration) -> str:
-    return f"{registration.decision}: {registration.reason}"
+    decided = f"{registration.decision}: {registration.reason}"
+    return f"{decided}\n\nNote: {registration.notes}" if registration.notes else decided
 
 
 def _shown(score: float | None) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from avfusion import Predictor
+from avfusion.corpora.notes import DRAWN
 from avfusion.inference.analysis import Person, person_names
 from avfusion.presentation.model_card import ModelCard, model_card
 from avfusion.presentation.overlay_panel import signed
@@ -319,7 +320,7 @@ def test_statistics_are_over_the_frames_with_values() -> None:
 def test_a_card_has_the_scores_of_this_very_model(project: Path) -> None:
     predictor = Predictor.load(project / "models" / "fusion")
     card = model_card(predictor)
-    assert (card.fusion, card.corpus, card.rendered) == ("jca", "demo", True)
+    assert (card.fusion, card.corpus, card.notes) == ("jca", "demo", (DRAWN,))
     assert card.scores == {}
     assert card.backbones["visual"] == ("narrow_r2plus1d", predictor.spec.backbones["visual"].source, "not recorded")
     assert card.timing == "overlap; clips of 32 frames at 25 frames per second"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import requests
 
-from avfusion.presentation.model_card import RENDERED_ONLY
+from avfusion.corpora.notes import DRAWN
 from tests.bad_input.videos import FRAMES, ODD
 from tests.chromium import Page, chromium, open_browser
 from tests.serving.conftest import Server
@@ -97,7 +97,7 @@ def test_through_the_api(server: Server, folder: Path, predicted: tuple[Path, li
     assert server.finished(answer.json()["id"])["state"] == "done"
     result = requests.get(f"{job}/result", timeout=60).json()
     assert result["video"] == name
-    assert result["notes"][0] == RENDERED_ONLY
+    assert result["notes"][0] == DRAWN
     assert [odd.noted in note for note in result["notes"][1:]] == [True] * bool(odd.noted), result["notes"]
     expected = pd.read_csv(predicted[0] / f"{Path(name).stem}.csv")
     pd.testing.assert_frame_equal(pd.DataFrame(result["columns"]), expected, check_dtype=False, rtol=0, atol=1e-6)
@@ -122,7 +122,7 @@ def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -
     assert page.run("document.getElementById('name').textContent") == name
     assert page.run("document.querySelectorAll('#chart path').length") == 2
     notes = page.run("[...document.querySelectorAll('#notes li')].map(item => item.textContent)")
-    assert notes[0] == RENDERED_ONLY
+    assert notes[0] == DRAWN
     assert [odd.noted in note for note in notes[1:]] == [True] * bool(odd.noted), notes
     seen = page.run("[...document.querySelectorAll('#facts dd')].map(fact => fact.textContent).slice(-2)")
     assert seen == [f"{100 * odd.face} %", f"{100 * odd.sound} %"]

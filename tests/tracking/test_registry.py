@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from avfusion.corpora.notes import DRAWN
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.tracking.model import log_fusion_model
@@ -147,7 +148,9 @@ def test_an_interrupted_registration_is_decided_against_the_champion_of_now(
     assert "0.6000 does not beat 0.7000" in late.reason
     assert aliases() == {"champion": "3", "challenger": "2"}
     assert ensure_registered(FUSION).record() == late.record(), "kept in the store"
-    assert MlflowClient().get_model_version("avfusion", "2").description == f"challenger: {late.reason}"
+    assert MlflowClient().get_model_version("avfusion", "2").description == (
+        f"challenger: {late.reason}\n\nNote: {DRAWN}"
+    )
 
 
 def test_an_alias_that_was_taken_away_stays_away(project: Path) -> None:

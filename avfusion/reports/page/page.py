@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES
+from avfusion.corpora.notes import as_sentence, corpus_notes
 from avfusion.reports.page.templates import page_template
 from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
 from avfusion.reports.plots.style import model_title
@@ -74,7 +75,8 @@ def write_page(
     text = page_template("avfusion.reports.page", "page.html.jinja").render(
         title=model_title(main),
         corpus=sources.corpus,
-        synthetic=sources.corpus == "demo",
+        notes=[as_sentence(note) for note in corpus_notes(sources.corpus)],
+        oracles=any(metrics[split].get(oracle) for split in scored for oracle in ORACLES),
         protocol=protocol,
         lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
         splits=[_split(split, metrics[split], models, notes) for split in scored],
