@@ -180,7 +180,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
         facts |= {"model": predictor.source, PERSONS: str(len(analysis.persons))}
         origins = {}
         for person in reversed(analysis.persons):  # the main person's table is last: it says that all are there
-            origins[person.name] = _write(target.of(person.name), person, predictor.name, facts, force)
+            origins[person.name] = _write(target.of(person.name), person, predictor, analysis.warnings, facts, force)
         request.pictures.write(
             target,
             analysis.persons,
@@ -198,7 +198,9 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
     return "predicted"
 
 
-def _write(target: Target, person: Person, model: str, facts: Mapping[str, str], force: bool) -> dict[str, str]:
+def _write(
+    target: Target, person: Person, predictor: Predictor, warnings: Sequence[str], facts: Mapping[str, str], force: bool
+) -> dict[str, str]:
     """Write table and trace; give what they say about their origin.
 
     The trace says whose the table is and what is in it, so it comes first: a table without it would count as another
@@ -211,10 +213,11 @@ def _write(target: Target, person: Person, model: str, facts: Mapping[str, str],
     check_overwrite(target, force)
     origin = provenance(target, dict(facts) | ({"person": person.name} if person.name else {}))
     with atomic_path(target.table) as temporary:
-        write_predictions(temporary, person.predictions, facts["format"], origin)
+        write_predictions(temporary, person.predictions, facts["format"], origin, (*predictor.notes, *warnings))
         metadata = picture_metadata(origin | {TABLE_DIGEST: file_digest(temporary)})
-        shown = f"{target.video.name}  ·  {model}"
-        plot_trace(target.trace, person.predictions, shown, metadata, person if facts["people"] == "all" else None)
+        shown = f"{target.video.name}  ·  {predictor.name}"
+        who = person if facts["people"] == "all" else None
+        plot_trace(target.trace, person.predictions, shown, metadata, who, predictor.notes)
     return origin
 
 

@@ -1,6 +1,7 @@
 """A video with its predictions: the faces' boxes in the picture, and the changing values beside it."""
 
 import json
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 Corners = tuple[int, int, int, int]
 
 BOX, EDGE = (255, 214, 64), (20, 23, 28)
+NOTE, NOTE_WEIGHT = (255, 176, 120), 500
 STEREO = 2
 WITHOUT_PICTURE = 640, 360
 
@@ -85,8 +87,12 @@ def draw_overlay(
     provenance: Mapping[str, str],
     audio_track: int | None,
     progress: Progress | None,
+    *,
+    notes: Sequence[str] = (),
 ) -> None:
     """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors.
+
+    `notes`, what readers must know about the model, stand in the lower right corner of the picture.
 
     Of several persons each has a colour, with a number at the box, and a legend above names them.
     """
@@ -111,6 +117,7 @@ def draw_overlay(
     above = legend.size[1] if legend else 0
     canvas = np.zeros((above + layout.size[1], layout.size[0], 3), np.uint8)
     picture, beside = (canvas[above + y : above + y + h, x : x + w] for x, y, w, h in (layout.picture, layout.panel))
+    corner = _corner_note(notes, picture.shape[1], layout.unit)
     sound = _Sound(video, timeline)
     with mp4_writer(path, canvas.shape[1::-1], fps=timeline.fps, channels=sound.channels, metadata=metadata) as writer:
         for frame in chain([first], frames):
@@ -125,6 +132,8 @@ def draw_overlay(
                 elif corners:
                     _mark(picture, corners, BOX, layout.unit)
                     _label(picture, f"{sure[index]:.2f}", corners, max(10, round(12 * layout.unit)))
+            if corner.size:
+                picture[-corner.shape[0] :, -corner.shape[1] :] = corner
             if legend:
                 legend.draw(canvas[:above], index)
             panel.draw(beside, index)
@@ -140,6 +149,20 @@ def _empty_pictures(timeline: Timeline) -> Iterator[VideoFrame]:
     cv2.putText(rgb, "sound without pictures", (20, 40), WORDS, cv2.FontFace("sans"), 16, 500)
     for index, time_s in enumerate(timeline.times_s.tolist()):
         yield VideoFrame(index, time_s, rgb)
+
+
+def _corner_note(notes: Sequence[str], width: int, unit: float) -> np.ndarray:
+    """Notes as a picture (h, w, 3) that fits into a corner of a picture `width` pixels wide; empty without notes."""
+    if not notes:
+        return np.zeros((0, 0, 3), np.uint8)
+    size, font = max(9, round(11 * unit)), cv2.FontFace("sans")
+    lines = [line for note in notes for line in textwrap.wrap(note, max(16, round(0.62 * width / (0.5 * size))))]
+    widths = [cv2.getTextSize((width, size), line, (0, 0), font, size, NOTE_WEIGHT)[2] for line in lines]
+    high, margin = round(1.35 * size), size // 2
+    corner = np.full((high * len(lines) + margin, min(width, max(widths) + 2 * margin), 3), EDGE, np.uint8)
+    for row, line in enumerate(lines):
+        cv2.putText(corner, line, (margin, row * high + round(1.2 * size)), NOTE, font, size, NOTE_WEIGHT)
+    return corner
 
 
 class _Sound:

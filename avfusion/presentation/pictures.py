@@ -89,7 +89,7 @@ class Pictures:
             if self.overlay:
                 path = overlay_path(target)
                 with atomic_path(path) as temporary:  # here, so that nothing is left if the worker is killed
-                    arguments = (target.video, path, temporary, persons, origin, audio_track)
+                    arguments = (target.video, path, temporary, persons, origin, audio_track, card.notes)
                     worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{target.video}: {error}") from None
@@ -115,8 +115,17 @@ def _report(video: Path, path: Path, persons: Sequence[Person], card: ModelCard,
     write_people_report(video, path, persons, card, **facts)
 
 
-def _overlay(video: Path, path: Path, temporary: Path, *arguments: Any) -> None:
+def _overlay(
+    video: Path,
+    path: Path,
+    temporary: Path,
+    persons: Sequence[Person],
+    origin: Mapping[str, str],
+    audio_track: int | None,
+    notes: Sequence[str],
+    progress: Progress,
+) -> None:
     try:
-        draw_overlay(video, temporary, *arguments)
+        draw_overlay(video, temporary, persons, origin, audio_track, progress, notes=notes)
     except OSError as error:
         raise AVFusionError(describe_os_error(OSError(error.errno, error.strerror, str(path)))) from None

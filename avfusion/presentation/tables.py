@@ -1,7 +1,7 @@
 """Predictions of one person as a file: CSV, Parquet, JSON, or the text of the ABAW challenge."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,27 @@ SUFFIXES = {"csv": ".csv", "parquet": ".parquet", "json": ".json", "abaw": ".txt
 _DECIMALS = 6
 
 
-def write_predictions(path: str | Path, predictions: "pd.DataFrame", form: str, origin: Mapping[str, str]) -> None:
+def write_predictions(
+    path: str | Path,
+    predictions: "pd.DataFrame",
+    form: str,
+    origin: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> None:
     """Write predictions, one row per video frame (not atomically: to the caller's temporary path).
 
     `csv`: numbers with 6 decimals, booleans true/false, blank for unknown numbers. `parquet`: the same columns with
-    their types. `json`: one object, `origin` and under `frames` a list of one object per row. `abaw`: the challenge's
-    text, only `valence,arousal` with 5 decimals.
+    their types. `json`: one object, the origin, `notes`, and under `frames` a list of one object per row. `abaw`: the
+    challenge's text, only `valence,arousal` with 5 decimals.
 
     Args:
         predictions: The columns `COLUMNS`, and `SPREADS` if known.
         form: A key of `SUFFIXES`.
         origin: Their provenance, kept in Parquet's metadata and in JSON.
+        notes: What readers must know about model and video, kept likewise.
     """
     columns = [*COLUMNS, *(name for name in SPREADS if name in predictions.columns)]
-    _WRITERS[form](Path(path), predictions.loc[:, columns], origin)
+    _WRITERS[form](Path(path), predictions.loc[:, columns], {**origin, "notes": list(notes)})
 
 
 def write_frames_csv(path: str | Path, predictions: "pd.DataFrame") -> None:
@@ -39,14 +46,14 @@ def write_frames_csv(path: str | Path, predictions: "pd.DataFrame") -> None:
         write_predictions(temporary, predictions, "csv", {})
 
 
-def _csv(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str]) -> None:
+def _csv(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, object]) -> None:
     table = predictions.copy()
     for column in ("audio_present", "visual_present"):
         table[column] = table[column].map({True: "true", False: "false"})
     table.to_csv(path, index=False, float_format=f"%.{_DECIMALS}f", lineterminator="\n")
 
 
-def _parquet(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str]) -> None:
+def _parquet(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, object]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -55,7 +62,7 @@ def _parquet(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str])
     pq.write_table(table, path)
 
 
-def _json(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str]) -> None:
+def _json(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, object]) -> None:
     columns = [_plain(predictions[name].to_numpy()) for name in predictions.columns]
     rows = ",\n".join(
         json.dumps(dict(zip(predictions.columns, row, strict=True))) for row in zip(*columns, strict=True)
@@ -71,13 +78,13 @@ def _plain(values: np.ndarray) -> list[object]:
     return [round(value, _DECIMALS) if np.isfinite(value) else None for value in values.astype(np.float64).tolist()]
 
 
-def _abaw(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, str]) -> None:
+def _abaw(path: Path, predictions: "pd.DataFrame", origin: Mapping[str, object]) -> None:
     from avfusion.challenge.submission_files import value_table, write_table
 
     write_table(path, value_table(predictions[["valence", "arousal"]].to_numpy()))
 
 
-_WRITERS: dict[str, Callable[[Path, "pd.DataFrame", Mapping[str, str]], None]] = {
+_WRITERS: dict[str, Callable[[Path, "pd.DataFrame", Mapping[str, object]], None]] = {
     "csv": _csv,
     "parquet": _parquet,
     "json": _json,

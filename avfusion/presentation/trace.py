@@ -1,7 +1,7 @@
 """A picture of one video's predictions: valence, arousal and the presence of the streams over time."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from avfusion.runtime.atomic import atomic_path
 if TYPE_CHECKING:
     import pandas as pd
 
+WARNING = "#8c2f0b"
 _FACE = 72  # pixels of a thumbnail
 
 
@@ -26,6 +27,7 @@ def plot_trace(
     title: str,
     metadata: Mapping[str, str],
     person: Person | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Draw valence and arousal, and below them the presence of each stream and the confidence of the face.
 
@@ -33,6 +35,7 @@ def plot_trace(
         path: PNG file, written whole or not at all.
         metadata: text kept in the PNG.
         person: shown with thumbnail and number, where several people are told apart.
+        notes: what readers must know about the model, written into the lower right corner.
     """
     time_s = predictions["time_s"].to_numpy(float)
     figure = new_figure(10, 4.6)
@@ -44,6 +47,10 @@ def plot_trace(
     else:
         _who(above, person, title)
     below.set_xlabel("time (s)")
+    if notes:
+        room = 0.04 * len(notes)
+        figure.get_layout_engine().set(rect=(0, room, 1, 1 - room))
+        figure.text(0.995, 0.01, "\n".join(notes), ha="right", va="bottom", fontsize=7.5, color=WARNING)
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a character that the font lacks is drawn as a box
