@@ -5,15 +5,20 @@ import logging
 import sys
 from pathlib import Path
 
+import av
+import cv2
 import mlflow
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from avfusion.cli import main
-from avfusion.corpora.notes import DRAWN, corpus_notes
+from avfusion.corpora.notes import DRAWN, as_sentence, corpus_notes
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.inference.predictor import Predictor
+from avfusion.presentation.overlay import EDGE
+from avfusion.presentation.overlay_panel import plan_layout
 from avfusion.tracking.model import save_fusion_model
 from avfusion.tracking.registry import ensure_registered
 from tests.conftest import write_model
@@ -74,8 +79,23 @@ def test_only_the_drawn_corpus_has_a_note() -> None:
 def test_predict_says_it(
     model: Path, face_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert call(monkeypatch, "predict", face_video, "--model", model, "-o", tmp_path, "--format", "json") == 0
+    options = ["--format", "json", "--overlay", "--report"]
+    assert call(monkeypatch, "predict", face_video, "--model", model, "-o", tmp_path, *options) == 0
     assert said(capsys.readouterr().err) == expected(model), "once, in one line"
+    assert json.loads((tmp_path / "face.json").read_text())["notes"] == expected(model)
+    noted = bool(expected(model))
+    page = (tmp_path / "face.report.html").read_text(encoding="utf-8")
+    assert (f'<p class="banner">{as_sentence(DRAWN)}</p>' in page) == noted
+    trace = cv2.imread(str(tmp_path / "face.trace.png"))[-20:, -500:]
+    assert bool((np.abs(trace.astype(int) - (11, 47, 140)).max(axis=2) < 60).any()) == noted, "WARNING, in the corner"
+    with av.open(str(tmp_path / "face.overlay.mp4")) as overlay:
+        frame = next(overlay.decode(video=0)).to_ndarray(format="rgb24")
+    height, width = cv2.VideoCapture(str(face_video)).read()[1].shape[:2]
+    layout = plan_layout(width, height)
+    x, y, wide, high = layout.picture
+    corner = frame[y + high - 12 : y + high - 2, x + wide - 60 : x + wide - 2].astype(int)
+    on_ground = (np.abs(corner - EDGE).max(axis=2) < 40).mean()
+    assert (on_ground > 0.4) == noted
 
 
 def test_live_says_it(

@@ -49,7 +49,7 @@ def plot_trace(
     below.set_xlabel("time (s)")
     if notes:
         room = 0.04 * len(notes)
-        figure.get_layout_engine().set(rect=(0, room, 1, 1 - room))
+        figure.set_layout_engine("constrained", rect=(0, room, 1, 1 - room))
         figure.text(0.995, 0.01, "\n".join(notes), ha="right", va="bottom", fontsize=7.5, color=WARNING)
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
     with atomic_path(path) as temporary, warnings.catch_warnings():

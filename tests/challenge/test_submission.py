@@ -16,6 +16,7 @@ import yaml
 
 from avfusion.challenge.submission import submit
 from avfusion.cli import main
+from avfusion.corpora.notes import DRAWN
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.features import read_features, write_features
 from avfusion.fusion.model_folder import ModelFolder
@@ -178,7 +179,10 @@ def test_tracks_without_predictions_are_named_or_filled(root: Path) -> None:
     assert values.index.tolist() == locations()
     assert not values[values.index.str.startswith("test-1/")].to_numpy().any()
     assert values[values.index.str.startswith("test-2/")].to_numpy().any()
-    assert done.notes == ("1 tracks without predictions have 0, 0 in every row: test-1",)
+    assert done.notes == (
+        DRAWN,
+        "1 tracks without predictions have 0, 0 in every row: test-1",
+    )
 
     write_tracks(table, [replace(track, frames=0) if track.track == "test-1" else track for track in tracks])
     with pytest.raises(BadInputError, match=r"rows of test-1 is unknown"):
@@ -188,7 +192,7 @@ def test_tracks_without_predictions_are_named_or_filled(root: Path) -> None:
     assert done.rows == len(rows)
     without = [row for row in rows if not row.startswith("test-1/")]
     done = submit(root, Path("p.txt"), sample=sample_file(root, [HEADER.strip(), *without]))
-    assert done.notes == (), "the sample does not ask for it"
+    assert done.notes == (DRAWN,), "the sample does not ask for it"
     write_tracks(table, [replace(track, split="train") for track in tracks])
     with pytest.raises(BadInputError, match="no track of the corpus is in the split test"):
         submit(root, Path("q.txt"))
@@ -287,7 +291,10 @@ def test_the_command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     sample = sample_file(root, [HEADER.strip(), *rows])
     assert call(monkeypatch, "-o", "out.txt", "--sample", sample) == 0
     captured = capsys.readouterr()
-    assert captured.err == "note: 1 rows are one past the last frame of their video: they have its values\n"
+    assert captured.err.splitlines() == [
+        f"note: {DRAWN}",
+        "note: 1 rows are one past the last frame of their video: they have its values",
+    ]
     lines = dict(line.split(maxsplit=1) for line in captured.out.splitlines())
     assert list(lines) == ["tracks", "rows", "valence", "arousal", "smoothing", "model", "written"]
     assert (lines["tracks"], lines["rows"]) == ("3 of the split test", "712")
