@@ -72,15 +72,15 @@ def test_the_same_numbers_in_every_format(table: pd.DataFrame, tmp_path: Path) -
     table = table.assign(valence_sd=np.where(table["frame"] > 1, np.float32(0.25), np.nan), arousal_sd=np.float32(0.5))
     origin = {"video": "ü <b>.mp4", "person": "person-2"}
     for form, suffix in SUFFIXES.items():
-        write_predictions(tmp_path / f"t{suffix}", table, form, origin)
+        write_predictions(tmp_path / f"t{suffix}", table, form, origin, ["no sound"])
     assert (tmp_path / "t.csv").read_text().splitlines()[1].endswith(",0.000000,true,false,,0.500000")
     back = pd.read_parquet(tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(back, table)
     metadata = pq.read_schema(tmp_path / "t.parquet").metadata
-    assert json.loads(metadata[b"avfusion"]) == origin
+    assert json.loads(metadata[b"avfusion"]) == origin | {"notes": ["no sound"]}
     whole = json.loads((tmp_path / "t.json").read_text())
     rows = whole.pop("frames")
-    assert whole == origin
+    assert whole == origin | {"notes": ["no sound"]}
     assert len(rows) == 50
     assert rows[0]["valence_sd"] is None
     assert rows[1] == {
