@@ -13,8 +13,9 @@ from packaging.requirements import Requirement
 from avfusion.doctor.report import Item
 from avfusion.runtime.companions import load_fault
 from avfusion.runtime.quantities import byte_size, counted
+from avfusion.tracking.answers import StoreAwayError, check_answers
 from avfusion.tracking.model_cache import VARIABLE, cache_folder
-from avfusion.tracking.store import moved_store
+from avfusion.tracking.store import moved_store, public_uri
 
 ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
 SHOWN = ("torch", "torchvision", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
@@ -109,8 +110,12 @@ def _device(facts: dict[str, Any]) -> str:
 
 
 def _tracking(root: Path) -> Item:
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return Item("environment", "tracking store", "ok", "as MLFLOW_TRACKING_URI says")
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            check_answers(root)
+        except StoreAwayError as error:
+            return Item("environment", "tracking store", "warn", f"{error} (MLFLOW_TRACKING_URI names it)")
+        return Item("environment", "tracking store", "ok", f"{public_uri(uri)}, as MLFLOW_TRACKING_URI says")
     if problem := moved_store(root):
         return Item("environment", "tracking store", "warn", problem)
     state = "" if (root / "mlruns" / "mlflow.db").is_file() else " (made by the first run)"

@@ -23,6 +23,7 @@ from avfusion.runtime.fingerprints import file_digest, fingerprint
 from avfusion.runtime.stamped_reports import StampedReport
 from avfusion.runtime.stamps import Stamp, content_of
 from avfusion.runtime.units import unit_digest
+from avfusion.tracking.answers import check_answers
 from avfusion.tracking.training_runs import log_evaluation
 
 OUTS = (
@@ -30,12 +31,15 @@ OUTS = (
     *("predictions", "traces", "../summary.json"),
 )
 PROTOCOL = "protocol.json"
+TRAINING_RUNS = Path("reports/train/run.json")
 PAGE = Path(page.__path__[0])
 
 
 def run_evaluation(stage: Stage) -> None:
     """Bring reports/evaluate/ up to date, and add the scores to the runs of the models where they lack them."""
     root, params = stage.root, stage.params
+    if (root / TRAINING_RUNS).is_file():
+        check_answers(stage.project)
     folder = root / "reports" / "evaluate"
     folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}
     wanted = evaluation_stamp(root, folders, params)
@@ -109,5 +113,10 @@ def _log(stage: Stage, folder: Path, names: Sequence[str]) -> None:
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     files = {name: [folder / PROTOCOL] for name in names}
     files[names[0]] += [folder / "report.html", *trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
-    record = stage.root / "reports" / "train" / "run.json"
-    log_evaluation(stage.project, record, metrics, files, tag=("evaluation.content", file_digest(folder / PROTOCOL)))
+    log_evaluation(
+        stage.project,
+        stage.root / TRAINING_RUNS,
+        metrics,
+        files,
+        tag=("evaluation.content", file_digest(folder / PROTOCOL)),
+    )

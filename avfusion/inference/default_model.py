@@ -1,43 +1,57 @@
 """Locate a model: the named one, or the default."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.project import project_root
 
 
-def default_model() -> tuple[str, str]:
-    """The project's champion, else its `models/fusion`: what to load, and its name for people.
+@contextmanager
+def located_model(uri_or_dir: str | Path | None) -> Iterator[tuple[Path, str]]:
+    """Provide the folder of a model and its name for people; None: the project's champion, else its models/fusion.
 
     Raises:
-        BadInputError: there is no project here, or it has neither.
+        BadInputError: the model does not exist; or there is no project here, or it has neither.
     """
+    if uri_or_dir is not None:
+        with model_at(str(uri_or_dir)) as (folder, remark):
+            yield folder, _named(str(uri_or_dir), remark)
+        return
     try:
         root = project_root()
     except AVFusionError as error:
         raise BadInputError(f"{error}: name a model with --model") from None
+    with ExitStack() as stack:
+        folder, source = _default(root, stack)
+        yield folder, source
+
+
+def _default(root: Path, stack: ExitStack) -> tuple[Path, str]:
     from avfusion.params.params import load_params
-    from avfusion.tracking.model_cache import last_answer
+    from avfusion.tracking.answers import NoModelError
     from avfusion.tracking.store import moved_store
 
-    moved = moved_store(root)
-    name = load_params(root / "params.yaml", ["register"]).register.name
-    uri = f"models:/{name}@champion"
-    if moved is None and (last_answer(uri, root) or _has_champion(root, name)):
-        return uri, uri
+    why, away = "the MLflow store was made at another path", ""
+    if moved_store(root) is None:
+        uri = f"models:/{load_params(root / 'params.yaml', ['register']).register.name}@champion"
+        try:
+            folder, remark = stack.enter_context(model_at(uri))
+            return folder, _named(uri, remark)
+        except NoModelError as error:
+            why, away = error.away or "the registry has no champion", error.away
     fusion = root / "models" / "fusion"
     if (fusion / "config.json").is_file():
-        reason = "the MLflow store was made at another path" if moved else "the registry has no champion"
-        return str(fusion), f"{fusion} ({reason})"
-    raise BadInputError(f"{root} has no champion and no models/fusion: run `make demo`, or name a model with --model")
+        return fusion, _named(str(fusion), why)
+    raise BadInputError(
+        f"{root} has no champion and no models/fusion: run `make demo`, or name a model with --model"
+        + (f" ({away})" if away else "")
+    )
 
 
-def _has_champion(root: Path, name: str) -> bool:
-    from avfusion.tracking.download import champion_uri
-
-    return champion_uri(root, name) is not None
+def _named(name: str, remark: str) -> str:
+    return f"{name} ({remark})" if remark else name
 
 
 def store_root() -> Path:

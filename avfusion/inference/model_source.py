@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from avfusion.fusion.model_folder import ModelFolder
-from avfusion.inference.default_model import default_model, model_at
+from avfusion.inference.default_model import located_model
 
 
 @contextmanager
@@ -15,6 +15,5 @@ def opened_model(uri_or_dir: str | Path | None) -> Iterator[tuple[ModelFolder, s
     Raises:
         BadInputError: the model does not exist, or its parts do not fit together.
     """
-    chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-    with model_at(chosen) as (folder, _):
+    with located_model(uri_or_dir) as (folder, source):
         yield ModelFolder.open(folder), source

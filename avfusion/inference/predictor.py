@@ -102,11 +102,9 @@ class Predictor:
         Raises:
             BadInputError: the model does not exist, or its files do not fit together.
         """
-        from avfusion.inference.default_model import default_model, model_at
+        from avfusion.inference.default_model import located_model
 
-        chosen, source = default_model() if uri_or_dir is None else (str(uri_or_dir), str(uri_or_dir))
-        with model_at(chosen) as (folder, remark):
-            source = f"{source} ({remark})" if remark else source
+        with located_model(uri_or_dir) as (folder, source):
             return cls(ModelFolder.open(folder), source=source, device=device, min_face=min_face)
 
     def predict(

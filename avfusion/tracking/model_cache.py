@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,18 +35,18 @@ class ModelCache:
         self.models = folder / "models"
         self._known = folder / "known"
 
-    def find(self, key: str, state: str = "") -> Path | None:
+    def find(self, key: str, state: str | None = "") -> Path | None:
         """The model added under a key; None if there is none, or its files have changed.
 
         Args:
-            state: state of the store; must equal the state remembered with the key.
+            state: state of the store; must equal the state remembered with the key. None: whatever it was.
         """
         try:
             note = json.loads(self._note(key).read_text(encoding="utf-8"))
             digest = str(note["model_digest"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if note.get("store_state", "") != state:
+        if state is not None and note.get("store_state", "") != state:
             return None
         folder = self.models / digest
         return folder if _is_whole(folder, digest) else None
@@ -77,6 +78,13 @@ class ModelCache:
         """Remember keys for a cached model, in this state of the store."""
         for key in keys:
             write_json(self._note(key), {"model_digest": digest} | ({"store_state": state} if state else {}))
+
+    def remembered_at(self, key: str) -> float:
+        """When a key was remembered last, in seconds since 1970; now if it was not."""
+        try:
+            return self._note(key).stat().st_mtime
+        except OSError:
+            return time.time()
 
     def _note(self, key: str) -> Path:
         return self._known / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -20,6 +20,7 @@ from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.atomic import write_json
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.project import project_root
+from avfusion.tracking.answers import check_answers
 from avfusion.tracking.model import DIGEST_TAG, NOTES_TAG, find_logged_model, log_fusion_model, note_tags
 from avfusion.tracking.runs import tracked_run
 from avfusion.tracking.store import configure, ensure_experiment, is_missing, store_errors
@@ -88,6 +89,7 @@ def ensure_registered(
     root = project_root() if root is None else Path(root)
     folder = ModelFolder.open(model_dir)
     digest = folder.digest()
+    check_answers(root)
     lock = root / "mlruns" / ".register.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock), store_errors():

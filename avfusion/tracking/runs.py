@@ -15,7 +15,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 
 from avfusion.runtime.project import project_root
-from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, is_missing, store_errors
+from avfusion.tracking.answers import check_answers
+from avfusion.tracking.store import EXPERIMENT, configure, ensure_experiment, is_missing, refuse_elsewhere, store_errors
 
 __all__ = ["EXPERIMENT", "TrackedRun", "configure", "flatten", "provenance_tags", "run_exists", "tracked_run"]
 
@@ -30,7 +31,9 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
         self.root = root
-        self._params = dict(client.get_run(run_id).data.params)
+        run = client.get_run(run_id)
+        refuse_elsewhere(root, run.info.artifact_uri)
+        self._params = dict(run.data.params)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Record parameters, nested mappings flattened with dots.
@@ -108,10 +111,12 @@ def tracked_run(
     root = project_root() if root is None else Path(root)
     parent_id = parent.run_id if isinstance(parent, TrackedRun) else parent
     nested = mlflow.active_run() is not None or parent_id is not None
+    check_answers(root)
     with store_errors():
         client = MlflowClient(configure(root))
         resumed = run_id is not None and run_exists(client, run_id)
-        if resumed:
+        if resumed and run_id is not None:
+            refuse_elsewhere(root, client.get_run(run_id).info.artifact_uri)
             active = mlflow.start_run(run_id=run_id, nested=nested)
         else:
             experiment_id = ensure_experiment(client, root, experiment)

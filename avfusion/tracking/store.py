@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "avfusion"
+REASON_LENGTH = 200
+_STATUS = re.compile(r"failed with error code (\d{3}) != 200|^too many (\d{3}) error responses")
+_CREDENTIALS = ": set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+_ADVICE = {401: _CREDENTIALS, 403: _CREDENTIALS, 404: ": is it an MLflow server?"}
 
 
 def database_path(root: Path) -> Path:
@@ -70,24 +75,55 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError) as error:
-        raise AVFusionError(f"the MLflow store cannot be used: {_reason(error)}") from error
+        raise AVFusionError(f"the MLflow store cannot be used: {reason_of(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
-    """The database's own message, which other libraries wrap; else the first line of MLflow's."""
+def reason_of(error: BaseException) -> str:
+    """Why a request failed, in one line: what the system or the database said, which other libraries wrap."""
     from sqlalchemy.exc import DBAPIError
+    from urllib3.exceptions import HTTPError
 
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, DBAPIError):
-            return str(cause.orig)
+    found, cause = "", error.__cause__ or error.__context__
+    chain = [error]
+    while cause is not None and cause not in chain:
+        chain.append(cause)
         cause = cause.__cause__ or cause.__context__
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    for link in chain:
+        if isinstance(link, DBAPIError):
+            found = str(link.orig)
+            break
+        if isinstance(link, OSError) and link.strerror:
+            found = link.strerror
+        elif isinstance(link, HTTPError) and link.args and not isinstance(getattr(link, "reason", None), Exception):
+            found = str(link.args[-1])
+    if status := _STATUS.search(found or str(error)):
+        code = int(status[1] or status[2])
+        return f"it answers with HTTP {code}{_ADVICE.get(code, '')}"
+    lines = (line.strip() for line in (found or str(error)).splitlines())
+    told = [line for line in lines if line] or [type(error).__name__]
+    line = told[-1] if told[0].endswith(":") else told[0]  # MLflow lists failed downloads below a heading
+    return line if len(line) <= REASON_LENGTH else f"{line[:REASON_LENGTH]} …"
 
 
 def is_missing(error: "MlflowException") -> bool:
     """Whether the store answered that something does not exist, as opposed to a failure of the store."""
-    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST") and is_answer(error)
+
+
+def is_answer(error: "MlflowException") -> bool:
+    """Whether an error is the store's own answer, as opposed to a failed request or a page of another server."""
+    from mlflow.exceptions import RestException
+
+    answers = ("RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+    others = ("API request to ", "Model registry functionality is unavailable")
+    return error.error_code in answers and (
+        isinstance(error, RestException) or not str(error).lstrip().startswith(others)
+    )
+
+
+def public_uri(uri: str) -> str:
+    """A tracking URI without its password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", uri)
 
 
 def ensure_experiment(client: "MlflowClient", root: Path, name: str = EXPERIMENT) -> str:
@@ -122,7 +158,7 @@ def moved_store(root: Path, name: str = EXPERIMENT) -> str | None:
     MLflow records absolute paths of artifacts. Reads the SQLite file directly, without importing mlflow.
     """
     database = database_path(root)
-    if os.environ.get("MLFLOW_TRACKING_URI") or not database.is_file():
+    if not _is_own(root) or not database.is_file():
         return None
     try:
         connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
@@ -134,11 +170,34 @@ def moved_store(root: Path, name: str = EXPERIMENT) -> str | None:
         return None
     if row is None or not row[0]:
         return None
-    recorded = Path(unquote(urlparse(row[0]).path))
-    here = artifacts_path(root)
-    if recorded.resolve() == here:
+    return _elsewhere(root, row[0])
+
+
+def refuse_elsewhere(root: Path, artifacts: str) -> None:
+    """Refuse to go on with a run whose files lie in another project: this one was copied or moved with its store.
+
+    Args:
+        artifacts: the run's URI of artifacts.
+
+    Raises:
+        AVFusionError: they lie outside the project; the message says what to do.
+    """
+    if _is_own(root) and (problem := _elsewhere(root, artifacts)):
+        raise AVFusionError(problem)
+
+
+def _is_own(root: Path) -> bool:
+    """Whether the store is the project's file, by default or by name."""
+    uri = tracking_uri(root)
+    return uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == database_path(root)
+
+
+def _elsewhere(root: Path, uri: str) -> str | None:
+    recorded, here = Path(unquote(urlparse(uri).path)), artifacts_path(root)
+    if recorded.resolve().is_relative_to(here):
         return None
-    return (
-        f"{database} records its artifacts under {recorded}, but the project is at {root.resolve()}: move the project "
-        "back, or move mlruns/mlflow.db and mlruns/artifacts away and run `avfusion register` to begin a new store"
-    )
+    begin = "move mlruns/mlflow.db and mlruns/artifacts away and run `avfusion register` to begin a new store"
+    found = f"{database_path(root)} records its artifacts under {recorded}, but the project is at {root.resolve()}"
+    if recorded.exists():
+        return f"{found}: it is a copy, and would write into the original: {begin}"
+    return f"{found}: move the project back, or {begin}"

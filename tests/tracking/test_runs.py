@@ -1,3 +1,6 @@
+import json
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -6,8 +9,11 @@ import pytest
 from mlflow import MlflowClient
 
 from avfusion.runtime.errors import AVFusionError
+from avfusion.tracking.registry import ensure_registered
+from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import flatten, tracked_run
 from avfusion.tracking.store import artifacts_path, configure, moved_store
+from avfusion.tracking.training_runs import log_evaluation
 
 
 def test_the_store_is_the_projects_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,6 +179,58 @@ def test_a_moved_project_is_noticed(project: Path, tmp_path: Path) -> None:
     assert "avfusion register" in problem
     with pytest.raises(AVFusionError, match="records its artifacts under"), tracked_run("there", root=moved):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from avfusion.tracking.run_book import RunBook
+with RunBook(Path.cwd(), Path("book.json"), {}, {}).open("train") as run:
+    run.log_metrics({"loss": 1.0}, step=1)
+    run.log_artifact("params.yaml")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_copy_never_writes_into_the_original(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a run go on there that a killed training left unfinished, or an evaluation add to a finished one."""
+    killed = subprocess.run([sys.executable, "-c", KILLED], cwd=project, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    copy, link = tmp_path / "copy", tmp_path / "link"
+    shutil.copytree(project, copy)
+    link.symlink_to(project)
+    before = {path: path.stat().st_mtime_ns for path in (project / "mlruns").rglob("*")}
+    run_id = json.loads((copy / "book.json").read_text())["train"]
+    record = copy / "run.json"
+    record.write_text(json.dumps({"runs": {"jca": {"run_id": run_id}}}))
+
+    def resume(root: Path) -> None:
+        with RunBook(root, root / "book.json", {}, {}).open("train") as run:
+            assert run.run_id == run_id
+            run.log_artifact(root / "dvc.yaml")
+
+    works = (
+        lambda: resume(copy),
+        lambda: log_evaluation(copy, record, {}, {"jca": [copy / "dvc.yaml"]}),
+        lambda: ensure_registered(copy / "models" / "fusion", root=copy),
+    )
+    for uri in (None, f"sqlite:///{copy / 'mlruns' / 'mlflow.db'}"):
+        if uri:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        for work in works:
+            with pytest.raises(AVFusionError, match="is a copy, and would write into the original: move mlruns"):
+                work()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert {path: path.stat().st_mtime_ns for path in (project / "mlruns").rglob("*")} == before
+    resume(link)  # the same project by another name
+    assert list(project.glob("mlruns/artifacts/*/artifacts/dvc.yaml"))
+    for name in ("mlflow.db", "artifacts"):  # as advised
+        (copy / "mlruns" / name).rename(copy / name)
+    again = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "print(run.run_id)")
+    done = subprocess.run([sys.executable, "-c", again], cwd=copy, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() not in ("", run_id)
+    assert list(copy.glob("mlruns/artifacts/*/artifacts/params.yaml"))
 
 
 def test_a_store_that_cannot_be_used_is_one_line(project: Path) -> None:

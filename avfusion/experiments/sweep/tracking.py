@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from avfusion.experiments.sweep.objective import BEST_EPOCH, CPU_S, HISTORY, HOST
 from avfusion.experiments.sweep.space import point_of
 from avfusion.experiments.sweep.study import ERROR, INTERRUPTED
+from avfusion.tracking.answers import check_answers
 from avfusion.tracking.runs import TrackedRun, configure, provenance_tags, tracked_run
 from avfusion.tracking.store import ensure_experiment, store_errors
 
@@ -37,6 +38,7 @@ class StudyRuns:
     @contextmanager
     def parent(self, params: Mapping[str, object], tags: Mapping[str, str]) -> Iterator[TrackedRun]:
         """The study's run, existing or new."""
+        check_answers(self.project)
         known = self._find()
         own = dict(tags) | {STUDY: self.key}
         with tracked_run(
