@@ -25,6 +25,7 @@ from avfusion.commands.sweep import sweep
 from avfusion.commands.version import print_versions
 from avfusion.commands.vouch import vouch
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.runtime.printable import escape_unprintable, flush_output
 from avfusion.runtime.project import use_modules_of, workspace_root
 
 app = typer.Typer(
@@ -57,10 +58,15 @@ def avfusion(
 
 def main() -> None:
     """Run the command; print errors that a user can act on in one line, without a traceback."""
+    escape_unprintable()
     try:
         with suppress(BadInputError):  # outside a project only what is installed can be named
             use_modules_of(workspace_root())
-        app()
+        try:
+            app()
+        except SystemExit:
+            flush_output()
+            raise
     except AVFusionError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None

@@ -16,6 +16,7 @@ from avfusion.runtime.atomic import exclusive_lock, write_json
 from avfusion.runtime.code_digest import import_closure
 from avfusion.runtime.code_trees import PACKAGE
 from avfusion.runtime.errors import AVFusionError, describe_os_error
+from avfusion.runtime.printable import escape_unprintable
 from avfusion.runtime.project import disable_telemetry, project_root, use_modules_of, workspace_root
 from avfusion.runtime.units import NEUTRAL
 
@@ -86,6 +87,7 @@ def stage(name: str, *sections: str, rank: int = 0) -> Iterator[Stage]:
     first (`rank` 0) does so for all; the others only name themselves in their errors.
     """
     disable_telemetry()
+    escape_unprintable()
     who = f"stage {name} (process {rank + 1})" if rank else f"stage {name}"
     started = time.perf_counter()
     try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,10 +32,14 @@ from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
 from avfusion.media.timeline import Timeline
 from avfusion.media.video import read_video
+from avfusion.media.wav import SAMPLE_RATE
+from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
+from avfusion.runtime.quantities import byte_size
 from avfusion.runtime.workers import Worker, WorkerError
 
 Progress = Callable[[str, int, int], None]
+MORE_ROOM = "let TMPDIR name a folder with more room"
 
 
 People = Literal["main", "all"]
@@ -132,7 +137,8 @@ def read_streams(
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"
-        write_audio(sound, aligned_audio(path, timeline, on_warning=warnings.append))
+        with atomic_path(sound) as temporary:  # which finds the reason where libsndfile hides it
+            write_audio(temporary, aligned_audio(path, timeline, on_warning=warnings.append))
     samples = 0 if sound is None else audio_samples(sound)
     silence = "" if stream == "visual" else _silence(sound, samples, timeline)
     first = next(read_video(path, timeline=timeline), None) if timeline.has_pictures else None
@@ -329,11 +335,23 @@ def _read_streams(
     path: str | Path, folder: Path, options: dict[str, Any], progress: Progress | None = None
 ) -> VideoStreams:
     try:
+        _check_room(path, folder, options["timeline"], options["stream"])
         return read_streams(path, folder, **options, progress=progress)
     except OSError as error:  # from a library that names no file
         fault = describe_os_error(OSError(error.errno, os.strerror(error.errno or 0), str(folder)))
-        hint = ": let TMPDIR name a folder with more room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        hint = f": {MORE_ROOM}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         raise AVFusionError(f"{path}: {fault}{hint}") from None
+
+
+def _check_room(path: str | Path, folder: Path, timeline: Timeline, stream: str) -> None:
+    """Refuse before the work a disk that has no room for the sound, which takes more than the crops of most videos."""
+    if stream == "visual" or timeline.audio_start_s is None:
+        return
+    needed, free = timeline.end_s * SAMPLE_RATE * 2, shutil.disk_usage(folder).free
+    if free < needed:
+        raise AVFusionError(
+            f"{path}: {folder.parent} has {byte_size(free)} free, and the sound needs {byte_size(needed)}: {MORE_ROOM}"
+        )
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

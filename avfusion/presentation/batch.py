@@ -21,6 +21,7 @@ from avfusion.presentation.output import (
     PERSONS,
     TABLE_DIGEST,
     Target,
+    check_names,
     check_overwrite,
     check_writable,
     is_done,
@@ -35,10 +36,12 @@ from avfusion.presentation.tables import SUFFIXES, write_predictions
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_exception, describe_os_error
 from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.printable import print_besides, printable, say
 from avfusion.runtime.progress import PLAIN_SECONDS
 from avfusion.runtime.quantities import counted
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+SOMEBODY = "person-99"  # so many people fit into the names of files
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,14 @@ def predict_files(
             raise BadInputError(f"{there} is not a folder: -o names the folder for the tables")
     found = find_videos(arguments)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
     outcome = _Outcome()
     for argument, reason in found.faults:
         outcome.failed(BAD_INPUT, str(argument), f"{argument} {reason}")
     targets = plan_targets(found.videos, folder, SUFFIXES[request.form])
     for number, target in enumerate(targets, 1):
         try:
-            label = f"{target.video.name} ({number} of {len(targets)})"
+            label = f"{printable(target.video.name)} ({number} of {len(targets)})"
             outcome.count(_predict_one(target, predictor, request, force, label))
         except AVFusionError as error:
             outcome.failed(error.exit_code, str(target.video), str(error))
@@ -141,7 +144,7 @@ class _Outcome:
         self._counts[what] += 1
 
     def failed(self, code: int, video: str, reason: str) -> None:
-        print(f"error: {reason}", file=sys.stderr)
+        say(f"error: {reason}")
         self.code = FAILED if FAILED in (self.code, code) else BAD_INPUT
         self._faults.append((video, reason.removeprefix(video).lstrip(": ")))
 
@@ -151,17 +154,19 @@ class _Outcome:
         told += [f"{len(self._faults)} failed"] if self._faults else []
         total = sum(self._counts.values()) + len(self._faults)
         print(f"{counted(total, 'video')}: {', '.join(told)}", file=sys.stderr)
-        width = max((len(video) for video, _ in self._faults), default=0)
+        width = max((len(printable(video)) for video, _ in self._faults), default=0)
         for video, reason in self._faults:
-            print(f"  {video:<{width}}  {reason}", file=sys.stderr)
+            say(f"  {printable(video):<{width}}  {reason}")
 
 
 def _predict_one(target: Target, predictor: Predictor, request: Request, force: bool, label: str) -> str:
+    others = target.of(SOMEBODY).files if request.people == "all" else ()
+    check_names(target, [*target.files, *others, *request.pictures.files(target)])
     check_overwrite(target, force)
     request.pictures.check_overwrite(target, force)
     facts = request.facts(predictor) | {"video_identity": video_identity(target.video)}  # as it was before the work
     if not force and is_done(target, facts, request.pictures.are_done):
-        print(f"{target.table}: done before by this model with these options (--force predicts again)")
+        print_besides(f"{target.table}: done before by this model with these options (--force predicts again)")
         return "done before"
     check_writable(target)
     started = time.perf_counter()
@@ -175,7 +180,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             uncertainty=request.uncertainty,
             audio_track=request.audio_track,
             progress=progress.update,
-            notice=lambda text: print(f"note: {text}", file=sys.stderr),
+            notice=lambda text: say(f"note: {text}"),
         )
         facts |= {"model": predictor.source, PERSONS: str(len(analysis.persons))}
         origins = {}
@@ -193,7 +198,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
         )
     for person in analysis.persons:
         summary = _summary(person.predictions, request.stream, pictures=analysis.width > 0)
-        print(f"{target.of(person.name).table}: {summary}")
+        print_besides(f"{target.of(person.name).table}: {summary}")
     print(f"{label}: {time.perf_counter() - started:.1f} s", file=sys.stderr)
     return "predicted"
 

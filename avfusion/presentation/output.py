@@ -5,6 +5,7 @@ identity, the model, the options, and the digest of the table. A table whose pic
 belongs to another video.
 """
 
+import errno
 import json
 import os
 from collections import Counter
@@ -18,6 +19,7 @@ from avfusion.inference.analysis import MAIN, person_names
 from avfusion.media.opener import check_media_file
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import file_digest
+from avfusion.runtime.printable import printable
 
 METADATA_KEY = "avfusion"
 TABLE_DIGEST = "table_sha256"
@@ -35,6 +37,11 @@ class Target:
     def trace(self) -> Path:
         """The picture beside the table."""
         return self.table.with_suffix(".trace.png")
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """The table and the picture."""
+        return self.table, self.trace
 
     def of(self, person: str) -> "Target":
         """The target of another person: `<stem>.<person>.csv` beside the main person's `<stem>.csv`."""
@@ -110,6 +117,23 @@ def nearest_existing(folder: Path) -> Path:
     return next(part for part in (folder, *folder.absolute().parents) if part.exists())
 
 
+def check_names(target: Target, files: Sequence[Path]) -> None:
+    """Refuse a video whose name is so long that names of the files made from it would be too long.
+
+    Raises:
+        BadInputError: the file system has no room for such a name; or the video is no file that can be read.
+    """
+    check_media_file(target.video)
+    folder = nearest_existing(target.table.parent)
+    for file in files:
+        try:
+            (folder / file.name).lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                ending = file.name.removeprefix(target.table.stem)
+                raise BadInputError(f"{target.video}: its name leaves no room for {ending}: rename the video") from None
+
+
 def check_writable(target: Target) -> None:
     """Refuse before the work what cannot be written after it.
 
@@ -162,7 +186,7 @@ def read_provenance(picture: str | Path) -> dict[str, str]:
 def provenance(target: Target, facts: Mapping[str, object]) -> dict[str, str]:
     """Where the predictions of a target come from: its video and the given facts, as texts."""
     known = {"video": target.video.name, "video_identity": video_identity(target.video)} | dict(facts)
-    return {key: str(value) for key, value in known.items()}
+    return {key: printable(str(value)) for key, value in known.items()}
 
 
 def picture_metadata(origin: Mapping[str, str]) -> dict[str, str]:

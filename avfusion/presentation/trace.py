@@ -13,6 +13,7 @@ from avfusion.inference.analysis import Person
 from avfusion.presentation.person_marks import colour_of, thumbnail_of
 from avfusion.reports.plots.style import AROUSAL, AUDIO, DPI, FAINT, INK, VALENCE, VISUAL, new_figure, quiet, spans
 from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +44,9 @@ def plot_trace(
     _emotion(above, time_s, predictions)
     _evidence(below, time_s, predictions)
     if person is None:
-        above.set_title(title, loc="left", fontsize=11, color=INK)
+        above.set_title(printable(title), loc="left", fontsize=11, color=INK, parse_math=False)
     else:
-        _who(above, person, title)
+        _who(above, person, printable(title))
     below.set_xlabel("time (s)")
     if notes:
         room = 0.04 * len(notes)
@@ -69,7 +70,7 @@ def _who(axes: Axes, person: Person, title: str) -> None:
     left = _FACE * 72 / DPI + 14
     tag = {"boxstyle": "square,pad=0.25", "facecolor": colour, "edgecolor": "none"}
     axes.annotate(f"{person.number}", (0, 1.03), (left, 22), color="white", weight="bold", bbox=tag, **beside)
-    axes.annotate(title, (0, 1.03), (left - 3, 2), fontsize=11, color=INK, **beside)
+    axes.annotate(title, (0, 1.03), (left - 3, 2), fontsize=11, color=INK, parse_math=False, **beside)
 
 
 def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> None:

@@ -36,6 +36,7 @@ from avfusion.reports.page import charts
 from avfusion.reports.page.templates import page_template
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import AVFusionError, describe_os_error
+from avfusion.runtime.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +124,7 @@ def write_people_report(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         provenance=json.dumps(dict(provenance or {}), sort_keys=True),
-        title=title or Path(video).name,
+        title=printable(title or Path(video).name),
         clock=clock,
         signed=signed,
         length=length,

@@ -1,6 +1,7 @@
 """Write files whole or not at all, and lock out other processes."""
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from avfusion.runtime.errors import AVFusionError
 
 TEMPORARY_PREFIX = ".partial-"
 FULL_BYTES = 1 << 16
+NAME_BYTES = 255  # of a file's name; few file systems allow more or less
 
 
 @contextmanager
@@ -30,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         with suppress(OSError):  # not every file system has permissions
@@ -50,6 +52,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> str:
+    """With the file's own name, or a digest of it where that would be too long."""
+    name = f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+    if len(os.fsencode(name)) <= NAME_BYTES:
+        return name
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    return f"{TEMPORARY_PREFIX}{os.getpid()}-{digest}{path.suffix}"
 
 
 def _umask() -> int:
