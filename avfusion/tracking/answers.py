@@ -34,9 +34,7 @@ class StoreAwayError(AVFusionError):
 class NoModelError(BadInputError):
     """The store has no such model; or it cannot be asked (`away` says why), and neither has the cache."""
 
-    def __init__(self, uri: str, why: str, away: str = "") -> None:
-        super().__init__(f"no model at {uri}{why}")
-        self.away = away
+    away = ""
 
 
 def ask(root: Path, question: Callable[["MlflowClient"], T]) -> T:

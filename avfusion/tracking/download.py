@@ -103,7 +103,7 @@ def _resolve(uri: str, root: Path) -> tuple[str, str]:
             ),
         )
     except MlflowException as error:
-        raise NoModelError(uri, _place(root, error)) from None
+        raise NoModelError(f"no model at {uri}{_place(root, error)}") from None
     source = str(found.source or "")
     return source if source.startswith(SCHEMES) else "", f"models:/{wanted['name']}/{found.version}"
 
@@ -134,7 +134,9 @@ def _check_exists(root: Path) -> None:
 
 
 def _no_model(uri: str, error: StoreAwayError) -> NoModelError:
-    return NoModelError(uri, f": {error}", away="" if isinstance(error, _NoStoreError) else str(error))
+    found = NoModelError(f"no model at {uri}: {error}")
+    found.away = "" if isinstance(error, _NoStoreError) else str(error)
+    return found
 
 
 def _place(root: Path, error: Exception) -> str:
