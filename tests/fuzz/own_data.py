@@ -59,7 +59,7 @@ def _label_seeds() -> list[bytes]:
         ("frame;valence;arousal\r\n" + "".join(f"{i + 1};{i / 20};-5\r\n" for i in rows)).encode(),
         ("time,arousal,valence,note\n" + "".join(f'{i * 0.04:.3f},{i / 20},0.5,"a,b"\n' for i in rows)).encode(),
         b'"time"\t"valence"\t"arousal"\n0\t0\t0\n1e-1\t.5\t-1\n',
-        ("sep=;\r\ntime;valence;arousal\r\n" + "".join(f"0,{i};-0,{i};1\r\n" for i in rows)).encode("utf-16"),
+        ("sep=;\r\ntime;valence;arousal\r\n" + "".join(f"0,{i:02};-0,{i:02};1\r\n" for i in rows)).encode("utf-16"),
         (",rater,valence,arousal\n" + "".join(f"x,{i % 2},0.{i},0\n" for i in rows)).encode(),
     ]
 

@@ -39,7 +39,7 @@ def test_whole_files_are_read(reader, target):
     answers = [reader.read(target, content) for content in TARGETS[target].seeds()]
     refused = [answer for answer in answers if answer.kind == "refused"]
     assert all(answer.kind in ("read", "refused") for answer in answers)
-    assert len(refused) == (8 if target == "media" else 0)  # a voice without a picture, and the texts
+    assert len(refused) == (7 if target == "media" else 0)  # the texts
 
 
 def answer_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: BaseException | None) -> tuple[str, str]:

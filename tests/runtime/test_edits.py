@@ -88,7 +88,7 @@ HARMLESS = [  # (module, text, edited text)
     ("media/faces", "_PYRAMID_STEP = 0.709  #", "_PYRAMID_STEP = 0.709  # or so:"),
     ("media/video", "cannot be decoded", "are damaged"),
     ("corpora/demo/voice", '"""', '"""Put otherwise. '),
-    ("corpora/csv_table", "so this is not text: save it", "so save it"),
+    ("corpora/csv_table", "so this is not text, or", "so it is binary, or"),
     ("data/annotations", "the file is missing", "there is no such file"),
     ("data/detected_crops", "frames.min_face to look for", "frames.min_face, to look for"),
     ("data/features", "is NaN or infinite in", "is not finite in"),

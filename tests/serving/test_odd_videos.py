@@ -53,7 +53,7 @@ def test_the_command_says_nothing_else(folder: Path, predicted: tuple[Path, list
     out, lines = predicted
     bad = [name for name, odd in ODD.items() if odd.refused]
     assert f"{len(ODD)} videos: {len(ODD) - len(bad)} predicted, {len(bad)} failed" in lines
-    told = ("note: ", "error: ", f"{len(ODD)} videos: ", f"  {folder}")
+    told = ("model: ", "note: ", "error: ", f"{len(ODD)} videos: ", f"  {folder}")
     assert [line for line in lines if not line.startswith(told) and " of " not in line] == []
     kinds = (".csv", ".trace.png")
     assert {path.name for path in out.iterdir()} == {
