@@ -91,7 +91,7 @@ def test_an_overlay_that_does_not_fit_is_named_and_nothing_of_it_stays(disk, tmp
         (Pictures(report=True), "silent.report.html"),
     ):
         with pytest.raises(AVFusionError, match=rf"{name}: No space left on device"):
-            picture.write(target, person, card, warnings=(), origin={}, force=False, progress=lambda *step: None)
+            picture.write(target, [person], card, warnings=(), origin={}, force=False, progress=lambda *step: None)
         assert list(folder.iterdir()) == []
 
 
@@ -139,7 +139,10 @@ def test_where_nothing_may_be_written_is_said_before_the_work(project, trained_m
     finally:
         subprocess.run(["umount", str(folder)], check=True)
     assert done.code == 2
-    assert done.error == f"error: {silent_video}: {folder} may not be written to: name another folder with -o\n"
+    model, note, *rest = done.error.splitlines()
+    assert model.startswith("model: ")
+    assert note.startswith("note: the model has seen only drawn faces")
+    assert rest == [f"error: {silent_video}: {folder} may not be written to: name another folder with -o"]
 
 
 def test_a_refusal_is_not_blamed_on_a_disk_that_is_nearly_full(disk, tmp_path):

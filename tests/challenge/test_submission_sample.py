@@ -9,9 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avfusion.challenge.submission import submit
+from avfusion.challenge.submission import Submission, submit
+from avfusion.corpora.notes import DRAWN
 from avfusion.runtime.errors import BadInputError
 from tests.challenge.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
+
+
+def notes_of_rows(done: Submission) -> tuple[str, ...]:
+    """The notes without the first one, that of the corpus."""
+    assert done.notes[0] == DRAWN
+    return done.notes[1:]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -58,8 +65,9 @@ def test_samples_in_every_state_are_read(
     text = Path("out.txt").read_text()
     assert text.startswith(HEADER)
     assert [line.split(",")[0] for line in text.splitlines()[1:]] == rows
-    assert len(done.notes) == (note is not None)
-    assert note is None or note in done.notes[0]
+    notes = notes_of_rows(done)
+    assert len(notes) == (note is not None)
+    assert note is None or note in notes[0]
 
 
 def test_a_sample_far_longer_than_a_block_keeps_its_order_and_lines(
@@ -86,7 +94,7 @@ def test_the_frame_past_the_last_has_its_values(root: Path) -> None:
         pd.testing.assert_series_equal(
             table.loc[f"{track}/{count + 1:05d}.jpg"], table.loc[f"{track}/{count:05d}.jpg"], check_names=False
         )
-    assert done.notes == ("3 rows are one past the last frame of their video: they have its values",)
+    assert notes_of_rows(done) == ("3 rows are one past the last frame of their video: they have its values",)
     assert done.rows == ROWS + 3
 
 
@@ -131,7 +139,7 @@ def test_a_list_of_tracks_chooses_the_files(root: Path) -> None:
     listed = sample_file(root, ["test-2", "test-0.txt", ""], lambda text: "\ufeff" + text.replace("\n", "\r\n"))
     done = submit(root, Path("out"), form="abaw3", sample=listed)
     assert {path.name for path in Path("out").iterdir()} == {"test-0.txt", "test-2.txt"}
-    assert done.notes == ("1 tracks are not in the sample: left out (test-1)",)
+    assert notes_of_rows(done) == ("1 tracks are not in the sample: left out (test-1)",)
     with pytest.raises(BadInputError, match=r"names 1 of 2 tracks that are not in the split test: nobody"):
         submit(root, Path("o"), form="abaw3", sample=sample_file(root, ["test-0", "nobody"]))
     with pytest.raises(BadInputError, match=r"line 1: .*: one track name a line is needed: .* --format abaw5"):
@@ -149,7 +157,7 @@ def test_a_folder_of_samples_says_the_rows(root: Path) -> None:
     lines = {track: Path(f"out/{track}.txt").read_text().splitlines()[1:] for track in FRAMES}
     assert {track: len(found) for track, found in lines.items()} == {"test-0": 217, "test-1": 221, "test-2": 270}
     assert lines["test-0"][-1] == lines["test-0"][-2]
-    assert done.notes == (
+    assert notes_of_rows(done) == (
         "1 rows are one past the last frame of their video: they have its values",
         "4 frames are not in the sample: left out",
     )

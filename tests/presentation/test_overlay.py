@@ -322,7 +322,7 @@ def test_several_people_have_boxes_numbers_and_curves_in_their_colours(tmp_path:
         table["face_confidence"] = np.where(flags, 0.9, 0).astype(np.float32)
         boxes = np.where(flags[:, None], [100.0 + 250 * (number - 1), 120, 100, 120], np.nan)
         persons.append(Person("" if number == 1 else "person-2", table, boxes, jpeg))
-    draw_overlay(source, tmp_path / "o.mp4", persons, {}, None)
+    draw_overlay(source, tmp_path / "o.mp4", persons, {}, None, None)
     drawn = frames_of(tmp_path / "o.mp4")
     above = drawn[0].shape[0] - 520
     assert above > 40
