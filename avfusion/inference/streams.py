@@ -349,9 +349,8 @@ def _check_room(path: str | Path, folder: Path, timeline: Timeline, stream: str)
         return
     needed, free = timeline.end_s * SAMPLE_RATE * 2, shutil.disk_usage(folder).free
     if free < needed:
-        raise AVFusionError(
-            f"{path}: {folder.parent} has {byte_size(free)} free, and the sound needs {byte_size(needed)}: {MORE_ROOM}"
-        )
+        room = f"{folder.parent} has {byte_size(free)} free, and the sound needs {byte_size(needed)}"
+        raise AVFusionError(f"{path}: {os.strerror(errno.ENOSPC)}: {room}: {MORE_ROOM}")
 
 
 def _ignore(phase: str, done: int, total: int) -> None:

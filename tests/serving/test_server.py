@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from avfusion import Predictor
+from avfusion.corpora.notes import DRAWN
 from tests.media.shots import alone, render_shots, unlike
 from tests.serving.conftest import BOUNDARY, Server, form, start_server
 
@@ -37,7 +38,7 @@ def test_a_video_from_upload_to_result(
 ) -> None:
     health = requests.get(f"{server.url}/health", timeout=10).json()
     assert health["status"] == "ok"
-    assert health["model"] == {"name": "jca", "digest": predictor.digest}
+    assert health["model"] == {"name": "jca", "digest": predictor.digest, "notes": [DRAWN]}
     assert health["limits"]["upload_bytes"] == 3_000_000
     name = "<script>alert(1)</script> 日本.mp4".replace("/", "")
     created = server.post(name, face_video.read_bytes())
