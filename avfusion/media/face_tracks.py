@@ -15,7 +15,7 @@ from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
 from avfusion.media.cut_warnings import MOST, cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import USUAL_FACE, FaceDetector
-from avfusion.media.persons import Followed, Side, cut_times, main_person
+from avfusion.media.persons import Followed, Side, main_person, scene_cuts
 from avfusion.media.read_ahead import read_ahead
 from avfusion.media.scenes import picture_layout, scene_changed
 from avfusion.media.timeline import Timeline, read_timeline
@@ -171,7 +171,7 @@ def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_w
 
 def others_after_cuts(person: Followed, tracks: Sequence[FaceTrack]) -> list[str]:
     """A warning where, after cuts, somebody is seen who may not be the person followed, and the person is not."""
-    cuts = set(cut_times(tracks))
+    cuts = set(scene_cuts(tracks))
     strangers = [*person.doubtful, *_alone(_unused([person], tracks), [person])]
     strangers = [track for track in strangers if track.times_s[0] in cuts]
     if _share(strangers, tracks) < NOTABLE_SHARE:

