@@ -25,13 +25,14 @@ class Odd:
         write: makes it at a path.
         refused: what is said of it; empty where it is predicted.
         noted: what is said beside its numbers.
-        face, sound: whether they are there, where it is predicted.
+        face: share of frames with one, where it is predicted.
+        sound: whether it is there, likewise.
     """
 
     write: Callable[[Path], object]
     refused: str = ""
     noted: str = ""
-    face: bool = True
+    face: float = 1
     sound: bool = True
 
 
@@ -121,6 +122,7 @@ ODD: dict[str, Odd] = {
     "hole.mov": Odd(
         lambda path: _hollow(path, [13], codec="mjpeg", sound=tone(1), sound_codec="pcm_s16le"),
         noted=f"1 of {FRAMES} frames cannot be decoded",
+        face=(FRAMES - 1) / FRAMES,
     ),
     "promises more.mp4": Odd(_promising, noted="truncated: its header promises 1.6"),
     "empty.mp4": Odd(lambda path: path.touch(), "is empty (0 bytes)"),
@@ -133,7 +135,7 @@ ODD: dict[str, Odd] = {
     "no face.mp4": Odd(
         lambda path: write_media(path, greys(), STEADY, sound=tone(1)),
         noted="no face of 40 pixels or more (predict --min-face lowers it): predicted from the sound alone",
-        face=False,
+        face=0,
     ),
     "twenty faces.mp4": Odd(
         lambda path: write_media(path, _crowd(), STEADY, sound=tone(1)), noted="several faces at the same time"

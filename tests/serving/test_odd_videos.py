@@ -73,7 +73,7 @@ def test_through_the_command(folder: Path, predicted: tuple[Path, list[str]], na
         return
     table = pd.read_csv(out / f"{Path(name).stem}.csv")
     assert table["frame"].tolist() == list(range(1, FRAMES + 1))
-    assert (table["visual_present"].all(), table["audio_present"].all()) == (odd.face, odd.sound)
+    assert (table["visual_present"].all(), table["audio_present"].all()) == (bool(odd.face), odd.sound)
     assert all(line.startswith(f"note: {folder / name}: ") for line in about)
     assert [odd.noted in line for line in about] == [True] * bool(odd.noted), about
 
@@ -125,7 +125,7 @@ def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -
     assert notes[0] == DRAWN
     assert [odd.noted in note for note in notes[1:]] == [True] * bool(odd.noted), notes
     seen = page.run("[...document.querySelectorAll('#facts dd')].map(fact => fact.textContent).slice(-2)")
-    assert seen == [f"{100 * odd.face} %", f"{100 * odd.sound} %"]
+    assert seen == [f"{round(100 * odd.face)} %", f"{100 * odd.sound} %"]
     assert page.run("document.title") == "avfusion: valence and arousal of a video"
     page.run("document.getElementById('delete').click()")
     while server.files():
