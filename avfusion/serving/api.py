@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -49,6 +50,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     """The application; it must run inside the context of `jobs`."""
     app = FastAPI(title="avfusion", docs_url=None, redoc_url=None)  # those pages load scripts from other hosts
     app.add_exception_handler(RefusalError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _no_such_thing)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failed)
@@ -94,6 +96,8 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     async def result(job_id: str, format: str = "json", person: int = 1) -> Response:
         if format not in MEDIA_TYPES:
             raise RefusalError(400, f"format is {format[:20]!r}: must be one of {', '.join(MEDIA_TYPES)}")
+        if format == "json" and person != 1:
+            raise RefusalError(400, f"person is {person}: the JSON holds everybody, person goes with format=csv")
         job = jobs.find(job_id)
         whose = f".person-{person}" if format == "csv" and person != 1 else ""
         name = quote(f"{Path(job.name).stem}{whose}.{format}", safe="")
@@ -130,6 +134,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     if request.method == "POST":  # the rest of the request is not read
         headers["Connection"] = "close"
     return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def _not_understood(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{fault['loc'][-1]} is {str(fault['input'])[:20]!r}: {fault['msg']}" for fault in error.errors()]
+    return JSONResponse({"error": "; ".join(faults)}, 400)
 
 
 async def _no_such_thing(request: Request, error: Exception) -> Response:

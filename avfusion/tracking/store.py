@@ -198,6 +198,9 @@ def _elsewhere(root: Path, uri: str) -> str | None:
         return None
     begin = "move mlruns/mlflow.db and mlruns/artifacts away and run `avfusion register` to begin a new store"
     found = f"{database_path(root)} records its artifacts under {recorded}, but the project is at {root.resolve()}"
-    if recorded.exists():
+    theirs = next(
+        (folder for folder in (recorded, *recorded.parents) if folder.parts[-2:] == here.parts[-2:]), recorded
+    )
+    if theirs.exists():  # a run without files has no folder of its own
         return f"{found}: it is a copy, and would write into the original: {begin}"
     return f"{found}: move the project back, or {begin}"

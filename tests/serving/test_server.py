@@ -204,6 +204,10 @@ def test_everybody_on_request(server: Server, predictor: Predictor, tmp_path: Pa
         csv = requests.get(f"{address}?format=csv&person={person.number}", timeout=10)
         assert pd.read_csv(io.BytesIO(csv.content))["valence"].isna().tolist() == valence.isna().tolist()
         assert ("person-2" in csv.headers["content-disposition"]) == (person.number == 2)
+    for query, words in (("format=csv&person=abc", "person is 'abc'"), ("person=2", "the JSON holds everybody")):
+        refused = requests.get(f"{address}?{query}", timeout=10)
+        assert refused.status_code == 400
+        assert words in refused.json()["error"]
     nobody = requests.get(f"{address}?format=csv&person=3", timeout=10)
     assert (nobody.status_code, nobody.json()["error"]) == (404, "person is 3: two.mp4 has no such person")
     alone_again = server.result("two.mp4", (tmp_path / "two.mp4").read_bytes())

@@ -12,7 +12,7 @@ from avfusion.runtime.errors import AVFusionError
 from avfusion.tracking.registry import ensure_registered
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import flatten, tracked_run
-from avfusion.tracking.store import artifacts_path, configure, moved_store
+from avfusion.tracking.store import artifacts_path, configure, moved_store, refuse_elsewhere
 from avfusion.tracking.training_runs import log_evaluation
 
 
@@ -221,6 +221,8 @@ def test_a_copy_never_writes_into_the_original(project: Path, tmp_path: Path, mo
             with pytest.raises(AVFusionError, match="is a copy, and would write into the original: move mlruns"):
                 work()
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(AVFusionError, match="is a copy"):  # a run without files has no folder
+        refuse_elsewhere(copy, (project / "mlruns/artifacts/0123/artifacts").as_uri())
     assert {path: path.stat().st_mtime_ns for path in (project / "mlruns").rglob("*")} == before
     resume(link)  # the same project by another name
     assert list(project.glob("mlruns/artifacts/*/artifacts/dvc.yaml"))
