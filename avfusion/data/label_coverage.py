@@ -12,7 +12,8 @@ from avfusion.media.probe import MediaInfo
 NO_LABEL = "no frame has a label"
 NOTHING_ANNOTATED = "nothing is annotated: every label is -5"
 _MILLISECONDS = (500.0, 2000.0)  # times the duration
-_MOST_BEYOND = 10.0  # times the duration; more are other units, or labels of another recording
+_END_OFF = 0.1  # of the duration; frame numbers that end closer to the video's end may as well be seconds
+_SHORTEST_SPAN = 0.1  # of the duration, for a time per frame; minutes span a sixtieth
 ROWS_OFF = 2  # readers of video count a frame more or less at its end
 ROWS_OFF_SHARE = 0.01  # 24 for 25 frames per second is 4 %
 ROWS_OFF_S = 1.0  # then labels of another rate lag by this much at the end
@@ -22,24 +23,32 @@ def label_fault(labels: OwnLabels, frames: int, duration_s: float, delay_s: floa
     """Why own labels cannot be those of a video of `frames` frames and `duration_s` seconds; "" if they can.
 
     Without a column `frame` or `time`, the number of rows may differ from that of frames by `rows_off`: a larger
-    difference may mean another rate. Frame numbers may exceed the last frame by as many. Labels that lag by `delay_s`
-    may go on for so long. Times may go beyond the video, where they are not used, but not most of them and to more than
-    ten times its duration.
+    difference may mean another rate. Frame numbers may exceed the last frame by as many, but not count all frames from
+    0. Labels that lag by `delay_s` may go on for so long. Times may begin late, end early, or go beyond the video,
+    where they are not used, but not more than half of them; nor may they look like frame numbers, milliseconds or
+    minutes.
     """
-    if labels.by == "time":
-        return _time_fault(labels.stamps, max(duration_s, 1e-3), delay_s)
     off, last = rows_off(frames, duration_s), round(float(labels.stamps[-1]))
     lagging = round(max(delay_s, 0.0) * frames / max(duration_s, 1e-3))
-    if labels.by == "row" and not frames - off <= last <= frames + lagging + off:
+    fewest, most = frames - off, frames + lagging + off
+    if labels.by == "time":
+        return _time_fault(labels.stamps, frames, (fewest, most), max(duration_s, 1e-3), delay_s)
+    if labels.by == "row" and not fewest <= last <= most:
         return (
             f"{last} rows for the {frames} frames of its video ({last / max(duration_s, 1e-3):.3g} rows a second): "
             f"without a column `frame` or `time` every frame needs a row, {off} more or fewer at most: add `time` "
             "(seconds from the first frame) or `frame` (numbers from 1)"
         )
-    if last > frames + lagging + off:
+    if last > most:
         return (
             f"its column frame runs to {last}, its video has {frames} frames: these are frames of another rate or "
             "video: number the frames of this video from 1, or write `time` (seconds from the first frame) instead"
+        )
+    counted = labels.by == "frame" and labels.stamps[0] == 0 and len(labels) == last + 1
+    if counted and fewest <= len(labels) <= frames + lagging:
+        return (
+            f"its column frame runs from 0 to {last}, its video has {frames} frames: it counts from 0, frames are "
+            "numbered from 1: add 1 to each"
         )
     return ""
 
@@ -49,25 +58,38 @@ def rows_off(frames: int, duration_s: float) -> int:
     return max(ROWS_OFF, int(min(ROWS_OFF_SHARE * frames, ROWS_OFF_S * frames / max(duration_s, 1e-3))))
 
 
-def _time_fault(stamps: np.ndarray, duration_s: float, delay_s: float) -> str:
+def _time_fault(stamps: np.ndarray, frames: int, rows: tuple[int, int], duration_s: float, delay_s: float) -> str:
+    """As `label_fault`; `rows`: the fewest and most rows of a table that has one for each of the `frames`."""
     first, last = float(stamps[0]), float(stamps[-1])
     lasts = f"{round(duration_s, 2):g} s"
-    fits = last - first <= 2 * duration_s
-    if _MILLISECONDS[0] <= last / duration_s <= _MILLISECONDS[1] and not fits:
+    per_frame = rows[0] <= len(stamps) <= rows[1]
+    if _MILLISECONDS[0] <= last / duration_s <= _MILLISECONDS[1] and last - first > 2 * duration_s:
         return (
             f"its column time runs to {last:.12g}, its video lasts {lasts}: these are milliseconds, seconds are "
             "needed: divide them by 1000"
         )
+    if per_frame and first >= 0 and last <= rows[1] and (stamps == np.round(stamps)).all():
+        beyond = min(last, last - delay_s) > (1 + _END_OFF) * duration_s
+        if beyond or max(last, last - delay_s) + 1 < (1 - _END_OFF) * duration_s:  # the last second of seconds
+            return (
+                f"its column time has whole numbers to {last:.12g}, about one for each of the video's {frames} frames, "
+                f"which last {lasts}: these look like frame numbers: write them in a column `frame`, counted from 1, "
+                "or write seconds"
+            )
     if first - delay_s > duration_s:
         return (
             f"its times begin at {first:.12g} s, beyond the video's {lasts}: `time` counts seconds from the video's "
             "first frame: subtract the clock time of that frame"
         )
-    inside = float((stamps - delay_s <= duration_s).mean())
-    if last - delay_s > _MOST_BEYOND * duration_s and inside < 0.5:
+    if (stamps - delay_s > duration_s).mean() > 0.5:
         return (
-            f"its column time runs to {last:.12g}, its video lasts {lasts}: `time` counts seconds from the video's "
-            "first frame: convert other units, or remove the rows beyond the end"
+            f"its times reach {last:.12g} s, beyond the video's {lasts}, and more than half lie there: `time` counts "
+            "seconds from the video's first frame: convert other units, or remove the rows beyond the end"
+        )
+    if per_frame and len(stamps) > 1 and last - first < _SHORTEST_SPAN * duration_s:
+        return (
+            f"its column time has about one row for each of the video's {frames} frames, but spans "
+            f"{last - first:.3g} of {lasts}: are these minutes? Seconds are needed: multiply minutes by 60"
         )
     return ""
 

@@ -31,6 +31,7 @@ _LIKE_STAMPS = frozenset(
         *("index", "idx", "pts", "start", "end", "begin", "stop", "onset", "offset", "zeit", "sekunde", "sekunden"),
     ]
 )
+_BLANKS = ("", "nan", "na", "n/a", "none", "null")
 _DIGITS = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 LAST_FRAME = 10**9
 LONGEST_S = 1e6  # 11 days; clock times and most milliseconds exceed it
@@ -132,7 +133,10 @@ def _order_faults(table: CsvTable) -> list[Fault]:
 
 def _is_like_a_stamp(name: str) -> bool:
     words = re.findall(r"[^\W\d_]+", name)
-    return any(stamp in name for stamp in STAMPS) or (bool(words) and _LIKE_STAMPS.issuperset(words))
+    named = any(
+        word.startswith(STAMPS) or word.endswith(STAMPS) for word in words
+    )  # frame_no, timestamp; not sentiment
+    return named or (bool(words) and _LIKE_STAMPS.issuperset(words))
 
 
 def _rises(cells: Sequence[str], table: CsvTable) -> bool:
@@ -155,6 +159,8 @@ def _values(table: CsvTable) -> tuple[np.ndarray, list[Fault]]:
             value = table.number(cell)
             if value is None:
                 why = "must be a number in [-1, 1], or -5 (not annotated)"
+                if cell.lower() in _BLANKS:
+                    why = "must be a number in [-1, 1]: write -5 for what was not annotated"
                 faults.append((table.lines[row], f"column {column}: {shown(cell)}: {why}"))
             elif not -1 <= value <= 1 and value != NOT_ANNOTATED:
                 outside.append((table.lines[row], f"column {column}: {shown(cell)}: out of [-1, 1] and not -5"))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avfusion.data.annotations import AnnotationError
-from avfusion.data.label_coverage import compare_own_labels
-from avfusion.data.own_labels import read_own_labels
+from avfusion.data.label_coverage import compare_own_labels, label_fault
+from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.media.probe import MediaInfo
 
 
@@ -47,15 +47,17 @@ def test_rows_out_of_order_are_sorted_with_a_warning(tmp_path, by):
 
 
 VALUE = r"must be a number in \[-1, 1\], or -5 \(not annotated\)"
+BLANK = r"must be a number in \[-1, 1\]: write -5 for what was not annotated"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("valence,arousal\n0,0\n0,x\n", f"line 3: column arousal: 'x': {VALUE}"),
-        ("valence,arousal\n,0\n", f"line 2: column valence: '': {VALUE}"),
-        ("valence,arousal\n0\n", f"line 2: column arousal: '': {VALUE}"),
-        ("valence,arousal\nnan,0\n", f"line 2: column valence: 'nan': {VALUE}"),
+        ("valence,arousal\n,0\n", f"line 2: column valence: '': {BLANK}"),
+        ("valence,arousal\n0\n", f"line 2: column arousal: '': {BLANK}"),
+        ("valence,arousal\n0,N/A\n", f"line 2: column arousal: 'N/A': {BLANK}"),
+        ("valence,arousal\nnan,0\n", f"line 2: column valence: 'nan': {BLANK}"),
         (
             "valence;arousal\n0;0.1\n0,5;0\n",
             r"line 3: column valence: '0,5': a decimal comma, and '0\.1' on line 2 has a point: write points",
@@ -82,7 +84,10 @@ VALUE = r"must be a number in \[-1, 1\], or -5 \(not annotated\)"
         ("valence,valence,arousal\n0,0,0\n", "line 1: column 'valence' is there twice"),
         ("frame,time,valence,arousal\n1,0,0,0\n", "line 1: there are both columns, frame and time: remove one"),
         ("timestamp,valence,arousal\n0,0,0\n", "line 1: column 'timestamp' looks as if it said where the rows belong"),
-        ("frame_number,valence,arousal\n0,0,0\n", "line 1: column 'frame_number' looks as if"),
+        *(
+            (f"{name},valence,arousal\n0,0,0\n", f"line 1: column '{name}' looks as if")
+            for name in ("frame_number", "frametime", "frame_no", "time_ms", "videoframe", "start_time1")
+        ),
         (
             "frame,valence,arousal\n1.5,0,0\n",
             r"line 2: column frame: '1\.5': must be a frame number, counted from 1",
@@ -154,6 +159,9 @@ def test_all_columns_that_say_it_are_listed(tmp_path):
         ("rater", ["anna", "ben", "cora"]),
         ("confidence", ["0.9", "0.95", "0.2"]),
         ("second_rater", ["0.1", "0.5", "0.2"]),
+        ("sentiment", ["pos", "neg", "pos"]),
+        ("Centimeter", ["3", "1", "2"]),
+        ("size_in_centimeters", ["3", "1", "2"]),
         ("", ["", "", ""]),
         ("note", ["take 3", "bad", "take 4"]),
     ],
@@ -260,6 +268,10 @@ OTHER_RATE = (
     "its column frame runs to {}, its video has 100 frames: these are frames of another rate or video: number the "
     "frames of this video from 1, or write `time` (seconds from the first frame) instead"
 )
+FROM_0 = (
+    "its column frame runs from 0 to {}, its video has 100 frames: it counts from 0, frames are numbered from 1: add 1 "
+    "to each"
+)
 INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
 
 
@@ -303,14 +315,25 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
             ["the labels describe -9.00 to -5.00 s, the video has 0 to 4.00 s: no frame has a label"],
         ),
         (
-            {"time": range(1, 101)},
+            {"time": np.arange(0, 9.01, 0.5)},
             0,
             [
-                "its column time runs to 100, its video lasts 4 s: `time` counts seconds from the video's first frame: "
-                "convert other units, or remove the rows beyond the end"
+                "its times reach 9 s, beyond the video's 4 s, and more than half lie there: `time` counts seconds from "
+                "the video's first frame: convert other units, or remove the rows beyond the end"
             ],
         ),
         ({"frame": range(1, 121)}, 0, [OTHER_RATE.format(120)]),
+        ({"frame": range(100)}, 0, [FROM_0.format(99)]),
+        ({"frame": range(99)}, 0, [FROM_0.format(98)]),
+        ({"frame": range(110)}, 1.0, [FROM_0.format(109)]),
+        (
+            {"frame": range(0, 100, 3)},
+            0,
+            [
+                "there is a label of frame 0, which is not used: frames are numbered from 1",
+                "67 of 100 video frames have no label",
+            ],
+        ),
         ({"frame": range(500, 600)}, 0, [OTHER_RATE.format(599)]),
         ({"frame": range(1, 126)}, 1.0, []),
         (
@@ -340,6 +363,46 @@ def test_how_labels_and_frames_disagree(tmp_path, stamps, delay_s, expected):
         header, rows = "valence,arousal", [row.partition(",")[2] for row in rows]
     labels = read_own_labels(put(tmp_path, "\n".join([header, *rows])))
     assert compare_own_labels(labels, INFO, delay_s) == expected
+
+
+NUMBERS = (
+    r"its column time has whole numbers to \d+, .* {} frames, which last {} s: these look like frame numbers: write"
+)
+BEYOND_END = r"its times reach {} s, beyond the video's {} s, and more than half lie there: "
+MINUTES = r"its column time has about one row .* {} frames, but spans {} of {} s: are these minutes\? .* by 60$"
+
+
+@pytest.mark.parametrize(
+    ("stamps", "frames", "duration_s", "delay_s", "fault"),
+    [
+        (np.arange(200), 200, 20.0, 0, NUMBERS.format(200, 20)),  # 10 fps
+        (np.arange(1, 41), 40, 20.0, 0, NUMBERS.format(40, 20)),  # 2 fps: half of them lie inside
+        (np.arange(199), 200, 20.0, 0, NUMBERS.format(200, 20)),
+        (np.arange(230), 200, 20.0, 3, NUMBERS.format(200, 20)),
+        (np.arange(1, 13), 12, 0.48, 0, NUMBERS.format(12, "0.48")),
+        (np.arange(60), 60, 600.0, 0, NUMBERS.format(60, 600)),  # a picture every 10 s
+        (np.arange(200), 200, 200.0, 0, ""),  # 1 fps: they are seconds too
+        (np.arange(20), 20, 20.0, 4, ""),
+        (np.arange(1, 25), 24, 23.0, 0, ""),
+        (np.arange(264), 660, 26.4, 0, BEYOND_END.format(263, "26.4")),  # samples of 10 Hz
+        (np.arange(0, 2640, 4), 660, 26.4, 0, BEYOND_END.format(2636, "26.4")),
+        (np.arange(0, 12, 0.25), 125, 5.0, 0.5, BEYOND_END.format("11.75", 5)),
+        (np.arange(0, 10, 0.25), 125, 5.0, 1, ""),
+        (np.arange(0, 30, 0.5), 660, 26.4, 0, ""),
+        (np.arange(660) / 25 / 60, 660, 26.4, 0, MINUTES.format(660, "0.439", "26.4")),
+        (np.arange(654) / 25 / 60, 660, 26.4, 0, MINUTES.format(660, "0.435", "26.4")),
+        (np.arange(660) / 25 / 3600, 660, 26.4, 0, MINUTES.format(660, "0.00732", "26.4")),
+        (np.arange(660) / 25, 660, 26.4, 0, ""),
+        (np.arange(0, 3, 0.5), 660, 26.4, 0, ""),  # shorter than the video
+        (np.arange(600), 15000, 600.0, 0, ""),  # 1 Hz
+        (np.arange(300), 15000, 600.0, 0, ""),
+        ([0], 3, 0.12, 0, ""),
+    ],
+)
+def test_times_of_other_units_are_refused_and_no_others(stamps, frames, duration_s, delay_s, fault):
+    labels = OwnLabels("time", np.asarray(stamps, float), np.zeros((len(stamps), 2)), np.ones(len(stamps), bool))
+    found = label_fault(labels, frames, duration_s, delay_s)
+    assert re.match(fault, found) if fault else not found, found
 
 
 @pytest.mark.parametrize("pair", ["-5,-5", "-5,0.5", "0.5,-5.0"])
