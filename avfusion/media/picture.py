@@ -25,7 +25,7 @@ DOLBY_VISION_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")  # codes of MP4: n
 WHITE_CD_M2 = 203.0
 SCREEN_GAMMA = 2.4  # BT.1886
 HLG_PEAK_CD_M2, HLG_GAMMA = 1000.0, 1.2
-BT2020_LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)
+BT709_LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 _P3 = ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0), (-0.019638, -0.078636, 1.098274))
 # Linear RGB to linear RGB of BT.709 by primaries; white stays white.
 TO_BT709 = {
@@ -119,18 +119,19 @@ def to_bt709(coded: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     Args:
         coded: (H, W, 3) uint16, full range.
         transfer: HDR's transfer characteristics (`PQ`, `HLG`); any other counts as that of SDR and stays.
-        primaries: A key of `TO_BT709`; any other counts as BT.2020 with HDR.
+        primaries: A key of `TO_BT709`; unknown ones count as BT.2020, any other as those of BT.709.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    matrix = np.array(TO_BT709.get(primaries, TO_BT709[BT2020]), np.float32).T
+    matrix = np.array(TO_BT709.get(BT2020 if primaries == UNKNOWN else primaries, np.eye(3)), np.float32).T
+    luminance = matrix @ BT709_LUMINANCE
     light, shown = _light(transfer), _shown()
     picture = np.empty(coded.shape, np.uint8)
     for top in range(0, len(coded), _BAND):
         rgb = light[coded[top : top + _BAND]]
         if transfer == HLG:  # from the scene's light to the screen's
-            rgb *= (rgb @ BT2020_LUMINANCE)[..., None] ** (HLG_GAMMA - 1) * (HLG_PEAK_CD_M2 / WHITE_CD_M2)
+            rgb *= (rgb @ luminance)[..., None] ** (HLG_GAMMA - 1) * (HLG_PEAK_CD_M2 / WHITE_CD_M2)
         steps = np.sqrt(np.clip(rgb @ matrix, 0, 1)) * (_STEPS - 1)
         picture[top : top + _BAND] = shown[np.rint(steps).astype(np.uint16)]
     return picture

@@ -110,18 +110,18 @@ def test_colours_are_those_of_the_source_and_of_ffmpeg(tmp_path, codec, form, sc
     assert np.abs(got - expected).max() <= 5
 
 
-def as_hdr(picture: np.ndarray, transfer: str) -> av.VideoFrame:
+def as_hdr(picture: np.ndarray, transfer: str, primaries: int = ColorPrimaries.BT2020) -> av.VideoFrame:
     """An SDR picture as HDR (ITU-R BT.2100) in 10 bits of BT.2020, SDR's white at 203 cd/m2 (BT.2408)."""
-    light = (
-        np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
-        @ ((picture.reshape(-1, 3) / 255) ** 2.4).T
-        * 203
-    )
+    light = ((picture.reshape(-1, 3) / 255) ** 2.4).T * 203
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    if primaries == ColorPrimaries.BT2020:
+        light = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]) @ light
+        weights = np.array([0.2627, 0.6780, 0.0593])
     if transfer == "PQ":
         root = (light / 10_000) ** (2610 / 16384)
         code = ((3424 / 4096 + 2413 / 128 * root) / (1 + 2392 / 128 * root)) ** (2523 / 32)
     else:
-        luminance = np.array([0.2627, 0.6780, 0.0593]) @ light / 1000
+        luminance = weights @ light / 1000
         scene = light / 1000 * np.maximum(luminance, 1e-9) ** (1 / 1.2 - 1)
         high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
         code = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
@@ -132,7 +132,7 @@ def as_hdr(picture: np.ndarray, transfer: str) -> av.VideoFrame:
         dst_colorspace=Colorspace.BT2020,
         dst_color_range=TV,
     )
-    frame.colorspace, frame.color_range, frame.color_primaries = 9, TV, ColorPrimaries.BT2020
+    frame.colorspace, frame.color_range, frame.color_primaries = 9, TV, primaries
     frame.color_trc = {"PQ": ColorTrc.SMPTE2084, "HLG": ColorTrc.ARIB_STD_B67}[transfer]
     return frame
 
@@ -202,6 +202,16 @@ def test_hdr_of_which_only_the_container_knows(tmp_path, codec, name):
                 told.mux(packet)
     assert "HDR (HLG) tone-mapped to SDR" in read_timeline(tmp_path / name).warnings
     assert np.abs(middles(next(read_video(tmp_path / name)).rgb) - COLOURS).max() <= 4
+
+
+@pytest.mark.parametrize("transfer", ["PQ", "HLG"])
+@pytest.mark.parametrize("told", [True, False])
+def test_hdr_with_the_primaries_of_bt709_keeps_them_and_without_any_it_is_of_bt2020(tmp_path, transfer, told):
+    frame = as_hdr(patches(), transfer, ColorPrimaries.BT709 if told else ColorPrimaries.BT2020)
+    if not told:
+        frame.color_primaries = ColorPrimaries.UNSPECIFIED
+    path = write(tmp_path / "v.mkv", frame)
+    assert np.abs(middles(next(read_video(path)).rgb) - COLOURS).max() <= 4
 
 
 def test_hdr_without_a_matrix_is_of_bt2020(tmp_path):
