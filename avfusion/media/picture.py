@@ -18,6 +18,7 @@ PQ, HLG = 16, 18
 HDR = {PQ: "PQ", HLG: "HLG"}
 BT2020, DCI_P3, DISPLAY_P3 = 9, 11, 12
 UNKNOWN = 2
+FULL_RANGE = 2  # of FFmpeg's AVColorRange
 RESERVED_MATRIX, BT709_MATRIX, BT2020_MATRIX = 3, 1, 9
 CONVERTED_MATRICES = (0, BT709_MATRIX, UNKNOWN, 4, 5, 6, 7, BT2020_MATRIX)  # by FFmpeg's swscale
 DOLBY_VISION_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")  # codes of MP4: no other player's colours inside
@@ -60,11 +61,15 @@ class PictureMaker:
         context = stream.codec_context
         self._told = {"colorspace": context.colorspace, "color_trc": context.color_trc}
         self._told["color_primaries"] = context.color_primaries
+        self._full_range = context.name == "hevc" and context.color_range == FULL_RANGE
         self._reformatter = VideoReformatter()  # keeps FFmpeg's tables from frame to frame
 
     def picture(self, frame: av.VideoFrame) -> np.ndarray:
         """The frame as it is shown, (H, W, 3) uint8 RGB: upright, with square pixels and its coded height."""
-        for tag, told in self._told.items():  # FFmpeg's decoder of HEVC forgets what the container says
+        # FFmpeg's decoder of HEVC forgets what the container says, and calls a range limited of which nothing is said.
+        if self._full_range and all(getattr(frame, tag) == UNKNOWN for tag in self._told):
+            frame.color_range = FULL_RANGE
+        for tag, told in self._told.items():
             if getattr(frame, tag) == UNKNOWN:
                 setattr(frame, tag, told)
         frame.colorspace = _matrix(frame)

@@ -191,17 +191,48 @@ def test_what_is_brighter_than_white_is_white_and_black_is_black(tmp_path, trans
 def test_hdr_of_which_only_the_container_knows(tmp_path, codec, name):
     frame = as_hdr(patches(), "HLG")
     frame.colorspace = frame.color_trc = frame.color_primaries = 2
-    path = write(tmp_path / "bare.mkv", frame, codec, LOSSLESS[codec])
-    with av.open(str(path)) as bare, av.open(str(tmp_path / name), "w") as told:
-        video = told.add_stream_from_template(bare.streams.video[0])
-        video.codec_context.colorspace, video.codec_context.color_primaries = 9, 9
-        video.codec_context.color_trc = 18
-        for packet in bare.demux(video=0):
+    bare = write(tmp_path / "bare.mkv", frame, codec, LOSSLESS[codec])
+    path = told_by_the_container(bare, tmp_path / name, colorspace=9, color_primaries=9, color_trc=18)
+    assert "HDR (HLG) tone-mapped to SDR" in read_timeline(path).warnings
+    assert np.abs(middles(next(read_video(path)).rgb) - COLOURS).max() <= 4
+
+
+def told_by_the_container(bare, path, **tags: int):
+    """The same packets in a container that tells of their colours."""
+    with av.open(str(bare)) as source, av.open(str(path), "w") as told:
+        video = told.add_stream_from_template(source.streams.video[0])
+        for tag, value in tags.items():
+            setattr(video.codec_context, tag, value)
+        for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = video
                 told.mux(packet)
-    assert "HDR (HLG) tone-mapped to SDR" in read_timeline(tmp_path / name).warnings
-    assert np.abs(middles(next(read_video(tmp_path / name)).rgb) - COLOURS).max() <= 4
+    return path
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+@pytest.mark.parametrize("scale", [TV, PC])
+def test_a_range_of_which_only_the_container_knows(tmp_path, codec, name, scale):
+    source = av.VideoFrame.from_ndarray(patches(), "rgb24")
+    frame = VideoReformatter().reformat(
+        source, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=scale
+    )
+    frame.colorspace = frame.color_trc = frame.color_primaries = 2
+    frame.color_range = ColorRange.UNSPECIFIED
+    bare = write(tmp_path / "bare.mkv", frame, codec, LOSSLESS[codec])
+    tags = {"colorspace": 1, "color_primaries": 1, "color_trc": 1, "color_range": int(scale)}
+    path = told_by_the_container(bare, tmp_path / name, **tags)
+    assert np.abs(middles(next(read_video(path)).rgb) - COLOURS).max() <= 4
+
+
+def test_a_range_in_the_stream_is_worth_more_than_that_of_the_container(tmp_path):
+    source = av.VideoFrame.from_ndarray(patches(), "rgb24")
+    frame = VideoReformatter().reformat(source, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=TV)
+    frame.colorspace, frame.color_range, frame.color_trc, frame.color_primaries = 1, TV, 1, 1
+    bare = write(tmp_path / "bare.mkv", frame, "libx265", LOSSLESS["libx265"])
+    path = told_by_the_container(bare, tmp_path / "v.mp4", color_range=int(PC))
+    assert np.abs(middles(next(read_video(path)).rgb) - COLOURS).max() <= 4
 
 
 @pytest.mark.parametrize("transfer", ["PQ", "HLG"])
