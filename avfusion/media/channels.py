@@ -7,9 +7,10 @@ the whole track above 300 Hz, so that hum counts for nothing and a track is hear
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from av.audio.layout import AudioLayout
 
 from avfusion.media.audio_filters import audio_windows
 from avfusion.media.opener import open_media
@@ -24,6 +25,7 @@ LOUDER = 1.25  # times the power: 1 dB; the first of channels that are nearer to
 PART = 0.05  # of a channel's power: too much to be changed
 SAME, SIMILAR = 0.9, 4.0  # correlation and ratio of the powers of two channels with the same sound
 WINDOW_S = 0.5
+UNNAMED = {6: "5.1", 8: "7.1"}  # FFmpeg's layouts by the number of channels: Matroska and plain WAV name none of PCM's
 _SIDES = ("left", "right")
 
 
@@ -90,11 +92,19 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     4. Of two channels of which one has the same sound as the other, but not all the time, the other is heard.
     5. Else the average of the channels that are left: what different microphones hear stays mixed.
 
+    Six or eight channels without names are taken as 5.1 or 7.1, unless the loudest would be the low-frequency channel.
+
     Args:
         names: FFmpeg's names of the channels (`FL`, `FC`, `LFE`, …; `NONE`: not known).
     """
-    power = np.diag(powers.products)
     total = len(names)
+    if total in UNNAMED and set(names) == {"NONE"}:
+        likely = [channel.name for channel in AudioLayout(UNNAMED[total]).channels]
+        if not likely[int(np.argmax(np.diag(powers.products)))].startswith("LFE"):
+            heard = heard_channels(likely, powers)
+            assumed = f" (its channels have no names: {UNNAMED[total]} is assumed)"
+            return replace(heard, note=heard.note and heard.note + assumed)
+    power = np.diag(powers.products)
     if total == 1 or not power.any():
         return HeardChannels(tuple(range(total)))
     loud = [index for index in range(total) if not names[index].startswith("LFE") and power[index] > 0]
@@ -118,8 +128,9 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
         return HeardChannels((whole,), f"{why}: heard from the other, {_told(names, [whole])}, alone")
     if len(loud) == total:
         return HeardChannels(tuple(loud))
-    why = f"of its {total} channels of sound those with speech are heard"
-    return HeardChannels(tuple(loud), f"{why}: {_told(names, loud)}")
+    why = f"of its {total} channels those with sound are heard"
+    bass = " (not LFE, the bass)" if any(name.startswith("LFE") for name in names) else ""
+    return HeardChannels(tuple(loud), f"{why}: {_told(names, loud)}{bass}")
 
 
 def _cancel(powers: ChannelPowers, channels: Sequence[int]) -> bool:
@@ -148,8 +159,9 @@ def _told(names: Sequence[str], channels: Sequence[int]) -> str:
     """Channels in words: left, right; else by name, or by number where the file names none."""
     if len(names) == len(_SIDES):
         return " and ".join(f"the {_SIDES[index]} one" for index in channels)
-    known = "NONE" not in names
-    return ", ".join(names[index] if known else str(index + 1) for index in channels)
+    if "NONE" not in names:
+        return ", ".join(names[index] for index in channels)
+    return f"channel{'s' * (len(channels) > 1)} {', '.join(str(index + 1) for index in channels)}"
 
 
 def check_channels(number: int, path: str | os.PathLike[str]) -> int:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import soundfile
 
 from avfusion.media.audio import aligned_audio, read_aligned_audio
+from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.timeline import read_timeline
 
 RATE, SECONDS = 44100, 4
@@ -39,7 +41,10 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
     "left for a part": ([SPEECH * FIRST, SPEECH], "heard from the other, the right one, alone"),
     "5.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 3, "in one of 6 channels: heard from FC alone"),
     "5.1, a film": (SIDES_OF_A_FILM, "of its 6 channels of sound the centre is heard, where speech is"),
-    "5.1, stereo": ([SPEECH, SPEECH] + [NOTHING] * 4, "those with speech are heard: FL, FR"),
+    "5.1, stereo": (
+        [SPEECH, SPEECH] + [NOTHING] * 4,
+        "those with sound are heard: FL, FR (not LFE, the bass)",
+    ),
     "5.1, stereo and bass": ([SPEECH, SPEECH, NOTHING, OTHER] + [NOTHING] * 2, "are heard: FL, FR"),
     "5.1, opposite": ([SPEECH, -SPEECH] + [NOTHING] * 4, "cancel each other: heard from FL alone"),
     "7.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 5, "in one of 8 channels: heard from FC alone"),
@@ -57,7 +62,7 @@ AVERAGED: dict[str, list[np.ndarray]] = {
 
 def heard(path):
     notes = []
-    samples = np.concatenate(list(aligned_audio(path, read_timeline(path), on_warning=notes.append)))
+    samples = np.concatenate(list(aligned_audio(path, read_any_timeline(path), on_warning=notes.append)))
     return samples, notes
 
 
@@ -86,7 +91,7 @@ def test_what_is_no_fault_is_averaged_without_a_note(tmp_path, media, make_flash
     [
         ("mp4", "aac", "5.1, centre only", "FC"),
         ("ts", "ac3", "5.1, a film", "the centre"),
-        ("mkv", "pcm_s16le", "5.1, centre only", "heard from 3 alone"),  # Matroska tells no layout of PCM
+        ("mkv", "pcm_s16le", "5.1, centre only", "heard from FC alone (its channels have no names: 5.1 is assumed)"),
         ("mkv", "pcm_s16le", "left", "left"),
         ("webm", "libopus", "left", "left"),
         ("ts", "mp2", "opposite", "left"),
@@ -112,6 +117,36 @@ def test_codecs_and_containers(tmp_path, media, make_flash, suffix, codec, name,
     assert words in note
     power = (samples**2).sum() / (len(SPEECH) * RATE / rate)
     assert power == pytest.approx((SPEECH**2).mean(), rel=0.15)  # half the amplitude would be a quarter of it
+
+
+def unnamed(path, media, make_flash, channels):
+    """PCM without the names of its channels: a film in Matroska, or a plain WAV."""
+    if path.suffix == ".mkv":
+        return written(path, media, make_flash, channels, "pcm_s16le")
+    soundfile.write(path, np.clip(np.stack(channels), -1, 1).T, RATE, subtype="PCM_16", format="WAV")
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "wav"])
+@pytest.mark.parametrize("more", [0, 2])
+def test_six_and_eight_channels_without_names_are_those_of_a_film(tmp_path, media, make_flash, suffix, more):
+    channels = SIDES_OF_A_FILM + [0.3 * OTHER] * more
+    samples, (note,) = heard(unnamed(tmp_path / f"s.{suffix}", media, make_flash, channels))
+    layout = {0: "5.1", 2: "7.1"}[more]
+    assert note.endswith(f"the centre is heard, where speech is (its channels have no names: {layout} is assumed)")
+    expected, _ = heard(written(tmp_path / "s.mov", media, make_flash, channels, "pcm_s16le"))
+    np.testing.assert_allclose(samples, expected, atol=1e-4)  # rounded in two ways
+    assert np.abs(samples - SPEECH).max() < 0.01
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "wav"])
+@pytest.mark.parametrize(("total", "at"), [(3, 2), (4, 0), (6, 3), (8, 3), (16, 7)])
+def test_one_microphone_of_many_without_names_is_heard_alone(tmp_path, media, make_flash, suffix, total, at):
+    channels = [NOTHING] * total
+    channels[at] = SPEECH
+    samples, (note,) = heard(unnamed(tmp_path / f"s.{suffix}", media, make_flash, channels))
+    assert note == f"its sound is in one of {total} channels: heard from channel {at + 1} alone"
+    assert np.abs(samples - SPEECH).max() < 0.01
 
 
 def test_the_choice_does_not_depend_on_packets(tmp_path, media, make_flash):
