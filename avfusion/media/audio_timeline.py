@@ -121,7 +121,10 @@ def _promised_s(container: InputContainer, stream: AudioStream, origin_s: float)
     """The length of the sound by the file's header, or by FFmpeg's guess."""
     if stream.duration and stream.time_base:
         return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s
-    return ((container.start_time or 0) + (container.duration or 0)) / av.time_base - origin_s
+    start = container.start_time or 0
+    if "matroska" in container.format.name:  # its duration counts from 0, not from a late start
+        start = min(0, start)
+    return (start + (container.duration or 0)) / av.time_base - origin_s
 
 
 def _cut_off_s(path: str | os.PathLike[str], stream: AudioStream) -> float:

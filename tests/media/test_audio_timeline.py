@@ -22,9 +22,15 @@ JPEG = cv2.imencode(".jpg", np.full((64, 64, 3), 99, np.uint8))[1].tobytes()
 
 
 def write_sound_file(
-    path: Path, codec: str, rate: int = 44100, form: str | None = None, cover: bool = False, **options: object
+    path: Path,
+    codec: str,
+    rate: int = 44100,
+    form: str | None = None,
+    cover: bool = False,
+    at_s: int = 0,
+    **options: object,
 ) -> Path:
-    """Three seconds, a tone in the last two."""
+    """Three seconds, a tone in the last two; the stamps begin at `at_s`."""
     with av.open(str(path), "w", format=form) as container:
         audio = container.add_stream(codec, rate=rate, layout="mono", options=options)
         picture = container.add_stream("mjpeg") if cover else None
@@ -32,7 +38,7 @@ def write_sound_file(
             picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
             picture.disposition = av.stream.Disposition.attached_pic
         frame = av.AudioFrame.from_ndarray(tone(SECONDS, rate, start_s=ONSET_S).astype(np.float32), "fltp", "mono")
-        frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+        frame.sample_rate, frame.pts, frame.time_base = rate, at_s * rate, Fraction(1, rate)
         for piece in av.AudioResampler(audio.format.name, "mono", rate).resample(frame):
             container.mux(audio.encode(piece))
         container.mux(audio.encode())
@@ -131,6 +137,30 @@ def test_what_was_cut_off_is_read_as_far_as_it_goes(tmp_path, name, noted):
     assert 45 < timeline.frames < 60
     assert [" s more than the file holds" in note for note in timeline.warnings] == [True] * noted
     assert onset_s(path) == pytest.approx(ONSET_S, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "form"),
+    [
+        *[("a.mka", "pcm_s16le", "matroska"), ("a.mka", "aac", "matroska"), ("a.webm", "libopus", "webm")],
+        *[("a.m4a", "aac", "ipod"), ("a.ts", "mp2", "mpegts"), ("a.flv", "aac", "flv")],
+    ],
+)
+def test_sound_that_starts_late_is_not_called_cut_off(tmp_path, name, codec, form):
+    rate = 48000
+    timeline = read_any_timeline(write_sound_file(tmp_path / name, codec, rate, form, at_s=4))
+    assert timeline.warnings == ()
+    assert timeline.origin_s == pytest.approx(4, abs=0.03)
+    assert timeline.end_s == pytest.approx(SECONDS, abs=0.04)
+
+
+def test_sound_that_starts_late_and_is_cut_off_is_called_so(tmp_path):
+    path = write_sound_file(tmp_path / "a.mka", "flac", form="matroska", at_s=4)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    (note,) = read_any_timeline(path).warnings
+    assert float(note.removeprefix("the header promises ").split()[0]) == pytest.approx(
+        SECONDS / 3, abs=0.3
+    )  # silence is smaller
 
 
 @pytest.mark.parametrize(("samples", "rows"), [(1, 1), (8820, 5), (44100 * 4, 100)])
