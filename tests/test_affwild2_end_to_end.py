@@ -108,7 +108,9 @@ def test_a_model_with_validation_scores_and_none_on_unlabelled_test_tracks(final
 def test_every_irregularity_is_reported_once(finale: Finale) -> None:
     said = {name: list(track.warnings) for name, track in finale.tracks().items() if track.warnings}
     (truncated,) = said.pop("video71")
-    assert truncated.startswith("unreadable video: videos/batch1/video71.mp4: is truncated: its header promises 20.")
+    assert truncated.startswith(
+        "unreadable video: videos/batch1/video71.mp4: is truncated or damaged: its header promises 20."
+    )
     assert said == {track: list(texts) for track, texts in finale.tree.warnings.items()}
     with (finale.folder / "reports" / "faces" / "summary.csv").open(newline="") as stream:
         rows = {row["track"]: row for row in csv.DictReader(stream)}

@@ -35,7 +35,7 @@ from avfusion.runtime.quantities import duration
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2
 RATE_ROUNDING_S = 0.002  # Matroska counts milliseconds
-MISSING_TAIL_S = 0.5  # a file whose header promises this much more than it holds is truncated
+MISSING_TAIL_S = 0.5  # a file whose header promises this much more than it holds is truncated or damaged
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,7 @@ def _missing(promised_s: float, held_s: float, frames: int) -> tuple[str, tuple[
     missing = promised_s - held_s
     if missing > max(MISSING_TAIL_S, 0.02 * promised_s):
         held = f"{max(held_s, 0.0):.2f} s ({frames} frames)"
-        return f"truncated: its header promises {promised_s:.2f} s, it holds {held}", ()
+        return f"truncated or damaged: its header promises {promised_s:.2f} s, it holds {held}", ()
     return "", (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
 
 

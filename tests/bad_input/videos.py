@@ -124,7 +124,7 @@ ODD: dict[str, Odd] = {
         noted=f"1 of {FRAMES} frames cannot be decoded",
         face=(FRAMES - 1) / FRAMES,
     ),
-    "promises more.mp4": Odd(_promising, noted="truncated: its header promises 1.6"),
+    "promises more.mp4": Odd(_promising, noted="truncated or damaged: its header promises 1.6"),
     "empty.mp4": Odd(lambda path: path.touch(), "is empty (0 bytes)"),
     "huge.mkv": Odd(_huge, "has frames of 10000x10000, must be at most "),
     "endless.mkv": Odd(_endless, "lasts 10 h, must be at most "),

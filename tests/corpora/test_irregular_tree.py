@@ -21,7 +21,7 @@ from tests.affwild2_tree import EDITION, LATER_EDITION, VIDEOS, Tree, add_later_
 
 ROOT = Path(__file__).parents[2]
 SERIAL = ExecutionSettings(executor="serial", workers=1)
-UNREADABLE = "unreadable video: videos/batch1/video71.mp4: is truncated: its header promises 1."
+UNREADABLE = "unreadable video: videos/batch1/video71.mp4: is truncated or damaged: its header promises 1."
 
 
 @pytest.fixture(scope="module")

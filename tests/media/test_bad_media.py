@@ -138,12 +138,23 @@ def test_truncated_files_with_a_header_in_front(tmp_path, media, kind, share):
     path.write_bytes(content[: int(len(content) * share)])
     warnings: list[str] = []
     info = probe(path)
-    assert re.match(rf"truncated: its header promises 4\.\d\d s, it holds .* \({info.frames} frames\)$", info.damage)
+    assert re.match(
+        rf"truncated or damaged: its header promises 4\.\d\d s, it holds .* \({info.frames} frames\)$", info.damage
+    )
     assert info.damage in info.warnings
     assert 100 * share - 15 < info.frames < 100 * share + 10
     read = [frame.index0 for frame in read_video(path, on_warning=warnings.append)]
     assert read[:-1] == list(range(len(read) - 1))
     assert info.frames - 1 <= len(read) <= info.frames, "the last may be cut"
+
+
+def test_a_file_of_full_size_that_is_damaged_inside(tmp_path, media):
+    pictures = [np.random.default_rng(index).integers(0, 255, (48, 64, 3), np.uint8) for index in range(100)]
+    path = media(tmp_path / "v.mkv", pictures, np.arange(100) / 25, codec="mpeg4", ticks=1000)
+    content = path.read_bytes()
+    at = len(content) * 2 // 5
+    path.write_bytes(content[:at] + bytes(len(content) - at))
+    assert re.match(r"truncated or damaged: its header promises 4\.\d\d s, it holds 1\.", probe(path).damage)
 
 
 def test_an_mp4_that_ends_inside_its_index_may_have_lost_streams(tmp_path, media, make_flash, make_tone):
@@ -239,7 +250,7 @@ def test_hours_that_are_declared_or_stamped(tmp_path, media, make_flash):
         probe(path)
     path.write_bytes(_with_duration(content, 3600e3))
     info = probe(path)
-    assert info.damage == "truncated: its header promises 3600.00 s, it holds 2.00 s (50 frames)"
+    assert info.damage == "truncated or damaged: its header promises 3600.00 s, it holds 2.00 s (50 frames)"
     assert (info.frames, info.duration_s) == (50, pytest.approx(2.0))
     late = np.append(TIMES[:-1], 10 * 3600)
     path = media(tmp_path / "stamped.mkv", make_flash(50, 5), late, ticks=1000, options={"live": "1"})

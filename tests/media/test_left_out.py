@@ -122,7 +122,7 @@ def test_a_header_that_promises_more_than_there_is(tmp_path, media, make_flash, 
     path = media(tmp_path / "phone.mp4", make_flash(50, 10), TIMES, sound=make_tone(2.0), codec_options={"bf": "0"})
     path.write_bytes(promising(path.read_bytes(), 1.5))
     timeline = read_timeline(path)
-    assert timeline.damage == "truncated: its header promises 3.00 s, it holds 2.02 s (50 frames)"
+    assert timeline.damage == "truncated or damaged: its header promises 3.00 s, it holds 2.02 s (50 frames)"
     assert timeline.warnings == (timeline.damage,)
     np.testing.assert_allclose(timeline.times_s, TIMES, atol=1e-6)
     assert [frame.index0 for frame in read_video(path) if frame.rgb.mean() > 128] == [10, 11, 12]
