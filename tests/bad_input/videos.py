@@ -143,7 +143,7 @@ ODD: dict[str, Odd] = {
     "no audio.mp4": Odd(lambda path: write_media(path, pictures(), STEADY), noted=NO_SOUND, sound=False),
     "rotated.mp4": Odd(lambda path: write_media(path, pictures(1), STEADY, rotation=-90), noted=NO_SOUND, sound=False),
     "8 kHz mono.mkv": Odd(_heard(8000)),
-    "96 kHz 5.1.mkv": Odd(_heard(96000, 6)),
+    "96 kHz 5.1.mkv": Odd(_heard(96000, 6), noted="5.1 is assumed"),
     "10 bit.mp4": Odd(_ten_bits, noted=NO_SOUND, sound=False),
     "variable rate.mkv": Odd(lambda path: write_media(path, pictures(), UNEVEN, ticks=1000, sound=tone(1))),
     "Straße 日本 😀.mp4": Odd(_face),
