@@ -92,7 +92,7 @@ def test_a_file_of_the_longest_name_is_written_whole(tmp_path: Path) -> None:
 def command(*arguments: object, output: object = subprocess.PIPE, **variables: str) -> "subprocess.CompletedProcess":
     line = [sys.executable, "-m", "avfusion.cli", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    return subprocess.run(line, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, timeout=120)
+    return subprocess.run(line, env=environment, stdout=output, stderr=subprocess.PIPE, text=True, timeout=400)
 
 
 def test_output_that_is_ascii_or_full_or_closed_costs_no_table(
