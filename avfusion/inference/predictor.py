@@ -27,6 +27,7 @@ from avfusion.data.settings import MIN_FACES, FramesSettings
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.fusion.model_folder import CONFIG, ModelFolder
+from avfusion.inference.advice import IN_PYTHON, Advice
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor
 from avfusion.inference.columns import SPREADS, VALUES
@@ -133,9 +134,16 @@ class Predictor:
         Raises:
             BadInputError, AVFusionError: as `analyse`.
         """
-        options = {"stream": stream, "stride": stride, "mode": mode, "uncertainty": uncertainty}
-        options["audio_track"] = audio_track
-        analysis = self.analyse(path, progress=progress, notice=notice, **options)  # type: ignore[arg-type]
+        analysis = self.analyse(
+            path,
+            stream=stream,
+            stride=stride,
+            mode=mode,
+            uncertainty=uncertainty,
+            audio_track=audio_track,
+            progress=progress,
+            notice=notice,
+        )
         return analysis.persons[0].predictions
 
     @works_after_fork
@@ -149,6 +157,7 @@ class Predictor:
         mode: Mode | None = None,
         uncertainty: bool = False,
         audio_track: int | None = None,
+        advice: Advice = IN_PYTHON,
         progress: Progress | None = None,
         notice: Callable[[str], None] | None = None,
     ) -> Analysis:
@@ -167,6 +176,7 @@ class Predictor:
                 error. NaN in the first 32 ticks, which have only one position.
             audio_track: number of the audio track to hear, from 1; default: the one that players take
                 (`avfusion.media.audio_track.choose_audio_track`).
+            advice: for the reader of warnings and refusals.
             progress: called with phase, progress and total.
             notice: called with warnings for the user (no face found, no audio stream, …) as soon as they arise; the
                 analysis holds them, too.
@@ -196,9 +206,11 @@ class Predictor:
                 settings=self.frames,
                 spec=spec,
                 audio_track=audio_track,
+                advice=advice,
                 progress=progress,
             )
-            warnings = _check_usable(streams, stream, Path(path), self.frames.min_face)
+            no_face = _no_face(self.frames.min_face, streams.size, advice.small_faces)
+            warnings = _check_usable(streams, stream, Path(path), no_face)
             for warning in warnings if notice else ():
                 notice(f"{path}: {warning}")  # type: ignore[misc]
             persons: list[tuple[pd.DataFrame, PersonFaces]] = []
@@ -346,11 +358,10 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
         raise BadInputError(f"{name} is {value!r}: must be one of {', '.join(allowed)}")
 
 
-def _check_usable(streams: VideoStreams, stream: Stream, path: Path, min_face: int) -> tuple[str, ...]:
-    """Warnings about a usable video; an error for any other."""
+def _check_usable(streams: VideoStreams, stream: Stream, path: Path, no_face: str) -> tuple[str, ...]:
+    """Warnings about a usable video; an error for any other. `no_face`: which face was looked for in vain."""
     seen, heard = any(person.present.any() for person in streams.persons), streams.samples > 0
     if not seen and not heard:
-        no_face = _no_face(min_face, streams.size)
         wanted = {"both": f"{no_face} and no audio", "audio": "no audio", "visual": no_face}[stream]
         reason = f" ({streams.silence})" if streams.silence else ""
         raise BadInputError(f"{path}: {wanted} in it{reason}, so there is nothing to predict from")
@@ -358,14 +369,14 @@ def _check_usable(streams: VideoStreams, stream: Stream, path: Path, min_face: i
     if not any(streams.size):
         found.append("sound without pictures: predicted from the voice, 25 rows per second")
     elif stream == "both" and not seen:
-        found.append(f"{_no_face(min_face, streams.size)}: predicted from the sound alone")
+        found.append(f"{no_face}: predicted from the sound alone")
     if stream == "both" and not heard:
         found.append(f"{streams.silence}: predicted from the face alone")
     return tuple(found)
 
 
-def _no_face(min_face: int, size: tuple[int, int]) -> str:
+def _no_face(min_face: int, size: tuple[int, int], advice: str) -> str:
     """What was looked for in vain, in pixels of a picture of this size."""
     here = round(min_face * max(size) / USUAL_SIDE)
-    wide = f"{min_face} at {USUAL_SIDE} wide: " if here > min_face else ""
-    return f"no face of {max(here, min_face)} pixels or more ({wide}predict --min-face lowers it)"
+    more = ": ".join(filter(None, (f"{min_face} at {USUAL_SIDE} wide" if here > min_face else "", advice)))
+    return f"no face of {max(here, min_face)} pixels or more" + (f" ({more})" if more else "")

@@ -47,13 +47,14 @@ class VideoModel(PythonModel):
             raise MlflowException(str(error), error_code=code) from error
 
     def _predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        from avfusion.inference.advice import Advice
         from avfusion.runtime.errors import BadInputError
 
         if "video" not in model_input.columns:
             raise BadInputError(f"the table needs a column `video`, found: {', '.join(map(str, model_input.columns))}")
         tables = []
         for video in model_input["video"]:
-            table = self._predictor.predict(media_path(video))
+            table = self._predictor.analyse(media_path(video), advice=Advice()).persons[0].predictions
             table.insert(0, "video", video)
             tables.append(table)
         if not tables:

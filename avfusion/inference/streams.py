@@ -17,6 +17,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.frames import FrameRow, FrameWriter, encode_crop
 from avfusion.data.presence import shown_frames
 from avfusion.data.settings import FramesSettings
+from avfusion.inference.advice import IN_PYTHON, Advice
 from avfusion.media.audio import aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.causal_faces import followed_face
@@ -26,7 +27,8 @@ from avfusion.media.face_tracks import (
     doubts,
     find_tracks,
     interpolate_faces,
-    others_after_cuts,
+    others_left_out,
+    others_than,
 )
 from avfusion.media.persons import everybody, main_person
 from avfusion.media.time_limits import PROBE_LIMIT_S, decoding_limit_s
@@ -99,6 +101,7 @@ def read_streams(
     settings: FramesSettings | None = None,
     spec: FeatureSpec | None = None,
     audio_track: int | None = None,
+    advice: Advice = IN_PYTHON,
     timeline: Timeline | None = None,
     progress: Progress | None = None,
 ) -> VideoStreams:
@@ -114,6 +117,7 @@ def read_streams(
         settings: settings of face detection; default: the defaults of the section `frames` of params.yaml.
         spec: spec of the features: crops outside all clips are left empty if all frames can be decoded.
         audio_track: number of the audio track, from 1; default: as `avfusion.media.audio_track.choose_audio_track`.
+        advice: for the reader of warnings.
         progress: called with the phase, frames done, and all frames.
 
     Raises:
@@ -130,7 +134,7 @@ def read_streams(
     elif causal:
         number, rows = 1, _followed(path, settings, timeline, warnings, progress or _ignore)
     else:
-        found = _looked_for(path, people, settings, spec, timeline, warnings, progress or _ignore)
+        found = _looked_for(path, people, settings, spec, advice, timeline, warnings, progress or _ignore)
         number, rows, strangers = found
     persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
     persons = tuple(person for person in persons if person.present.any()) or persons[:1]
@@ -184,6 +188,7 @@ def _looked_for(
     people: People,
     settings: FramesSettings,
     spec: FeatureSpec | None,
+    advice: Advice,
     timeline: Timeline,
     warnings: list[str],
     progress: Progress,
@@ -200,9 +205,11 @@ def _looked_for(
         on_warning=damage.append,
     )
     persons = everybody(tracks) if people == "all" else [main_person(tracks)]
-    warnings += doubts(persons, tracks)
-    if people == "main":
-        warnings += [f"{text}: use --people all" for text in others_after_cuts(persons[0], tracks)]
+    warnings += doubts(persons)
+    if people == "all":
+        warnings += others_left_out(persons, tracks)
+    else:
+        warnings += others_than(persons[0], tracks, advice.several_people)
     gap = 2 * settings.detect_every
     theirs = {id(track) for person in persons for track in person.stretches}
     rest = [track for track in tracks if id(track) not in theirs]
@@ -296,6 +303,7 @@ class StreamReader:
         settings: FramesSettings,
         spec: FeatureSpec | None = None,
         audio_track: int | None = None,
+        advice: Advice = IN_PYTHON,
         progress: Progress | None,
     ) -> VideoStreams:
         """As `read_streams`, in a worker process.
@@ -309,7 +317,7 @@ class StreamReader:
             timeline = worker.call(_read_timeline, path, audio_track, limit_s=PROBE_LIMIT_S)
             limit_s = decoding_limit_s(timeline.end_s)
             options = {"stream": stream, "people": people, "causal": causal, "settings": settings, "spec": spec}
-            arguments = (path, folder, options | {"timeline": timeline})
+            arguments = (path, folder, options | {"advice": advice, "timeline": timeline})
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None

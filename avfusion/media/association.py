@@ -52,6 +52,7 @@ class FaceTrack:
         clear_looks: Number of looks in the mean; looks mixed with another face count little.
         end: Why the track ended: unclear identities, a new scene, or replaced by a track that may show the same person;
             empty: the person was not seen again.
+        end_index, end_s: 0-based frame in which that was seen, and its time.
     """
 
     indices: list[int] = field(default_factory=list)
@@ -61,6 +62,7 @@ class FaceTrack:
     recent_look: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     clear_looks: float = 0.0
     end: End = ""
+    end_index: int = -1
     end_s: float = 0.0
 
     def add(self, index: int, time_s: float, seen: SeenFace, mixed: bool = False) -> None:
@@ -76,10 +78,10 @@ class FaceTrack:
         self.times_s.append(time_s)
         self.faces.append(seen.face)
 
-    def close(self, end: End, time_s: float) -> None:
+    def close(self, end: End, index: int, time_s: float) -> None:
         """End the track unless it has ended."""
         if not self.end:
-            self.end, self.end_s = end, time_s
+            self.end, self.end_index, self.end_s = end, index, time_s
 
     @property
     def weight(self) -> float:
@@ -104,7 +106,7 @@ class FaceTracker:
         missing = [track for t, track in enumerate(around) if t not in joined]
         if new_scene:
             for track in missing:
-                track.close("scene", time_s)
+                track.close("scene", index, time_s)
             missing = []
         mixed = _mixed(seen, [track.faces[-1].box for track in missing if index - track.indices[-1] <= self.step])
         for t, d in joined.items():
@@ -115,7 +117,7 @@ class FaceTracker:
             track.add(index, time_s, seen[d], mixed[d])
             if known := [other for other in missing if _in_reach(other, time_s, seen[d : d + 1])[0]]:
                 same = min(known, key=lambda other: (-other.indices[-1], distance(other.recent_look, seen[d].look)))
-                same.close("replaced", time_s)
+                same.close("replaced", index, time_s)
                 missing = [other for other in missing if other is not same]
             began.append(track)
         self.tracks += began
@@ -134,7 +136,7 @@ class FaceTracker:
                 if reach[d] and not _tells(seen[d].look, around[t], around[o]):
                     unclear |= {t, o}
         for t in unclear:
-            around[t].close("unclear", time_s)
+            around[t].close("unclear", index, time_s)
         return {t: d for t, d in joined.items() if t not in unclear}
 
     def _costs(

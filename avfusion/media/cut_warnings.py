@@ -25,8 +25,8 @@ def cut_times(warnings: Sequence[str]) -> list[float]:
 
 def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
     """When stretches ended for this reason; at a change of scene only where another stretch follows at once."""
-    begin = {track.times_s[0] for track in stretches}
-    times = sorted(t.end_s for t in stretches if t.end == end and (end != "scene" or t.end_s in begin))
+    begin = {track.indices[0] for track in stretches}
+    times = sorted(t.end_s for t in stretches if t.end == end and (end != "scene" or t.end_index in begin))
     return [
         time for before, time in zip([-_ONE_MOMENT_S, *times], times, strict=False) if time - before >= _ONE_MOMENT_S
     ]

@@ -94,9 +94,7 @@ def face_crops(
     )
     person = main_person(tracks, side)
     if on_warning:
-        for text in doubts([person], tracks, others_wanted=side is not None):
-            on_warning(text)
-        for text in others_after_cuts(person, tracks) if side is None else ():
+        for text in doubts([person]) + (others_than(person, tracks) if side is None else []):
             on_warning(text)
     longest_gap = 2 * detect_every
     for (crop,) in cut_crops(path, [person], timeline, longest_gap=longest_gap, size=size, on_warning=on_warning):
@@ -145,40 +143,53 @@ def cut_crops(
     yield from (crops(index, None) for index in range(following, timeline.frames))
 
 
-def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack], *, others_wanted: bool = False) -> list[str]:
-    """Warnings: when persons' tracks were cut, where identities are doubtful, which share of detections is not used.
-
-    Args:
-        others_wanted: Other people are expected; do not warn about them.
-    """
+def doubts(persons: Sequence[Followed]) -> list[str]:
+    """Warnings: when persons' tracks were cut, and where identities are doubtful."""
     found: list[str] = []
     for person in persons:
         found += cut_warnings(person.stretches)
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
             times = in_words([track.times_s[0] for track in person.doubtful])
             found.append(f"looks do not say whether it is the same person who is followed on from {times}")
-    unused = _unused(persons, tracks)
-    share = _share(unused, tracks)
-    if share < 1 and not others_wanted and share >= NOTABLE_SHARE:
-        how = "at the same time" if len(_alone(unused, persons)) < len(unused) else "one after the other"
-        them = "the one" if len(persons) == 1 else "those"
-        found.append(
-            f"several faces {how}: {100 * share:.0f} % of the face detections are of others than {them} followed, and "
-            "not used"
-        )
     return found
 
 
-def others_after_cuts(person: Followed, tracks: Sequence[FaceTrack]) -> list[str]:
-    """A warning where, after cuts, somebody is seen who may not be the person followed, and the person is not."""
-    cuts = set(scene_cuts(tracks))
-    strangers = [*person.doubtful, *_alone(_unused([person], tracks), [person])]
-    strangers = [track for track in strangers if track.times_s[0] in cuts]
-    if _share(strangers, tracks) < NOTABLE_SHARE:
+def others_left_out(persons: Sequence[Followed], tracks: Sequence[FaceTrack]) -> list[str]:
+    """A warning where a notable share of the detections is of others than the persons followed."""
+    unused = _unused(persons, tracks)
+    together = len(_alone(unused, persons)) < len(unused)
+    return _not_used(unused, tracks, "at the same time" if together else "one after the other", len(persons))
+
+
+def _not_used(unused: Sequence[FaceTrack], tracks: Sequence[FaceTrack], how: str, persons: int) -> list[str]:
+    share = _share(unused, tracks)
+    if not NOTABLE_SHARE <= share < 1:
         return []
+    them = "the one" if persons == 1 else "those"
+    return [
+        f"several faces {how}: {100 * share:.0f} % of the face detections are of others than {them} followed, and not "
+        "used"
+    ]
+
+
+def others_than(person: Followed, tracks: Sequence[FaceTrack], advice: str = "") -> list[str]:
+    """Warnings where others than the one person followed are seen: beside the person, and probably after cuts.
+
+    Args:
+        advice: What to do about people after cuts.
+    """
+    unused = _unused([person], tracks)
+    alone = _alone(unused, [person])
+    cuts = set(scene_cuts(tracks))
+    strangers = [track for track in [*person.doubtful, *alone] if track.indices[0] in cuts]
+    if _share(strangers, tracks) < NOTABLE_SHARE:
+        return others_left_out([person], tracks)
     times = sorted({track.times_s[0] for track in strangers})
     words = ", ".join(f"{time:.1f} s" for time in times[:MOST]) + (" and later" if len(times) > MOST else "")
-    return [f"probably several people after the cut{'s' * (len(times) > 1)} at {words}"]
+    after_cuts = f"probably several people after the cut{'s' * (len(times) > 1)} at {words}"
+    beside = [track for track in unused if track not in alone]
+    told = _not_used(beside, tracks, "at the same time", 1)
+    return [*told, f"{after_cuts}: {advice}" if advice else after_cuts]
 
 
 def _unused(persons: Sequence[Followed], tracks: Sequence[FaceTrack]) -> list[FaceTrack]:

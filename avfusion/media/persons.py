@@ -131,9 +131,9 @@ def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
     return [main, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
 
 
-def scene_cuts(tracks: Sequence[FaceTrack]) -> list[float]:
-    """Times in seconds, ascending, at which the picture changed as a whole and ended a track."""
-    return sorted({track.end_s for track in tracks if track.end == "scene"})
+def scene_cuts(tracks: Sequence[FaceTrack]) -> list[int]:
+    """0-based frames, ascending, in which the picture had changed as a whole and ended a track."""
+    return sorted({track.end_index for track in tracks if track.end == "scene"})
 
 
 def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
@@ -196,9 +196,9 @@ def _main(persons: Sequence[Stretches], everything: Stretches) -> Followed:
     return _filled(main, others, everything)
 
 
-def _scenes(person: Stretches, cuts: Sequence[float]) -> set[int]:
+def _scenes(person: Stretches, cuts: Sequence[int]) -> set[int]:
     """Numbers of the scenes in which a person is seen: 0 before the first of the cuts, …"""
-    ends = [np.searchsorted(cuts, [track.times_s[0], track.times_s[-1]], side="right") for track in person.tracks]
+    ends = [np.searchsorted(cuts, [track.indices[0], track.indices[-1]], side="right") for track in person.tracks]
     return {scene for first, last in ends for scene in range(first, last + 1)}
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from avfusion.fusion.inference import Mode
+from avfusion.inference.advice import Advice
 from avfusion.inference.analysis import MAIN, Person
 from avfusion.inference.predictor import Predictor, Stream
 from avfusion.inference.streams import People
@@ -41,6 +42,7 @@ from avfusion.runtime.progress import PLAIN_SECONDS
 from avfusion.runtime.quantities import counted
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
+ADVICE = Advice("use --people all", "predict --min-face lowers it")
 SOMEBODY = "person-99"  # so many people fit into the names of files
 
 
@@ -179,6 +181,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             mode=request.mode,
             uncertainty=request.uncertainty,
             audio_track=request.audio_track,
+            advice=ADVICE,
             progress=progress.update,
             notice=lambda text: say(f"note: {text}"),
         )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Report = Callable[[str, int, int], None]
 REPORT_S = 0.2
 VIDEO, PASSING, CSV, JSON = "video", "passing", "result.csv", "result.json"  # in a job's folder
+EVERYBODY = "choose “Everybody in the video” (people=all)"
+SMALLER = "the command avfusion predict --min-face looks for smaller ones"
 
 
 class ServedModel(NamedTuple):
@@ -98,6 +100,7 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, people: "P
     Raises:
         AVFusionError: as `Predictor.predict`, or the disk is full.
     """
+    from avfusion.inference.advice import Advice
     from avfusion.presentation.person_marks import thumbnail_uri
     from avfusion.presentation.tables import write_frames_csv
 
@@ -105,7 +108,9 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, people: "P
     try:
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)
-        persons = predictor.analyse(video, people=people, progress=_seldom(report), notice=notes.append).persons
+        advice = Advice(EVERYBODY, SMALLER)
+        analysis = predictor.analyse(video, people=people, advice=advice, progress=_seldom(report), notice=notes.append)
+        persons = analysis.persons
         content: dict[str, Any] = {
             "video": name,
             "model": {"name": predictor.name, "digest": predictor.digest},

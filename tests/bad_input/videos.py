@@ -131,10 +131,10 @@ ODD: dict[str, Odd] = {
     "playlist.mp4": Odd(_text("#EXTM3U\nhttp://127.0.0.1:1/a.ts\n"), "it is an M3U/HLS playlist"),
     "script.mp4": Odd(_text("ffconcat version 1.0\nfile /etc/passwd\n"), "it is an FFmpeg concat script"),
     "address.mp4": Odd(_text("http://127.0.0.1:1/a.mp4\n"), "it is a text file, not a video"),
-    "nothing.mp4": Odd(lambda path: write_media(path, greys(), STEADY), "--min-face lowers it) and no audio in it"),
+    "nothing.mp4": Odd(lambda path: write_media(path, greys(), STEADY), "no face of 40 pixels or more ("),
     "no face.mp4": Odd(
         lambda path: write_media(path, greys(), STEADY, sound=tone(1)),
-        noted="no face of 40 pixels or more (predict --min-face lowers it): predicted from the sound alone",
+        noted="no face of 40 pixels or more (",
         face=0,
     ),
     "twenty faces.mp4": Odd(

@@ -92,7 +92,7 @@ def test_nobody_is_one_person_without_boxes(predictor: Predictor, faceless_video
     assert np.isnan(nobody.boxes).all()
     assert len(nobody.boxes) == len(nobody.predictions) == 65
     assert (
-        "no face of 40 pixels or more (predict --min-face lowers it): predicted from the sound alone"
+        "no face of 40 pixels or more (min_face of Predictor.load lowers it): predicted from the sound alone"
         in analysis.warnings
     )
 

@@ -107,8 +107,20 @@ def test_the_main_person_is_the_same_alone_and_among_all(everybody: Analysis, ma
 
 def test_cuts_to_other_people_are_told_to_whom_they_concern(everybody: Analysis, main: Analysis) -> None:
     times = ", ".join(f"{STARTS[at] / 25:.1f} s" for at in (1, 2, 4))
-    assert f"probably several people after the cuts at {times}: use --people all" in main.warnings
-    assert not any("use --people" in text for text in everybody.warnings)
+    beside, after_cuts = (text for text in main.warnings if "several" in text)
+    assert beside.startswith("several faces at the same time: 12 % "), (
+        "those who are seen together with the main person"
+    )
+    assert after_cuts == f'probably several people after the cuts at {times}: use people="all"'
+    assert not any("several" in text for text in everybody.warnings)
+
+
+def test_the_command_advises_its_option(
+    predictor: Predictor, clip: tuple[Path, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict_files([clip[0]], predictor, folder=tmp_path) == DONE
+    notes = capsys.readouterr().err.splitlines()
+    assert [note.endswith(" s: use --people all") for note in notes if "several people" in note] == [True]
 
 
 def test_numbers_are_over_the_persons_own_frames(everybody: Analysis, clip: tuple[Path, np.ndarray]) -> None:

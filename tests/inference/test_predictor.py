@@ -198,7 +198,7 @@ def test_small_faces_are_found_when_looked_for(trained_models: Path, face_video:
     video = write_media(tmp_path / "small.mp4", pictures, np.arange(40) / 25)
     model = trained_models / "fusion"
     with pytest.raises(
-        BadInputError, match=r"no face of 120 pixels or more \(40 at 640 wide: predict --min-face lowers it\)"
+        BadInputError, match=r"no face of 120 pixels or more \(40 at 640 wide: min_face of Predictor.load lowers it\)"
     ):
         Predictor.load(model).predict(video)
     found = Predictor.load(model, min_face=16)

@@ -5,7 +5,9 @@ from avfusion.media.cut_warnings import cut_times, cut_warnings
 
 
 def _track(start_s, end="", end_s=0.0):
-    return FaceTrack(times_s=[start_s], end=end, end_s=end_s)
+    return FaceTrack(
+        indices=[round(25 * start_s)], times_s=[start_s], end=end, end_index=round(25 * end_s), end_s=end_s
+    )
 
 
 def test_cuts_are_told_by_reason_and_read_again():

@@ -3,8 +3,9 @@ import pytest
 from skimage import data
 
 from avfusion.media.association import FaceTrack
-from avfusion.media.face_tracks import face_crops, interpolate_faces
+from avfusion.media.face_tracks import face_crops, interpolate_faces, others_than
 from avfusion.media.faces import Face
+from avfusion.media.persons import Followed
 
 
 def _face(x, confidence=1.0):
@@ -118,11 +119,22 @@ def test_cuts_to_others_are_told_and_others_are_not_followed(tmp_path, media):
     crops = list(face_crops(path, detect_every=2, on_warning=warnings.append))
     present = np.array([crop.rgb is not None for crop in crops])
     np.testing.assert_array_equal(np.flatnonzero(~present), [39, *range(40, 70), 109, *range(110, 140)])
-    assert warnings == [
-        "several faces one after the other: 44 % of the face detections are of others than the one followed, and not "
-        "used",
-        "probably several people after the cuts at 1.6 s, 4.4 s",
+    assert warnings == ["probably several people after the cuts at 1.6 s, 4.4 s"]
+
+
+def test_who_begins_at_a_cut_is_told_by_frames_not_by_times():
+    main, after = FaceTrack([0, 5, 10], [0.0, 0.2, 0.4]), FaceTrack([15, 20], [15 / 25, 0.8])
+    main.close("scene", 15, 0.1 + 0.2 + 0.3)
+    assert main.end_s != after.times_s[0]
+    assert others_than(Followed([main]), [main, after], "look") == [
+        "probably several people after the cut at 0.6 s: look"
     ]
+    beside = FaceTrack([5, 10], [0.2, 0.4])
+    both = others_than(Followed([main]), [main, after, beside])
+    assert both[0].startswith("several faces at the same time: 29 % ")
+    assert both[1:] == ["probably several people after the cut at 0.6 s"]
+    later = FaceTrack([20, 25], [0.8, 1.0])
+    assert others_than(Followed([main]), [main, later])[0].startswith("several faces one after the other: 40 % ")
 
 
 def test_a_cut_from_one_face_to_another_in_the_same_place_ends_the_track(tmp_path, media):

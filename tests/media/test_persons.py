@@ -145,7 +145,7 @@ def test_everybody_who_is_seen_long_enough_each_with_their_own_stretches():
 def _cut(*tracks, at):
     """The tracks, ended by a change of the whole picture at this frame."""
     for track in tracks:
-        track.end, track.end_s = "scene", at / 25
+        track.close("scene", at, at / 25)
     return list(tracks)
 
 

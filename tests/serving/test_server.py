@@ -213,6 +213,14 @@ def test_everybody_on_request(server: Server, predictor: Predictor, tmp_path: Pa
     alone_again = server.result("two.mp4", (tmp_path / "two.mp4").read_bytes())
     assert "persons" not in alone_again
     assert None not in alone_again["columns"]["valence"]
-    assert any(
-        note == "probably several people after the cut at 1.6 s: use --people all" for note in alone_again["notes"]
-    )
+    advice = "choose “Everybody in the video” (people=all)"
+    assert f"probably several people after the cut at 1.6 s: {advice}" in alone_again["notes"]
+    assert "Everybody in the video" in requests.get(server.url, timeout=10).text
+
+
+def test_a_face_that_is_not_found_is_told_without_advice_that_only_the_command_can_follow(
+    server: Server, faceless_video: Path
+) -> None:
+    notes = server.result("hills.mp4", faceless_video.read_bytes())["notes"]
+    what = "no face of 40 pixels or more (the command avfusion predict --min-face looks for smaller ones)"
+    assert f"{what}: predicted from the sound alone" in notes
