@@ -227,15 +227,10 @@ def half_heard_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def undecodable_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A face, and an audio stream whose packets are damaged."""
-    import av
+    from tests.media.damage import overwrite_sound
 
     path = write_video(tmp_path_factory.mktemp("videos") / "undecodable.mp4")
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.size:
-                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    path.write_bytes(content)
+    overwrite_sound(path)
     return path
 
 

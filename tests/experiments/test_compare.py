@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
-from avfusion.experiments import grid
 from avfusion.experiments.compare import Comparison, run_comparison
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.train_stage import training_grid
@@ -185,21 +184,3 @@ def test_without_models_those_of_params_are_compared(plant_project: Callable[...
     assert done.exit_code == 0, done.output
     found = json.loads((root / "reports" / "compare" / "comparison.json").read_text())
     assert list(found["models"]) == ["jca", "late", "oracle", "oracle_audio", "oracle_visual"]
-
-
-def test_other_code_has_runs_of_its_own(plant_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else one run would hold the curves of two codes."""
-    root = plant_project(PARAMS, **SIZES)
-    run_comparison(root, ["late", "jca"], [0], "val")
-    digest = grid.unit_digest
-    monkeypatch.setattr(grid, "unit_digest", lambda *unit: digest(*unit) + "x")
-    run_comparison(root, ["late", "jca"], [0], "val")
-    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("avfusion").experiment_id])
-    codes = {run.data.tags["code.digest"] for run in runs if "code.digest" in run.data.tags}
-    assert len(runs) == 6
-    assert sum(code.endswith("x") for code in codes) * 2 == len(codes)
-    for run in runs:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
-        assert len(steps) == len(set(steps))
-        assert bool(steps) == ("code.digest" in run.data.tags)

@@ -11,7 +11,6 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
-from avfusion.experiments import grid
 from avfusion.experiments.crossval import CrossValidated, CrossValidation, choose_windows
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.folds import grouped_folds
@@ -175,21 +174,3 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
         error = CliRunner().invoke(app, ["crossval", *arguments]).exception
         assert isinstance(error, BadInputError)
         assert str(error).startswith(message)
-
-
-def test_other_code_has_runs_of_its_own(plant_project: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else one run would hold the curves of two codes."""
-    root = plant_project(PARAMS, **SIZES)
-    assert CliRunner().invoke(app, ["crossval", "--model", "late", "--folds", "2"]).exit_code == 0
-    digest = grid.unit_digest
-    monkeypatch.setattr(grid, "unit_digest", lambda *unit: digest(*unit) + "x")
-    assert CliRunner().invoke(app, ["crossval", "--model", "late", "--folds", "2"]).exit_code == 0
-    client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
-    runs = client.search_runs([client.get_experiment_by_name("avfusion").experiment_id])
-    codes = {run.data.tags["code.digest"] for run in runs if "code.digest" in run.data.tags}
-    assert len(runs) == 6
-    assert sum(code.endswith("x") for code in codes) * 2 == len(codes)
-    for run in runs:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
-        assert len(steps) == len(set(steps))
-        assert bool(steps) == ("code.digest" in run.data.tags)

@@ -5,22 +5,19 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from avfusion.corpora.demo.encode import mp4
-from avfusion.corpora.demo.features import Expression
-from avfusion.corpora.demo.head import UNIT
 from avfusion.corpora.demo.identity import Identity, draw_identity
 from avfusion.corpora.demo.plan import TICKS_PER_SECOND
 from avfusion.corpora.demo.scene import HeadPath, Sensor, Sitter, draw_head_path, paint_room
 from avfusion.media.association import FaceTrack
+from tests.media.sitters import expression, paint_sitter
 
 WIDTH, HEIGHT = 480, 256
 ALIKE = ("skin", "hair", "hairstyle", "beard", "glasses")
 FITS, UNEQUAL = 0.4, 0.3  # mean error of landmarks, in eye distances: of the right person, and more of the others
-FACE = np.array([(-0.5, 0), (0.5, 0), (0, 0.6), (-0.4, 1.1), (0.4, 1.1)])  # landmarks, in eye distances
 
 Way = tuple[tuple[float, float], ...]
 """Points (share of the video's length, share of the picture's width) that a person passes."""
@@ -126,8 +123,8 @@ def render(crossing: Crossing, path: Path) -> Truth:
         for frame, time in enumerate(times):
             picture = room.copy()
             for number, (person, head) in enumerate(zip(people, heads, strict=True)):
-                face = _expression(head, frame, acting[number], time)
-                landmarks[number, frame] = _paint(picture, person, head, frame, face)
+                face = expression(head, frame, acting[number][:4], time)
+                landmarks[number, frame] = paint_sitter(picture, person, head, frame, face)
             muxer.picture(sensor.expose(picture, frame), int(ticks[frame]), int(TICKS_PER_SECOND / crossing.fps))
     return Truth(landmarks)
 
@@ -146,31 +143,3 @@ def _head(rng: np.random.Generator, times: np.ndarray, way: Sequence[tuple[float
     share, x = np.array(way).T
     centre = PchipInterpolator(share * times[-1], x * WIDTH)(times)
     return replace(head, x=centre + head.x - head.x.mean(), scale=head.scale / head.scale.mean() * scale)
-
-
-def _expression(head: HeadPath, frame: int, phases: np.ndarray, time: float) -> Expression:
-    smile, brow, eyes, mouth = np.sin(np.array([1.1, 0.9, 1.3, 7.0]) * time + phases[:4])
-    return Expression(
-        smile=float(0.8 * smile),
-        brow_tilt=float(0.6 * brow),
-        brow_height=float(0.6 * brow),
-        eye_opening=float(0.6 * eyes),
-        mouth_opening=float(max(0.0, 0.6 * mouth)),
-        eyelids=float(head.eyelids[frame]),
-        gaze=(0.0, 0.0),
-        yaw=float(head.yaw[frame]),
-        pitch=float(head.pitch[frame]),
-    )
-
-
-def _paint(picture: np.ndarray, person: Sitter, head: HeadPath, frame: int, face: Expression) -> np.ndarray:
-    """Paint body and head where they are in the picture; gives the landmarks."""
-    unit = head.scale[frame] * UNIT
-    x, y = head.x[frame], head.y[frame]
-    body = np.array([(-0.5, 0.9), (0.5, 0.9), (0.6, 2.1), (2.1, 2.7), (2.3, 6), (-2.3, 6), (-2.1, 2.7), (-0.6, 2.1)])
-    for points, colour in ((body, person.looks.cloth), (body[[0, 1, 2, 7]], person.looks.skin)):
-        pixels = np.round((points * unit + (x, y)) * 16).astype(np.int32)
-        cv2.fillPoly(picture, [pixels], [0.8 * c for c in colour], cv2.LINE_AA, 4)
-    if -1.6 * unit < x < WIDTH + 1.6 * unit:
-        return person.paint(picture, face, head.matrix(frame))
-    return unit * FACE + (x, y)

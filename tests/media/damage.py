@@ -1,4 +1,4 @@
-"""Files that lack a part of their pictures, or promise more than they hold."""
+"""Files that lack a part of their pictures or sound, or promise more than they hold."""
 
 import io
 import struct
@@ -6,6 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+
+
+def overwrite_sound(path: Path) -> None:
+    """Fill the packets of a file's first audio track with zeros."""
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        for packet in (packet for packet in container.demux(audio=0) if packet.size):
+            content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    path.write_bytes(content)
 
 
 def with_empty_samples(content: bytes, *numbers: int) -> bytes:

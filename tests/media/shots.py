@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from avfusion.corpora.demo.encode import mp4
-from avfusion.corpora.demo.features import Expression
-from avfusion.corpora.demo.head import UNIT
 from avfusion.corpora.demo.identity import Identity, draw_identity
 from avfusion.corpora.demo.plan import TICKS_PER_SECOND
-from avfusion.corpora.demo.scene import HeadPath, Sensor, Sitter, draw_head_path, paint_room
+from avfusion.corpora.demo.scene import Sensor, Sitter, draw_head_path, paint_room
+from tests.media.sitters import expression, paint_sitter
 
 FPS = 25
 RATE = 16000
@@ -81,9 +79,11 @@ def render_shots(
                         head,
                         x=head.x - head.x.mean() + x * width,
                         y=head.y - head.y.mean() + y * height,
+                        yaw=0.5 * head.yaw,
                         scale=head.scale / head.scale.mean() * shot.scale,
                     )
-                    _paint(picture, people[person], at, frame, phases[person])
+                    face = expression(at, frame, phases[person], frame / FPS)
+                    paint_sitter(picture, people[person], at, frame, face)
                     seen[person, frame] = True
                 muxer.picture(sensor.expose(picture, frame), frame * step, step)
             first += shot.frames
@@ -96,24 +96,3 @@ def _sound(shots: Sequence[Shot]) -> np.ndarray:
         at = np.arange(shot.frames * RATE // FPS) / RATE
         pieces.append(0.3 * np.sin(2 * np.pi * (180 + 90 * number) * at) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * at)))
     return np.concatenate(pieces)
-
-
-def _paint(picture: np.ndarray, person: Sitter, head: HeadPath, frame: int, phases: np.ndarray) -> None:
-    unit = head.scale[frame] * UNIT
-    body = np.array([(-0.5, 0.9), (0.5, 0.9), (0.6, 2.1), (2.1, 2.7), (2.3, 6), (-2.3, 6), (-2.1, 2.7), (-0.6, 2.1)])
-    for points, colour in ((body, person.looks.cloth), (body[[0, 1, 2, 7]], person.looks.skin)):
-        pixels = np.round((points * unit + (head.x[frame], head.y[frame])) * 16).astype(np.int32)
-        cv2.fillPoly(picture, [pixels], [0.8 * c for c in colour], cv2.LINE_AA, 4)
-    smile, brow, eyes, mouth = np.sin(np.array([1.1, 0.9, 1.3, 7.0]) * frame / FPS + phases)
-    face = Expression(
-        smile=float(0.8 * smile),
-        brow_tilt=float(0.6 * brow),
-        brow_height=float(0.6 * brow),
-        eye_opening=float(0.6 * eyes),
-        mouth_opening=float(max(0.0, 0.6 * mouth)),
-        eyelids=float(head.eyelids[frame]),
-        gaze=(0.0, 0.0),
-        yaw=float(0.5 * head.yaw[frame]),
-        pitch=float(head.pitch[frame]),
-    )
-    person.paint(picture, face, head.matrix(frame))

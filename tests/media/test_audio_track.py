@@ -12,6 +12,7 @@ from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import BadInputError
 from tests.media.conftest import flash_frames
+from tests.media.damage import overwrite_sound
 
 RATE = 44100
 
@@ -88,12 +89,7 @@ def test_a_silent_default_gives_way_to_a_track_with_sound(tmp_path, suffix):
 
 def test_a_default_that_cannot_be_decoded_gives_way(tmp_path):
     path = write_tracks(tmp_path / "t.mp4", [0.5, 0.3], default=0, codec="aac")
-    content = bytearray(path.read_bytes())
-    with av.open(str(path)) as container:
-        for packet in container.demux(container.streams.audio[0]):
-            if packet.size:
-                content[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    path.write_bytes(content)
+    overwrite_sound(path)
     assert level(path) == level(path, 2) > 0.25
     assert "heard from audio track 2" in read_timeline(path).warnings[0]
 

@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -42,11 +43,18 @@ def voice(face_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["avfusion", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return int(ended.value.code or 0)
+@pytest.fixture
+def predict(trained_models: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Runs `avfusion predict` with the trained model; gives its exit code."""
+
+    def run(*arguments: object) -> int:
+        command = ("avfusion", "predict", "--model", trained_models / "fusion", *arguments)
+        monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    return run
 
 
 @pytest.mark.parametrize("options", [{}, {"people": "all"}, {"mode": "causal"}, {"stream": "audio"}])
@@ -76,25 +84,11 @@ def test_live_gives_the_values_of_causal_predict(predictor: Predictor, voice: Pa
 
 
 def test_the_command_writes_table_trace_overlay_and_report(
-    voice: Path,
-    trained_models: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    voice: Path, tmp_path: Path, predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     song = write_sound_file(tmp_path / "song.mp3", "libmp3lame", cover=True)
-    call = (
-        "predict",
-        voice,
-        song,
-        "--model",
-        trained_models / "fusion",
-        "-o",
-        tmp_path / "out",
-        "--overlay",
-        "--report",
-    )
-    assert command(monkeypatch, *call, "--format", "json") == 0
+    call = (voice, song, "-o", tmp_path / "out", "--overlay", "--report", "--format", "json")
+    assert predict(*call) == 0
     told = capsys.readouterr()
     assert f"note: {song}: {NOTE}" in told.err
     assert "song.json: 75 rows (3.0 s), mean valence" in told.out
@@ -105,36 +99,31 @@ def test_the_command_writes_table_trace_overlay_and_report(
     rows = json.loads((tmp_path / "out" / "song.json").read_text())["frames"]
     assert [row["time_s"] for row in rows] == pytest.approx(np.arange(75) / 25)
     assert {row["face_confidence"] for row in rows} == {0}
-    assert command(monkeypatch, *call, "--format", "json") == 0
+    assert predict(*call) == 0
     assert capsys.readouterr().out.count("done before") == 2
 
 
 def test_the_visual_stream_is_refused_in_a_line(
-    voice: Path,
-    trained_models: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    voice: Path, tmp_path: Path, predict: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ("predict", voice, "--model", trained_models / "fusion", "-o", tmp_path, "--stream", "visual")
-    assert command(monkeypatch, *call) == 2
+    assert predict(voice, "-o", tmp_path, "--stream", "visual") == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert errors == [f"error: {voice} has sound and no pictures, so there is no visual stream"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_chosen_audio_track_is_heard_and_belongs_to_what_was_done(
-    trained_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    predict: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_tracks(tmp_path / "t.mka", [0.02, 0.7], pictures=False)
-    call = ("predict", path, "--model", trained_models / "fusion", "-o", tmp_path / "out")
+    call = (path, "-o", tmp_path / "out")
     tables = []
     for options, done in (((), 0), (("--audio-track", 2), 0), (("--audio-track", 2), 1), (("--audio-track", 1), 0)):
-        assert command(monkeypatch, *call, *options) == 0
+        assert predict(*call, *options) == 0
         assert capsys.readouterr().out.count("done before") == done
         tables.append((tmp_path / "out" / "t.csv").read_text())
     assert tables[0] == tables[3] != tables[1] == tables[2]
-    assert command(monkeypatch, *call, "--audio-track", 3) == 2
+    assert predict(*call, "--audio-track", 3) == 2
     assert "has 2 audio tracks (1: eng, take 1, mono; 2: deu, take 2, mono), so there" in capsys.readouterr().err
 
 
