@@ -30,7 +30,7 @@ def plot_trace(
     person: Person | None = None,
     notes: Sequence[str] = (),
 ) -> None:
-    """Draw valence and arousal, and below them the presence of each stream and the confidence of the face.
+    """Draw valence and arousal, and below them where sound was heard and the face seen, and the face's confidence.
 
     Args:
         path: PNG file, written whole or not at all.
@@ -86,10 +86,10 @@ def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> Non
 
 
 def _evidence(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> None:
-    for row, (name, colour) in enumerate((("audio_present", AUDIO), ("visual_present", VISUAL))):
-        present = predictions[name].to_numpy(bool)
-        axes.broken_barh(spans(present, time_s), (row + 0.1, 0.8), color=colour, alpha=0.35, linewidth=0)
     confidence = predictions["face_confidence"].to_numpy(float)
+    heard = predictions["audio_present"].to_numpy(bool)
+    for row, (present, colour) in enumerate(((heard, AUDIO), (confidence > 0, VISUAL))):
+        axes.broken_barh(spans(present, time_s), (row + 0.1, 0.8), color=colour, alpha=0.35, linewidth=0)
     height = 2.1 + 0.8 * np.clip(confidence, 0, 1)
     axes.fill_between(time_s, 2.1, height, color=INK, alpha=0.45, linewidth=0, step="post")
     axes.set_ylim(0, 3)

@@ -117,7 +117,7 @@ def write_people_report(
     length = max(float(time_s[-1]), 1e-3)
     x = time_s / length
     step = -(-len(time_s) // charts.MOST_POINTS)
-    seen = np.logical_or.reduce([person.predictions["visual_present"].to_numpy(bool) for person in persons])
+    seen = np.logical_or.reduce([_seen(person) for person in persons])
     heard = main["audio_present"].to_numpy(bool)
     script = "\n" + resources.files("avfusion.presentation").joinpath("video_report.js").read_text(encoding="utf-8")
     text = page_template("avfusion.presentation", "video_report.html.jinja").render(
@@ -168,9 +168,14 @@ def _shown(person: Person, x: np.ndarray, step: int) -> dict[str, Any]:
         "way": Markup(_way(curves["valence"], curves["arousal"])),
         "panels": {name: charts.panel(at, [line], nothing) for name, line in lines.items()},
         "panel": charts.panel(at, list(lines.values()), nothing),
-        "seen": charts.strip(x, person.predictions["face_confidence"].to_numpy(float) > 0),
+        "seen": charts.strip(x, _seen(person)),
         "statistics": video_statistics(person.predictions),
     }
+
+
+def _seen(person: Person) -> np.ndarray:
+    """The frames with the person's face, (N,) bool."""
+    return person.predictions["face_confidence"].to_numpy(float) > 0
 
 
 def report_provenance(path: str | Path) -> dict[str, str]:

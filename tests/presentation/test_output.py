@@ -17,6 +17,7 @@ from avfusion.presentation.output import (
 )
 from avfusion.presentation.tables import SUFFIXES, write_frames_csv, write_predictions
 from avfusion.presentation.trace import plot_trace
+from avfusion.reports.plots.style import AUDIO, VISUAL
 from avfusion.runtime.errors import BadInputError
 
 
@@ -117,6 +118,18 @@ def test_another_videos_csv_is_not_overwritten(table: pd.DataFrame, tmp_path: Pa
     target.trace.unlink()
     with pytest.raises(BadInputError, match="which would tell whose it is"):
         check_overwrite(target, force=False)
+
+
+def test_the_trace_shows_a_face_in_the_frames_that_have_one(table: pd.DataFrame, tmp_path: Path) -> None:
+    """Half of them; clips have it for up to 32 frames longer."""
+    table["visual_present"] = True
+    plot_trace(tmp_path / "t.png", table, "title", {})
+    with Image.open(tmp_path / "t.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    paler = [round(255 + 0.35 * (int(colour[at : at + 2], 16) - 255)) for colour in (VISUAL, AUDIO) for at in (1, 3, 5)]
+    seen, heard = (int((np.abs(pixels - colour).max(axis=2) < 3).sum()) for colour in (paler[:3], paler[3:]))
+    assert heard > 1000
+    assert seen / heard == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_trace_shows_both_targets_and_the_gap(table: pd.DataFrame, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from avfusion.presentation.overlay_panel import signed
 from avfusion.presentation.person_marks import COLOURS
 from avfusion.presentation.video_report import _ticks, report_provenance, write_people_report, write_video_report
 from avfusion.presentation.video_statistics import video_statistics
+from avfusion.reports.page.charts import WIDTH
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.media.test_picture import corners, with_orientation, write
 from tests.presentation.test_overlay import write_source
@@ -205,6 +206,21 @@ def test_the_numbers_and_the_card_are_read_by_people(page: Page) -> None:
     strips = [tag for tag in page.named("div") if "strip" in str(tag.get("class"))]
     assert [tag["class"] for tag in strips] == ["row strip k-visual", "row strip k-audio"]
     assert [tag["data-at"] for tag in page.named("button")] == ["0.000", "1.000", "0.000", "2.560"]
+
+
+def test_a_face_is_seen_in_frames_not_in_clips(face_video: Path, tmp_path: Path) -> None:
+    """A clip has the face for up to 32 frames longer than the person is seen."""
+    persons = several(65)
+    for person in persons:
+        person.predictions["visual_present"] = True
+    write_people_report(face_video, tmp_path / "p.html", persons[1:], CARD)
+    tags = Page(tmp_path / "p.html").tags
+    at = next(place for place, (_, known) in enumerate(tags) if known.get("class") == "row strip k-visual")
+    rects = [known for name, known in tags[at : at + 8] if name == "rect"]
+    seen = np.flatnonzero(persons[1].predictions["face_confidence"])
+    assert [float(rect["x"] or 0) for rect in rects] == [pytest.approx(WIDTH * seen[0] / 64, abs=0.1)]
+    assert float(rects[0]["width"] or 0) == pytest.approx(WIDTH * (64 - seen[0]) / 64, abs=0.1)
+    assert 0.4 < seen[0] / 64 < 0.8
 
 
 def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:

@@ -91,6 +91,11 @@ def test_everybody_is_chosen_by_face(page: Page, server: Server, tmp_path: Path)
     assert page.run(names) == ["Person 1true", "Person 2false"]
     assert page.run("document.querySelectorAll('#people img').length") == 2
     parts = "document.querySelector('#chart path.valence').getAttribute('d')"
+    ends = (
+        "[...document.querySelectorAll('#chart rect.visual')].map(r => +r.getAttribute('x') + +r.getAttribute('width'))"
+    )
+    share = f"Math.max(...{ends}) / +document.querySelector('#chart rect.plot').getAttribute('width')"
+    assert 0.4 < page.run(share) < 0.65, "the face is seen to frame 40 of 75, in clips for longer"
     first, facts = page.run(parts), page.run("document.getElementById('facts').textContent")
     assert "with values" in facts
     assert "NaN" not in first + facts
