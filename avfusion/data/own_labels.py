@@ -22,6 +22,7 @@ import numpy as np
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.data.annotations import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import counted
 
 VALUES = ("valence", "arousal")
 STAMPS = ("frame", "time")
@@ -88,7 +89,11 @@ def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:
         raise AnnotationError(list_faults(name, faults, FAULTS_SHOWN))
     order = np.argsort(stamps, kind="stable")
     moved = int((np.diff(stamps) < 0).sum())
-    warnings = (f"the labels are not in the order of their column {by} ({moved} steps back): sorted",) if moved else ()
+    warnings = (
+        (f"the labels are not in the order of their column {by} ({counted(moved, 'step')} back): sorted",)
+        if moved
+        else ()
+    )
     valid = (values != NOT_ANNOTATED).all(axis=1)
     values[~valid] = np.nan
     return OwnLabels(by, stamps[order], values[order], valid[order], warnings)

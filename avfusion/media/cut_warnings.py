@@ -4,12 +4,13 @@ import re
 from collections.abc import Sequence
 
 from avfusion.media.association import FaceTrack
+from avfusion.runtime.quantities import often
 
 MOST = 20  # times named in a warning
 
 _ONE_MOMENT_S = 1.0
 _REASONS = {"unclear": "unclear who is who", "scene": "the picture changes as a whole"}
-_WORDS = re.compile(r"^track cut (?:once|\d+ times) \(([^)]*)\), at ([\d., ]+) s")
+_WORDS = re.compile(r"^track cut (?:once|[\d,]+ times) \(([^)]*)\), at ([\d., ]+) s")
 
 
 def cut_warnings(stretches: Sequence[FaceTrack]) -> list[str]:
@@ -33,8 +34,7 @@ def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
 
 
 def _warning(times: Sequence[float], reason: str) -> str:
-    often = "once" if len(times) == 1 else f"{len(times)} times"
-    return f"track cut {often} ({reason}), at {in_words(times)}"
+    return f"track cut {often(len(times))} ({reason}), at {in_words(times)}"
 
 
 def in_words(times: Sequence[float]) -> str:

@@ -6,6 +6,8 @@ from statistics import median
 
 import numpy as np
 
+from avfusion.runtime.quantities import often
+
 RESET_S = 1.0  # a step back this large is a reset, where no decoding stamp tells it from reordered B-frames
 
 
@@ -88,7 +90,7 @@ def presentation_order(
     if missing:
         warnings.append(f"{missing} of {len(pts)} frames have no time stamp: filled in")
     if len(parts) > 1:
-        warnings.append(f"the clock steps back {len(parts) - 1} times: joined on")
+        warnings.append(f"the clock steps back {often(len(parts) - 1)}: joined on")
     if doubled > sum(stamp is None for stamp in filled):
         warnings.append(f"{doubled} frames share or precede the time stamp of another: interpolated")
     exact = not missing and len(parts) == 1 and not doubled

@@ -6,6 +6,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
+def often(number: int) -> str:
+    """How many times: `once`, `3 times`."""
+    return "once" if number == 1 else f"{number:,} times"
+
+
 def byte_size(count: float) -> str:
     """Bytes in kB, MB or GB (powers of 1000), to about two digits: `5 kB`, `1.2 MB`, `16 GB`."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):

@@ -93,7 +93,7 @@ def test_through_all_stages(root: Path, tmp_path: Path) -> None:
     assert table["talk_left"].warnings == table["talk_right"].warnings == ()
     assert table["cam"].warnings == (
         "no audio stream: the audio is absent in every clip",
-        "the labels are not in the order of their column frame (1 steps back): sorted",
+        "the labels are not in the order of their column frame (1 step back): sorted",
         "1 labels of frames beyond the last of 10 video frames are not used",
         "7 of 10 video frames have no label",
         "1 crops beyond the last of 10 video frames are not used",

@@ -1,10 +1,14 @@
 """Counts and sizes in words."""
 
-from avfusion.runtime.quantities import byte_size, counted, duration
+from avfusion.runtime.quantities import byte_size, counted, duration, often
 
 
 def test_one_thing_is_singular():
     assert [counted(n, "track") for n in (0, 1, 2, 2700000)] == ["0 tracks", "1 track", "2 tracks", "2,700,000 tracks"]
+
+
+def test_one_time_is_once():
+    assert [often(n) for n in (1, 2, 1200)] == ["once", "2 times", "1,200 times"]
 
 
 def test_sizes_have_two_digits_or_so():
