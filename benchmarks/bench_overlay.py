@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from skimage.data import astronaut
 
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.mp4_writer import mp4_writer
-from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.overlay import write_overlay
 
@@ -51,7 +51,7 @@ def make_video(path: Path) -> None:
 
 def bare(video: Path, out: Path) -> None:
     """Decode and encode."""
-    timeline = read_timeline(video)
+    timeline = timeline_with_sound(video)
     with mp4_writer(out, (WIDTH, HEIGHT), fps=timeline.fps, channels=0) as writer:
         for frame in read_video(video, timeline=timeline):
             writer.picture(frame.rgb, frame.time_s, 1 / FPS)
@@ -62,7 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         video, out = Path(temporary) / "video.mp4", Path(temporary) / "out.mp4"
         make_video(video)
-        time_s = read_timeline(video).times_s
+        time_s = timeline_with_sound(video).times_s
         table = pd.DataFrame(
             {
                 "time_s": time_s,
@@ -82,7 +82,7 @@ def main() -> None:
                 run()
                 best[side] = min(best[side], time.process_time() - processor)
                 clock[side] = min(clock[side], time.perf_counter() - started)
-        assert len(read_timeline(out).times_s) == len(time_s)
+        assert len(timeline_with_sound(out).times_s) == len(time_s)
     times = ", ".join(f"{side} {1000 * seconds / len(time_s):.1f} ms a frame" for side, seconds in best.items())
     ratio, share = best["overlay"] / best["bare"], clock["overlay"] / SECONDS
     load = os.getloadavg()[0]

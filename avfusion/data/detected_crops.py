@@ -28,7 +28,7 @@ def make_frames_of_faces(task: DetectedCropsTask, path: Path, wanted: Stamp) -> 
     """Write one track's frame table to `path`."""
     refuse_changed(task.video, task.video_hash)
     warnings: list[str] = []
-    write_frames(path, _rows(task, read_timeline(task.video, sound=False), warnings), wanted, lambda: warnings)
+    write_frames(path, _rows(task, read_timeline(task.video), warnings), wanted, lambda: warnings)
 
 
 def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> Iterator[FrameRow]:

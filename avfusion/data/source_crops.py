@@ -48,7 +48,7 @@ def make_frames_of_crops(task: SourceCropsTask, path: Path, wanted: Stamp) -> No
     warnings: list[str] = []
     rows = source_crop_rows(
         task.folders,
-        read_timeline(task.video, sound=False).times_s,
+        read_timeline(task.video).times_s,
         jpeg_quality=task.jpeg_quality,
         crops_hash=task.crops_hash,
         on_warning=warnings.append,

@@ -7,7 +7,7 @@ from pathlib import Path
 from avfusion.corpora.source_hashes import refuse_changed
 from avfusion.data.audio import write_audio
 from avfusion.media.audio import aligned_audio
-from avfusion.media.timeline import read_timeline
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.runtime.stamps import Stamp
 
 
@@ -26,7 +26,7 @@ def make_audio(task: SoundTask, path: Path, wanted: Stamp) -> None:
     """
     refuse_changed(task.video, task.video_hash)
     write_audio(
-        path, aligned_audio(task.video, read_timeline(task.video), on_warning=partial(_say, task.video)), wanted
+        path, aligned_audio(task.video, timeline_with_sound(task.video), on_warning=partial(_say, task.video)), wanted
     )
 
 

@@ -14,19 +14,22 @@ from avfusion.media.audio_filters import (
     filtered_blocks,
     format_of,
 )
-from avfusion.media.channels import HeardChannels, check_channels, measure_channels
+from avfusion.media.audio_track import timeline_with_sound
+from avfusion.media.channels import HeardChannels, average, check_channels, measure_channels
 from avfusion.media.opener import open_media
-from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timeline import Timeline
 from avfusion.media.timestamps import JoinedClock
 from avfusion.media.wav import SAMPLE_RATE
+from avfusion.runtime.quantities import counted
 
 JUMP_S = 0.015  # stamps rounded to a millisecond jitter by less; a lost packet of a speech codec takes 20 ms
+NOTABLE_GAP_S = 0.2
 BLOCK_SAMPLES = 1 << 16
 
 
 def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | None = None) -> np.ndarray | None:
     """Decode the audio of a video, (n,) float32 in [-1, 1], as `aligned_audio` gives it; None without a stream."""
-    timeline = timeline or read_timeline(path)
+    timeline = timeline or timeline_with_sound(path)
     if timeline.audio_start_s is None:
         return None
     samples = np.empty(_last_sample(timeline), np.float32)
@@ -55,23 +58,37 @@ def aligned_audio(
     A block is (n,), or with `stereo` (2, n): two channels are kept, any other number is averaged into both.
 
     Args:
-        on_warning: Called with a note if some channels are not heard.
+        on_warning: Called with a note if some channels are not heard, and at the end with one if some of the sound is
+            missing.
 
     Raises:
         BadInputError: the file cannot be read as media, or has more than 64 channels of audio.
     """
     last = _last_sample(timeline)
-    end = 0
-    for start, samples in _pieces(path, timeline, 2 if stereo else 1, on_warning):
+    end = missing = 0
+    lost: list[None] = []
+    for start, samples in _pieces(path, timeline, 2 if stereo else 1, on_warning, lambda: lost.append(None)):
         kept = samples[..., max(0, end - start) : max(0, last - start)]
         if kept.size:
+            missing += start - end if 0 < end < start else 0
             while end < start:
                 yield np.zeros((*kept.shape[:-1], min(start - end, BLOCK_SAMPLES)), np.float32)
                 end += min(start - end, BLOCK_SAMPLES)
             yield kept
             end += kept.shape[-1]
         if end >= last:
-            return
+            break
+    if end and on_warning and (note := _missing(missing / SAMPLE_RATE, len(lost))):
+        on_warning(note)
+
+
+def _missing(seconds: float, packets: int) -> str:
+    """A note on gaps within the sound and packets that cannot be decoded; empty if there is little to tell."""
+    damaged = f"{counted(packets, 'packet')} of its sound cannot be decoded" if packets else ""
+    if seconds > NOTABLE_GAP_S:
+        gaps = f"{seconds:.2f} s within its sound are missing: silence there"
+        return f"{damaged}, {gaps}" if damaged else gaps
+    return f"{damaged}: left out" if damaged else ""
 
 
 def _last_sample(timeline: Timeline) -> int:
@@ -135,12 +152,16 @@ class _Mixer:
             for heard in self._heard.values():
                 if heard.note and self._on_warning:
                     self._on_warning(heard.note)
-        heard = self._heard.get(frame.layout.name) or HeardChannels(tuple(range(frame.layout.nb_channels)))
+        heard = self._heard.get(frame.layout.name) or average(frame.layout.nb_channels)
         return [heard.mean()] * self._wanted
 
 
 def _pieces(
-    path: str | os.PathLike[str], timeline: Timeline, channels: int, on_warning: Callable[[str], None] | None
+    path: str | os.PathLike[str],
+    timeline: Timeline,
+    channels: int,
+    on_warning: Callable[[str], None] | None,
+    on_lost: Callable[[], None],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Pieces of audio, 1 or 2 channels, each with the number of its first sample, counted from the first frame."""
     if timeline.audio_index is None:
@@ -149,7 +170,7 @@ def _pieces(
     mixer = _Mixer(path, timeline.audio_index, channels, on_warning)
     run: _Run | None = None
     with open_media(path) as container:
-        for frame in audio_frames(container, timeline.audio_index):
+        for frame in audio_frames(container, timeline.audio_index, on_lost=on_lost):
             source, time_s = format_of(frame), frame.time
             start_s = None if time_s is None else clock.joined(time_s) - timeline.origin_s
             jumps = run is not None and start_s is not None and abs(start_s - run.read_s) > JUMP_S

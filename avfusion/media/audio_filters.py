@@ -1,6 +1,6 @@
 """Decoded frames of an audio stream, and the filters that turn them into blocks of samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -25,8 +25,14 @@ class SoundFormat(NamedTuple):
     rate: int
 
 
-def audio_frames(container: InputContainer, index: int) -> Iterator[av.AudioFrame]:
-    """The frames that can be decoded of the stream with this index in the file; none without a decoder."""
+def audio_frames(
+    container: InputContainer, index: int, *, on_lost: Callable[[], None] | None = None
+) -> Iterator[av.AudioFrame]:
+    """The frames that can be decoded of the stream with this index in the file; none without a decoder.
+
+    Args:
+        on_lost: Called for each packet that cannot be decoded.
+    """
     stream = container.streams[index]
     if not isinstance(stream, AudioStream) or stream.codec_context is None:
         return
@@ -37,7 +43,9 @@ def audio_frames(container: InputContainer, index: int) -> Iterator[av.AudioFram
         try:
             frames = packet.decode()
         except av.FFmpegError:  # damaged, or a feature that the decoder lacks: the picture is not to blame
-            continue  # a hole: the next frame's stamp is ahead, and zeros fill it
+            if on_lost:
+                on_lost()
+            continue
         for frame in frames:
             if isinstance(frame, av.AudioFrame) and frame.samples and frame.sample_rate:
                 yield frame

@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -10,9 +11,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from avfusion.media.audio_filters import audio_frames
-from avfusion.media.audio_track import choose_audio_track
+from avfusion.media.audio_track import choose_audio_track, timeline_with_sound
 from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, SoundOnlyError, demux, open_media, skip_other_streams
-from avfusion.media.timeline import NOTABLE_TAIL_S, Timeline, read_timeline
+from avfusion.media.timeline import NOTABLE_TAIL_S, Timeline
 from avfusion.media.timestamps import presentation_order
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import duration
@@ -28,17 +29,20 @@ ENDLESS = 0x7FFFF000  # bytes and more: what recorders write that do not know th
 def read_any_timeline(
     path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, audio_track: int | None = None
 ) -> Timeline:
-    """As `read_timeline`; of a file with sound and no video, the clock of `read_audio_timeline`.
+    """As `timeline_with_sound`; of a file with sound and no video, the clock of `read_audio_timeline`.
 
-    Cover art is no video, even if the file does not mark it as such: a single picture beside longer sound.
+    Cover art is no video, even if the file does not mark it as such: a single picture beside longer sound. Neither is
+    what a cut has left of a video, if it is a single picture; `damage` says so.
     """
     try:
-        timeline = read_timeline(path, limits, audio_track=audio_track)
+        timeline = timeline_with_sound(path, limits, audio_track=audio_track)
     except SoundOnlyError:
         return read_audio_timeline(path, limits, audio_track=audio_track)
-    if timeline.frames == 1 and (timeline.audio_end_s or 0.0) > LONGEST_PICTURE_S:
-        return read_audio_timeline(path, limits, audio_track=audio_track)
-    return timeline
+    if timeline.frames > 1 or (timeline.audio_end_s or 0.0) <= LONGEST_PICTURE_S:
+        return timeline
+    sound = read_audio_timeline(path, limits, audio_track=audio_track)
+    lost = [timeline.damage] if timeline.damage else []  # the other pictures
+    return replace(sound, warnings=(*sound.warnings, *lost), damage=timeline.damage)
 
 
 def read_audio_timeline(

@@ -1,18 +1,38 @@
-"""Which audio track of a file is heard."""
+"""Which audio track of a file is heard, and when."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from avfusion.media.audio_filters import audio_windows
-from avfusion.media.opener import audio_stream, open_media
+from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits, audio_stream, open_media
+from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import counted
 
 AUDIBLE = 3e-4  # 70 dB below full scale
 _WINDOW_S = 0.5
+
+
+def timeline_with_sound(
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, audio_track: int | None = None
+) -> Timeline:
+    """The clock of a video, as `read_timeline`, and of the sound that is heard with it.
+
+    Args:
+        audio_track: Number of the audio track to hear, from 1; default: as `choose_audio_track`.
+
+    Raises:
+        BadInputError: as `read_timeline`; no such audio track.
+    """
+    with open_media(path, limits) as container:
+        audio, notes = choose_audio_track(container, path, audio_track)
+        index = None if audio is None else audio.index
+    timeline = read_timeline(path, limits, audio_index=index)
+    return replace(timeline, warnings=(*timeline.warnings, *notes))
 
 
 def choose_audio_track(

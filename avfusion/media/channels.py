@@ -1,8 +1,8 @@
 """Which channels of an audio track are heard: one rule for training and prediction.
 
 The average of all channels is heard, as FFmpeg's own downmix would add 3 dB and clip, unless the average would change
-the speech: channels without sound would make it quieter, channels of opposite sign would cancel it. The rule looks at
-the whole track above 300 Hz, so that hum counts for nothing and a track is heard in one way from beginning to end.
+the speech: channels with little sound would make it quieter, channels of opposite sign would cancel it. The rule looks
+at the whole track above 300 Hz, so that hum counts for nothing and a track is heard in one way from beginning to end.
 """
 
 import os
@@ -17,8 +17,9 @@ from avfusion.media.opener import open_media
 from avfusion.runtime.errors import BadInputError
 
 MOST_CHANNELS = 64  # the most that FFmpeg's filters accept
-EMPTY = 1e-3  # of the loudest channel's power: 30 dB below
-QUIET_CENTRE = 1e-2  # of the loudest channel's power: 20 dB below, a centre holds what leaks from others
+FULLY, NOT = 0.5, 0.25  # amplitudes beside the loudest channel's from which a channel counts fully, and not at all
+LOUD_PERCENT = 98  # a channel's level is that of its loud moments: somebody who says little counts, hiss does not
+EMPTY = 1e-3  # of the power of the channel beside it, in a window: 30 dB below
 CANCELLED = 0.5  # of the average's power if the channels were unrelated
 OPPOSED = 0.1  # the same of two channels, for half a second
 LOUDER = 1.25  # times the power: 1 dB; the first of channels that are nearer to each other is chosen
@@ -34,16 +35,26 @@ class HeardChannels:
     """The channels of a track that are heard.
 
     Attributes:
-        chosen: Indices of the channels whose average is heard.
+        weights: Of each channel that is heard, by its index; they sum to 1.
         note: Why some are not; empty if all are.
     """
 
-    chosen: tuple[int, ...]
+    weights: Mapping[int, float]
     note: str = ""
 
     def mean(self) -> str:
-        """The average as an expression of FFmpeg's filter `pan`."""
-        return "+".join(f"{1 / len(self.chosen)!r}*c{index}" for index in self.chosen)
+        """The weighted average as an expression of FFmpeg's filter `pan`."""
+        return "+".join(f"{weight!r}*c{index}" for index, weight in self.weights.items())
+
+
+def average(total: int) -> HeardChannels:
+    """All channels, as many as there are, heard alike."""
+    return HeardChannels(dict.fromkeys(range(total), 1 / total))
+
+
+def alone(channel: int, note: str) -> HeardChannels:
+    """One channel heard without the others, and why."""
+    return HeardChannels({channel: 1.0}, note)
 
 
 @dataclass
@@ -56,6 +67,7 @@ class ChannelPowers:
         together: (C, C) power of channel i in windows where neither is empty beside the other.
         shared: (C, C) sums of products in the windows of `together`.
         opposed: (C, C) power of channel i in windows where channel j cancels it.
+        windows: (C,) mean squares of each window.
     """
 
     products: np.ndarray
@@ -63,6 +75,14 @@ class ChannelPowers:
     together: np.ndarray = field(init=False)
     shared: np.ndarray = field(init=False)
     opposed: np.ndarray = field(init=False)
+    windows: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """(C,) mean squares of each channel in its loud windows."""
+        if not self.windows:
+            return np.zeros(len(self.products))
+        return np.asarray(np.percentile(self.windows, LOUD_PERCENT, axis=0))
 
     def __post_init__(self) -> None:
         self.alone, self.together, self.shared, self.opposed = (np.zeros_like(self.products) for _ in range(4))
@@ -75,6 +95,7 @@ class ChannelPowers:
         beside_nothing = power[None] < EMPTY * power[:, None]  # channel j is empty beside channel i
         both = ~(beside_nothing | beside_nothing.T)
         sums = power[:, None] + power[None]
+        self.windows.append(power / window.shape[1])
         self.products += products
         self.alone += np.where(beside_nothing, power[:, None], 0.0)
         self.together += np.where(both, power[:, None], 0.0)
@@ -85,52 +106,58 @@ class ChannelPowers:
 def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels:
     """Decide which channels are heard.
 
-    1. The low-frequency channel holds no speech. Of the others, those 30 dB or more below the loudest are left out.
-    2. Of a layout with a centre, the centre alone is heard, where films have the speech, unless it is 20 dB below.
+    1. The low-frequency channel holds no speech. Others count fully down to 6 dB below the loudest, less and less below
+       that, and not at all from 12 dB on: what leaks into a channel must not make the speech quieter.
+    2. Of a layout with a centre that counts, the centre alone is heard, where films have the speech.
     3. Channels whose average would have less than half the power of unrelated ones cancel each other, as with a swapped
        wire, and so do two channels that cancel each other (by 10 dB) for a part of the sound: the loudest is heard.
     4. Of two channels of which one has the same sound as the other, but not all the time, the other is heard.
-    5. Else the average of the channels that are left: what different microphones hear stays mixed.
+    5. Else the average of the channels that count is heard: what different microphones hear stays mixed.
 
     Six or eight channels without names are taken as 5.1 or 7.1, unless the loudest would be the low-frequency channel.
 
     Args:
         names: FFmpeg's names of the channels (`FL`, `FC`, `LFE`, …; `NONE`: not known).
     """
-    total = len(names)
+    total, levels = len(names), powers.levels
     if total in UNNAMED and set(names) == {"NONE"}:
         likely = [channel.name for channel in AudioLayout(UNNAMED[total]).channels]
-        if not likely[int(np.argmax(np.diag(powers.products)))].startswith("LFE"):
+        if not likely[int(np.argmax(levels))].startswith("LFE"):
             heard = heard_channels(likely, powers)
             assumed = f" (its channels have no names: {UNNAMED[total]} is assumed)"
             return replace(heard, note=heard.note and heard.note + assumed)
-    power = np.diag(powers.products)
-    if total == 1 or not power.any():
-        return HeardChannels(tuple(range(total)))
-    loud = [index for index in range(total) if not names[index].startswith("LFE") and power[index] > 0]
-    if not loud:
-        return HeardChannels(tuple(range(total)))
-    highest = max(power[index] for index in loud)
-    loud = [index for index in loud if power[index] >= EMPTY * highest]
-    centre = next((index for index in loud if names[index] == "FC" and power[index] >= QUIET_CENTRE * highest), None)
+    counting = _counting(names, levels)
+    loud = list(counting)
+    if total == 1 or not loud:
+        return average(total)
     if len(loud) == 1:
-        return HeardChannels(
-            (loud[0],), f"its sound is in one of {total} channels: heard from {_told(names, loud)} alone"
-        )
+        return alone(loud[0], f"its sound is in one of {total} channels: heard from {_told(names, loud)} alone")
+    centre = next((index for index in loud if names[index] == "FC"), None)
     if centre is not None:
-        return HeardChannels((centre,), f"of its {total} channels of sound the centre is heard, where speech is")
-    loudest = next(index for index in loud if LOUDER * power[index] >= highest)
+        return alone(centre, f"of its {total} channels of sound the centre is heard, where speech is")
+    loudest = next(index for index in loud if LOUDER * levels[index] >= levels[loud].max())
     if _cancel(powers, loud):
         why = "its channels of sound cancel each other"
-        return HeardChannels((loudest,), f"{why}: heard from {_told(names, [loudest])} alone")
+        return alone(loudest, f"{why}: heard from {_told(names, [loudest])} alone")
     if len(loud) == len(_SIDES) and (whole := _whole_one(powers, *loud)) is not None:
         why = "one of its channels of sound comes and goes"
-        return HeardChannels((whole,), f"{why}: heard from the other, {_told(names, [whole])}, alone")
+        return alone(whole, f"{why}: heard from the other, {_told(names, [whole])}, alone")
+    weights = {index: weight / sum(counting.values()) for index, weight in counting.items()}
     if len(loud) == total:
-        return HeardChannels(tuple(loud))
-    why = f"of its {total} channels those with sound are heard"
+        return HeardChannels(weights)
+    why = f"of its {total} channels of sound the loud ones are heard"
     bass = " (not LFE, the bass)" if any(name.startswith("LFE") for name in names) else ""
-    return HeardChannels(tuple(loud), f"{why}: {_told(names, loud)}{bass}")
+    return HeardChannels(weights, f"{why}: {_told(names, loud)}{bass}")
+
+
+def _counting(names: Sequence[str], levels: np.ndarray) -> dict[int, float]:
+    """How much each channel counts, by its index: 1 or less; without those that do not."""
+    speaking = [index for index, name in enumerate(names) if not name.startswith("LFE") and levels[index] > 0]
+    if not speaking:
+        return {}
+    amplitudes = np.sqrt(levels[speaking] / levels[speaking].max())
+    shares = np.clip((amplitudes - NOT) / (FULLY - NOT), 0, 1)
+    return {index: float(share) for index, share in zip(speaking, shares, strict=True) if share > 0}
 
 
 def _cancel(powers: ChannelPowers, channels: Sequence[int]) -> bool:

@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass
 
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.opener import DEFAULT_LIMITS, MediaLimits
-from avfusion.media.timeline import Timeline, read_timeline
+from avfusion.media.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class MediaInfo:
 
 def probe(path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS) -> MediaInfo:
     """Describe a video by its packets."""
-    return media_info(read_timeline(path, limits))
+    return media_info(timeline_with_sound(path, limits))
 
 
 def media_info(timeline: Timeline) -> MediaInfo:

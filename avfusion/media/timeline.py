@@ -1,4 +1,4 @@
-"""Presentation times of a video's frames and the span of its audio, from the packets alone, without decoding."""
+"""Presentation times of a video's frames and the span of an audio stream, from the packets, without decoding."""
 
 import os
 import time
@@ -13,7 +13,6 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avfusion.media.audio_track import choose_audio_track
 from avfusion.media.edit_lists import picture_delay_s
 from avfusion.media.field_pairs import FieldPairs
 from avfusion.media.opener import (
@@ -30,10 +29,11 @@ from avfusion.media.picture import colour_notes
 from avfusion.media.sniffing import index_is_cut
 from avfusion.media.timestamps import JoinedClock, presentation_order, shown_after_delay
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.quantities import duration
+from avfusion.runtime.quantities import counted, duration
 
 FALLBACK_FPS = 25.0
 NOTABLE_TAIL_S = 0.2
+WIDE_STEP, STEADY, STEADY_SHARE = 1.5, 0.1, 0.9  # of the median step; of all steps
 RATE_ROUNDING_S = 0.002  # Matroska counts milliseconds
 MISSING_TAIL_S = 0.5  # a file whose header promises this much more than it holds is truncated or damaged
 
@@ -48,7 +48,7 @@ class Timeline:
         stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
         clock_shifts_s: Shifts that join a clock with resets into one: before the first reset (always 0), after it, and
             so on.
-        audio_index: Index in the file of the audio stream that is heard, None without one.
+        audio_index: Index in the file of the audio stream that was asked for, None without one.
         audio_start_s: When the audio stream starts (negative: before the first frame); None: no audio packets.
         audio_end_s: When the audio stream ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
@@ -95,26 +95,28 @@ class _Packets:
 
 
 def read_timeline(
-    path: str | os.PathLike[str],
-    limits: MediaLimits = DEFAULT_LIMITS,
-    *,
-    sound: bool = True,
-    audio_track: int | None = None,
+    path: str | os.PathLike[str], limits: MediaLimits = DEFAULT_LIMITS, *, audio_index: int | None = None
 ) -> Timeline:
-    """Read the packets of a video and work out its clock.
+    """Read the packets of a video and work out its clock; `timeline_with_sound` finds the sound to it.
 
     Args:
-        sound: Read the audio stream, too. Without it reading takes half the time, and the timeline may report no audio.
-        audio_track: Number of the audio track to hear, from 1; default: as `choose_audio_track`.
+        audio_index: Index in the file of an audio stream whose span is found, too; None: the pictures alone, which
+            takes half the time. The timeline reports no audio then.
 
     Raises:
-        BadInputError: as `open_media`; no video stream, no such audio track, no frames, or more frames than
-            the limits allow.
+        BadInputError: as `open_media`; no video stream, no frames, or more frames than the limits allow.
     """
+    return _read_timeline(path, limits, audio_index, pictures_alone=audio_index is None)
+
+
+def _read_timeline(
+    path: str | os.PathLike[str], limits: MediaLimits, audio_index: int | None, *, pictures_alone: bool
+) -> Timeline:
     with open_media(path, limits) as container:
         video = video_stream(container, path)
-        audio, notes = choose_audio_track(container, path, audio_track) if sound else (None, ())
-        if not sound:
+        audio = None if audio_index is None else container.streams[audio_index]
+        assert audio is None or isinstance(audio, AudioStream)
+        if pictures_alone:
             skip_other_streams(container, video)
         packets = _read_packets(container, video, audio.index if audio else -1, path, limits)
         if not packets.pts:
@@ -133,15 +135,17 @@ def read_timeline(
             raise BadInputError(f"{path}: its time stamps are too large to be told apart: remux it")
         shifts = tuple(shift * base for shift in shown.shifts)
         promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
-        if not sound and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
-            return read_timeline(path, limits, audio_track=audio_track)
-        damage, tail = _missing(promised, held, len(times))
+        if pictures_alone and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
+            return _read_timeline(path, limits, None, pictures_alone=False)
+        damage, left_out = _missing(promised, held, len(times))
+        step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
+        swallowed = 0
         if "mp4" in container.format.name and not damage and video.frames > len(times):
             swallowed = sum(entry.size == 0 for entry in video.index_entries) - packets.empty
-            tail += (f"{swallowed} of {video.frames} frames are empty: left out",) if swallowed > 0 else ()
+        empty = f"{swallowed} of {video.frames} frames are empty: left out"
+        left_out += (empty,) if swallowed > 0 else _gaps(times, step)
         if "mp4" in container.format.name and index_is_cut(Path(path)):
             damage = "truncated: it ends inside its index, so streams may be missing"
-        step = float(np.median(np.diff(times))) if len(times) > 1 else nominal_s
         end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
         if end > limits.duration_s:
             raise BadInputError(f"{path} lasts {duration(end)}, must be at most {duration(limits.duration_s)}: cut it")
@@ -162,7 +166,7 @@ def read_timeline(
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
             height=video.height,
-            warnings=(*shown.warnings, *tail, *colour_notes(video), *notes, *([damage] if damage else [])),
+            warnings=(*shown.warnings, *left_out, *colour_notes(video), *([damage] if damage else [])),
             damage=damage,
         )
 
@@ -248,6 +252,17 @@ def _missing(promised_s: float, held_s: float, frames: int) -> tuple[str, tuple[
         held = f"{max(held_s, 0.0):.2f} s ({frames} frames)"
         return f"truncated or damaged: its header promises {promised_s:.2f} s, it holds {held}", ()
     return "", (f"the header promises {missing:.2f} s more than the file holds",) if missing > NOTABLE_TAIL_S else ()
+
+
+def _gaps(times: np.ndarray, step_s: float) -> tuple[str, ...]:
+    """A warning of pictures that are missing from a steady clock: a camera dropped them, or the file is damaged."""
+    steps = np.diff(times)
+    wide = steps > WIDE_STEP * step_s
+    steady = np.abs(steps - step_s) < STEADY * step_s
+    if not wide.any() or steady.sum() < STEADY_SHARE * len(steps):
+        return ()
+    lost_s, first_s = float((steps[wide] - step_s).sum()), float(times[:-1][wide][0])
+    return (f"{counted(int(wide.sum()), 'gap')} in its pictures, {lost_s:.2f} s in all, the first at {first_s:.2f} s",)
 
 
 def _mean_rate(times: np.ndarray, end_s: float, declared: Fraction | None) -> float:

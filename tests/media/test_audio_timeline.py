@@ -16,6 +16,7 @@ from avfusion.media.opener import MediaLimits
 from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import BadInputError
 from tests.media.conftest import flash_frames, tone, write_media
+from tests.media.damage import promising
 
 ONSET_S, SECONDS = 1.0, 3.0
 JPEG = cv2.imencode(".jpg", np.full((64, 64, 3), 99, np.uint8))[1].tobytes()
@@ -114,6 +115,15 @@ def test_a_single_picture_beside_longer_sound_is_cover_art_too(tmp_path):
     assert read_any_timeline(path).frames in (75, 76)  # Matroska keeps AAC's padding
     brief = write_media(tmp_path / "b.mkv", flash_frames(1, 0), [0.0], sound=tone(0.5), codec="mjpeg", ticks=1000)
     assert read_any_timeline(brief).has_pictures
+
+
+def test_damage_is_told_where_only_a_single_picture_is_left(tmp_path):
+    path = write_media(tmp_path / "c.mp4", flash_frames(1, 0), [0.0], sound=tone(SECONDS))
+    path.write_bytes(promising(path.read_bytes(), 1.5))
+    timeline = read_any_timeline(path)
+    assert not timeline.has_pictures
+    assert timeline.damage.startswith("truncated or damaged: its header promises 4.")
+    assert timeline.damage in timeline.warnings
 
 
 @pytest.mark.parametrize("promised", [0x7FFFFFF0, 0xFFFFFFFF, 0])

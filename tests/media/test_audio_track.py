@@ -9,7 +9,7 @@ import pytest
 
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
-from avfusion.media.timeline import read_timeline
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.runtime.errors import BadInputError
 from tests.media.conftest import flash_frames
 from tests.media.damage import overwrite_sound
@@ -68,20 +68,20 @@ def test_a_track_that_is_not_there_is_refused_with_those_that_are(tmp_path, numb
         rf"t.mkv has 2 audio tracks \(1: eng, take 1, mono; 2: deu, take 2, mono\), so there is no audio track {number}"
     )
     with pytest.raises(BadInputError, match=words):
-        read_timeline(path, audio_track=number)
+        timeline_with_sound(path, audio_track=number)
 
 
 def test_without_sound_no_track_can_be_chosen(tmp_path, media, make_flash):
     path = media(tmp_path / "mute.mp4", make_flash(5, 1), np.arange(5) / 25)
     with pytest.raises(BadInputError, match="has no audio track, so there is no audio track 1"):
-        read_timeline(path, audio_track=1)
+        timeline_with_sound(path, audio_track=1)
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_a_silent_default_gives_way_to_a_track_with_sound(tmp_path, suffix):
     path = write_tracks(tmp_path / f"t.{suffix}", [0.0, 0.0, 0.5], default=0)
     assert level(path) == pytest.approx(0.5, abs=1e-3)
-    (note,) = read_timeline(path).warnings
+    (note,) = timeline_with_sound(path).warnings
     assert note.startswith("audio track 1: eng")
     assert "has no sound: heard from audio track 3: fra" in note
     assert level(path, 1) == 0, "a track that is asked for is taken as it is"
@@ -91,11 +91,11 @@ def test_a_default_that_cannot_be_decoded_gives_way(tmp_path):
     path = write_tracks(tmp_path / "t.mp4", [0.5, 0.3], default=0, codec="aac")
     overwrite_sound(path)
     assert level(path) == level(path, 2) > 0.25
-    assert "heard from audio track 2" in read_timeline(path).warnings[0]
+    assert "heard from audio track 2" in timeline_with_sound(path).warnings[0]
 
 
 def test_of_silent_tracks_the_default_is_heard_without_a_word(tmp_path):
     path = write_tracks(tmp_path / "t.mkv", [0.0, 0.0], default=1)
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     assert timeline.warnings == ()
     assert timeline.audio_index == 2

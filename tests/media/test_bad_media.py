@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from avfusion.media.audio import read_aligned_audio
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.opener import demux, open_media
 from avfusion.media.probe import probe
-from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from avfusion.runtime.errors import BadInputError
 from tests.fuzz.media_seeds import TEXTS
@@ -275,7 +275,7 @@ def test_doubled_and_backward_stamps_are_made_to_increase(tmp_path, media):
     set_stamp(5, stamp(5) + 40)  # the stamp of frame 6, or that of the next cluster's first
     set_stamp(12, stamp(12) - 400)
     path.write_bytes(bytes(content))
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     assert timeline.frames == 20
     assert (np.diff(timeline.times_s) > 0).all()
     np.testing.assert_allclose(np.diff(timeline.times_s).mean(), 0.04, atol=0.003)
@@ -294,7 +294,7 @@ def test_missing_stamps_are_filled_in(tmp_path, media, make_flash):
     for start in starts[1::3]:
         content[start + 7] &= 0x3F
     path.write_bytes(bytes(content))
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     assert timeline.warnings == ("17 of 50 frames have no time stamp: filled in",)
     np.testing.assert_allclose(timeline.times_s, TIMES, atol=0.021)
     assert (np.diff(timeline.times_s) > 0).all()

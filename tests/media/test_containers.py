@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from avfusion.media.audio import read_aligned_audio
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 
@@ -24,10 +25,10 @@ def _record(
 
 def _events(path):
     """Number of frames, the first white one (0-based), its time, and when the tone begins."""
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     shown = list(read_video(path, timeline=timeline))
     assert [frame.index0 for frame in shown] == list(range(timeline.frames))
-    mute = read_timeline(path, sound=False)
+    mute = read_timeline(path)
     np.testing.assert_array_equal(mute.times_s, timeline.times_s)
     assert (mute.end_s, mute.fps, mute.warnings) == (timeline.end_s, timeline.fps, timeline.warnings)
     white = next(frame for frame in shown if frame.rgb.mean() > 128)
@@ -94,7 +95,7 @@ def test_a_copy_that_starts_at_any_time_is_cut_by_its_edit_list(tmp_path, media,
     assert (frames, white) == (FRAMES - dropped, LIT - dropped)
     assert seen == pytest.approx((LIT - dropped) / 25, abs=0.001)
     assert heard == pytest.approx(seen, abs=0.003)
-    assert read_timeline(path).origin_s == pytest.approx(dropped / 25 - cut_s, abs=0.001)
+    assert timeline_with_sound(path).origin_s == pytest.approx(dropped / 25 - cut_s, abs=0.001)
 
 
 REORDERING_S, PRIMING_S = 2 / 25, 1024 / 48000  # what libx264 and AAC put before the first frame

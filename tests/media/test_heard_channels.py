@@ -6,7 +6,7 @@ import soundfile
 
 from avfusion.media.audio import aligned_audio, read_aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
-from avfusion.media.timeline import read_timeline
+from avfusion.media.audio_track import timeline_with_sound
 
 RATE, SECONDS = 44100, 4
 TIME_S = np.arange(RATE * SECONDS) / RATE
@@ -24,6 +24,7 @@ def voice(pitch: float = 140.0, seed: int = 0) -> np.ndarray:
 
 SPEECH, OTHER, NOTHING = voice(), voice(220.0, 1), np.zeros(RATE * SECONDS)
 NOISE = 1e-3 * np.random.default_rng(2).standard_normal((2, len(SPEECH)))
+CLICKS = np.where(np.arange(len(SPEECH)) % 66150 < 20, 0.9, 0.0)  # three of half a millisecond
 HUM = 0.05 * np.sin(2 * np.pi * 50 * TIME_S)
 SIDES_OF_A_FILM = [OTHER, np.roll(OTHER, 99), SPEECH, 50 * NOISE[0], 0.3 * OTHER, 0.3 * OTHER]
 
@@ -31,6 +32,11 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
     "left": ([SPEECH, NOTHING], LEFT),
     "right": ([NOTHING, SPEECH], RIGHT),
     "beside noise": ([SPEECH, NOISE[0]], LEFT),
+    "beside a copy 20 dB below": ([SPEECH, 0.1 * SPEECH], LEFT),
+    "beside crosstalk": ([SPEECH, 0.05 * SPEECH + 5 * NOISE[0]], LEFT),
+    "beside loud noise": ([SPEECH, 8 * NOISE[0]], LEFT),
+    "beside an opposite copy 20 dB below, 1 ms later": ([SPEECH, -0.1 * np.roll(SPEECH, 44)], LEFT),
+    "beside clicks": ([SPEECH, CLICKS], LEFT),
     "beside hum": ([SPEECH, HUM], LEFT),
     "beside an offset": ([SPEECH, NOTHING + 0.2], LEFT),
     "opposite": ([SPEECH, -SPEECH], LEFT),
@@ -43,16 +49,18 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
     "5.1, a film": (SIDES_OF_A_FILM, "of its 6 channels of sound the centre is heard, where speech is"),
     "5.1, stereo": (
         [SPEECH, SPEECH] + [NOTHING] * 4,
-        "those with sound are heard: FL, FR (not LFE, the bass)",
+        "the loud ones are heard: FL, FR (not LFE, the bass)",
     ),
     "5.1, stereo and bass": ([SPEECH, SPEECH, NOTHING, OTHER] + [NOTHING] * 2, "are heard: FL, FR"),
     "5.1, opposite": ([SPEECH, -SPEECH] + [NOTHING] * 4, "cancel each other: heard from FL alone"),
+    "5.1, speech at the sides": ([SPEECH, SPEECH, 12 * NOISE[0]] + [NOTHING] * 3, "are heard: FL, FR"),
     "7.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 5, "in one of 8 channels: heard from FC alone"),
     "7.1, right only": ([NOTHING, SPEECH] + [NOTHING] * 6, "in one of 8 channels: heard from FR alone"),
 }
 AVERAGED: dict[str, list[np.ndarray]] = {
     "mono in two": [SPEECH, SPEECH],
-    "off the middle": [SPEECH, 0.4 * SPEECH],
+    "off the middle": [SPEECH, 0.6 * SPEECH],
+    "somebody who says little": [SPEECH, OTHER * (TIME_S < 0.6)],
     "two people": [SPEECH, OTHER],
     "two people, one after the other": [SPEECH * FIRST, OTHER * ~FIRST],
     "wide": [SPEECH + 0.4 * OTHER, SPEECH - 0.4 * OTHER],
@@ -84,6 +92,19 @@ def test_what_is_no_fault_is_averaged_without_a_note(tmp_path, media, make_flash
     samples, notes = heard(written(tmp_path / "s.mkv", media, make_flash, AVERAGED[name]))
     assert notes == []
     np.testing.assert_allclose(samples, np.clip(AVERAGED[name], -1, 1).mean(axis=0), atol=1e-4)
+
+
+def test_a_channel_counts_less_the_quieter_it_is(tmp_path, media, make_flash):
+    """Without a step: the level of the speech never falls as a channel beside it gets quieter."""
+    heights = []
+    for below_db in (4, 6, 7, 8, 9, 10, 11, 12, 13, 20):
+        copy = 10 ** (-below_db / 20) * OTHER
+        samples, _ = heard(written(tmp_path / "s.mkv", media, make_flash, [SPEECH, copy]))
+        heights.append(float(samples @ SPEECH / (SPEECH @ SPEECH)))
+    assert heights[0] == pytest.approx(0.5, abs=0.01)
+    assert heights[-1] == pytest.approx(1, abs=0.01)
+    assert (np.diff(heights) > -0.01).all()
+    assert np.diff(heights).max() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -161,9 +182,9 @@ def test_the_choice_does_not_depend_on_packets(tmp_path, media, make_flash):
 
 def test_two_channels_are_kept_for_viewers_and_others_are_heard_as_by_the_model(tmp_path, media, make_flash):
     path = written(tmp_path / "left.mkv", media, make_flash, MENDED["left"][0])
-    left, right = np.concatenate(list(aligned_audio(path, read_timeline(path), stereo=True)), axis=1)
+    left, right = np.concatenate(list(aligned_audio(path, timeline_with_sound(path), stereo=True)), axis=1)
     np.testing.assert_allclose(left, SPEECH, atol=1e-4)
     assert not right.any()
     film = written(tmp_path / "film.mkv", media, make_flash, SIDES_OF_A_FILM)
-    both = np.concatenate(list(aligned_audio(film, read_timeline(film), stereo=True)), axis=1)
+    both = np.concatenate(list(aligned_audio(film, timeline_with_sound(film), stereo=True)), axis=1)
     np.testing.assert_array_equal(both, np.stack([read_aligned_audio(film)] * 2))

@@ -4,9 +4,9 @@ import av
 import numpy as np
 import pytest
 
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.deinterlacing import deinterlaced
 from avfusion.media.field_pairs import FieldPairs
-from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from tests.media.field_coded import field_pictures, write_field_coded
 
@@ -61,7 +61,7 @@ def test_moving_pictures_are_not_torn(tmp_path, media, name):
     frames = list(read_video(path, on_warning=warnings.append))
     assert [frame.index0 for frame in frames] == list(range(COUNT))
     np.testing.assert_allclose([frame.time_s for frame in frames], TIMES, atol=0.001)
-    assert (read_timeline(path).warnings, warnings) == ((), [])
+    assert (timeline_with_sound(path).warnings, warnings) == ((), [])
     for number, frame in enumerate(frames):
         assert _combing(frame.rgb) < 0.4 * _combing(woven[number]), number
         either = np.minimum(np.abs(frame.rgb - 1.0 * _moment(number)), np.abs(frame.rgb - 1.0 * _moment(number + 0.5)))
@@ -108,7 +108,7 @@ def test_two_fields_are_one_row(tmp_path, suffix, coding):
     """Also where encoders choose frame by frame, or the bottom field comes first."""
     pictures = [np.full((64, 64, 3), 12 * number + 30, np.uint8) for number in range(COUNT)]
     path = write_field_coded(tmp_path / f"fields{suffix}", pictures, packets="fields", **coding)
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     np.testing.assert_allclose(timeline.times_s, TIMES, atol=0.001)
     assert (timeline.fps, timeline.end_s) == (pytest.approx(25), pytest.approx(COUNT / 25, abs=0.001))
     levels = [frame.rgb.mean() for frame in read_video(path)]

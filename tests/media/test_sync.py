@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from avfusion.media.audio import read_aligned_audio
-from avfusion.media.timeline import read_timeline
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.video import read_video
 from tests.media.conftest import tone
 from tests.media.field_coded import write_field_coded
@@ -136,7 +136,7 @@ def _begin_sound_later(avi: Path, offset_s: float) -> None:
 
 
 def _check(path: Path, true_s: np.ndarray, lit_s: float, half_a_frame_s: float) -> None:
-    timeline = read_timeline(path)
+    timeline = timeline_with_sound(path)
     frames = list(read_video(path, timeline=timeline))
     assert [frame.index0 for frame in frames] == list(range(timeline.frames))
     np.testing.assert_allclose(timeline.times_s, true_s, atol=0.0011)

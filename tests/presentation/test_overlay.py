@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from avfusion.inference.analysis import Person
 from avfusion.media.audio import aligned_audio, read_aligned_audio
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.mp4_writer import mp4_writer
-from avfusion.media.timeline import read_timeline
 from avfusion.media.video import read_video
 from avfusion.presentation.overlay import BOX, draw_overlay, overlay_provenance, write_overlay
 from avfusion.presentation.overlay_panel import BRIGHT, LONGEST, TARGETS, Panel, clock, plan_layout, signed
@@ -98,7 +98,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_every_frame_is_there_at_its_time(uneven: tuple[Path, Path]) -> None:
-    source, overlay = (read_timeline(path) for path in uneven)
+    source, overlay = (timeline_with_sound(path) for path in uneven)
     assert overlay.frames == source.frames == 41
     assert overlay.times_s == pytest.approx(source.times_s, abs=1e-4)
     assert np.ptp(np.diff(overlay.times_s)) > 0.07
@@ -109,7 +109,7 @@ def test_every_frame_is_there_at_its_time(uneven: tuple[Path, Path]) -> None:
 
 
 def test_the_sound_is_in_time_and_both_of_its_channels_are_kept(uneven: tuple[Path, Path]) -> None:
-    timeline = read_timeline(uneven[1])
+    timeline = timeline_with_sound(uneven[1])
     assert timeline.audio_channels == 2
     assert timeline.audio_start_s == pytest.approx(0, abs=1e-3)
     left, right = np.concatenate(list(aligned_audio(uneven[1], timeline, stereo=True)), axis=1)
@@ -165,19 +165,19 @@ def test_a_source_without_sound_and_one_whose_sound_is_damaged(
     silent_video: Path, undecodable_video: Path, tmp_path: Path
 ) -> None:
     for source in (silent_video, undecodable_video):
-        times = read_timeline(source).times_s
+        times = timeline_with_sound(source).times_s
         write_overlay(source, tmp_path / "o.mp4", predictions(times), np.full((len(times), 4), np.nan))
-        assert read_timeline(tmp_path / "o.mp4").audio_start_s is None
+        assert timeline_with_sound(tmp_path / "o.mp4").audio_start_s is None
         assert len(frames_of(tmp_path / "o.mp4")) == 65
 
 
 def test_a_mono_sound_stays_mono_and_ends_where_it_ends(half_heard_video: Path, tmp_path: Path) -> None:
-    times = read_timeline(half_heard_video).times_s
+    times = timeline_with_sound(half_heard_video).times_s
     seen: list[tuple[str, int, int]] = []
     overlay = tmp_path / "o.mp4"
     boxes = np.full((len(times), 4), np.nan)
     write_overlay(half_heard_video, overlay, predictions(times), boxes, progress=lambda *step: seen.append(step))
-    timeline = read_timeline(overlay)
+    timeline = timeline_with_sound(overlay)
     assert timeline.audio_channels == 1
     assert timeline.audio_end_s == pytest.approx(1.0, abs=0.05)
     ours, theirs = read_aligned_audio(overlay), read_aligned_audio(half_heard_video)
@@ -193,7 +193,7 @@ def test_a_last_frame_that_stays_is_heard_to_its_end(tmp_path: Path) -> None:
         for at, length in ((0, 0.04), (0.04, 1.96)):
             source.picture(np.zeros((360, 640, 3), np.uint8), at, length)
     write_overlay(tmp_path / "s.mp4", tmp_path / "o.mp4", predictions([0, 0.04]), np.array([NO_FACE] * 2))
-    timeline = read_timeline(tmp_path / "o.mp4")
+    timeline = timeline_with_sound(tmp_path / "o.mp4")
     assert timeline.end_s == pytest.approx(2, abs=1e-3)
     assert timeline.audio_end_s == pytest.approx(2, abs=0.05)
 
@@ -217,7 +217,7 @@ def test_a_folder_that_may_not_be_written_is_named_and_an_older_overlay_stays(
     silent_video: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "o.mp4").mkdir()
-    times = read_timeline(silent_video).times_s
+    times = timeline_with_sound(silent_video).times_s
     with pytest.raises(AVFusionError, match=r"o\.mp4: Is a directory"):
         write_overlay(silent_video, tmp_path / "o.mp4", predictions(times), np.full((len(times), 4), np.nan))
     assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avfusion.media.timeline import read_timeline
+from avfusion.media.audio_track import timeline_with_sound
 from avfusion.presentation.video_report import write_people_report, write_video_report
 from tests.chromium import Page, chromium, open_browser
 from tests.presentation.test_overlay import write_source
@@ -45,7 +45,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     sound = None if "alone" in request.param else 0.2 * np.sin(np.arange(8 * 48000) / 20)[None]
     video = write_source(folder / "v.mp4", frames, [late_s + index / 25 for index in range(200)], sound=sound)
     if "first" in request.param:
-        assert read_timeline(video).audio_start_s == pytest.approx(-0.6, abs=0.03)
+        assert timeline_with_sound(video).audio_start_s == pytest.approx(-0.6, abs=0.03)
     write_video_report(video, folder / "p.html", predictions(200), CARD, title=HOSTILE, warnings=[HOSTILE])
     return folder / "p.html"
 
