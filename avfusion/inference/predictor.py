@@ -35,7 +35,7 @@ from avfusion.inference.own_frames import own_frames
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
 from avfusion.media.faces import USUAL_SIDE
 from avfusion.runtime.devices import working_device
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.forks import works_after_fork
 from avfusion.runtime.settings import divisors, fault_text
 from avfusion.runtime.units import unit_digest
@@ -196,7 +196,7 @@ class Predictor:
         if people == "all" and mode == "causal":
             raise BadInputError("mode causal follows one face, since it knows nobody beforehand: people main is needed")
         spec = self.spec_at(stride)
-        with TemporaryDirectory(prefix="avfusion-") as folder:
+        with _temporary_folder(path) as folder:
             streams = self._reader.read(
                 path,
                 Path(folder),
@@ -373,6 +373,19 @@ def _check_usable(streams: VideoStreams, stream: Stream, path: Path, no_face: st
     if stream == "both" and not heard:
         found.append(f"{streams.silence}: predicted from the face alone")
     return tuple(found)
+
+
+def _temporary_folder(path: str | Path) -> "TemporaryDirectory[str]":
+    """A folder for the sound and crops of a video.
+
+    Raises:
+        AVFusionError: no folder of temporary files can be written to.
+    """
+    try:
+        return TemporaryDirectory(prefix="avfusion-")
+    except OSError as error:
+        why = f"temporary files cannot be written: {describe_os_error(error)}"
+        raise AVFusionError(f"{path}: {why}: let TMPDIR name another folder") from None
 
 
 def _no_face(min_face: int, size: tuple[int, int], advice: str) -> str:

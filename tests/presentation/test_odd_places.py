@@ -19,6 +19,7 @@ from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.printable import printable
 from tests.project_copy import ROOT
+from tests.small_disk import mount
 
 
 @pytest.fixture(scope="module")
@@ -138,13 +139,91 @@ def test_temporary_files_without_room_are_refused_before_the_work(
     assert len(predictor.predict(short_video)) == 40
 
 
+@pytest.fixture
+def unusable(tmp_path: Path, disk: Callable[[Path, int], Callable[[int], None]]) -> dict[str, Path]:
+    """Places of temporary files where even root can write none."""
+    places = {name: tmp_path / name for name in ("missing", "a file", "full", "read-only")} | {"proc": Path("/proc")}
+    places["a file"].touch()
+    for name in ("full", "read-only"):
+        disk(places[name], 4)
+    (places["full"] / "filler").write_bytes(bytes(4096))
+    assert mount("-o", "remount,ro", places["read-only"])
+    return places
+
+
 def test_a_folder_for_temporary_files_that_cannot_be_used_is_replaced(
-    trained_models: Path, short_video: Path, tmp_path: Path, disk: Callable[[Path, int], Callable[[int], None]]
+    predictor: Predictor,
+    trained_models: Path,
+    short_video: Path,
+    tmp_path: Path,
+    unusable: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Missing, or full to the last byte: Python goes on to /tmp."""
-    disk(tmp_path / "full", 4)
-    (tmp_path / "full" / "filler").write_bytes(bytes(4096))
-    for number, place in enumerate((tmp_path / "missing", tmp_path / "full")):
-        options = ("--model", trained_models / "fusion", "--device", "cpu", "-o", tmp_path / f"out-{number}")
-        done = command("predict", short_video, *options, TMPDIR=str(place))
-        assert done.returncode == 0, done.stderr
+    """Python goes on to /tmp."""
+    for place in unusable.values():
+        monkeypatch.setenv("TMPDIR", str(place))
+        monkeypatch.setattr("tempfile.tempdir", None)
+        assert len(predictor.predict(short_video)) == 40
+    done = command("predict", short_video, "--model", trained_models / "fusion", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_where_temporary_files_have_no_place_is_said_before_the_work(
+    predictor: Predictor,
+    short_video: Path,
+    unusable: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """The place in use has become unusable; or there has been none from the beginning."""
+    seen: list[str] = []
+    for name, why in {
+        "missing": "No such file or directory",
+        "a file": "Not a directory",
+        "read-only": "Read-only file system",
+        "proc": "No such file or directory",
+    }.items():
+        monkeypatch.setattr("tempfile.tempdir", str(unusable[name]))
+        words = (
+            rf"temporary files cannot be written: {unusable[name]}/avfusion-\w+: {why}: let TMPDIR name another folder"
+        )
+        with pytest.raises(AVFusionError, match=words):
+            predictor.predict(short_video, progress=lambda phase, *_: seen.append(phase))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(unusable["proc"]), str(unusable["read-only"])])
+    assert predict_files([short_video], predictor, folder=tmp_path / "out", request=Request()) == 1
+    assert "No usable temporary directory found in ['/proc', " in capsys.readouterr().err
+    assert not seen
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_fills_up_holds_whole_files_alone(
+    predictor: Predictor,
+    short_video: Path,
+    tmp_path: Path,
+    disk: Callable[[Path, int], Callable[[int], None]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whichever file finds no room is named; what was written before is whole, and nothing else is there."""
+    out = tmp_path / "out"
+    resize = disk(out, 4000)
+    request = Request(pictures=Pictures(overlay=True, report=True))
+
+    def predicted() -> tuple[int, dict[str, bytes]]:
+        code = predict_files([short_video], predictor, folder=out, request=request)
+        return code, {path.name: path.read_bytes() for path in out.iterdir()}
+
+    code, whole = predicted()
+    assert code == DONE
+    order = [f"short.{kind}" for kind in ("csv", "trace.png", "report.html", "overlay.mp4")]
+    pages = [-(-len(whole[name]) // 4096) for name in order]
+    for lost, kept in ((1, 0), (2, 2), (3, 3)):  # a table stays with its trace only
+        for path in out.iterdir():
+            path.unlink()
+        resize(4 * (sum(pages[:lost]) + pages[lost] // 2))
+        capsys.readouterr()
+        code, found = predicted()
+        assert code == 1
+        assert f"{out / order[lost]}: No space left on device" in capsys.readouterr().err
+        assert found == {name: whole[name] for name in order[:kept]}
