@@ -4,13 +4,13 @@ Camcorders (AVCHD) and broadcasters code frames as two fields each (PAFF), and a
 numbers are those of ITU-T H.264.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
 
-_START_CODE = re.compile(rb"\x00\x00\x01")
+from avfusion.media.nal_units import Bits, after_start_codes, units_of
+
 _PARAMETER_BYTES, _SLICE_BYTES = 512, 32  # more than is read of either
 _SEQUENCE, _PICTURE = 7, 8  # types of NAL units: parameter sets (7.4.1)
 _SLICES = frozenset({1, 2, 5})
@@ -36,7 +36,7 @@ class FieldPairs:
         self._sequences: dict[int, _Sequence] = {}
         self._pictures: dict[int, int] = {}  # number of the sequence parameter set by that of the picture parameter set
         self._first: tuple[int, int] | None = None  # frame_num and parity of a field whose frame is not complete yet
-        for unit in _of_record(extradata) if record else _after_start_codes(memoryview(extradata)):
+        for unit in _of_record(extradata) if record else after_start_codes(memoryview(extradata)):
             self._learn(unit)
 
     @property
@@ -48,9 +48,8 @@ class FieldPairs:
         """Whether the packet is the second field of the frame that the packet before began: it has the same frame_num
         and the other parity (7.4.1.2.4), as FFmpeg's decoder pairs fields, too.
         """
-        data = memoryview(packet)
         found: set[tuple[int, int] | None] = set()
-        for unit in _by_length(data, self._length_bytes) if self._length_bytes else _after_start_codes(data):
+        for unit in units_of(packet, self._length_bytes):
             if unit and unit[0] & 31 in _SLICES:
                 found.add(self._field(unit))
             else:
@@ -67,7 +66,7 @@ class FieldPairs:
         kind = unit[0] & 31 if unit else 0
         if kind not in (_SEQUENCE, _PICTURE):
             return
-        bits = _Bits(unit[1:_PARAMETER_BYTES])
+        bits = Bits(unit[1:_PARAMETER_BYTES])
         try:
             if kind == _SEQUENCE:
                 number, sequence = _sequence(bits)
@@ -79,7 +78,7 @@ class FieldPairs:
 
     def _field(self, unit: memoryview) -> tuple[int, int] | None:
         """frame_num and parity (0: top) of a slice of a field; None for a slice of a frame (7.3.3)."""
-        bits = _Bits(unit[1:_SLICE_BYTES])
+        bits = Bits(unit[1:_SLICE_BYTES])
         try:
             bits.exp_golomb()  # first_mb_in_slice
             bits.exp_golomb()  # slice_type
@@ -93,38 +92,7 @@ class FieldPairs:
             return None
 
 
-class _Bits:
-    """Reads a NAL unit bit by bit.
-
-    All methods raise ValueError at its end.
-    """
-
-    def __init__(self, unit: memoryview) -> None:
-        content = bytes(unit).replace(b"\0\0\3", b"\0\0")  # without emulation prevention (7.4.1)
-        self._bits = bin(int.from_bytes(b"\1" + content))[3:]
-        self._at = 0
-
-    def read(self, count: int) -> int:
-        """An unsigned number of so many bits."""
-        bits = self._bits[self._at : self._at + count]
-        if len(bits) < count:
-            raise ValueError
-        self._at += count
-        return int(bits or "0", 2)
-
-    def exp_golomb(self) -> int:
-        """An unsigned number of variable length (9.1)."""
-        zeros = self._bits.index("1", self._at) - self._at
-        self._at += zeros
-        return self.read(zeros + 1) - 1
-
-    def signed_exp_golomb(self) -> int:
-        """A signed number of variable length (9.1.1)."""
-        code = self.exp_golomb()
-        return (code + 1) // 2 if code % 2 else -(code // 2)
-
-
-def _sequence(bits: _Bits) -> tuple[int, _Sequence]:
+def _sequence(bits: Bits) -> tuple[int, _Sequence]:
     """Number and content of a sequence parameter set (7.3.2.1.1)."""
     profile, _ = bits.read(8), bits.read(16)
     number, separate = bits.exp_golomb(), False
@@ -153,7 +121,7 @@ def _sequence(bits: _Bits) -> tuple[int, _Sequence]:
     return number, _Sequence(frame_num_bits, separate, fields=bits.read(1) == 0)  # frame_mbs_only_flag
 
 
-def _skip_scaling_lists(bits: _Bits, count: int) -> None:
+def _skip_scaling_lists(bits: Bits, count: int) -> None:
     for index in range(count):
         last = following = 8
         for _ in range((16 if index < 6 else 64) if bits.read(1) else 0):
@@ -171,17 +139,3 @@ def _of_record(record: bytes) -> Iterator[memoryview]:
             yield data[at + 3 : at + 3 + length]
             at += 2 + length
         at += 1
-
-
-def _by_length(data: memoryview, length_bytes: int) -> Iterator[memoryview]:
-    at = 0
-    while at + length_bytes < len(data):
-        begin = at + length_bytes
-        at = begin + int.from_bytes(data[at:begin])
-        yield data[begin:at]
-
-
-def _after_start_codes(data: memoryview) -> Iterator[memoryview]:
-    """What follows each start code (annex B); a unit also holds those behind it."""
-    for found in _START_CODE.finditer(data):
-        yield data[found.end() :]

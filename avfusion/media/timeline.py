@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from avfusion.media.edit_lists import picture_delay_s
 from avfusion.media.field_pairs import FieldPairs
+from avfusion.media.hevc_fields import FieldRows, HevcFields
 from avfusion.media.opener import (
     DEFAULT_LIMITS,
     MediaLimits,
@@ -45,7 +46,8 @@ class Timeline:
     Attributes:
         times_s: (N,) float64, strictly increasing, 0 at the first frame.
         origin_s: Time of the first frame on the container's own clock.
-        stamps: (N,) int64, raw presentation stamp of each frame (ticks), where they identify frames, else None.
+        stamps: (M,) int64, raw presentation stamp of each coded picture (ticks), where they identify pictures, else
+            None.
         clock_shifts_s: Shifts that join a clock with resets into one: before the first reset (always 0), after it, and
             so on.
         audio_index: Index in the file of the audio stream that was asked for, None without one.
@@ -53,9 +55,10 @@ class Timeline:
         audio_end_s: When the audio stream ends.
         audio_rate: Samples per second of the audio stream, 0 without one or without a decoder for it.
         width: Pixels as coded, before rotation.
-        height: Pixels as coded, before rotation.
+        height: Pixels as coded, before rotation; of a frame where fields are coded.
         damage: How the file is cut short, to follow "is"; empty if it is whole. The warnings say so, too.
         has_pictures: False for the clock of sound alone (`avfusion.media.audio_timeline`), a row every 1/25 s.
+        fields: The frames of coded pictures, of which some are fields (HEVC); None: each picture is a frame.
     """
 
     times_s: np.ndarray
@@ -74,11 +77,17 @@ class Timeline:
     warnings: tuple[str, ...]
     damage: str = ""
     has_pictures: bool = True
+    fields: FieldRows | None = None
 
     @property
     def frames(self) -> int:
         """Number of video frames."""
         return len(self.times_s)
+
+    @property
+    def pictures(self) -> int:
+        """Number of coded pictures: more than frames where fields are coded."""
+        return len(self.fields.rows) if self.fields else self.frames
 
 
 @dataclass
@@ -92,6 +101,7 @@ class _Packets:
     cut: bool  # frames before the first one are not shown
     empty: int  # frames without content
     first: tuple[int, int] | None  # byte position and stamp of a frame among the first
+    fields: HevcFields | None
 
 
 def read_timeline(
@@ -133,6 +143,9 @@ def _read_timeline(
         times = (shown.ticks - shown.ticks[0]) * base
         if not np.isfinite(times).all() or (np.diff(times) <= 0).any():  # near the limits of 64 bits
             raise BadInputError(f"{path}: its time stamps are too large to be told apart: remux it")
+        fields = packets.fields.rows(shown.order, shown.ticks) if packets.fields and not delay else None
+        if fields:
+            times, rate = times[fields.firsts], rate / 2 if rate else None
         shifts = tuple(shift * base for shift in shown.shifts)
         promised, held = _promised_and_held_s(container, video, packets, origin + float(times[-1]))
         if pictures_alone and promised - held > NOTABLE_TAIL_S:  # the sound may last longer
@@ -146,7 +159,8 @@ def _read_timeline(
         left_out += (empty,) if swallowed > 0 else _gaps(times, step)
         if "mp4" in container.format.name and index_is_cut(Path(path)):
             damage = "truncated: it ends inside its index, so streams may be missing"
-        end = float(times[-1]) + (packets.last_duration * base if packets.last_duration > 0 else step)
+        last = packets.last_duration * base if packets.last_duration > 0 and not fields else step
+        end = float(times[-1]) + last
         if end > limits.duration_s:
             raise BadInputError(f"{path} lasts {duration(end)}, must be at most {duration(limits.duration_s)}: cut it")
         # Without a decoder, nothing is known of the stream.
@@ -165,21 +179,24 @@ def _read_timeline(
             audio_rate=sounds.codec_context.sample_rate if sounds else 0,
             audio_channels=sounds.codec_context.layout.nb_channels if sounds else 0,
             width=video.width,
-            height=video.height,
+            height=video.height * (2 if fields else 1),
             warnings=(*shown.warnings, *left_out, *colour_notes(video), *([damage] if damage else [])),
             damage=damage,
+            fields=fields,
         )
 
 
 def _read_packets(
     container: InputContainer, video: VideoStream, audio_index: int, path: str | os.PathLike[str], limits: MediaLimits
 ) -> _Packets:
-    found = _Packets([], [], 0, array("q"), 0, 0.0, False, 0, None)
     deadline = time.monotonic() + limits.demux_deadline_s
     codec = video.codec_context
     hidden_possible = codec.name.startswith(("vp8", "libvpx"))
     fields = FieldPairs(bytes(codec.extradata or b"")) if codec.name == "h264" else None
     fields = fields if fields and fields.possible else None
+    hevc = HevcFields(bytes(codec.extradata or b"")) if codec.name == "hevc" else None
+    hevc = hevc if hevc and hevc.possible else None
+    found = _Packets([], [], 0, array("q"), 0, 0.0, False, 0, None, hevc)
     latest = -(1 << 62)
     ends = [latest] * len(container.streams)  # end of each stream in ticks
     for count, packet in enumerate(demux(container)):
@@ -203,6 +220,8 @@ def _read_packets(
         if fields and fields.completes(packet):
             found.last_duration = 0  # that of a field
             continue
+        if hevc:
+            pts = hevc.add(packet)
         if not found.pts and pts is not None and packet.pos is not None:
             found.first = packet.pos, pts
         found.empty += packet.size == 0

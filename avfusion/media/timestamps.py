@@ -18,11 +18,13 @@ class Presentation:
     Attributes:
         ticks: (N,) float64, strictly increasing, in units of the stream's time base.
         stamps: (N,) int64, the raw presentation stamp of each frame; None if any was missing or doubled.
+        order: (N,) int64, the packet of each frame.
         shifts: Shifts added to the stamps: before the first reset of the clock (0), after it, after the second …
     """
 
     ticks: np.ndarray
     stamps: np.ndarray | None
+    order: np.ndarray
     shifts: tuple[float, ...]
     warnings: tuple[str, ...]
 
@@ -72,11 +74,13 @@ def presentation_order(
     parts = np.split(values, _resets(values, dts, RESET_S * ticks_per_second, nominal_step))
     step = _usual_step(parts, nominal_step)
     ordered: list[np.ndarray] = []
+    order: list[np.ndarray] = []
     shifts: list[float] = []
-    following = 0.0
+    begin, following = 0, 0.0
     for part in parts:
-        if np.isfinite(part).all():
-            part = np.sort(part)
+        places = np.argsort(part, kind="stable") if np.isfinite(part).all() else np.arange(len(part))
+        order.append(begin + places)
+        begin, part = begin + len(part), part[places]
         known = part[np.isfinite(part)]
         first = known[0] if len(known) else following
         shifts.append(following - first if ordered else 0.0)
@@ -94,7 +98,13 @@ def presentation_order(
     if doubled > sum(stamp is None for stamp in filled):
         warnings.append(f"{doubled} frames share or precede the time stamp of another: interpolated")
     exact = not missing and len(parts) == 1 and not doubled
-    return Presentation(ticks, ticks.astype(np.int64) if exact else None, tuple(shifts) or (0.0,), tuple(warnings))
+    return Presentation(
+        ticks,
+        ticks.astype(np.int64) if exact else None,
+        np.concatenate(order) if order else np.empty(0, np.int64),
+        tuple(shifts) or (0.0,),
+        tuple(warnings),
+    )
 
 
 def shown_after_delay(stamps: Sequence[int | None], delay: int, step: int) -> list[int | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from avfusion.media.deinterlacing import deinterlaced
+from avfusion.media.deinterlacing import deinterlaced, woven
 from avfusion.media.opener import demux, is_end_mark, only_decoding_stamps, open_media, pixel_aspect, video_stream
 from avfusion.media.picture import PictureMaker
 from avfusion.media.timeline import Timeline, read_timeline
@@ -60,16 +60,12 @@ def read_video(
     decoded = 0
     with open_media(path) as container:
         stream = video_stream(container, path)
-        aspect = pixel_aspect(stream)
-        # FFmpeg gives each field of an HEVC stream as a picture of half the height.
-        fields = stream.codec_context.name == "hevc"
-        maker, field_maker = PictureMaker(stream, aspect), PictureMaker(stream, aspect / 2)
-        frames = _indexed(container, stream, timeline)
-        for index, frame in frames if fields else deinterlaced(frames):
+        maker = PictureMaker(stream, pixel_aspect(stream))
+        pictures = _indexed(container, stream, timeline)
+        for index, frame in deinterlaced(woven(pictures, timeline.fields) if timeline.fields else pictures):
             decoded += 1
             if wanted is None or wanted(index):
-                chosen = field_maker if fields and frame.interlaced_frame else maker
-                yield VideoFrame(index, float(timeline.times_s[index]), chosen.picture(frame))
+                yield VideoFrame(index, float(timeline.times_s[index]), maker.picture(frame))
     if decoded < least_decoded * timeline.frames:
         raise BadInputError(f"{path} is damaged: only {decoded} of its {timeline.frames} frames can be decoded")
     if decoded < timeline.frames and on_warning:
@@ -77,7 +73,7 @@ def read_video(
 
 
 def _indexed(container: InputContainer, stream: VideoStream, timeline: Timeline) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Each decoded frame with its index in presentation order."""
+    """Each decoded picture with its index in presentation order."""
     stamps, steady = timeline.stamps, only_decoding_stamps(container, stream)
     lost: list[int] = []  # stamps of packets that cannot be decoded, ascending
     before: tuple[int, av.VideoFrame] | None = None
@@ -87,14 +83,14 @@ def _indexed(container: InputContainer, stream: VideoStream, timeline: Timeline)
             index = _index_of(frame.pts, stamps, following)
         else:  # frames follow each other; the clock of an AVI tells where some are lost
             index = order + (bisect_left(lost, frame.pts) if steady and frame.pts is not None else 0)
-        if not following <= index < timeline.frames:  # a frame given twice, or one without a packet
+        if not following <= index < timeline.pictures:  # a frame given twice, or one without a packet
             continue
         if before:
             yield from _repeated(before[1], range(following, index), stream, stamps, lost)
         before = index, frame
         yield before
     if before:
-        yield from _repeated(before[1], range(before[0] + 1, timeline.frames), stream, stamps, lost)
+        yield from _repeated(before[1], range(before[0] + 1, timeline.pictures), stream, stamps, lost)
 
 
 def _repeated(

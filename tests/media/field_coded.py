@@ -1,6 +1,7 @@
-"""H.264 whose frames are coded as two fields (PAFF), as camcorders write it: no encoder at hand does so.
+"""Video whose frames are coded as two fields, as camcorders and broadcasters write it.
 
-The macroblocks are uncompressed (I_PCM), so the pictures come out as they went in.
+x265 writes such HEVC; no encoder at hand writes such H.264 (PAFF), whose macroblocks are uncompressed here (I_PCM), so
+that the pictures come out as they went in.
 """
 
 import io
@@ -13,11 +14,15 @@ from typing import Literal
 import av
 import numpy as np
 
+from tests.media.conftest import write_media
+
 TOP, BOTTOM = 0, 1
 IDR, OTHER, SEQUENCE, PICTURE = 0x65, 0x41, 0x67, 0x68  # header bytes of NAL units
 
 
-class _Bits:
+class Bits:
+    """Writes a NAL unit bit by bit."""
+
     def __init__(self) -> None:
         self.text = ""
 
@@ -66,7 +71,7 @@ def field_pictures(
 
 
 def parameter_sets(height: int, width: int) -> bytes:
-    sequence, picture = _Bits(), _Bits()
+    sequence, picture = Bits(), Bits()
     sequence.fixed(77, 8)  # Main
     sequence.fixed(0, 8)
     sequence.fixed(30, 8)
@@ -93,7 +98,7 @@ def _planes(rgb: np.ndarray) -> list[np.ndarray]:
 
 def _picture(planes: Sequence[np.ndarray], number: int, parity: int | None, *, first: bool) -> bytes:
     """A slice of uncompressed macroblocks; `parity` None: of a frame."""
-    bits, idr = _Bits(), number == 0 and first
+    bits, idr = Bits(), number == 0 and first
     bits.golomb(0, 7, 0)  # from the first macroblock on, all intra, parameter set 0
     bits.fixed(number % 16, 4)  # frame_num
     bits.text += "0" if parity is None else f"1{parity}"
@@ -160,3 +165,25 @@ def write_field_coded(
                 container.mux(audio.encode(part))
             container.mux(audio.encode())
     return path
+
+
+def write_hevc_fields(
+    path: Path,
+    pictures: Sequence[np.ndarray],
+    *,
+    bottom_first: bool = False,
+    coding: str = "",
+    **how: object,
+) -> Path:
+    """Write pictures (H, W, 3) at 25 a second, each as two pictures of half its height.
+
+    Args:
+        coding: More options of x265.
+        how: More arguments of `write_media`.
+    """
+    order = (BOTTOM, TOP) if bottom_first else (TOP, BOTTOM)
+    fields = [np.ascontiguousarray(picture[parity::2]) for picture in pictures for parity in order]
+    parameters = f"interlace={'bff' if bottom_first else 'tff'}:log-level=none:{coding}".rstrip(":")
+    times = np.arange(len(fields)) / 50
+    options = {"preset": "ultrafast", "x265-params": parameters}
+    return write_media(path, fields, times, codec="libx265", codec_options=options, **how)  # type: ignore[arg-type]

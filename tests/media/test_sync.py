@@ -14,7 +14,7 @@ from avfusion.media.audio import read_aligned_audio
 from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.video import read_video
 from tests.media.conftest import tone
-from tests.media.field_coded import write_field_coded
+from tests.media.field_coded import write_field_coded, write_hevc_fields
 
 OFFSETS_S = (0.0, 0.3)  # from the first frame to the beginning of the sound
 RATE = 44100
@@ -211,6 +211,27 @@ def test_flash_and_tone_coincide_where_frames_are_coded_as_fields(tmp_path, suff
         pictures,
         packets=packets,
         sound=sound,
+        sound_at_s=offset_s,
+        sound_codec=sound_codec,
+        rate=RATE,
+    )
+    _check(path, np.arange(count) / 25, lit / 25, 0.02)
+
+
+@pytest.mark.parametrize("offset_s", OFFSETS_S)
+@pytest.mark.parametrize("coding", ["bframes=0", "bframes=3:b-adapt=0"])
+@pytest.mark.parametrize(
+    ("suffix", "sound_codec"), [(".ts", "mp2"), (".mkv", "pcm_s16le"), (".mp4", "aac"), (".mov", "pcm_s16le")]
+)
+def test_flash_and_tone_coincide_where_hevc_is_coded_as_fields(tmp_path, suffix, sound_codec, coding, offset_s):
+    lit, count = 15, 24
+    pictures = [np.full((64, 64, 3), 180 if number >= lit else 20, np.uint8) for number in range(count)]
+    path = write_hevc_fields(
+        tmp_path / f"fields{suffix}",
+        pictures,
+        bottom_first=offset_s > 0,
+        coding=coding,
+        sound=tone(count / 25 - offset_s, RATE, start_s=lit / 25 - offset_s),
         sound_at_s=offset_s,
         sound_codec=sound_codec,
         rate=RATE,
