@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from skimage.data import astronaut
 
+from avfusion.inference.analysis import MAIN, Person
 from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.mp4_writer import mp4_writer
 from avfusion.media.video import read_video
@@ -74,7 +75,8 @@ def main() -> None:
             }
         )
         boxes = np.tile([250.0, 60.0, 90.0, 120.0], (len(time_s), 1))
-        sides = {"bare": lambda: bare(video, out), "overlay": lambda: write_overlay(video, out, table, boxes)}
+        persons = [Person(MAIN, table, boxes)]
+        sides = {"bare": lambda: bare(video, out), "overlay": lambda: write_overlay(video, out, persons)}
         best, clock = dict.fromkeys(sides, float("inf")), dict.fromkeys(sides, float("inf"))
         for _ in range(ROUNDS):
             for side, run in sides.items():

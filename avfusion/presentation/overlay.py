@@ -5,12 +5,11 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from avfusion.inference.analysis import MAIN, Person
+from avfusion.inference.analysis import Person
 from avfusion.media.audio import aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.mp4_writer import Mp4Writer, mp4_writer
@@ -20,11 +19,7 @@ from avfusion.media.video import VideoFrame, read_video
 from avfusion.presentation.overlay_panel import WORDS, Panel, plan_layout
 from avfusion.presentation.overlay_people import Legend, PeoplePanel, draw_tag, tag_height
 from avfusion.presentation.person_marks import colour_of
-from avfusion.runtime.atomic import atomic_path
-from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
-
-if TYPE_CHECKING:
-    import pandas as pd
+from avfusion.runtime.errors import BadInputError
 
 Progress = Callable[[str, int, int], None]
 Corners = tuple[int, int, int, int]
@@ -38,63 +33,31 @@ WITHOUT_PICTURE = 640, 360
 def write_overlay(
     video: str | Path,
     path: str | Path,
-    predictions: "pd.DataFrame",
-    boxes: np.ndarray,
+    persons: Sequence[Person],
     *,
     provenance: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
     audio_track: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC, whole or not at all.
+    """Write a copy of a video with its predictions drawn: MP4 of H.264 and AAC.
+
+    Not atomic: to the caller's temporary path, and with the system's own errors.
 
     Frames keep their times, also at a variable rate, and are upright. The sound is the source's from its first frame
     on, stereo if the source is, else mono. Pictures of more than 1280 pixels are scaled down, of less than 360 up.
-    Sound alone gets an empty picture. Memory stays flat.
+    Sound alone gets an empty picture. Of several persons each has a colour, with a number at the box, and a legend
+    above names them. Memory stays flat.
 
     Args:
-        predictions: One row per video frame, the CSV's columns.
-        boxes: (N, 4) x and y of the upper left corner, width and height of the face in each frame, in pixels of the
-            upright picture; NaN: no face.
+        persons: At least one.
         provenance: Facts kept in the file, for `overlay_provenance`.
+        notes: What readers must know about the model, written into the lower right corner of the picture.
         audio_track: Number of the audio track, from 1; default: the one that players take.
         progress: Called with the phase, frames done, and all frames.
 
     Raises:
         BadInputError: the video cannot be read, or is not the predicted one.
-        AVFusionError: the file cannot be written.
-    """
-    try:
-        with atomic_path(path) as temporary:
-            draw_overlay(video, temporary, [Person(MAIN, predictions, boxes)], provenance or {}, audio_track, progress)
-    except OSError as error:
-        raise AVFusionError(describe_os_error(error)) from None
-
-
-def overlay_provenance(path: str | Path) -> dict[str, str]:
-    """The provenance in an overlay; empty if there is none."""
-    try:
-        with open_media(path) as container:
-            found = json.loads(container.metadata.get("comment", "{}"))
-    except (BadInputError, ValueError):
-        return {}
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
-
-
-def draw_overlay(
-    video: str | Path,
-    path: str | Path,
-    persons: Sequence[Person],
-    provenance: Mapping[str, str],
-    audio_track: int | None,
-    progress: Progress | None,
-    *,
-    notes: Sequence[str] = (),
-) -> None:
-    """As `write_overlay`, but not atomically (to the caller's temporary path), and with the system's own errors.
-
-    `notes`, what readers must know about the model, stand in the lower right corner of the picture.
-
-    Of several persons each has a colour, with a number at the box, and a legend above names them.
     """
     timeline = read_any_timeline(video, audio_track=audio_track)
     for person in persons:
@@ -141,6 +104,16 @@ def draw_overlay(
             if progress:
                 progress("overlay", index + 1, timeline.frames)
         sound.write(writer, float("inf"))
+
+
+def overlay_provenance(path: str | Path) -> dict[str, str]:
+    """The provenance in an overlay; empty if there is none."""
+    try:
+        with open_media(path) as container:
+            found = json.loads(container.metadata.get("comment", "{}"))
+    except (BadInputError, ValueError):
+        return {}
+    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
 
 def _empty_pictures(timeline: Timeline) -> Iterator[VideoFrame]:

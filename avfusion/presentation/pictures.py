@@ -12,8 +12,8 @@ from avfusion.inference.analysis import Person
 from avfusion.media.time_limits import decoding_limit_s
 from avfusion.presentation.model_card import ModelCard
 from avfusion.presentation.output import Target, video_identity
-from avfusion.presentation.overlay import Progress, draw_overlay, overlay_provenance
-from avfusion.presentation.video_report import report_provenance, write_people_report
+from avfusion.presentation.overlay import Progress, overlay_provenance, write_overlay
+from avfusion.presentation.video_report import report_provenance, write_video_report
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.workers import Worker, WorkerError
@@ -84,13 +84,13 @@ class Pictures:
         worker = Worker()
         try:
             if self.report:
-                arguments: tuple[Any, ...] = (target.video, report_path(target), persons, card)
-                worker.call(_report, *arguments, warnings, origin, audio_track, limit_s=limit_s)
+                page: tuple[Any, ...] = (target.video, report_path(target), persons, card)
+                worker.call(_report, *page, warnings, origin, audio_track, limit_s=limit_s)
             if self.overlay:
                 path = overlay_path(target)
                 with atomic_path(path) as temporary:  # here, so that nothing is left if the worker is killed
-                    arguments = (target.video, path, temporary, persons, origin, audio_track, card.notes)
-                    worker.call(_overlay, *arguments, limit_s=limit_s, report=progress)
+                    film = (target.video, path, temporary, persons, origin, card.notes, audio_track)
+                    worker.call(_overlay, *film, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{target.video}: {error}") from None
         except OSError as error:
@@ -109,10 +109,16 @@ def report_path(target: Target) -> Path:
     return target.table.with_suffix(".report.html")
 
 
-def _report(video: Path, path: Path, persons: Sequence[Person], card: ModelCard, *rest: Any) -> None:
-    warnings, origin, audio_track = rest
-    facts = {"warnings": warnings, "provenance": origin, "audio_track": audio_track}
-    write_people_report(video, path, persons, card, **facts)
+def _report(
+    video: Path,
+    path: Path,
+    persons: Sequence[Person],
+    card: ModelCard,
+    warnings: Sequence[str],
+    origin: Mapping[str, str],
+    audio_track: int | None,
+) -> None:
+    write_video_report(video, path, persons, card, warnings=warnings, provenance=origin, audio_track=audio_track)
 
 
 def _overlay(
@@ -121,11 +127,13 @@ def _overlay(
     temporary: Path,
     persons: Sequence[Person],
     origin: Mapping[str, str],
-    audio_track: int | None,
     notes: Sequence[str],
+    audio_track: int | None,
     progress: Progress,
 ) -> None:
     try:
-        draw_overlay(video, temporary, persons, origin, audio_track, progress, notes=notes)
+        write_overlay(
+            video, temporary, persons, provenance=origin, notes=notes, audio_track=audio_track, progress=progress
+        )
     except OSError as error:
         raise AVFusionError(describe_os_error(OSError(error.errno, error.strerror, str(path)))) from None

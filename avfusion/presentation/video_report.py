@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from importlib import resources
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import cv2
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from markupsafe import Markup
 
 from avfusion.corpora.notes import as_sentence
-from avfusion.inference.analysis import MAIN, Person
+from avfusion.inference.analysis import Person
 from avfusion.media.audio import aligned_audio
 from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.mp4_writer import write_sound
@@ -37,9 +37,6 @@ from avfusion.reports.page.templates import page_template
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import AVFusionError, describe_os_error
 from avfusion.runtime.printable import printable
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_BYTES = 20_000_000  # of a video embedded in the page
 LONGEST_SOUND_S = 1800.0  # embedded in the page, in as many bytes
@@ -61,28 +58,6 @@ LIMITS = (
 def write_video_report(
     video: str | Path,
     path: str | Path,
-    predictions: "pd.DataFrame",
-    card: ModelCard,
-    *,
-    title: str | None = None,
-    warnings: Sequence[str] = (),
-    provenance: Mapping[str, str] | None = None,
-    audio_track: int | None = None,
-) -> None:
-    """Write the page of one person, as `write_people_report`.
-
-    Args:
-        predictions: One row per video frame, the CSV's columns.
-    """
-    nowhere = np.full((len(predictions), 4), np.nan, np.float32)
-    persons = [Person(MAIN, predictions, nowhere)]
-    facts = {"title": title, "warnings": warnings, "provenance": provenance, "audio_track": audio_track}
-    write_people_report(video, path, persons, card, **facts)  # type: ignore[arg-type]
-
-
-def write_people_report(
-    video: str | Path,
-    path: str | Path,
     persons: Sequence[Person],
     card: ModelCard,
     *,
@@ -91,7 +66,7 @@ def write_people_report(
     provenance: Mapping[str, str] | None = None,
     audio_track: int | None = None,
 ) -> None:
-    """Write one page for all persons of a video, whole or not at all.
+    """Write one page for everybody in a video, whole or not at all.
 
     A video of at most 20 MB in H.264 and AAC in MP4, which every browser plays, is embedded; of any other the page has
     stills, 2 s or more apart. Of sound alone it has a player, for at most half an hour. A cursor on the traces follows
@@ -99,6 +74,7 @@ def write_people_report(
     which boxes are drawn into the picture.
 
     Args:
+        persons: At least one; the common sound and the times are those of the first.
         title: Title of the page; default: the video's name.
         provenance: Facts kept in the file, for `report_provenance`.
         audio_track: Number of the audio track of sound alone, from 1; default: the one that players take.

@@ -17,10 +17,10 @@ from avfusion.media.audio import aligned_audio, read_aligned_audio
 from avfusion.media.audio_track import timeline_with_sound
 from avfusion.media.mp4_writer import mp4_writer
 from avfusion.media.video import read_video
-from avfusion.presentation.overlay import BOX, draw_overlay, overlay_provenance, write_overlay
+from avfusion.presentation.overlay import BOX, overlay_provenance, write_overlay
 from avfusion.presentation.overlay_panel import BRIGHT, LONGEST, TARGETS, Panel, clock, plan_layout, signed
 from avfusion.presentation.person_marks import COLOURS
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import BadInputError
 
 RATE = 48000
 NO_FACE = [np.nan] * 4
@@ -73,6 +73,11 @@ def predictions(times_s: Sequence[float], **columns: object) -> pd.DataFrame:
     return pd.DataFrame(values | columns)
 
 
+def one(table: pd.DataFrame, boxes: Sequence[Sequence[float]] | np.ndarray | None = None) -> list[Person]:
+    """One person, who has no boxes by default."""
+    return [Person("", table, np.array([NO_FACE] * len(table) if boxes is None else boxes))]
+
+
 def near(image: np.ndarray, colour: Sequence[int], within: int) -> np.ndarray:
     """(H, W) bool: the pixels of about that colour."""
     return np.abs(image.astype(int) - colour).max(axis=2) <= within
@@ -92,8 +97,7 @@ def uneven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     at = np.arange(round(2.5 * RATE)) / RATE
     left = np.where(at >= times_s[20], 0.5 * np.sin(2 * np.pi * 1000 * at), 0)
     source = write_source(folder / "uneven.mp4", flash, times_s, sound=np.stack([left, np.zeros_like(left)]))
-    boxes = np.tile(np.array([NO_FACE]), (len(times_s), 1))
-    write_overlay(source, folder / "o.mp4", predictions(times_s), boxes, provenance={"video": "<b>ü", "model": "m"})
+    write_overlay(source, folder / "o.mp4", one(predictions(times_s)), provenance={"video": "<b>ü", "model": "m"})
     return source, folder / "o.mp4"
 
 
@@ -143,7 +147,7 @@ def test_the_box_lies_on_the_face_in_the_upright_picture_and_only_where_there_is
     source = write_source(tmp_path / "s.mp4", [np.rot90(upright, -1)] * 6, times, rotation=90)
     boxes = np.array([[400.0, 120.0, 100.0, 150.0]] * 3 + [NO_FACE] * 3)
     table = predictions(times, face_confidence=np.array([0.97] * 3 + [0.0] * 3, np.float32))
-    write_overlay(source, tmp_path / "o.mp4", table, boxes)
+    write_overlay(source, tmp_path / "o.mp4", one(table, boxes))
     drawn = frames_of(tmp_path / "o.mp4")
     assert drawn[0].shape == (640, 640, 3)  # the panel is below
     assert drawn[0][100, 100] == pytest.approx((180, 40, 40), abs=8)
@@ -166,7 +170,7 @@ def test_a_source_without_sound_and_one_whose_sound_is_damaged(
 ) -> None:
     for source in (silent_video, undecodable_video):
         times = timeline_with_sound(source).times_s
-        write_overlay(source, tmp_path / "o.mp4", predictions(times), np.full((len(times), 4), np.nan))
+        write_overlay(source, tmp_path / "o.mp4", one(predictions(times)))
         assert timeline_with_sound(tmp_path / "o.mp4").audio_start_s is None
         assert len(frames_of(tmp_path / "o.mp4")) == 65
 
@@ -175,8 +179,7 @@ def test_a_mono_sound_stays_mono_and_ends_where_it_ends(half_heard_video: Path, 
     times = timeline_with_sound(half_heard_video).times_s
     seen: list[tuple[str, int, int]] = []
     overlay = tmp_path / "o.mp4"
-    boxes = np.full((len(times), 4), np.nan)
-    write_overlay(half_heard_video, overlay, predictions(times), boxes, progress=lambda *step: seen.append(step))
+    write_overlay(half_heard_video, overlay, one(predictions(times)), progress=lambda *step: seen.append(step))
     timeline = timeline_with_sound(overlay)
     assert timeline.audio_channels == 1
     assert timeline.audio_end_s == pytest.approx(1.0, abs=0.05)
@@ -192,7 +195,7 @@ def test_a_last_frame_that_stays_is_heard_to_its_end(tmp_path: Path) -> None:
         source.sound(0.3 * np.sin(np.arange(2 * 44100, dtype=np.float32) / 20)[None])
         for at, length in ((0, 0.04), (0.04, 1.96)):
             source.picture(np.zeros((360, 640, 3), np.uint8), at, length)
-    write_overlay(tmp_path / "s.mp4", tmp_path / "o.mp4", predictions([0, 0.04]), np.array([NO_FACE] * 2))
+    write_overlay(tmp_path / "s.mp4", tmp_path / "o.mp4", one(predictions([0, 0.04])))
     timeline = timeline_with_sound(tmp_path / "o.mp4")
     assert timeline.end_s == pytest.approx(2, abs=1e-3)
     assert timeline.audio_end_s == pytest.approx(2, abs=0.05)
@@ -201,7 +204,7 @@ def test_a_last_frame_that_stays_is_heard_to_its_end(tmp_path: Path) -> None:
 def test_odd_sides_become_even_and_ten_bits_eight(tmp_path: Path) -> None:
     frames = [np.full((361, 641, 3), (30, 160, 90), np.uint8)] * 3
     source = write_source(tmp_path / "s.mkv", frames, [0, 0.04, 0.08], codec="ffv1", pix_fmt="yuv444p10le")
-    write_overlay(source, tmp_path / "o.mp4", predictions([0, 0.04, 0.08]), np.full((3, 4), np.nan))
+    write_overlay(source, tmp_path / "o.mp4", one(predictions([0, 0.04, 0.08])))
     drawn = frames_of(tmp_path / "o.mp4")[0]
     assert drawn.shape == (360 + 160, 640, 3)
     assert drawn[180, 320] == pytest.approx((30, 160, 90), abs=6)
@@ -209,24 +212,17 @@ def test_odd_sides_become_even_and_ten_bits_eight(tmp_path: Path) -> None:
 
 def test_another_video_than_the_predicted_one_is_refused(silent_video: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"silent\.mp4 has 65 frames, 3 were predicted: predict it again"):
-        write_overlay(silent_video, tmp_path / "o.mp4", predictions([0, 1, 2]), np.full((3, 4), np.nan))
+        write_overlay(silent_video, tmp_path / "o.mp4", one(predictions([0, 1, 2])))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_may_not_be_written_is_named_and_an_older_overlay_stays(
-    silent_video: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "o.mp4").mkdir()
-    times = timeline_with_sound(silent_video).times_s
-    with pytest.raises(AVFusionError, match=r"o\.mp4: Is a directory"):
-        write_overlay(silent_video, tmp_path / "o.mp4", predictions(times), np.full((len(times), 4), np.nan))
-    assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+def test_where_the_video_cannot_be_read_an_older_overlay_stays(tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)
     kept = tmp_path / "kept.mp4"
     kept.write_bytes(b"older")
     with pytest.raises(BadInputError, match=r"broken\.mp4 cannot be read"):
-        write_overlay(broken, kept, predictions([0]), np.full((1, 4), np.nan))
+        write_overlay(broken, kept, one(predictions([0])))
     assert kept.read_bytes() == b"older"
 
 
@@ -322,7 +318,7 @@ def test_several_people_have_boxes_numbers_and_curves_in_their_colours(tmp_path:
         table["face_confidence"] = np.where(flags, 0.9, 0).astype(np.float32)
         boxes = np.where(flags[:, None], [100.0 + 250 * (number - 1), 120, 100, 120], np.nan)
         persons.append(Person("" if number == 1 else "person-2", table, boxes, jpeg))
-    draw_overlay(source, tmp_path / "o.mp4", persons, {}, None, None)
+    write_overlay(source, tmp_path / "o.mp4", persons)
     drawn = frames_of(tmp_path / "o.mp4")
     above = drawn[0].shape[0] - 520
     assert above > 40

@@ -25,6 +25,7 @@ from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import inspect_upload, predict_upload
 from tests.media.test_audio_timeline import write_sound_file
 from tests.media.test_audio_track import write_tracks
+from tests.presentation.test_overlay import one
 from tests.presentation.test_video_report import CARD, Page
 
 NOTE = "sound without pictures: predicted from the voice, 25 rows per second"
@@ -130,7 +131,7 @@ def test_a_chosen_audio_track_is_heard_and_belongs_to_what_was_done(
 def test_the_page_plays_what_was_heard(predictor: Predictor, tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "t.mka", [0.02, 0.5], pictures=False)
     table = predictor.predict(path, audio_track=2)
-    write_video_report(path, tmp_path / "p.html", table, CARD, audio_track=2)
+    write_video_report(path, tmp_path / "p.html", one(table), CARD, audio_track=2)
     page = Page(tmp_path / "p.html")
     assert [player["id"] for player in page.named("audio")] == ["video"]
     assert page.named("video") == page.named("img") == []
@@ -148,7 +149,7 @@ def test_the_page_plays_what_was_heard(predictor: Predictor, tmp_path: Path) -> 
 
 def test_the_overlay_has_traces_and_sound(predictor: Predictor, voice: Path, tmp_path: Path) -> None:
     analysis = predictor.analyse(voice)
-    write_overlay(voice, tmp_path / "o.mp4", analysis.persons[0].predictions, analysis.persons[0].boxes)
+    write_overlay(voice, tmp_path / "o.mp4", analysis.persons)
     with av.open(str(tmp_path / "o.mp4")) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]

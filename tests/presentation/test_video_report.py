@@ -18,12 +18,12 @@ from avfusion.inference.analysis import Person, person_names
 from avfusion.presentation.model_card import ModelCard, model_card
 from avfusion.presentation.overlay_panel import signed
 from avfusion.presentation.person_marks import COLOURS
-from avfusion.presentation.video_report import _ticks, report_provenance, write_people_report, write_video_report
+from avfusion.presentation.video_report import _ticks, report_provenance, write_video_report
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.reports.page.charts import WIDTH
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.media.test_picture import corners, with_orientation, write
-from tests.presentation.test_overlay import write_source
+from tests.presentation.test_overlay import one, write_source
 
 HOSTILE = "<script>alert(1)</script> & \"'</title>.mp4"
 CARD = ModelCard(
@@ -97,7 +97,7 @@ def several(frames: int, count: int = 2, side: float = 60.0) -> list[Person]:
 
 def test_several_people_have_a_trace_a_number_and_a_face_each(face_video: Path, tmp_path: Path) -> None:
     persons = several(65)
-    write_people_report(face_video, tmp_path / "p.html", persons, CARD)
+    write_video_report(face_video, tmp_path / "p.html", persons, CARD)
     page = Page(tmp_path / "p.html")
     assert "65 frames · 2 people · model" in page.text
     rows = [tag for tag in page.named("div") if "person" in str(tag.get("class"))]
@@ -125,7 +125,7 @@ def test_several_people_have_a_trace_a_number_and_a_face_each(face_video: Path, 
 def test_one_person_with_gaps(face_video: Path, tmp_path: Path) -> None:
     (person,) = several(65, 1)
     person.predictions.loc[20:29, ["valence", "arousal"]] = np.nan
-    write_people_report(face_video, tmp_path / "p.html", [person], CARD)
+    write_video_report(face_video, tmp_path / "p.html", [person], CARD)
     page = Page(tmp_path / "p.html")
     known = int(person.predictions["valence"].notna().sum())
     assert f"All numbers are over the {known} frames with values" in page.text
@@ -136,7 +136,7 @@ def test_one_person_with_gaps(face_video: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def page(face_video: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     path = tmp_path_factory.mktemp("page") / "p.html"
-    write_video_report(face_video, path, predictions(65), CARD, title=HOSTILE, warnings=[HOSTILE])
+    write_video_report(face_video, path, one(predictions(65)), CARD, title=HOSTILE, warnings=[HOSTILE])
     return Page(path)
 
 
@@ -213,7 +213,7 @@ def test_a_face_is_seen_in_frames_not_in_clips(face_video: Path, tmp_path: Path)
     persons = several(65)
     for person in persons:
         person.predictions["visual_present"] = True
-    write_people_report(face_video, tmp_path / "p.html", persons[1:], CARD)
+    write_video_report(face_video, tmp_path / "p.html", persons[1:], CARD)
     tags = Page(tmp_path / "p.html").tags
     at = next(place for place, (_, known) in enumerate(tags) if known.get("class") == "row strip k-visual")
     rects = [known for name, known in tags[at : at + 8] if name == "rect"]
@@ -227,7 +227,7 @@ def test_another_container_is_shown_by_stills(tmp_path: Path) -> None:
     """Five seconds, first dark, then bright: two stills, at 0 s and 2.5 s."""
     frames = [np.full((48, 64, 3), 30 if index < 50 else 220, np.uint8) for index in range(125)]
     video = write_source(tmp_path / "s.mkv", frames, [index / 25 for index in range(125)])
-    write_video_report(video, tmp_path / "p.html", predictions(125), CARD)
+    write_video_report(video, tmp_path / "p.html", one(predictions(125)), CARD)
     page = Page(tmp_path / "p.html")
     assert not page.named("video")
     assert "media" not in page.scripts
@@ -254,7 +254,7 @@ def test_only_a_video_that_browsers_show_upright_plays(
         write(video, corners(), edit=lambda data: with_orientation(data, "libx264", 0, 180))
     else:
         write(video, corners(), mirrored=mirrored, turn=180)
-    write_video_report(video, tmp_path / "p.html", predictions(5), CARD)
+    write_video_report(video, tmp_path / "p.html", one(predictions(5)), CARD)
     page = Page(tmp_path / "p.html")
     assert bool(page.named("video")) is plays
     assert ("Not every browser shows the video upright" in page.text) is not plays
@@ -262,7 +262,7 @@ def test_only_a_video_that_browsers_show_upright_plays(
 
 def test_a_large_video_is_shown_by_stills(face_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avfusion.presentation.video_report.MOST_BYTES", 1000)
-    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+    write_video_report(face_video, tmp_path / "p.html", one(predictions(65)), CARD)
     assert not Page(tmp_path / "p.html").named("video")
 
 
@@ -270,7 +270,7 @@ def test_a_long_video_shows_means(face_video: Path, tmp_path: Path) -> None:
     frames = 9000
     table = predictions(frames)
     table["valence"] = np.where(np.arange(frames) % 3 == 0, 0.9, 0.0)
-    write_video_report(face_video, tmp_path / "p.html", table, CARD)
+    write_video_report(face_video, tmp_path / "p.html", one(table), CARD)
     page = Page(tmp_path / "p.html")
     data = json.loads(page.scripts["data"])
     assert len(data["time"]) == len(data["valence"]) == 3000
@@ -281,22 +281,22 @@ def test_a_long_video_shows_means(face_video: Path, tmp_path: Path) -> None:
 
 def test_the_page_says_where_it_comes_from(face_video: Path, tmp_path: Path) -> None:
     origin = {"video": HOSTILE, "model": "m"}
-    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD, provenance=origin)
+    write_video_report(face_video, tmp_path / "p.html", one(predictions(65)), CARD, provenance=origin)
     assert report_provenance(tmp_path / "p.html") == origin
     assert report_provenance(face_video) == {}
     assert report_provenance(tmp_path / "none") == {}
-    write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+    write_video_report(face_video, tmp_path / "p.html", one(predictions(65)), CARD)
     assert report_provenance(tmp_path / "p.html") == {}
 
 
 def test_what_cannot_be_read_or_written_is_named_and_an_older_page_stays(face_video: Path, tmp_path: Path) -> None:
     (tmp_path / "p.html").mkdir()
     with pytest.raises(AVFusionError, match=r"p\.html: Is a directory"):
-        write_video_report(face_video, tmp_path / "p.html", predictions(65), CARD)
+        write_video_report(face_video, tmp_path / "p.html", one(predictions(65)), CARD)
     (tmp_path / "older.html").write_text("older")
     (tmp_path / "text.mp4").write_text("no video\n" * 100)
     with pytest.raises(BadInputError, match=r"text\.mp4 cannot be read"):
-        write_video_report(tmp_path / "text.mp4", tmp_path / "older.html", predictions(65), CARD)
+        write_video_report(tmp_path / "text.mp4", tmp_path / "older.html", one(predictions(65)), CARD)
     assert (tmp_path / "older.html").read_text() == "older"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["older.html", "p.html", "text.mp4"]
 

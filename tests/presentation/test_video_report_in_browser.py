@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from avfusion.media.audio_track import timeline_with_sound
-from avfusion.presentation.video_report import write_people_report, write_video_report
+from avfusion.presentation.video_report import write_video_report
 from tests.chromium import Page, chromium, open_browser
-from tests.presentation.test_overlay import write_source
+from tests.presentation.test_overlay import one, write_source
 from tests.presentation.test_video_report import CARD, HOSTILE, predictions, several
 
 pytestmark = [
@@ -46,7 +46,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     video = write_source(folder / "v.mp4", frames, [late_s + index / 25 for index in range(200)], sound=sound)
     if "first" in request.param:
         assert timeline_with_sound(video).audio_start_s == pytest.approx(-0.6, abs=0.03)
-    write_video_report(video, folder / "p.html", predictions(200), CARD, title=HOSTILE, warnings=[HOSTILE])
+    write_video_report(video, folder / "p.html", one(predictions(200)), CARD, title=HOSTILE, warnings=[HOSTILE])
     return folder / "p.html"
 
 
@@ -110,7 +110,7 @@ def test_nothing_outside_is_asked_for_nothing_is_refused_and_it_fits_a_phone(bro
 def test_without_the_video_the_stills_follow_the_cursor(browser: Page, tmp_path: Path) -> None:
     frames = [np.full((48, 64, 3), 30 if index < 50 else 220, np.uint8) for index in range(125)]
     video = write_source(tmp_path / "s.mkv", frames, [index / 25 for index in range(125)])
-    write_video_report(video, tmp_path / "p.html", predictions(125), CARD)
+    write_video_report(video, tmp_path / "p.html", one(predictions(125)), CARD)
     browser.open((tmp_path / "p.html").as_uri())
     first = browser.run("still.src")
     assert browser.run("[...document.querySelectorAll('.film button')].map(b => b.className)") == ["on", ""]
@@ -124,7 +124,7 @@ def test_boxes_and_points_of_several_people_are_where_they_are_at_the_cursor(bro
     frames = [np.full((180, 320, 3), 90, np.uint8)] * 100
     write_source(tmp_path / "v.mp4", frames, [index / 25 for index in range(100)])
     persons = several(100)
-    write_people_report(tmp_path / "v.mp4", tmp_path / "p.html", persons, CARD)
+    write_video_report(tmp_path / "v.mp4", tmp_path / "p.html", persons, CARD)
     browser.open((tmp_path / "p.html").as_uri())
     browser.until("video.readyState >= 2")
     visible = "[...document.querySelectorAll('SELECTOR')].map(g => g.getAttribute('display') !== 'none')"
