@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import requests
 
 BOUNDARY = "----a-line-between-parts"
+PATIENCE_S = 60
 
 
 @dataclass
@@ -58,6 +60,12 @@ class Server:
         """Names of what is in its folder beside the model."""
         (folder,) = self.temporary.glob("avfusion-serve-*")
         return {path.name for path in folder.iterdir()} - {"model", "in-use"}
+
+    def wait_for_removal(self, before: Set[str] = frozenset()) -> None:
+        """Wait until it has no files but those that were there before."""
+        until = time.monotonic() + PATIENCE_S
+        while left := self.files() - before:
+            assert time.monotonic() < until, f"{left} are not removed"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal; its exit status."""

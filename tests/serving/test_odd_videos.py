@@ -110,7 +110,7 @@ def test_through_the_api(server: Server, folder: Path, predicted: tuple[Path, li
 @pytest.mark.slow
 @every
 def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -> None:
-    odd = ODD[name]
+    odd, before = ODD[name], server.files()
     page.choose("#file", folder / name)
     page.until("document.getElementById('work').hidden && !(error.hidden && result.hidden)")
     refused = page.run("error.hidden ? '' : document.getElementById('error-text').textContent")
@@ -128,5 +128,4 @@ def test_through_the_page(server: Server, page: Page, folder: Path, name: str) -
     assert seen == [f"{round(100 * odd.face)} %", f"{100 * odd.sound} %"]
     assert page.run("document.title") == "avfusion: valence and arousal of a video"
     page.run("document.getElementById('delete').click()")
-    while server.files():
-        pass
+    server.wait_for_removal(before)

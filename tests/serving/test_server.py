@@ -40,7 +40,7 @@ def test_a_video_from_upload_to_result(
     assert health["status"] == "ok"
     assert health["model"] == {"name": "jca", "digest": predictor.digest, "notes": [DRAWN]}
     assert health["limits"]["upload_bytes"] == 3_000_000
-    name = "<script>alert(1)</script> 日本.mp4".replace("/", "")
+    name, before = "<script>alert(1)</script> 日本.mp4".replace("/", ""), server.files()
     created = server.post(name, face_video.read_bytes())
     assert created.status_code == 202
     job = created.json()
@@ -49,7 +49,7 @@ def test_a_video_from_upload_to_result(
     address = f"{server.url}/api/jobs/{job['id']}"
     state = server.finished(job["id"])
     assert (state["state"], state["phase"], state["error"]) == ("done", "features", None)
-    (folder,) = server.files()
+    (folder,) = server.files() - before
     (kept,) = server.temporary.glob(f"*/{folder}")
     assert {path.name for path in kept.iterdir()} == {"result.csv", "result.json"}, "the video is gone already"
     expected = predictor.predict(face_video)
@@ -64,15 +64,14 @@ def test_a_video_from_upload_to_result(
     assert_equal(csv.to_dict("list"), expected)
     assert requests.delete(address, timeout=10).status_code == 204
     assert requests.get(address, timeout=10).status_code == 404
-    while server.files():
-        pass
+    server.wait_for_removal(before)
 
 
 def test_too_large_over_http(server: Server) -> None:
+    before = server.files()
     answer = server.post("large.mp4", bytes(4_000_000))
     assert (answer.status_code, "more than 3.0 MB" in answer.json()["error"]) == (413, True), answer.text
-    while server.files():
-        pass
+    server.wait_for_removal(before)
 
 
 def connect(server: Server, *, chunked: bool) -> socket.socket:
@@ -106,8 +105,7 @@ def test_a_connection_that_breaks_leaves_nothing(server: Server) -> None:
         connection.sendall(form(bytes(100_000)))
         while server.files() == before:
             pass
-    while server.files() != before:
-        pass
+    server.wait_for_removal(before)
 
 
 def test_it_is_killed_in_mid_job_and_comes_back(trained_models: Path, face_video: Path, tmp_path: Path) -> None:
@@ -148,8 +146,7 @@ def test_a_full_disk_is_said_and_frees_itself(
     assert (state["state"], state["error"]) == ("failed", "the server's disk is full: try again later")
     result = requests.get(f"{server.url}/api/jobs/{answer.json()['id']}/result", timeout=10)
     assert result.status_code == 507
-    while server.files():
-        pass
+    server.wait_for_removal()
     assert server.stop() == 0
     assert "Traceback" not in server.log.read_text()
 
