@@ -16,7 +16,7 @@ class Person:
     Attributes:
         name: empty for the main person; else `person-2`, `person-3`, …, by size and time in view of the face.
         predictions: the columns of `avfusion.Predictor.predict`, N rows; where everybody was asked for, values are NaN
-            in frames that are not the person's own.
+            in frames that are not the person's own; in all frames if no clip has the face, and there is no sound.
         boxes: (N, 4) float32: x, y of the face's upper left corner, width, height in pixels of the upright picture
             (after rotation), possibly beyond its edges; NaN where there is no face.
         thumbnail: JPEG of the face, aligned, where it is clearest; empty without a face.

@@ -220,15 +220,13 @@ class Predictor:
                 if progress:
                     progress("features", number, len(streams.persons))
                 refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
-                if not (features.audio_present.any() or features.visual_present.any()):
-                    continue  # in view only after the last clip, and there is no sound
                 faces = streams.persons[number]
                 table = self._table(streams, faces, features, mode, uncertainty)
-                if people == "all" and faces.present.any():
+                if people == "all" and any(person.present.any() for person in streams.persons):
                     values = [name for name in VALUES if name in table.columns]
                     table.loc[~self._own(streams, faces), values] = np.nan
                 persons.append((table, faces))
-        if not persons:
+        if all(table["valence"].isna().all() for table, _ in persons):
             raise BadInputError(f"{path}: no clip of it has a face or sound, so there is nothing to predict from")
         if progress:
             progress("features", len(streams.persons), len(streams.persons))

@@ -137,7 +137,6 @@ def read_streams(
         found = _looked_for(path, people, settings, spec, advice, timeline, warnings, progress or _ignore)
         number, rows, strangers = found
     persons = _written(folder, number, rows, timeline.frames, settings.jpeg_quality)
-    persons = tuple(person for person in persons if person.present.any()) or persons[:1]
     sound = None
     if stream != "visual" and timeline.audio_start_s is not None:
         sound = folder / "sound.wav"

@@ -233,6 +233,10 @@ def _summary(table: pd.DataFrame, stream: Stream, *, pictures: bool) -> str:
     duration = float(table["time_s"].iloc[-1])
     faces = 100 * float((table["face_confidence"] > 0).mean())
     own = table["valence"].notna()
+    if not own.any():
+        return (
+            f"{len(table)} frames ({duration:.1f} s), no values (no clip has the face), face in {faces:.0f} % of frames"
+        )
     means = ", ".join(
         f"mean {name} {round(float(table.loc[own, name].mean()), 2) + 0.0:+.2f}" for name in ("valence", "arousal")
     )

@@ -77,8 +77,9 @@ def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> Non
     axes.axhline(0, color=FAINT, linewidth=0.8)
     for name, colour in (("valence", VALENCE), ("arousal", AROUSAL)):
         values = predictions[name].to_numpy(float)
-        mean = round(float(np.nanmean(values)), 2) + 0.0  # never a minus before zero
-        axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} (mean {mean:+.2f})")
+        known = values[np.isfinite(values)]
+        mean = f"mean {round(float(known.mean()), 2) + 0.0:+.2f}" if len(known) else "unknown"  # never -0.00
+        axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} ({mean})")
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("unpleasant / calm   …   pleasant / excited", fontsize=8)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, frameon=False, fontsize=9)

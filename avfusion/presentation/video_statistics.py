@@ -28,14 +28,22 @@ def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
         `valence` and `arousal`: `mean` and `sd` (frames weighted by duration), `low` and `high` and their times
             (`low_s`, `high_s`); `quadrants`: share of time in each of `QUADRANTS`, with 0 as pleasant or excited;
             `frames`: of the video; `own_frames`: with values; `face_frames`: with a face; `face`, `sound`: share of the
-            frames with values whose clip has a face, or sound.
+            frames with values whose clip has a face, or sound. All but the numbers of frames are NaN without values.
     """
     own = predictions["valence"].notna().to_numpy()
     weights = frame_lengths(predictions["time_s"].to_numpy(float))[own]
+    found: dict[str, Any] = {
+        "frames": len(predictions),
+        "own_frames": int(own.sum()),
+        "face_frames": int((predictions["face_confidence"] > 0).sum()),
+    }
+    if not own.any():
+        nothing = dict.fromkeys(("mean", "sd", "low", "high", "low_s", "high_s"), np.nan)
+        shares = {"quadrants": dict.fromkeys(QUADRANTS, np.nan), "face": np.nan, "sound": np.nan}
+        return found | {"valence": nothing, "arousal": nothing} | shares
     weights = weights / weights.sum()
-    frames, predictions = len(predictions), predictions[own]
+    predictions = predictions[own]
     time_s = predictions["time_s"].to_numpy(float)
-    found: dict[str, Any] = {}
     for name in ("valence", "arousal"):
         values = predictions[name].to_numpy(float)
         mean = float(values @ weights)
@@ -53,8 +61,6 @@ def video_statistics(predictions: "pd.DataFrame") -> dict[str, Any]:
         name: float(weights[(pleasant == right) & (excited == above)].sum())
         for name, (right, above) in QUADRANTS.items()
     }
-    found["frames"], found["own_frames"] = frames, len(predictions)
-    found["face_frames"] = int((predictions["face_confidence"] > 0).sum())
     found["face"] = float(predictions["visual_present"].mean())
     found["sound"] = float(predictions["audio_present"].mean())
     return found

@@ -10,6 +10,7 @@ import pytest
 from avfusion import Predictor
 from avfusion.inference.analysis import Analysis
 from avfusion.presentation.batch import DONE, Request, predict_files
+from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.runtime.errors import BadInputError
 from tests.media.shots import Shot, alone, render_shots, unlike
@@ -188,6 +189,34 @@ def test_without_sound_a_gap_has_what_the_face_before_it_says(predictor: Predict
     assert known[:70].all()
     assert not known[75:].any()
     assert person.predictions["visual_present"][known].all()
+
+
+def test_a_main_person_whom_no_clip_has_is_nobody_else(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without sound; seen only after the end of the last clip, as large as the picture."""
+    small, large = Shot(35, ((0, 0.5, 0.44),), scale=0.4), Shot(27, ((1, 0.5, 0.44),), scale=0.95, room=2)
+    video = tmp_path / "late.mp4"
+    seen = render_shots(video, (small, large), unlike(2), sound=False)
+    options = Request(people="all", stride=32, pictures=Pictures(overlay=True, report=True))
+    main, second = predictor.analyse(video, people="all", stride=32).persons
+    assert (main.number, second.number) == (1, 2)
+    assert main.predictions["valence"].isna().all()
+    assert whose(second.predictions, seen) == 0
+    assert np.isfinite(main.boxes[40:60]).all()
+    assert main.boxes[50, 2] > 1.5 * second.boxes[10, 2], "the large face is the first person's"
+    with pytest.raises(BadInputError, match="no clip of it has a face or sound"):
+        predictor.predict(video, stride=32)
+    assert predict_files([video], predictor, folder=tmp_path / "out", request=options) == DONE
+    first, other = capsys.readouterr().out.splitlines()
+    assert "no values (no clip has the face), face in " in first
+    assert first.startswith(f"{tmp_path / 'out' / 'late.csv'}: ")
+    assert f"over the person's own {own(second.predictions).sum()} frames" in other
+    page = (tmp_path / "out" / "late.report.html").read_text()
+    assert "2 people" in page
+    assert ">nan" not in page
+    assert predict_files([video], predictor, folder=tmp_path / "out", request=options) == DONE
+    assert "done before" in capsys.readouterr().out
 
 
 def test_twenty_people(predictor: Predictor, tmp_path: Path) -> None:
