@@ -85,20 +85,24 @@ def test_check_model_and_compare_as_on_the_page(run: Callable[..., str], folder:
 def test_a_model_that_breaks_the_contract_is_refused_before_it_is_trained(
     run: Callable[..., str], folder: Path
 ) -> None:
-    """A line and exit status 2, by the command and by the stage, also where the module ends the process."""
+    """A line and exit status 2, by the command; and by the stage, where the module ends the process."""
     (folder / "pipelines").symlink_to(ROOT / "pipelines")
-    fused = "FusionOutput(self.heads("
-    assert fused in FUSION
     method = "\n    def forward(self, audio, visual):\n        return super().forward(audio, visual)\n"
-    model = folder / "own" / "gated_sum.py"
-    for text, said in (
-        (f"{FUSION}{method}", "TypeError: GatedSum.forward() got an unexpected keyword argument 'audio_present'"),
-        (f"raise SystemExit(0)\n{FUSION}", "own.gated_sum does not import: SystemExit: 0"),
+    for command, text, said in (
+        (
+            (*AVFUSION, "compare", "--seeds", "0"),
+            f"{FUSION}{method}",
+            "TypeError: GatedSum.forward() got an unexpected keyword argument 'audio_present'",
+        ),
+        (
+            (sys.executable, "pipelines/train.py"),
+            f"raise SystemExit(0)\n{FUSION}",
+            "own.gated_sum does not import: SystemExit: 0",
+        ),
     ):
-        model.write_text(text, encoding="utf-8")
-        for command in ((*AVFUSION, "compare", "--seeds", "0"), (sys.executable, "pipelines/train.py")):
-            (line,) = [line for line in run(*command, code=2).splitlines() if line.startswith("error: ")]
-            assert f"fusion model '{NAME}': {said}" in line
+        (folder / "own" / "gated_sum.py").write_text(text, encoding="utf-8")
+        (line,) = [line for line in run(*command, code=2).splitlines() if line.startswith("error: ")]
+        assert f"fusion model '{NAME}': {said}" in line
     assert not list((folder / ".avfusion" / "train").glob("*/*.safetensors"))
 
 

@@ -18,7 +18,7 @@ from avfusion.runtime.fingerprints import folder_digest
 from avfusion.tracking.runs import flatten
 
 SOURCE = Path(__file__).parents[2]
-EPOCHS = 60
+EPOCHS = 30  # so many that the third is over long before the last
 METRICS = ("loss", "lr", *(f"{s}_ccc_{t}" for s in ("train", "val") for t in ("valence", "arousal", "mean")))
 
 
