@@ -153,7 +153,7 @@ class _Mixer:
                 if heard.note and self._on_warning:
                     self._on_warning(heard.note)
         heard = self._heard.get(frame.layout.name) or average(frame.layout.nb_channels)
-        return [heard.mean()] * self._wanted
+        return [heard.mix()] * self._wanted
 
 
 def _pieces(

@@ -19,7 +19,7 @@ from avfusion.runtime.errors import BadInputError
 MOST_CHANNELS = 64  # the most that FFmpeg's filters accept
 FULLY, NOT = 0.5, 0.25  # amplitudes beside the loudest channel's from which a channel counts fully, and not at all
 LOUD_PERCENT = 98  # a channel's level is that of its loud moments: somebody who says little counts, hiss does not
-EMPTY = 1e-3  # of the power of the channel beside it, in a window: 30 dB below
+EMPTY = 1e-2  # of the power of the channel beside it, in a window: 20 dB below
 CANCELLED = 0.5  # of the average's power if the channels were unrelated
 OPPOSED = 0.1  # the same of two channels, for half a second
 LOUDER = 1.25  # times the power: 1 dB; the first of channels that are nearer to each other is chosen
@@ -35,15 +35,15 @@ class HeardChannels:
     """The channels of a track that are heard.
 
     Attributes:
-        weights: Of each channel that is heard, by its index; they sum to 1.
+        weights: Of each channel that is heard, by its index.
         note: Why some are not; empty if all are.
     """
 
     weights: Mapping[int, float]
     note: str = ""
 
-    def mean(self) -> str:
-        """The weighted average as an expression of FFmpeg's filter `pan`."""
+    def mix(self) -> str:
+        """The weighted sum as an expression of FFmpeg's filter `pan`."""
         return "+".join(f"{weight!r}*c{index}" for index, weight in self.weights.items())
 
 
@@ -111,8 +111,9 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     2. Of a layout with a centre that counts, the centre alone is heard, where films have the speech.
     3. Channels whose average would have less than half the power of unrelated ones cancel each other, as with a swapped
        wire, and so do two channels that cancel each other (by 10 dB) for a part of the sound: the loudest is heard.
-    4. Of two channels of which one has the same sound as the other, but not all the time, the other is heard.
-    5. Else the average of the channels that count is heard: what different microphones hear stays mixed.
+    4. Of two channels with the same sound the louder one is heard, or the one that has it all the time.
+    5. Two channels that sound in turns, as two people on two microphones, are added.
+    6. Else the average of the channels that count is heard: what different microphones hear stays mixed.
 
     Six or eight channels without names are taken as 5.1 or 7.1, unless the loudest would be the low-frequency channel.
 
@@ -139,9 +140,8 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     if _cancel(powers, loud):
         why = "its channels of sound cancel each other"
         return alone(loudest, f"{why}: heard from {_told(names, [loudest])} alone")
-    if len(loud) == len(_SIDES) and (whole := _whole_one(powers, *loud)) is not None:
-        why = "one of its channels of sound comes and goes"
-        return alone(whole, f"{why}: heard from the other, {_told(names, [whole])}, alone")
+    if len(loud) == len(_SIDES) and (of_two := _of_two(names, powers, *loud)):
+        return of_two
     weights = {index: weight / sum(counting.values()) for index, weight in counting.items()}
     if len(loud) == total:
         return HeardChannels(weights)
@@ -168,17 +168,22 @@ def _cancel(powers: ChannelPowers, channels: Sequence[int]) -> bool:
     return len(channels) == len(_SIDES) and powers.opposed[first, second] > PART * powers.products[first, first]
 
 
-def _whole_one(powers: ChannelPowers, first: int, second: int) -> int | None:
-    """The one of two channels that has all the sound, where the other has the same sound for part of the time."""
-    pair = powers.together[first, second], powers.together[second, first]
-    if min(pair) <= 0 or max(pair) > SIMILAR * min(pair):
-        return None
+def _of_two(names: Sequence[str], powers: ChannelPowers, first: int, second: int) -> HeardChannels | None:
+    """What is heard of two channels with the same sound, or that sound in turns; None of others."""
+    pair, power = (powers.together[first, second], powers.together[second, first]), np.diag(powers.products)
+    if sum(pair) < PART * (power[first] + power[second]):
+        return HeardChannels({first: 1.0, second: 1.0}, "its two channels sound in turns: added")
     if powers.shared[first, second] < SAME * float(np.sqrt(pair[0] * pair[1])):
         return None
-    for whole, part in ((first, second), (second, first)):
-        own, others = powers.alone[whole, part], powers.alone[part, whole]
-        if own >= PART * powers.products[whole, whole] and others < EMPTY * powers.products[part, part]:
-            return whole
+    for one, other in ((first, second), (second, first)):
+        own, others = powers.alone[one, other], powers.alone[other, one]
+        if others >= EMPTY * power[other]:  # the other has sound that this one lacks
+            continue
+        if own >= PART * power[one] and max(pair) <= SIMILAR * min(pair):
+            why = "one of its channels of sound comes and goes"
+            return alone(one, f"{why}: heard from the other, {_told(names, [one])}, alone")
+        if power[one] > LOUDER * power[other]:
+            return alone(one, f"its channels have the same sound: heard from the louder, {_told(names, [one])}, alone")
     return None
 
 

@@ -45,6 +45,13 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
     "opposite for a part": ([SPEECH, np.where(FIRST, SPEECH, -SPEECH)], LEFT),
     "right for a part": ([SPEECH, SPEECH * FIRST], "heard from the other, the left one, alone"),
     "left for a part": ([SPEECH * FIRST, SPEECH], "heard from the other, the right one, alone"),
+    "off the middle": ([SPEECH, 0.7 * SPEECH], "the same sound: heard from the louder, the left one, alone"),
+    "far off the middle": ([0.35 * SPEECH, SPEECH + NOISE[0]], "heard from the louder, the right one, alone"),
+    "left, then right": ([SPEECH * FIRST, SPEECH * ~FIRST], "its two channels sound in turns: added"),
+    "left, then right, with crosstalk": (
+        [np.where(FIRST, SPEECH, 0.008 * SPEECH), np.where(FIRST, 0.008 * SPEECH, SPEECH)],
+        "its two channels sound in turns: added",
+    ),
     "5.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 3, "in one of 6 channels: heard from FC alone"),
     "5.1, a film": (SIDES_OF_A_FILM, "of its 6 channels of sound the centre is heard, where speech is"),
     "5.1, stereo": (
@@ -59,10 +66,10 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
 }
 AVERAGED: dict[str, list[np.ndarray]] = {
     "mono in two": [SPEECH, SPEECH],
-    "off the middle": [SPEECH, 0.6 * SPEECH],
     "somebody who says little": [SPEECH, OTHER * (TIME_S < 0.6)],
     "two people": [SPEECH, OTHER],
-    "two people, one after the other": [SPEECH * FIRST, OTHER * ~FIRST],
+    "nearly the middle": [SPEECH, 0.95 * SPEECH],
+    "two people, off the middle": [SPEECH + 0.4 * OTHER, 0.4 * SPEECH + OTHER],
     "wide": [SPEECH + 0.4 * OTHER, SPEECH - 0.4 * OTHER],
     "silent": [NOTHING, NOTHING],
 }
