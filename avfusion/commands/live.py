@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from avfusion.commands.loading import loaded_predictor
-from avfusion.commands.options import DeviceOption, MinFaceOption, ModelOption
+from avfusion.commands.options import AudioTrackOption, DeviceOption, MinFaceOption, ModelOption
 
 if TYPE_CHECKING:
     from avfusion.inference.live import LiveSummary, LiveValue
@@ -24,6 +24,7 @@ def live(
     realtime: Annotated[
         bool, typer.Option("--realtime/--no-realtime", help="Show frames when due, or as fast as possible.")
     ] = True,
+    audio_track: AudioTrackOption = None,
     min_face: MinFaceOption = None,
     device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line, the summary last.")] = False,
@@ -37,7 +38,12 @@ def live(
     predictor = loaded_predictor(model, device, min_face=min_face)
     shown = _as_json if as_json else _as_text
     summary = predict_live(
-        predictor, source, lambda value: print(shown(value), flush=True), stride=stride, realtime=realtime
+        predictor,
+        source,
+        lambda value: print(shown(value), flush=True),
+        stride=stride,
+        realtime=realtime,
+        audio_track=audio_track,
     )
     for warning in summary.warnings:
         print(f"note: {source}: {warning}", file=sys.stderr)

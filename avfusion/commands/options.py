@@ -31,6 +31,12 @@ MinFaceOption = Annotated[
         help="Smallest face to look for, in pixels of the picture scaled down to 640 wide. Default: the model's.",
     ),
 ]
+AudioTrackOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", help="Audio track to hear, from 1. Default: the one that players take, unless it is silent."
+    ),
+]
 
 
 def listed(names: str) -> list[str]:

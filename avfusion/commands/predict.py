@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from avfusion.commands.loading import loaded_predictor
-from avfusion.commands.options import DeviceOption, MinFaceOption, ModelOption
+from avfusion.commands.options import AudioTrackOption, DeviceOption, MinFaceOption, ModelOption
 
 
 class StreamChoice(StrEnum):
@@ -79,12 +79,7 @@ def predict(
     form: Annotated[
         FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
     ] = FormatChoice.csv,
-    audio_track: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", help="Audio track to hear, from 1. Default: the one that players take, unless it is silent."
-        ),
-    ] = None,
+    audio_track: AudioTrackOption = None,
     overlay: Annotated[
         bool, typer.Option("--overlay", help="Add <stem>.overlay.mp4: faces, valence-arousal plane, traces, sound.")
     ] = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from avfusion.commands.options import DeviceOption, ModelOption
+from avfusion.commands.options import DeviceOption, MinFaceOption, ModelOption
 from avfusion.runtime.errors import AVFusionError
 
 EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
@@ -18,6 +18,7 @@ def serve(
     max_size: Annotated[float, typer.Option(min=0.001, metavar="MB", help="Largest video accepted.")] = 500,
     max_minutes: Annotated[float, typer.Option(min=0.01, max=360, help="Longest video accepted.")] = 30,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos at a time, each in its own process.")] = 1,
+    min_face: MinFaceOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve an upload page and a JSON API for predictions, by default to this machine alone.
@@ -30,4 +31,4 @@ def serve(
     from avfusion.serving.server import run_server
 
     limits = Limits(upload_bytes=round(max_size * 1e6), video_s=60 * max_minutes)
-    run_server(host=host, port=port, model=model, device=device, jobs=jobs, limits=limits)
+    run_server(host=host, port=port, model=model, device=device, min_face=min_face, jobs=jobs, limits=limits)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ def predict_live(
     *,
     stride: int | None = None,
     realtime: bool = True,
+    audio_track: int | None = None,
 ) -> LiveSummary:
     """Predict a video while another process shows it, each clip from the past alone; Ctrl-C ends it early.
 
@@ -79,15 +81,17 @@ def predict_live(
         stride: ticks between clips; default: the stride of the model's features.
         realtime: show frames when due, and drop clips that wait until the next one has ended. Otherwise show frames as
             fast as they are predicted, and drop none.
+        audio_track: number of the audio track to hear, from 1; default: as for `Predictor.analyse`.
 
     Raises:
-        BadInputError: the video cannot be read, has neither a face nor sound, or `stride` does not suit the model.
+        BadInputError: the video cannot be read, has no such audio track, has neither a face nor sound, or `stride` does
+            not suit the model.
         AVFusionError: the process that shows the video died or hangs, or features are not finite.
     """
     watcher = _Watcher(predictor, stride, on_value, realtime)
     worker = Worker()
     try:
-        timeline = worker.call(read_any_timeline, path, limit_s=PROBE_LIMIT_S)
+        timeline = worker.call(partial(read_any_timeline, audio_track=audio_track), path, limit_s=PROBE_LIMIT_S)
         watcher.summary.period_s = watcher.stride / (predictor.spec.geometry.fps or timeline.fps)
         limit_s = decoding_limit_s(timeline.end_s)
         arguments = (path, timeline, predictor.frames, realtime)

@@ -84,11 +84,19 @@ class Jobs:
     Used as an asynchronous context manager; everything happens in its event loop, so nothing needs a lock.
     """
 
-    def __init__(self, scratch: Path, limits: Limits, workers: Sequence[AsyncWorker], model: Path, device: str) -> None:
+    def __init__(
+        self,
+        scratch: Path,
+        limits: Limits,
+        workers: Sequence[AsyncWorker],
+        model: Path,
+        device: str,
+        min_face: int | None = None,
+    ) -> None:
         self.limits = limits
         self._scratch = scratch
         self._workers = workers
-        self._model, self._device = model, device
+        self._model, self._device, self._min_face = model, device, min_face
         self._inspector, self._inspecting = AsyncWorker(), asyncio.Lock()
         self._jobs: dict[str, Job] = {}  # in order of arrival
         self._queue: asyncio.Queue[Job] = asyncio.Queue()
@@ -221,7 +229,7 @@ class Jobs:
 
     async def _predict(self, worker: AsyncWorker, job: Job) -> None:
         limit_s = self.limits.job_s(job.duration_s)
-        call = (predict_upload, self._model, self._device, job.folder, job.name, job.people)
+        call = (predict_upload, self._model, self._device, self._min_face, job.folder, job.name, job.people)
         try:
             async with asyncio.timeout(limit_s):
                 await worker.call(*call, report=job.report)

@@ -58,18 +58,18 @@ def copy_model(model: str | None, folder: Path) -> ServedModel:
         return ServedModel(source, str(files.config["fusion"]["name"]), files.digest(), files.notes)
 
 
-def load_model(model: Path, device: str) -> str:
+def load_model(model: Path, device: str, min_face: int | None) -> str:
     """Load the model into this process for `predict_upload`; returns the device that it runs on, for people."""
     from avfusion.runtime.devices import device_text
 
-    return device_text(_predictor(model, device).device)
+    return device_text(_predictor(model, device, min_face).device)
 
 
 @lru_cache(maxsize=1)
-def _predictor(model: Path, device: str) -> "Predictor":
+def _predictor(model: Path, device: str, min_face: int | None) -> "Predictor":
     from avfusion.inference.predictor import Predictor
 
-    return Predictor.load(model, device=device)
+    return Predictor.load(model, device=device, min_face=min_face)
 
 
 def inspect_upload(video: Path, limits: MediaLimits) -> Inspection:
@@ -87,11 +87,13 @@ def csv_name(number: int) -> str:
     return CSV if number == 1 else f"{Path(CSV).stem}.person-{number}{Path(CSV).suffix}"
 
 
-def predict_upload(model: Path, device: str, folder: Path, name: str, people: "People", report: Report) -> None:
+def predict_upload(
+    model: Path, device: str, min_face: int | None, folder: Path, name: str, people: "People", report: Report
+) -> None:
     """Predict the video in a job's folder; write the predictions beside it, as CSV and JSON.
 
     Args:
-        model, device: the model's folder and the device; loaded once.
+        model, device, min_face: the model's folder, and as for `Predictor.load`; loaded once.
         folder: the job's folder; temporary files go into it, too, so that they can be removed if this process is
             killed.
         people: the main person, or everybody: then a CSV each, and all in the JSON.
@@ -104,7 +106,7 @@ def predict_upload(model: Path, device: str, folder: Path, name: str, people: "P
     from avfusion.presentation.person_marks import thumbnail_uri
     from avfusion.presentation.tables import write_frames_csv
 
-    predictor, video, notes = _predictor(model, device), folder / VIDEO, list[str]()
+    predictor, video, notes = _predictor(model, device, min_face), folder / VIDEO, list[str]()
     try:
         (folder / PASSING).mkdir()
         tempfile.tempdir = str(folder / PASSING)

@@ -29,6 +29,7 @@ def run_server(
     port: int = 8000,
     model: str | None = None,
     device: str = "auto",
+    min_face: int | None = None,
     jobs: int = 1,
     limits: Limits | None = None,
 ) -> None:
@@ -36,7 +37,7 @@ def run_server(
 
     Args:
         host, port: address to listen on; port 0: any free port.
-        model, device: as for `Predictor.load`.
+        model, device, min_face: as for `Predictor.load`.
         jobs: number of videos processed at a time, each in its own process.
 
     Raises:
@@ -46,7 +47,7 @@ def run_server(
     before = {number: signal.signal(number, _stop) for number in STOPS}
     try:
         with _bound(host, port) as listener, scratch_folder() as scratch:
-            asyncio.run(_serve(listener, scratch, host, model, device, jobs, limits or Limits()))
+            asyncio.run(_serve(listener, scratch, host, model, device, min_face, jobs, limits or Limits()))
     except (KeyboardInterrupt, _StoppedError):
         print("stopped", file=sys.stderr)
     finally:
@@ -63,7 +64,14 @@ def _stop(number: int, frame: object) -> None:
 
 
 async def _serve(
-    listener: socket.socket, scratch: Path, host: str, model: str | None, device: str, jobs: int, limits: Limits
+    listener: socket.socket,
+    scratch: Path,
+    host: str,
+    model: str | None,
+    device: str,
+    min_face: int | None,
+    jobs: int,
+    limits: Limits,
 ) -> None:
     folder = scratch / "model"
     fetching = AsyncWorker()  # a separate process: asking the registry imports modules that take memory
@@ -72,8 +80,8 @@ async def _serve(
     finally:
         fetching.stop()
     print(f"model: {served.source} ({served.name}, digest {served.digest[:12]}), loading …", file=sys.stderr)
-    workers = [AsyncWorker(load_model, folder, device) for _ in range(jobs)]
-    async with Jobs(scratch, limits, workers, folder, device) as running:
+    workers = [AsyncWorker(load_model, folder, device, min_face) for _ in range(jobs)]
+    async with Jobs(scratch, limits, workers, folder, device, min_face) as running:
         devices = ", ".join(dict.fromkeys(worker.prepared for worker in workers))
         print(f"model: {served.source} on {devices}", file=sys.stderr)
         for note in served.notes:

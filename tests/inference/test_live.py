@@ -138,6 +138,7 @@ def test_the_command_prints_a_line_per_value_and_the_summary(run, trained_models
     assert lines[1].split()[:3] == ["0.32", "s", "valence"]
     assert lines[1].endswith("no sound")
     assert lines[-1].startswith("9 clips, 0 dropped, 0 late")
+    assert run(*options, "--audio-track", 2)[0] == 2, "there is none"
     code, lines = run(*options, "--json")
     values = [json.loads(line) for line in lines]
     assert [value["frame"] for value in values[:-1]] == list(range(1, 66, 8))

@@ -128,6 +128,18 @@ def test_a_chosen_audio_track_is_heard_and_belongs_to_what_was_done(
     assert "has 2 audio tracks (1: eng, take 1, mono; 2: deu, take 2, mono), so there" in capsys.readouterr().err
 
 
+def test_live_hears_the_chosen_audio_track(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_tracks(tmp_path / "t.mka", [0.02, 0.7], pictures=False)
+    heard = {}
+    for track in (None, 2):
+        values: list[LiveValue] = []
+        predict_live(predictor, path, values.append, realtime=False, audio_track=track)
+        heard[track] = [value.arousal for value in values]
+        table = predictor.predict(path, mode="causal", audio_track=track)
+        assert heard[track] == pytest.approx([table["arousal"][value.frame - 1] for value in values], abs=1e-5)
+    assert not np.allclose(heard[None], heard[2], atol=1e-3)
+
+
 def test_the_page_plays_what_was_heard(predictor: Predictor, tmp_path: Path) -> None:
     path = write_tracks(tmp_path / "t.mka", [0.02, 0.5], pictures=False)
     table = predictor.predict(path, audio_track=2)
@@ -165,7 +177,7 @@ def test_the_server_takes_sound(
     (tmp_path / "video").write_bytes(voice.read_bytes())
     inspection = inspect_upload(tmp_path / "video", Limits().media())
     assert (inspection.frames, inspection.duration_s) == (65, pytest.approx(2.6, abs=0.001))
-    predict_upload(trained_models / "fusion", "cpu", tmp_path, "voice.wav", "main", lambda *_: None)
+    predict_upload(trained_models / "fusion", "cpu", None, tmp_path, "voice.wav", "main", lambda *_: None)
     result = json.loads((tmp_path / "result.json").read_text())
     assert NOTE in result["notes"]
     assert len(result["columns"]["valence"]) == 65

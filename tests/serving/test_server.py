@@ -215,6 +215,14 @@ def test_everybody_on_request(server: Server, predictor: Predictor, tmp_path: Pa
     assert "Everybody in the video" in requests.get(server.url, timeout=10).text
 
 
+def test_the_smallest_face_is_the_servers_choice(trained_models: Path, face_video: Path, tmp_path: Path) -> None:
+    server = start_server(trained_models / "fusion", tmp_path / "temporary", "--min-face", 300)
+    result = server.result("face.mp4", face_video.read_bytes())
+    assert server.stop() == 0
+    assert any(note.startswith("no face of 300 pixels or more (") for note in result["notes"])
+    assert set(result["columns"]["face_confidence"]) == {0}
+
+
 def test_a_face_that_is_not_found_is_told_without_advice_that_only_the_command_can_follow(
     server: Server, faceless_video: Path
 ) -> None:
