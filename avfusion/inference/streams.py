@@ -38,6 +38,7 @@ from avfusion.media.wav import SAMPLE_RATE
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.quantities import byte_size
+from avfusion.runtime.work_limits import TooCostlyError
 from avfusion.runtime.workers import Worker, WorkerError
 
 Progress = Callable[[str, int, int], None]
@@ -320,6 +321,8 @@ class StreamReader:
             return worker.call(_read_streams, *arguments, limit_s=limit_s, report=progress)
         except WorkerError as error:
             raise AVFusionError(f"{path}: {error}") from None
+        except TooCostlyError as error:
+            raise TooCostlyError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
         finally:
             if worker.usable:
                 self._idle.append(worker)

@@ -19,10 +19,13 @@ from av.video.stream import VideoStream
 
 from avfusion.media.sniffing import describe_content
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.quantities import duration
+from avfusion.runtime.quantities import counted, duration
+from avfusion.runtime.work_limits import TooCostlyError, work_limits
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
 ALMOST_SQUARE, WIDEST = 0.02, 4.0
+INDEXED_BYTES_PER_S = 50e6  # of a large file without an index, which FFmpeg reads whole
+RATES_HZ = 1000, 1_000_000  # of sound
 _PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):")  # two characters or more: `C:` is a drive
 
 
@@ -36,6 +39,8 @@ class MediaLimits:
     frames: int = 6 * 3600 * 120
     read_timeout_s: float = 30.0
     demux_deadline_s: float = 600.0
+    opening_bytes: float = 7e8
+    opening_cpu_s: float = 5.0
 
 
 DEFAULT_LIMITS = MediaLimits()
@@ -63,19 +68,28 @@ def open_media(
     options = {
         "protocol_whitelist": "file",
         "format_whitelist": CONTAINERS,
-        "max_pixels": str(limits.pixels),  # also for decoders that learn the size only from the data
     }
     if plain_edits:
         options["advanced_editlist"] = "0"
     try:
-        # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
-        with av.open(
-            f"file:{file}", container_options=options, timeout=limits.read_timeout_s, metadata_errors="replace"
-        ) as container:
+        with _opened(file, options, limits) as container:
             _check_limits(container, path, limits)
             yield container
     except av.FFmpegError as error:
         raise BadInputError(f"{path} cannot be read as media: {describe_content(file, error)}") from None
+
+
+def _opened(file: Path, options: dict[str, str], limits: MediaLimits) -> InputContainer:
+    """Open a file within limits: FFmpeg reads its index and its first packets, whatever they ask for."""
+    cpu_s = limits.opening_cpu_s + file.stat().st_size / INDEXED_BYTES_PER_S
+    try:
+        with work_limits(limits.opening_bytes, cpu_s):
+            # The explicit prefix keeps a name such as `concat:a` from being read as a protocol.
+            return av.open(
+                f"file:{file}", container_options=options, timeout=limits.read_timeout_s, metadata_errors="replace"
+            )
+    except TooCostlyError as error:
+        raise TooCostlyError(f"{file} cannot be opened: {error}: it is damaged, or made to harm") from None
 
 
 def demux(container: InputContainer, *streams: Stream) -> Iterator[av.Packet]:
@@ -192,6 +206,17 @@ def _check_limits(container: InputContainer, path: str | os.PathLike[str], limit
     seconds = (container.duration or 0) / av.time_base
     if seconds > limits.duration_s:
         raise BadInputError(f"{path} lasts {duration(seconds)}, must be at most {duration(limits.duration_s)}: cut it")
+    size = os.path.getsize(path)
+    for stream in container.streams:
+        promised = max(stream.frames, len(getattr(stream, "index_entries", ())))
+        if promised > size:  # by an index, which FFmpeg may not have been able to hold
+            held = f"{counted(promised, 'packet')} in {counted(size, 'byte')}"
+            raise BadInputError(f"{path} promises {held}: it is damaged, or made to harm")
+    for sound in container.streams.audio:
+        rate = sound.codec_context.sample_rate if sound.codec_context else 0
+        if rate and not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+            least, most = RATES_HZ
+            raise BadInputError(f"{path} has sound of {rate} samples per second, must be {least} to {most}")
     for stream in container.streams.video:
         if stream.codec_context is None:
             continue

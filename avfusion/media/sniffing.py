@@ -29,6 +29,8 @@ def describe_content(file: Path, error: Exception | None = None) -> str:
             head = stream.read(4096)
     except OSError as fault:
         return f"reading failed ({fault.strerror})"
+    if isinstance(error, av.error.TimeoutError | av.error.ExitError):
+        return "reading took too long and was given up"
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, words in _MAGIC:
         if text[: len(magic)].lower() == magic.lower():
@@ -39,8 +41,6 @@ def describe_content(file: Path, error: Exception | None = None) -> str:
         return "it is a Matroska, AVI or WAV file that is truncated or damaged: copy it again"
     if _is_text(head):
         return "it is a text file, not a video"
-    if isinstance(error, av.error.TimeoutError | av.error.ExitError):
-        return "reading took too long and was given up"
     reason = f" ({error.strerror})" if isinstance(error, av.FFmpegError) and error.strerror else ""
     return f"its container is unknown, damaged or not allowed{reason}"
 

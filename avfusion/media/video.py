@@ -11,7 +11,15 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from avfusion.media.deinterlacing import deinterlaced, woven
-from avfusion.media.opener import demux, is_end_mark, only_decoding_stamps, open_media, pixel_aspect, video_stream
+from avfusion.media.opener import (
+    DEFAULT_LIMITS,
+    demux,
+    is_end_mark,
+    only_decoding_stamps,
+    open_media,
+    pixel_aspect,
+    video_stream,
+)
 from avfusion.media.picture import PictureMaker
 from avfusion.media.timeline import Timeline, read_timeline
 from avfusion.runtime.errors import BadInputError
@@ -113,12 +121,21 @@ def _index_of(pts: int | None, stamps: np.ndarray, following: int) -> int:
 
 def _decode(container: InputContainer, stream: VideoStream, lost: list[int]) -> Iterator[av.VideoFrame]:
     """Decoded frames in order of presentation; the stamps of packets that cannot be decoded are added to `lost`."""
+    decoder, declared = stream.codec_context, f"{stream.width}x{stream.height}"
+    decoder.options = {"max_pixels": str(DEFAULT_LIMITS.pixels)}  # what a container declares may be far from it
     for packet in demux(container, stream):
         try:
             if packet.size or is_end_mark(packet):
                 yield from packet.decode()
                 continue
-        except av.FFmpegError:  # damaged, or a feature that the decoder lacks
-            pass
+        except av.FFmpegError as error:  # damaged, or a feature that the decoder lacks
+            # Decoders refuse a picture that is too large in two ways.
+            no_size = isinstance(error, av.ArgumentError) and decoder.width == 0
+            if no_size or decoder.width * decoder.height > DEFAULT_LIMITS.pixels:
+                at = f" at {float(packet.pts * packet.time_base):.2f} s" if packet.pts is not None else ""
+                raise BadInputError(
+                    f"{container.name.removeprefix('file:')} has a picture{at} of more than {DEFAULT_LIMITS.pixels} "
+                    f"pixels, though it declares {declared}: scale it"
+                ) from None
         if packet.pts is not None:
             insort(lost, packet.pts)

@@ -73,6 +73,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.execution": _WHERE,
     "avfusion.runtime.forks": _WHERE,
     "avfusion.runtime.workers": _WHERE,
+    "avfusion.runtime.work_limits": _WHERE,
     "avfusion.runtime.devices": "which device there is: recorded, and no reason to make anything anew",
     "avfusion.runtime.project": "where the project lies",
     "avfusion.runtime.code_digest": _KNOWN_AGAIN,

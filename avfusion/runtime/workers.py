@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import avfusion
 from avfusion.runtime.errors import AVFusionError, describe_exception
+from avfusion.runtime.work_limits import TooCostlyError, work_limits_apply
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -177,17 +178,19 @@ class Worker:
         try:
             message = self._connection.recv_bytes()
         except (EOFError, OSError):  # OSError: the worker died in the middle of a message
-            return _REPLY, Reply(None, WorkerError(self._death()))
+            return _REPLY, Reply(None, self._death())
         try:
             return pickle.loads(message)
         except Exception as error:
             return _REPLY, Reply(None, WorkerError(f"the result cannot be read: {describe_exception(error)}"))
 
-    def _death(self) -> str:
+    def _death(self) -> AVFusionError:
         self._process.wait()
         code = self._process.returncode
+        if code == -signal.SIGXCPU:
+            return TooCostlyError("opening it takes longer than a file of its size may: it is damaged, or made to harm")
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return f"its worker process died ({how}): too little memory, or a crash inside a library"
+        return WorkerError(f"its worker process died ({how}): too little memory, or a crash inside a library")
 
 
 def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
@@ -199,6 +202,7 @@ def _end(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
 
 def serve(descriptor: int) -> None:
     """The main loop of a worker: answer calls from the pipe until its other end is closed."""
+    work_limits_apply()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent ends its workers
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import logging
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,7 +20,7 @@ from avfusion.runtime.errors import describe_os_error
 from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State
 from avfusion.serving.model_process import VIDEO, ServedModel
 from avfusion.serving.refusal import RefusalError
-from avfusion.serving.upload import FIELD, receive_upload
+from avfusion.serving.upload import FIELD, drain, receive_upload
 
 if TYPE_CHECKING:
     from avfusion.inference.streams import People
@@ -72,10 +73,15 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     @app.post("/api/jobs", status_code=202, openapi_extra=_UPLOAD)
     async def create(request: Request, response: Response, people: str = "main") -> dict[str, Any]:
         """Accept a video: inspect it before answering, predict it when its turn comes."""
-        if people not in PEOPLE:
-            raise RefusalError(400, f"people is {people[:20]!r}: must be one of {', '.join(PEOPLE)}")
         try:
-            with jobs.place() as folder:
+            with ExitStack() as stack:
+                try:
+                    if people not in PEOPLE:
+                        raise RefusalError(400, f"people is {people[:20]!r}: must be one of {', '.join(PEOPLE)}")
+                    folder = stack.enter_context(jobs.place())
+                except RefusalError:
+                    await drain(request.stream())
+                    raise
                 name = await receive_upload(request, folder / VIDEO, jobs.limits)
                 inspection = await jobs.inspect(folder, name)
                 if await request.is_disconnected():

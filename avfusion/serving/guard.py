@@ -62,7 +62,7 @@ class Guard:
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return 400, "the header Host names another server: open the address that `avfusion serve` printed"
         for origin in headers.get(b"origin", []):
-            if urlsplit(origin.decode("latin-1").lower()).netloc != hosts[0]:
+            if _place(origin.decode("latin-1").lower()) != hosts[0]:
                 return 403, "requests of other sites' pages are refused"
         if headers.get(b"sec-fetch-site", [b"none"])[0] == b"cross-site" and scope["method"] not in ("GET", "HEAD"):
             return 403, "requests of other sites' pages are refused"
@@ -78,6 +78,14 @@ class Guard:
         except ValueError:
             return name in self._names
         return True
+
+
+def _place(origin: str) -> str:
+    """Host and port of an origin; empty if it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # "http://["
+        return ""
 
 
 async def _answer(send: Send, status: int, text: str) -> None:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.work_limits import TooCostlyError
 from avfusion.runtime.workers import WorkerError
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import JSON, PASSING, VIDEO, Inspection, csv_name, inspect_upload, predict_upload
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from avfusion.inference.streams import People
 
 RETRY_AFTER_S = 10
+INSPECTORS = 2  # so that a file that takes its time holds up no other
 UNKNOWN = "unknown job: its result expired, it was deleted, or the server was restarted since"
 OURS = "the server failed on it; its log says how"
 DISK_FULL = "the server's disk is full: try again later"
@@ -97,7 +99,8 @@ class Jobs:
         self._scratch = scratch
         self._workers = workers
         self._model, self._device, self._min_face = model, device, min_face
-        self._inspector, self._inspecting = AsyncWorker(), asyncio.Lock()
+        self._inspectors = [AsyncWorker() for _ in range(INSPECTORS)]
+        self._idle_inspectors: asyncio.Queue[AsyncWorker] = asyncio.Queue()
         self._jobs: dict[str, Job] = {}  # in order of arrival
         self._queue: asyncio.Queue[Job] = asyncio.Queue()
         self._incoming = 0
@@ -110,10 +113,12 @@ class Jobs:
             AVFusionError: the model cannot be loaded.
         """
         try:
-            await asyncio.gather(self._inspector.start(), *(worker.start() for worker in self._workers))
+            await asyncio.gather(*(worker.start() for worker in (*self._inspectors, *self._workers)))
         except BaseException:
             self._stop_workers()
             raise
+        for inspector in self._inspectors:
+            self._idle_inspectors.put_nowait(inspector)
         for worker in self._workers:
             self._spawn(self._work(worker))
         return self
@@ -153,14 +158,17 @@ class Jobs:
             RefusalError: it is not a video, or beyond the limits.
         """
         limit_s = self.limits.inspection_s
-        async with self._inspecting:
-            try:
-                async with asyncio.timeout(limit_s):
-                    return await self._inspector.call(inspect_upload, folder / VIDEO, self.limits.media())
-            except TimeoutError:
-                raise RefusalError(400, f"{name}: reading it takes more than {limit_s:g} s") from None
-            except AVFusionError as error:
-                raise RefusalError(*self._answer(error, folder, name)) from None
+        inspector = await self._idle_inspectors.get()
+        try:
+            await inspector.start()
+            async with asyncio.timeout(limit_s):
+                return await inspector.call(inspect_upload, folder / VIDEO, self.limits.media())
+        except TimeoutError:
+            raise RefusalError(400, f"{name}: reading it takes more than {limit_s:g} s") from None
+        except AVFusionError as error:
+            raise RefusalError(*self._answer(error, folder, name)) from None
+        finally:
+            self._idle_inspectors.put_nowait(inspector)
 
     def add(self, folder: Path, name: str, inspection: Inspection, people: "People" = "main") -> Job:
         """Queue the video in `folder`."""
@@ -260,6 +268,8 @@ class Jobs:
             _log.error("%s: %s", name, text)
             return 500, f"{name}: {OURS}"
         text = text.replace(str(folder / VIDEO), name).replace(str(self._scratch), "…")
+        if isinstance(error, TooCostlyError) and name not in text:
+            text = f"{name}: {text}"
         return (400 if isinstance(error, BadInputError) else 500), text
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -268,7 +278,7 @@ class Jobs:
         task.add_done_callback(self._tasks.discard)
 
     def _stop_workers(self) -> None:
-        for worker in (self._inspector, *self._workers):
+        for worker in (*self._inspectors, *self._workers):
             worker.stop()
 
 

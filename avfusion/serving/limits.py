@@ -28,7 +28,7 @@ class Limits:
     kept_s: float = 3600
     stall_s: float = 30
     slowest: float = 32_000
-    inspection_s: float = 60
+    inspection_s: float = 10
     job_base_s: float = 300
     job_s_per_s: float = 30
 

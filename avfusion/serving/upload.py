@@ -1,10 +1,12 @@
 """Write the video in a multipart request to disk as it arrives, within limits of size and rate."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote
 
 from fastapi import Request
 from python_multipart import MultipartParser
@@ -17,7 +19,9 @@ from avfusion.serving.refusal import RefusalError
 
 FIELD = "video"
 NAME_LENGTH = 120
+BOUNDARY_BYTES = 70  # RFC 2046, 5.1.1
 OVERHEAD_BYTES = 100_000  # for the form around the video
+_EXTENDED_NAME = re.compile(r";\s*filename\*=(utf-8|iso-8859-1)'[^']*'([^;\s]+)", re.IGNORECASE)
 LINGER_BYTES, LINGER_S = 200_000_000, 5.0
 HELP = f"send multipart/form-data with one file, in the field '{FIELD}'"
 
@@ -36,6 +40,8 @@ async def receive_upload(request: Request, target: Path, limits: Limits) -> str:
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise RefusalError(415, f"the request is no form: {HELP}")
+    if len(options[b"boundary"]) > BOUNDARY_BYTES:
+        raise RefusalError(400, f"the form's boundary has more than {BOUNDARY_BYTES} bytes: {HELP}")
     pieces = request.stream()
     too_large = RefusalError(413, f"the video has more than {byte_size(limits.upload_bytes)}, which is the limit here")
     try:
@@ -53,7 +59,7 @@ async def receive_upload(request: Request, target: Path, limits: Limits) -> str:
         return form.name()
     except RefusalError as refusal:
         if refusal.status != 408:
-            await _drain(pieces)
+            await drain(pieces)
         raise
 
 
@@ -107,7 +113,7 @@ class _Form:
 
     def _on_header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._disposition = parse_options_header(self._value.decode("latin-1"))[1]
+            self._disposition = _disposition(self._value.decode("latin-1"))
         self._header, self._value = b"", b""
 
     def _on_headers_finished(self) -> None:
@@ -123,6 +129,14 @@ class _Form:
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def _disposition(value: str) -> dict[bytes, bytes]:
+    """Parameters of the header Content-Disposition; a name in RFC 5987's form goes before the plain one."""
+    found = parse_options_header(value)[1]
+    if extended := _EXTENDED_NAME.search(value):
+        found[b"filename"] = unquote(extended[2], extended[1], "replace").encode()
+    return found
 
 
 def shown_name(name: str) -> str:
@@ -156,7 +170,7 @@ async def _write(file: BinaryIO, content: list[bytes]) -> None:
         await asyncio.to_thread(file.writelines, content)
 
 
-async def _drain(pieces: AsyncIterator[bytes]) -> None:
+async def drain(pieces: AsyncIterator[bytes]) -> None:
     """Read on, within bounds, for clients that send their whole request before reading the answer."""
     left = LINGER_BYTES
     try:

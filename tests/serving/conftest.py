@@ -107,6 +107,7 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    unread: int = 0
 
     @property
     def error(self) -> str:
@@ -163,6 +164,7 @@ async def ask(
     scope |= {"http_version": "1.1", "scheme": "http", "server": ("localhost", 80), "client": ("localhost", 1)}
     scope |= {"raw_path": path.encode(), "root_path": "", "asgi": {"version": "3.0"}}
     await app(scope, receive, send)  # type: ignore[misc]
+    answer.unread = len(waiting)
     return answer
 
 

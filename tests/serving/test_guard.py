@@ -40,7 +40,7 @@ def test_names_that_somebody_else_lets_point_here_are_not(host: str) -> None:
 def test_other_sites_pages_are_refused() -> None:
     here = {"Host": "127.0.0.1:8000"}
     assert answer("POST", **here, Origin="http://127.0.0.1:8000").status == 200
-    for origin in ("http://evil.example", "http://127.0.0.1:9000", "http://localhost:8000", "null"):
+    for origin in ("http://evil.example", "http://127.0.0.1:9000", "http://localhost:8000", "null", "http://["):
         assert answer("POST", **here, Origin=origin).status == 403, origin
     assert answer("DELETE", **here, Sec_Fetch_Site="cross-site").status == 403
     assert answer("GET", **here, Sec_Fetch_Site="cross-site").status == 200, "a link may lead here"

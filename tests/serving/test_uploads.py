@@ -105,6 +105,7 @@ def test_a_request_that_is_no_form_with_one_video(tmp_path: Path) -> None:
         (b"", FORM, 400, "cut off"),
         (video[:-20], FORM, 400, "cut off"),
         (b"nonsense" * 50, FORM, 400, "damaged"),
+        (video, {"Content-Type": "multipart/form-data; boundary=" + "B" * 300}, 400, "boundary has more than 70 bytes"),
         (video.removesuffix(f"--{BOUNDARY}--\r\n".encode()) + video, FORM, 400, "several videos"),
         (video.replace(b'; filename="a.mp4"', b""), FORM, 400, "no file in the field 'video'"),
         (video.replace(b"\r\n\r\n", b"\r\n" + b"X: y\r\n" * 50 + b"\r\n", 1), FORM, 400, "damaged"),
@@ -162,6 +163,7 @@ def test_too_many_at_a_time_are_told_to_come_again(tmp_path: Path, short_video: 
             assert coming.result().status == 408
             assert (first.status, third.status, third.headers["retry-after"]) == (202, 429, "10")
             assert "2 videos wait already" in third.error
+            assert third.unread == 0, "a client may send all before it reads the answer"
             assert (await ask(app, "POST", "/api/jobs", headers=FORM, pieces=body)).status == 202
             assert (await ask(app, "POST", "/api/jobs", headers=FORM, pieces=body)).status == 429
 
@@ -188,6 +190,10 @@ def test_names_of_clients_are_for_people_only(tmp_path: Path, short_video: Path)
         assert shown_name(name) == shown
     answer = upload(tmp_path, form(b"text " * 50, "../../<b>日本.mp4"))
     assert answer.error == "<b>日本.mp4 cannot be read as media: it is a text file, not a video"
+    plain = b'filename="a.mp4"'
+    both = form(b"text " * 50).replace(plain, plain + b"; filename*=UTF-8''caf%C3%A9.mp4")
+    for body in (both, both.replace(b'filename="a.mp4"; ', b"")):  # RFC 5987
+        assert upload(tmp_path, body).error.startswith("café.mp4 cannot be read")
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(1, 60), max_size=30))
