@@ -3,26 +3,30 @@
 Inference computes features by the spec of its model and refuses features of any other.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import fingerprint
 
 _LAST_VERSION = 2  # models made before specs carried `code` have a version; this one gave the numbers of today
 
+# Far above what anybody uses: a file of somebody else must not ask for all memory.
+Ticks = Annotated[int, Field(ge=1, le=10_000)]
+Size = Annotated[int, Field(ge=1, le=65_536)]
+
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ClipGeometry(_Part):
     """The frames of a clip (arXiv 2209.09068): `kept_frames` of `clip_frames` ticks of a clock of `fps`."""
 
-    clip_frames: int = 32
-    kept_frames: int = 8
-    fps: float | None = None
+    clip_frames: Ticks = 32
+    kept_frames: Ticks = 8
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
 
 
 class AudioTransform(_Part):
@@ -32,22 +36,22 @@ class AudioTransform(_Part):
     zeros on the left; decibels are clamped at `top_db` below the clip's maximum, then (x + offset_db) / scale_db.
     """
 
-    sample_rate: int = 44100
-    n_fft: int = 1024
-    win_length: int = 882
-    hop_length: int = 441
-    n_mels: int = 64
+    sample_rate: Annotated[int, Field(ge=1000, le=1_000_000)] = 44100
+    n_fft: Size = 1024
+    win_length: Size = 882
+    hop_length: Size = 441
+    n_mels: Size = 64
     top_db: float = 80.0
     offset_db: float = 14.8
     scale_db: float = 19.895
-    min_samples: int = 45599
-    window_s: float | None = None
+    min_samples: Annotated[int, Field(ge=0, le=100_000_000)] = 45599
+    window_s: Annotated[float, Field(gt=0, le=3600)] | None = None
 
 
 class VisualTransform(_Part):
     """Crops scaled down to `input_size` pixels and to [0, 1], minus `mean`, over `std` (RGB; Kinetics-400)."""
 
-    input_size: int = 112
+    input_size: Size = 112
     mean: tuple[float, float, float] = (0.43216, 0.394666, 0.37645)
     std: tuple[float, float, float] = (0.22803, 0.22145, 0.216989)
 
@@ -56,9 +60,9 @@ class BackboneIdentity(_Part):
     """A backbone: its name and sizes, the SHA-256 of its weights file, origin and terms of the weights."""
 
     name: str
-    width: int
-    input_size: int
-    feature_dim: int
+    width: Size
+    input_size: Size
+    feature_dim: Size
     sha256: str
     source: str = ""
     licence: str = ""
@@ -72,14 +76,14 @@ class FeatureSpec(_Part):
     """
 
     geometry: ClipGeometry
-    stride: int
+    stride: Ticks
     audio: AudioTransform
     visual: VisualTransform
     backbones: dict[Literal["audio", "visual"], BackboneIdentity]
     output: Literal["pooled", "map"] = "pooled"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    threads: int = 1
-    batch_size: int = 32
+    threads: Ticks = 1
+    batch_size: Size = 32
     code: str = ""
 
     def to_dict(self) -> dict[str, Any]:

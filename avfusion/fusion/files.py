@@ -1,20 +1,21 @@
 """A fusion model on disk: model.safetensors and config.json; equal models give equal bytes."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors.torch import save_file
 
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import find_fusion, fusion_names
+from avfusion.fusion.model_folder import CONFIG, WEIGHTS, read_config
 from avfusion.fusion.registry import build_fusion
 from avfusion.runtime.atomic import atomic_path, write_json
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.named_tensors import check_fit, load_named, read_safetensors
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+USUAL_SIZE = 4096  # more than any option of a network has
 
 
 def save_fusion(folder: Path, model: FusionModel, facts: Mapping[str, Any]) -> None:
@@ -41,26 +42,31 @@ def load_fusion(folder: Path) -> tuple[FusionModel, dict[str, Any]]:
     """Read the model in `folder`, in eval mode on the CPU, and its config.json.
 
     Raises:
-        BadInputError: there is no model, or its config cannot be read.
-        AVFusionError: the weights are damaged, not finite, or of another architecture; the message names the keys.
+        BadInputError: there is no model, its config cannot be read, or the weights are damaged, not finite, or of
+            another architecture; the message names the keys.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_config(folder / CONFIG)
         described = dict(config["fusion"])
         published = described.pop("class", None)
         if published and described["name"] not in fusion_names():
             described["name"] = published
-        model = build_fusion(**described)
     except FileNotFoundError:
         raise BadInputError(f"{folder} holds no model ({CONFIG} is missing): run the stage `train`") from None
+    source = f"of {folder / WEIGHTS}"
+    tensors = read_safetensors(folder / WEIGHTS)
+    if any(isinstance(value, int) and value > USUAL_SIZE for value in described.values()):
+        with torch.device("meta"):  # where sizes cost no memory
+            check_fit(_built(folder, described).state_dict(), tensors, source)
+    model = _built(folder, described)
+    load_named(model, tensors, source)
+    return model.eval(), config
+
+
+def _built(folder: Path, described: dict[str, Any]) -> FusionModel:
+    try:
+        return build_fusion(**described)
     except BadInputError as error:
         raise BadInputError(f"{folder}: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadInputError(f"{folder / CONFIG} is not a fusion model's config ({error!r})") from None
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise AVFusionError(f"{folder / WEIGHTS} does not fit {CONFIG}: {' '.join(str(error).split())}") from None
-    if broken := sorted(key for key, value in model.state_dict().items() if not value.isfinite().all()):
-        raise AVFusionError(f"{folder / WEIGHTS} holds NaN or infinity in {', '.join(broken)}: train again")
-    return model.eval(), config
+    except (ValueError, TypeError) as error:
+        raise BadInputError(f"{folder / CONFIG} is no fusion model's config ({error!r})") from None

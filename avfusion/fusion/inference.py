@@ -14,6 +14,7 @@ from avfusion.data.geometry import (
     training_sequences,
 )
 from avfusion.fusion.base import FusionModel
+from avfusion.runtime.errors import AVFusionError
 
 BATCH, MAP_BATCH = 64, 32  # sequences; larger batches exceed the processor's cache, and maps take a megabyte each
 
@@ -48,6 +49,9 @@ def predict_frames(
     Returns:
         (N, 2) float32 in [-1, 1]: linear between clips, held outside; NaN if no clip of the track has a stream. With
         `spread` (N, 4): followed by the standard deviations, NaN where a clip has only one position.
+
+    Raises:
+        AVFusionError: the model gives NaN or infinity, since its weights overflow.
     """
     device = next(model.parameters()).device
     clips, deviations = predict_clips(
@@ -60,6 +64,8 @@ def predict_frames(
     if not len(clips):
         return np.full((len(frame_ticks), 4 if spread else 2), np.nan, np.float32)
     frames = np.clip(interpolate_to_frames(clips, clip_ticks, frame_ticks, target_offset), -1, 1)
+    if (audio_present | visual_present).any():
+        _refuse_not_finite(frames)
     if not spread:
         return frames
     deviations[_positions(len(clips), mode, stride, model.length, clip_frames) < 2] = np.nan
@@ -150,12 +156,22 @@ def predict_latest(
     Args:
         audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips before the last
             clip's sequence may be omitted.
+
+    Raises:
+        AVFusionError: as `predict_frames`.
     """
     sequence = causal_sequences(len(audio), stride, model.length, clip_frames)[-1:]
     index = torch.from_numpy(sequence).to(audio.device)
     gather = index.clamp_min(0)
     inputs = (values[gather] for values in (audio, visual, audio_present, visual_present))
-    return model(*inputs, index == PADDING).predictions[0, -1].float().cpu().numpy()
+    values: np.ndarray = model(*inputs, index == PADDING).predictions[0, -1].float().cpu().numpy()
+    _refuse_not_finite(values)
+    return values
+
+
+def _refuse_not_finite(predictions: np.ndarray) -> None:
+    if not np.isfinite(predictions).all():
+        raise AVFusionError("the model's predictions are not finite: its weights are unusable")
 
 
 def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:

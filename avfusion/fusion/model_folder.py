@@ -9,15 +9,21 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ValidationError
 
 from avfusion.corpora.notes import corpus_notes
+from avfusion.data.settings import GeometrySettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest, fingerprint
+from avfusion.runtime.quantities import byte_size
+from avfusion.runtime.settings import Count, fault_text
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 STREAMS = ("audio", "visual")
+MOST_CONFIG_BYTES = 1_000_000
 _INSIDE = ("", "fusion", "artifacts/fusion")
 _BACKBONES = ("backbones", "../backbones", "../../backbones")
 
@@ -46,7 +52,9 @@ class ModelFolder:
         fusion = next((f for name in _INSIDE if ((f := folder / name) / CONFIG).is_file()), None)
         if fusion is None or not (fusion / WEIGHTS).is_file():
             raise BadInputError(f"{folder} holds no model: {WEIGHTS} and {CONFIG} must be there, or in fusion/")
-        config = _read_config(fusion / CONFIG)
+        config = read_config(fusion / CONFIG)
+        if not config.get("feature_spec"):
+            raise BadInputError(f"{fusion / CONFIG} has no feature_spec: the model is of no use without its features")
         return cls(fusion, {s: _find_backbone(fusion, s, config) for s in STREAMS}, config)
 
     @property
@@ -88,14 +96,44 @@ def _content_digest(path: Path) -> str:
     return file_digest(path)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+class _Network(BaseModel, extra="allow"):
+    name: str
+    audio_dim: Count = 512
+    visual_dim: Count = 512
+    length: Count = 16
+
+
+class _Config(BaseModel):
+    """Types of what is read of config.json."""
+
+    fusion: _Network
+    feature_spec: dict[str, Any] | None = None
+    corpus: dict[str, Any] | None = None
+    geometry: GeometrySettings | None = None
+    frames: dict[str, Any] | None = None
+    inference: Literal["overlap", "tile", "causal"] = "overlap"
+    notes: list[str] | str | None = None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config.json of a fusion model, whose sections have the right types.
+
+    Raises:
+        FileNotFoundError: there is none.
+        BadInputError: it is not a fusion model's config; the message names what is wrong.
+    """
     try:
+        if path.stat().st_size > MOST_CONFIG_BYTES:
+            raise BadInputError(f"{path} is no fusion model's config: it has more than {byte_size(MOST_CONFIG_BYTES)}")
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        _Config.model_validate(config)
+    except FileNotFoundError:
+        raise
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {fault_text(f['msg'])}" for f in error.errors()[:5])
+        raise BadInputError(f"{path} is no fusion model's config: {faults}") from None
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(f"{path} is not readable JSON: {error}") from None
-    missing = [key for key in ("fusion", "feature_spec") if not isinstance(config, dict) or key not in config]
-    if missing:
-        raise BadInputError(f"{path} has no {' and no '.join(missing)}: it is not a fusion model's config")
     return dict(config)
 
 
@@ -104,6 +142,8 @@ def _find_backbone(fusion: Path, stream: str, config: dict[str, Any]) -> Path:
         wanted = config["feature_spec"]["backbones"][stream]["sha256"]
     except (KeyError, TypeError):
         raise BadInputError(f"{fusion / CONFIG}: feature_spec.backbones.{stream}.sha256 is missing") from None
+    if not isinstance(wanted, str):
+        raise BadInputError(f"{fusion / CONFIG}: feature_spec.backbones.{stream}.sha256 is {wanted!r}: must be a text")
     folders = [(fusion / name).resolve() for name in _BACKBONES]
     candidates = [path for folder in folders if (path := folder / f"{stream}.safetensors").is_file()]
     for path in candidates:

@@ -97,6 +97,11 @@ def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sou
             the message names them.
     """
     missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
+    other = [
+        name
+        for name in expected
+        if name in tensors and expected[name].dtype.is_floating_point != tensors[name].dtype.is_floating_point
+    ]
     faults = [
         *([f"missing {listing(missing)}"] if missing else []),
         *([f"unexpected {listing(unexpected)}"] if unexpected else []),
@@ -105,6 +110,7 @@ def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], sou
             for name, value in expected.items()
             if name in tensors and tensors[name].shape != value.shape
         ),
+        *(f"{name} is {tensors[name].dtype}, {expected[name].dtype} is needed".replace("torch.", "") for name in other),
     ]
     if faults:
         raise BadInputError(f"weights {source} do not fit: {'; '.join(faults[:6])}")

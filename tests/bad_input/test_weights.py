@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from avfusion.backbones.pretrained import start_backbone
 from avfusion.fusion import load_paper_jca
 from avfusion.fusion.files import load_fusion
+from avfusion.fusion.model_folder import ModelFolder
 from avfusion.inference.predictor import Predictor
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -106,7 +107,7 @@ def test_cut_files(share, trained_models, tmp_path):
     whole = (source / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: int(len(whole) * share)])
     (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
-    with pytest.raises(AVFusionError, match=r"model\.safetensors does not fit config\.json: .") as caught:
+    with pytest.raises(AVFusionError, match=r"model\.safetensors is not a whole safetensors file") as caught:
         load_fusion(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(BadInputError, match="is not a whole safetensors file"):
@@ -140,8 +141,79 @@ def test_weights_that_are_not_finite_are_refused(trained_models, tmp_path):
     tensors["heads.valence.0.weight"][0, 0] = torch.nan
     save_file(tensors, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
-    with pytest.raises(AVFusionError, match=r"holds NaN or infinity in heads\.valence\.0\.weight"):
+    with pytest.raises(BadInputError, match=r"hold NaN or infinity in heads\.valence\.0\.weight"):
         load_fusion(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.uint8, torch.int64, torch.complex64])
+def test_weights_of_other_kinds_are_refused_by_name(kind, trained_models, tmp_path):
+    """Loading would turn them into floats without a word."""
+    source = trained_models / "fusion"
+    tensors = load_file(source / "model.safetensors")
+    tensors["heads.valence.0.weight"] = tensors["heads.valence.0.weight"].to(kind)
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((source / "config.json").read_bytes())
+    named = rf"heads\.valence\.0\.weight is {str(kind).removeprefix('torch.')}, float32 is needed"
+    with pytest.raises(BadInputError, match=named if kind.is_complex is False else r"heads\.valence\.0\.weight"):
+        load_fusion(tmp_path)
+
+
+def test_weights_that_overflow_write_no_prediction(trained_models, short_video, tmp_path):
+    """Finite, yet the sums are not."""
+    ModelFolder.open(trained_models / "fusion").copy_to(tmp_path / "model")
+    weights = tmp_path / "model" / "fusion" / "model.safetensors"
+    tensors = {name: torch.full_like(tensor, 3e38) for name, tensor in load_file(weights).items()}
+    save_file(tensors, weights)
+    with pytest.raises(AVFusionError, match="predictions are not finite: its weights are unusable"):
+        Predictor.load(tmp_path / "model").predict(short_video)
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "words"),
+    [
+        ("fusion", [], "fusion: must be a valid dictionary"),
+        ("fusion", {"k": 32}, "fusion.name: Field required"),
+        ("fusion", {"name": 7}, "fusion.name: must be a valid string"),
+        ("fusion", {"name": "jca", "audio_dim": 10**9}, "do not fit"),
+        ("fusion", {"name": "jca", "audio_dim": -5}, "fusion.audio_dim: must be greater than or equal to 1"),
+        ("corpus", 5, "corpus: must be a valid dictionary"),
+        ("geometry", {"clip_frames": -5}, "geometry.clip_frames: must be greater than or equal to 1"),
+        ("geometry", {"target_offset": 10**30}, "geometry.target_offset"),
+        ("inference", "sometimes", "inference: must be 'overlap', 'tile' or 'causal'"),
+        ("notes", 5, "notes"),
+        ("feature_spec", None, "has no feature_spec"),
+        ("feature_spec.geometry", {"clip_frames": 10**9, "kept_frames": 8, "fps": 25.0}, "geometry.clip_frames"),
+        ("feature_spec.geometry", {"clip_frames": 32, "kept_frames": 8, "fps": 0.0}, "geometry.fps"),
+        ("feature_spec.stride", -5, "stride"),
+        ("feature_spec.audio.hop_length", 0, "audio.hop_length"),
+        ("feature_spec.backbones.audio.sha256", 5, "sha256 is 5: must be a text"),
+        ("frames", {"detect_every": 0}, "frames.detect_every"),
+    ],
+)
+def test_configs_of_wrong_types_and_absurd_sizes(section, value, words, trained_models, tmp_path):
+    ModelFolder.open(trained_models / "fusion").copy_to(tmp_path)
+    path = tmp_path / "fusion" / "config.json"
+    config = json.loads(path.read_text())
+    *parents, last = section.split(".")
+    place = config
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    path.write_text(json.dumps(config))
+    with pytest.raises(BadInputError) as caught:
+        Predictor.load(tmp_path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 50_000, "[" * 50_000 + "]" * 50_000, '{"a": 1' + "0" * 9000 + "}", "x", "[]"]
+)
+def test_configs_that_are_no_json_object(content, trained_models, tmp_path):
+    ModelFolder.open(trained_models / "fusion").copy_to(tmp_path)
+    (tmp_path / "fusion" / "config.json").write_text(content)
+    with pytest.raises(BadInputError, match=r"config\.json is no"):
+        Predictor.load(tmp_path)
 
 
 @pytest.mark.parametrize("state", [{1: torch.zeros(2)}, {"net": {1: torch.zeros(2)}}, [torch.zeros(2)], {"a": 1}])
