@@ -25,7 +25,7 @@ from avfusion.commands.sweep import sweep
 from avfusion.commands.version import print_versions
 from avfusion.commands.vouch import vouch
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
-from avfusion.runtime.printable import escape_unprintable, flush_output
+from avfusion.runtime.printable import escape_unprintable, flush_output, say
 from avfusion.runtime.project import use_modules_of, workspace_root
 
 app = typer.Typer(
@@ -68,11 +68,16 @@ def main() -> None:
             flush_output()
             raise
     except AVFusionError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(str(error))
         raise SystemExit(error.exit_code) from None
     except OSError as error:  # disk full, no permission
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        _say_error(describe_os_error(error))
         raise SystemExit(1) from None
+
+
+def _say_error(text: str) -> None:
+    for line in f"error: {text}".split("\n"):
+        say(line)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,20 @@ class ModeChoice(StrEnum):
     causal = "causal"
 
 
+def _place(text: str) -> Path:
+    if not text:  # a path without parts is the working directory
+        raise typer.BadParameter("is empty: must be a file, a folder or a pattern")
+    return Path(text)
+
+
 def predict(
     videos: Annotated[
         list[Path],
         typer.Argument(
-            metavar="VIDEO…", help="Video or sound files, folders (recursively), patterns.", show_default=False
+            metavar="VIDEO…",
+            help="Video or sound files, folders (recursively), patterns.",
+            show_default=False,
+            parser=_place,
         ),
     ],
     model: ModelOption = None,

@@ -57,7 +57,7 @@ def plan_targets(videos: Sequence[Path], folder: Path | None, suffix: str = ".cs
     enough its folder's name too (`a-clip.mp4.csv`). A video given twice is done once. Names are compared without case,
     since not every file system tells them apart.
     """
-    unique = list({video.resolve(): video for video in videos}.values())
+    unique = list({_real(video): video for video in videos}.values())
 
     def place(video: Path, name: str) -> Path:
         return (folder if folder is not None else video.parent) / name
@@ -70,12 +70,17 @@ def plan_targets(videos: Sequence[Path], folder: Path | None, suffix: str = ".cs
     paths = [place(video, f"{video.stem}{suffix}") for video in unique]
     for name in (
         lambda video: f"{video.name}{suffix}",
-        lambda video: f"{video.resolve().parent.name}-{video.name}{suffix}",
-        lambda video: "-".join(video.resolve().parts[1:]) + suffix,
+        lambda video: f"{_real(video).parent.name}-{video.name}{suffix}",
+        lambda video: "-".join(_real(video).parts[1:]) + suffix,
     ):
         for index in clashes(paths):
             paths[index] = place(unique[index], name(unique[index]))
     return [Target(video, path) for video, path in zip(unique, paths, strict=True)]
+
+
+def _real(video: Path) -> Path:
+    """The path without links; of a link that leads to itself, the link."""
+    return Path(os.path.realpath(video))
 
 
 def video_identity(video: str | Path) -> str:
