@@ -1,6 +1,6 @@
 """The command `avfusion`: the commands of avfusion/commands in the order of its help, and the handling of errors."""
 
-import sys
+import signal
 from contextlib import suppress
 from typing import Annotated
 
@@ -59,6 +59,9 @@ def avfusion(
 def main() -> None:
     """Run the command; print errors that a user can act on in one line, without a traceback."""
     escape_unprintable()
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", None)):
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not below nohup
+            signal.signal(number, _end)  # temporary files are removed on the way out
     try:
         with suppress(BadInputError):  # outside a project only what is installed can be named
             use_modules_of(workspace_root())
@@ -73,6 +76,10 @@ def main() -> None:
     except OSError as error:  # disk full, no permission
         _say_error(describe_os_error(error))
         raise SystemExit(1) from None
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _say_error(text: str) -> None:

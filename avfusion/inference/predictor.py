@@ -2,11 +2,10 @@
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,6 +36,7 @@ from avfusion.media.faces import USUAL_SIDE
 from avfusion.runtime.devices import working_device
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.forks import works_after_fork
+from avfusion.runtime.scratch import scratch_folder
 from avfusion.runtime.settings import divisors, fault_text
 from avfusion.runtime.units import unit_digest
 
@@ -199,7 +199,7 @@ class Predictor:
         with _temporary_folder(path) as folder:
             streams = self._reader.read(
                 path,
-                Path(folder),
+                folder,
                 stream=stream,
                 people=people,
                 causal=mode == "causal",
@@ -373,17 +373,20 @@ def _check_usable(streams: VideoStreams, stream: Stream, path: Path, no_face: st
     return tuple(found)
 
 
-def _temporary_folder(path: str | Path) -> "TemporaryDirectory[str]":
+@contextmanager
+def _temporary_folder(path: str | Path) -> Iterator[Path]:
     """A folder for the sound and crops of a video.
 
     Raises:
         AVFusionError: no folder of temporary files can be written to.
     """
-    try:
-        return TemporaryDirectory(prefix="avfusion-")
-    except OSError as error:
-        why = f"temporary files cannot be written: {describe_os_error(error)}"
-        raise AVFusionError(f"{path}: {why}: let TMPDIR name another folder") from None
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder("predict"))
+        except OSError as error:
+            why = f"temporary files cannot be written: {describe_os_error(error)}"
+            raise AVFusionError(f"{path}: {why}: let TMPDIR name another folder") from None
+        yield folder
 
 
 def _no_face(min_face: int, size: tuple[int, int], advice: str) -> str:

@@ -16,9 +16,10 @@ from avfusion.corpora.settings import CorpusSettings, RenderSettings
 from avfusion.data.settings import AudioSettings, FramesSettings, GeometrySettings
 from avfusion.experiments.settings import RobustnessSettings, SweepSettings
 from avfusion.params.agreement import disagreements
-from avfusion.params.unique_keys import UniqueKeys
+from avfusion.params.unique_keys import load_settings
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import byte_size
 from avfusion.runtime.settings import CommonSettings, ExecutionSettings, Section, fault_text
 from avfusion.tracking.settings import RegisterSettings
 from avfusion.training.settings import TrainSettings
@@ -62,6 +63,8 @@ class Params:
 
 
 SECTIONS: dict[str, type[Section]] = dict(Params.__annotations__)
+MOST_BYTES = 64_000
+_SHOWN = 200  # characters of a wrong value
 # Errors of the parser for malformed dates, numbers and tags, and for deep nesting.
 _YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
@@ -75,7 +78,9 @@ def load_params(path: str | Path, sections: Iterable[str] | None = None) -> Para
     """
     path = Path(path)
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
+        if path.stat().st_size > MOST_BYTES:
+            raise BadInputError(f"{path} has more than {byte_size(MOST_BYTES)}: it is no file of settings")
+        values = load_settings(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: `avfusion preset demo` writes one") from None
     except OSError as error:
@@ -129,7 +134,8 @@ def _describe(section: str, fault: Any) -> str:
         return f"{key} is missing"
     message = fault_text(fault["msg"])
     value = fault["input"]
-    shown = "" if isinstance(value, dict) else f" is {value!r}"
+    text = repr(value)
+    shown = "" if isinstance(value, dict) else f" is {text if len(text) <= _SHOWN else f'{text[:_SHOWN]}…'}"
     return f"{key}{shown}: {message[0].lower()}{message[1:]}"
 
 

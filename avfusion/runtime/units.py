@@ -72,6 +72,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.quantities": _TOLD,
     "avfusion.runtime.execution": _WHERE,
     "avfusion.runtime.forks": _WHERE,
+    "avfusion.runtime.scratch": _WHERE,
     "avfusion.runtime.workers": _WHERE,
     "avfusion.runtime.work_limits": _WHERE,
     "avfusion.runtime.devices": "which device there is: recorded, and no reason to make anything anew",

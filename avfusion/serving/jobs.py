@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.scratch import remove_folder
 from avfusion.runtime.work_limits import TooCostlyError
 from avfusion.runtime.workers import WorkerError
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import JSON, PASSING, VIDEO, Inspection, csv_name, inspect_upload, predict_upload
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.refusal import RefusalError
-from avfusion.serving.scratch import remove_folder
 
 if TYPE_CHECKING:
     from avfusion.inference.streams import People

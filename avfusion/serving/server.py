@@ -10,13 +10,13 @@ from pathlib import Path
 import uvicorn
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.scratch import scratch_folder
 from avfusion.serving.api import create_app, page_policy
 from avfusion.serving.guard import Guard
 from avfusion.serving.jobs import Jobs
 from avfusion.serving.limits import Limits
 from avfusion.serving.model_process import ServedModel, copy_model, load_model
 from avfusion.serving.process import AsyncWorker
-from avfusion.serving.scratch import scratch_folder
 
 GOODBYE_S = 3  # to finish answers
 CONNECTIONS = 200
@@ -46,7 +46,7 @@ def run_server(
     """
     before = {number: signal.signal(number, _stop) for number in STOPS}
     try:
-        with _bound(host, port) as listener, scratch_folder() as scratch:
+        with _bound(host, port) as listener, scratch_folder("serve") as scratch:
             asyncio.run(_serve(listener, scratch, host, model, device, min_face, jobs, limits or Limits()))
     except (KeyboardInterrupt, _StoppedError):
         print("stopped", file=sys.stderr)

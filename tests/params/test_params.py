@@ -1,5 +1,6 @@
 """Parameters: presets, messages, and YAML's traps."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -292,3 +293,30 @@ def test_missing_file_section_and_not_yaml(tmp_path: Path, values: dict[str, Any
     del values["train"]
     with pytest.raises(BadInputError, match="section train is missing"):
         check_params(values)
+
+
+LAUGHS = "a: &a [x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in itertools.pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (LAUGHS, "values"),
+        ("corpus: &a [*a]\n", "values"),
+        ("corpus: [" + "x," * 300_000 + "]\n", "more than 64 kB"),
+    ],
+    ids=["aliases of aliases", "an alias of itself", "a long list"],
+)
+def test_settings_that_nobody_writes_are_refused_at_once(tmp_path, text, words):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(BadInputError, match=words) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert len(str(caught.value)) < 300
+
+
+def test_an_alias_may_stand_for_a_value(tmp_path):
+    written = (ROOT / "params.yaml").read_text().replace("threads: 1", "threads: &one 1", 1)
+    (tmp_path / "params.yaml").write_text(written.replace("workers: 2", "workers: *one"))
+    assert load_params(tmp_path / "params.yaml").execution.workers == 1

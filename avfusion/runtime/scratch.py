@@ -1,4 +1,4 @@
-"""The folder of a server's uploads and results, removed with the server, however that ends."""
+"""Folders of temporary files of people's faces and voices, removed with the process, however that ends."""
 
 import os
 import shutil
@@ -10,20 +10,23 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PREFIX = "avfusion-serve-"
-_UNLOCKED = "avfusion-start-"
+PREFIX, _UNLOCKED = "avfusion-", "starting-avfusion-"
 LOCK = "in-use"
 _TRIES, _PAUSE_S = 40, 0.05
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Provide a new folder for this process, removed at the end; first remove folders left by killed servers."""
+def scratch_folder(owner: str) -> Iterator[Path]:
+    """Provide a new folder `avfusion-<owner>-…`, removed at the end; first remove those that killed processes left.
+
+    Raises:
+        OSError: no folder of temporary files can be written to.
+    """
     sweep_scratch()
-    made = Path(tempfile.mkdtemp(prefix=_UNLOCKED))
+    made = Path(tempfile.mkdtemp(prefix=f"{_UNLOCKED}{owner}-"))
     lock = FileLock(made / LOCK)
     lock.acquire(timeout=0)
-    # Rename it only now, since other servers' sweeps look at this name.
+    # Rename it only now, since other processes' sweeps look at this name.
     folder = made.with_name(PREFIX + made.name.removeprefix(_UNLOCKED))
     made.rename(folder)
     try:
@@ -34,7 +37,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def sweep_scratch() -> None:
-    """Remove folders that killed servers of this user left, recognised by their free locks."""
+    """Remove folders that killed processes of this user left, recognised by their free locks."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         lock = folder / LOCK
         # In a shared folder, other users may choose the same name.

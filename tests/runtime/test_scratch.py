@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.serving.scratch import scratch_folder, sweep_scratch
+from avfusion.runtime.scratch import scratch_folder, sweep_scratch
 
 KILLED = """
 import os, signal
-from avfusion.serving.scratch import scratch_folder
-with scratch_folder() as folder:
+from avfusion.runtime.scratch import scratch_folder
+with scratch_folder("serve") as folder:
     (folder / "video").touch()
     print(folder, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -20,13 +20,13 @@ with scratch_folder() as folder:
 
 
 def test_it_goes_with_its_owner_however_that_ends(temporary: Path) -> None:
-    with scratch_folder() as folder:
+    with scratch_folder("serve") as folder:
         (folder / "job").mkdir()
         assert folder.parent == temporary
         assert folder.stat().st_mode & 0o077 == 0, "for its owner alone"
         assert [path.name for path in temporary.iterdir()] == [folder.name]
     assert list(temporary.iterdir()) == []
-    with pytest.raises(RuntimeError), scratch_folder():
+    with pytest.raises(RuntimeError), scratch_folder("serve"):
         raise RuntimeError
     assert list(temporary.iterdir()) == []
 
@@ -43,7 +43,7 @@ def test_only_folders_of_servers_that_are_gone_are_swept(temporary: Path, tmp_pa
     (temporary / "avfusion-serve-link").symlink_to(others)
     (temporary / "avfusion-serve-without-lock").mkdir()
     (temporary / "somebody").mkdir()
-    with scratch_folder() as living:
+    with scratch_folder("serve") as living:
         assert not left.exists()
         sweep_scratch()
         assert living.exists()
