@@ -25,7 +25,8 @@ OPPOSED = 0.1  # the same of two channels, for half a second
 LOUDER = 1.25  # times the power: 1 dB; the first of channels that are nearer to each other is chosen
 PART = 0.05  # of a channel's power: too much to be changed
 SAME, SIMILAR = 0.9, 4.0  # correlation and ratio of the powers of two channels with the same sound
-WINDOW_S = 0.5
+IN_TURNS = 0.9  # of the power in loud windows
+WINDOW_S, PARTS = 0.5, 10
 UNNAMED = {6: "5.1", 8: "7.1"}  # FFmpeg's layouts by the number of channels: Matroska and plain WAV name none of PCM's
 _SIDES = ("left", "right")
 
@@ -67,7 +68,7 @@ class ChannelPowers:
         together: (C, C) power of channel i in windows where neither is empty beside the other.
         shared: (C, C) sums of products in the windows of `together`.
         opposed: (C, C) power of channel i in windows where channel j cancels it.
-        windows: (C,) mean squares of each window.
+        windows: mean squares of the tenths of each window, (10, C) or fewer.
     """
 
     products: np.ndarray
@@ -82,7 +83,7 @@ class ChannelPowers:
         """(C,) mean squares of each channel in its loud windows."""
         if not self.windows:
             return np.zeros(len(self.products))
-        return np.asarray(np.percentile(self.windows, LOUD_PERCENT, axis=0))
+        return np.asarray(np.percentile([parts.mean(axis=0) for parts in self.windows], LOUD_PERCENT, axis=0))
 
     def __post_init__(self) -> None:
         self.alone, self.together, self.shared, self.opposed = (np.zeros_like(self.products) for _ in range(4))
@@ -95,7 +96,8 @@ class ChannelPowers:
         beside_nothing = power[None] < EMPTY * power[:, None]  # channel j is empty beside channel i
         both = ~(beside_nothing | beside_nothing.T)
         sums = power[:, None] + power[None]
-        self.windows.append(power / window.shape[1])
+        parts = np.array_split(samples**2, min(PARTS, samples.shape[1]), axis=1)
+        self.windows.append(np.stack([part.mean(axis=1) for part in parts]))
         self.products += products
         self.alone += np.where(beside_nothing, power[:, None], 0.0)
         self.together += np.where(both, power[:, None], 0.0)
@@ -111,8 +113,8 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     2. Of a layout with a centre that counts, the centre alone is heard, where films have the speech.
     3. Channels whose average would have less than half the power of unrelated ones cancel each other, as with a swapped
        wire, and so do two channels that cancel each other (by 10 dB) for a part of the sound: the loudest is heard.
-    4. Of two channels with the same sound the louder one is heard, or the one that has it all the time.
-    5. Two channels that sound in turns, as two people on two microphones, are added.
+    4. Two channels that sound in turns (12 dB above the other), as two people on two microphones, are added.
+    5. Of two channels with the same sound the louder one is heard, or the one that has it all the time.
     6. Else the average of the channels that count is heard: what different microphones hear stays mixed.
 
     Six or eight channels without names are taken as 5.1 or 7.1, unless the loudest would be the low-frequency channel.
@@ -127,10 +129,13 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
             heard = heard_channels(likely, powers)
             assumed = f" (its channels have no names: {UNNAMED[total]} is assumed)"
             return replace(heard, note=heard.note and heard.note + assumed)
-    counting = _counting(names, levels)
-    loud = list(counting)
-    if total == 1 or not loud:
+    speaking = [index for index, name in enumerate(names) if not name.startswith("LFE") and levels[index] > 0]
+    if total == 1 or not speaking:
         return average(total)
+    counting = _counting(speaking, levels)
+    loud = list(counting)
+    if len(speaking) == len(_SIDES) and _in_turns(powers, *speaking):
+        return HeardChannels(dict.fromkeys(speaking, 1.0), "its two channels sound in turns: added")
     if len(loud) == 1:
         return alone(loud[0], f"its sound is in one of {total} channels: heard from {_told(names, loud)} alone")
     centre = next((index for index in loud if names[index] == "FC"), None)
@@ -140,8 +145,8 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     if _cancel(powers, loud):
         why = "its channels of sound cancel each other"
         return alone(loudest, f"{why}: heard from {_told(names, [loudest])} alone")
-    if len(loud) == len(_SIDES) and (of_two := _of_two(names, powers, *loud)):
-        return of_two
+    if len(loud) == len(_SIDES) and (same := _of_same_sound(names, powers, *loud)):
+        return same
     weights = {index: weight / sum(counting.values()) for index, weight in counting.items()}
     if len(loud) == total:
         return HeardChannels(weights)
@@ -150,11 +155,8 @@ def heard_channels(names: Sequence[str], powers: ChannelPowers) -> HeardChannels
     return HeardChannels(weights, f"{why}: {_told(names, loud)}{bass}")
 
 
-def _counting(names: Sequence[str], levels: np.ndarray) -> dict[int, float]:
+def _counting(speaking: Sequence[int], levels: np.ndarray) -> dict[int, float]:
     """How much each channel counts, by its index: 1 or less; without those that do not."""
-    speaking = [index for index, name in enumerate(names) if not name.startswith("LFE") and levels[index] > 0]
-    if not speaking:
-        return {}
     amplitudes = np.sqrt(levels[speaking] / levels[speaking].max())
     shares = np.clip((amplitudes - NOT) / (FULLY - NOT), 0, 1)
     return {index: float(share) for index, share in zip(speaking, shares, strict=True) if share > 0}
@@ -168,11 +170,11 @@ def _cancel(powers: ChannelPowers, channels: Sequence[int]) -> bool:
     return len(channels) == len(_SIDES) and powers.opposed[first, second] > PART * powers.products[first, first]
 
 
-def _of_two(names: Sequence[str], powers: ChannelPowers, first: int, second: int) -> HeardChannels | None:
-    """What is heard of two channels with the same sound, or that sound in turns; None of others."""
+def _of_same_sound(names: Sequence[str], powers: ChannelPowers, first: int, second: int) -> HeardChannels | None:
+    """What is heard of two channels with the same sound; None of others."""
     pair, power = (powers.together[first, second], powers.together[second, first]), np.diag(powers.products)
-    if sum(pair) < PART * (power[first] + power[second]):
-        return HeardChannels({first: 1.0, second: 1.0}, "its two channels sound in turns: added")
+    if min(pair) <= 0:
+        return None
     if powers.shared[first, second] < SAME * float(np.sqrt(pair[0] * pair[1])):
         return None
     for one, other in ((first, second), (second, first)):
@@ -185,6 +187,15 @@ def _of_two(names: Sequence[str], powers: ChannelPowers, first: int, second: int
         if power[one] > LOUDER * power[other]:
             return alone(one, f"its channels have the same sound: heard from the louder, {_told(names, [one])}, alone")
     return None
+
+
+def _in_turns(powers: ChannelPowers, first: int, second: int) -> bool:
+    """Whether nearly all sound of two channels is loud in one and quiet in the other, now here and now there."""
+    heard = np.concatenate(powers.windows)[:, [first, second]]
+    loud = NOT**2 * powers.levels[[first, second]].max()
+    own = (heard >= loud) & (heard * NOT**2 >= heard[:, ::-1])
+    lasting = own & (np.roll(own, 1, axis=0) | np.roll(own, -1, axis=0))  # a click is a window
+    return bool(lasting.any(axis=0).all() and heard[own].sum() > IN_TURNS * heard[(heard >= loud).any(axis=1)].sum())
 
 
 def _told(names: Sequence[str], channels: Sequence[int]) -> str:

@@ -13,6 +13,8 @@ TIME_S = np.arange(RATE * SECONDS) / RATE
 FIRST = TIME_S < SECONDS / 2
 LEFT, RIGHT, FRONT = (f"heard from the {side} one alone" for side in ("left", "right", "centre"))
 
+TURNS = "its two channels sound in turns: added"
+
 
 def voice(pitch: float = 140.0, seed: int = 0) -> np.ndarray:
     """(n,) of harmonics in syllables, at most 0.7."""
@@ -47,11 +49,14 @@ MENDED: dict[str, tuple[list[np.ndarray], str]] = {
     "left for a part": ([SPEECH * FIRST, SPEECH], "heard from the other, the right one, alone"),
     "off the middle": ([SPEECH, 0.7 * SPEECH], "the same sound: heard from the louder, the left one, alone"),
     "far off the middle": ([0.35 * SPEECH, SPEECH + NOISE[0]], "heard from the louder, the right one, alone"),
-    "left, then right": ([SPEECH * FIRST, SPEECH * ~FIRST], "its two channels sound in turns: added"),
+    "left, then right": ([SPEECH * FIRST, SPEECH * ~FIRST], TURNS),
+    "left, then right, at an odd moment": ([SPEECH * (TIME_S < 2.23), SPEECH * (TIME_S >= 2.23)], TURNS),
+    "many turns": ([SPEECH * (TIME_S % 1.3 < 0.6), SPEECH * (TIME_S % 1.3 >= 0.6)], TURNS),
     "left, then right, with crosstalk": (
         [np.where(FIRST, SPEECH, 0.008 * SPEECH), np.where(FIRST, 0.008 * SPEECH, SPEECH)],
-        "its two channels sound in turns: added",
+        TURNS,
     ),
+    "a word on the right": ([SPEECH * (TIME_S < 3.6), SPEECH * (TIME_S >= 3.6)], TURNS),
     "5.1, centre only": ([NOTHING] * 2 + [SPEECH] + [NOTHING] * 3, "in one of 6 channels: heard from FC alone"),
     "5.1, a film": (SIDES_OF_A_FILM, "of its 6 channels of sound the centre is heard, where speech is"),
     "5.1, stereo": (
@@ -99,6 +104,14 @@ def test_what_is_no_fault_is_averaged_without_a_note(tmp_path, media, make_flash
     samples, notes = heard(written(tmp_path / "s.mkv", media, make_flash, AVERAGED[name]))
     assert notes == []
     np.testing.assert_allclose(samples, np.clip(AVERAGED[name], -1, 1).mean(axis=0), atol=1e-4)
+
+
+@pytest.mark.parametrize("leak", [0.05, 0.1, 0.2])
+def test_turns_on_two_microphones_with_crosstalk_keep_their_level(tmp_path, media, make_flash, leak):
+    channels = [np.where(TIME_S % 1.9 < 0.9, 1, leak) * SPEECH, np.where(TIME_S % 1.9 < 0.9, leak, 1) * SPEECH]
+    samples, (note,) = heard(written(tmp_path / "s.mkv", media, make_flash, channels))
+    assert note == TURNS
+    assert samples @ SPEECH / (SPEECH @ SPEECH) == pytest.approx(1 + leak, abs=0.05)
 
 
 def test_a_channel_counts_less_the_quieter_it_is(tmp_path, media, make_flash):
