@@ -4,7 +4,7 @@ The bare parts: PyAV decodes every frame and the sound once, the detector looks 
 on ready tensors of all clips, the fusion model on ready features. `predict` also reads the timeline, follows and aligns
 faces, decodes a second time to cut crops, keeps crops and sound in files, and makes spectrograms. Thirty seconds at
 640x360 with the demo's narrow backbones, where what surrounds them weighs most. Both in turn, 5 rounds, the ratio of
-the minima of their wall time. It must be at most 1.2, and starting must take less than 2 s beyond importing torch.
+the minima of their wall time. It must be at most 1.2, and starting must take less than 1 s beyond importing torch.
 """
 
 import os
@@ -33,7 +33,7 @@ from avfusion.media.faces import FaceDetector
 
 SECONDS, FPS, SIZE, STRIDE, ROUNDS = 30, 25, (640, 360), 8, 5
 BACKBONES = {"visual": ("narrow_r2plus1d", 8, 56), "audio": ("narrow_resnet", 16, 64)}  # of the demo
-LIMIT, START_LIMIT_S = 1.2, 2.0
+LIMIT, START_LIMIT_S = 1.2, 1.0
 
 
 def make_video(path: Path) -> None:

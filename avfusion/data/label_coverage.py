@@ -50,6 +50,8 @@ def label_fault(labels: OwnLabels, frames: int, duration_s: float, delay_s: floa
             f"its column frame runs from 0 to {last}, its video has {frames} frames: it counts from 0, frames are "
             "numbered from 1: add 1 to each"
         )
+    if labels.by == "frame" and labels.stamps[0] == 0 and len(labels) < last + 1:
+        return "its column frame begins with 0, with gaps: frames are numbered from 1: add 1 to each"
     return ""
 
 
@@ -86,10 +88,12 @@ def _time_fault(stamps: np.ndarray, frames: int, rows: tuple[int, int], duration
             f"its times reach {last:.12g} s, beyond the video's {lasts}, and more than half lie there: `time` counts "
             "seconds from the video's first frame: convert other units, or remove the rows beyond the end"
         )
-    if per_frame and len(stamps) > 1 and last - first < _SHORTEST_SPAN * duration_s:
+    step = (last - first) / max(len(stamps) - 1, 1)
+    as_minutes = abs(60 * (last + step) - duration_s) < _END_OFF * duration_s + 60 * step
+    if len(stamps) > 1 and last - first < _SHORTEST_SPAN * duration_s and (per_frame or as_minutes):
         return (
-            f"its column time has about one row for each of the video's {frames} frames, but spans "
-            f"{last - first:.3g} of {lasts}: are these minutes? Seconds are needed: multiply minutes by 60"
+            f"its column time has {len(stamps)} rows, but spans {last - first:.3g} of the video's {lasts}: are these "
+            "minutes? Seconds are needed: multiply minutes by 60"
         )
     return ""
 

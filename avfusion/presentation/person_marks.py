@@ -9,10 +9,10 @@ from avfusion.inference.analysis import Person
 
 Colour = tuple[int, int, int]
 
-# Legible on white and on black, neighbours unlike; used again from the thirteenth person on.
+# Legible on white and on black, neighbours unlike, those of valence and arousal last; then from the beginning again.
 COLOURS: tuple[Colour, ...] = (
-    *((31, 119, 208), (226, 106, 14), (34, 150, 84), (206, 50, 92), (135, 92, 204), (176, 132, 8)),
-    *((12, 150, 168), (196, 78, 160), (124, 138, 40), (150, 92, 62), (92, 112, 140), (220, 90, 70)),
+    *((135, 92, 204), (34, 150, 84), (206, 50, 92), (176, 132, 8), (12, 150, 168), (196, 78, 160)),
+    *((124, 138, 40), (150, 92, 62), (92, 112, 140), (220, 90, 70), (31, 119, 208), (226, 106, 14)),
 )
 
 

@@ -330,8 +330,7 @@ INFO = MediaInfo(100, 25.0, 4.0, 64, 64, False, 0, 0, None, None, ())
             {"frame": range(0, 100, 3)},
             0,
             [
-                "there is a label of frame 0, which is not used: frames are numbered from 1",
-                "67 of 100 video frames have no label",
+                "its column frame begins with 0, with gaps: frames are numbered from 1: add 1 to each",
             ],
         ),
         ({"frame": range(500, 600)}, 0, [OTHER_RATE.format(599)]),
@@ -369,7 +368,7 @@ NUMBERS = (
     r"its column time has whole numbers to \d+, .* {} frames, which last {} s: these look like frame numbers: write"
 )
 BEYOND_END = r"its times reach {} s, beyond the video's {} s, and more than half lie there: "
-MINUTES = r"its column time has about one row .* {} frames, but spans {} of {} s: are these minutes\? .* by 60$"
+MINUTES = r"its column time has {} rows, but spans {} of the video's {} s: are these minutes\? .* by 60$"
 
 
 @pytest.mark.parametrize(
@@ -390,8 +389,9 @@ MINUTES = r"its column time has about one row .* {} frames, but spans {} of {} s
         (np.arange(0, 10, 0.25), 125, 5.0, 1, ""),
         (np.arange(0, 30, 0.5), 660, 26.4, 0, ""),
         (np.arange(660) / 25 / 60, 660, 26.4, 0, MINUTES.format(660, "0.439", "26.4")),
-        (np.arange(654) / 25 / 60, 660, 26.4, 0, MINUTES.format(660, "0.435", "26.4")),
+        (np.arange(654) / 25 / 60, 660, 26.4, 0, MINUTES.format(654, "0.435", "26.4")),
         (np.arange(660) / 25 / 3600, 660, 26.4, 0, MINUTES.format(660, "0.00732", "26.4")),
+        (np.arange(27) / 60, 660, 26.4, 0, MINUTES.format(27, "0.433", "26.4")),  # once a second
         (np.arange(660) / 25, 660, 26.4, 0, ""),
         (np.arange(0, 3, 0.5), 660, 26.4, 0, ""),  # shorter than the video
         (np.arange(600), 15000, 600.0, 0, ""),  # 1 Hz
