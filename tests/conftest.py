@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,3 +239,12 @@ def undecodable_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def short_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """40 frames of a face, with sound."""
     return write_video(tmp_path_factory.mktemp("videos") / "short.mp4", seconds=1.6)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This process's folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder

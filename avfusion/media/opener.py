@@ -180,13 +180,13 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     reason = ""
     try:
         there = file.exists()
+        if not there and file.is_symlink():
+            reason = f" (a link to {os.readlink(file)})"
     except OSError as error:  # the name is too long, a folder above may not be entered
         there, reason = False, f" ({error.strerror})"
     except ValueError:
         raise BadInputError(f"{text!r} is no name of a file") from None
     if not there:
-        if file.is_symlink():
-            raise BadInputError(f"{text} is a link to {os.readlink(file)}, which is not there")
         shown = text if len(text) <= 200 else f"{text[:200]}…"
         if match := _PROTOCOL.match(text):
             raise BadInputError(

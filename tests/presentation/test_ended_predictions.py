@@ -24,13 +24,19 @@ def long_video(tmp_path: Path) -> Path:
     return write_media(tmp_path / "long.mp4", flash_frames(1500, 5), np.arange(1500) / 25, sound=tone(60.0))
 
 
+def heed_hangups() -> None:
+    """Undo `nohup`, in which the tests may run."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def predicting(model: Path, video: Path, temporary: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A running `predict` that has written something of the video."""
     temporary.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "avfusion.cli", "predict", str(video), "--model", str(model)]
     variables = os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([*command, "-o", str(temporary.parent / "out")], env=variables) as process:
+    command += ["-o", str(temporary.parent / "out")]
+    with subprocess.Popen(command, env=variables, preexec_fn=heed_hangups) as process:
         try:
             until = time.monotonic() + PATIENCE_S
             while not any(temporary.glob("avfusion-predict-*/*[!e]")):

@@ -69,7 +69,6 @@ ELSEWHERE = {
     },
     "evaluate": {
         "data.labelled_tracks": _CONTENT,
-        "fusion.model_folder": "the digest of the main model, which is among the inputs",
         "experiments.train_unit": _TRAINED,
         **dict.fromkeys(
             (
