@@ -185,7 +185,8 @@ def test_where_temporary_files_have_no_place_is_said_before_the_work(
         "proc": "No such file or directory",
     }.items():
         monkeypatch.setattr("tempfile.tempdir", str(unusable[name]))
-        words = rf"temporary files cannot be written: {unusable[name]}/starting-avfusion-predict-\w+: {why}: let TMPDIR name another folder"
+        place = rf"{unusable[name]}/starting-avfusion-predict-\w+"
+        words = rf"temporary files cannot be written: {place}: {why}: let TMPDIR name another folder"
         with pytest.raises(AVFusionError, match=words):
             predictor.predict(short_video, progress=lambda phase, *_: seen.append(phase))
     monkeypatch.setattr("tempfile.tempdir", None)
