@@ -37,6 +37,8 @@ ELSEWHERE = {
     "dvc repro": "tests/test_affwild2_end_to_end.py",
     "dvc metrics diff": "tests/test_what_is_made_again.py",
     "dvc exp run": "tests/test_what_is_made_again.py",
+    "dvc params diff": "tests/test_what_is_made_again.py",
+    "dvc plots": "tests/test_what_is_made_again.py",
     "make experiments": "tests/test_what_is_made_again.py",
     "dvc push": "tests/test_affwild2_end_to_end.py",
     "dvc pull": "tests/test_affwild2_end_to_end.py",

@@ -168,3 +168,7 @@ def test_runs_are_compared_in_a_terminal_of_120_columns(project: SmallProject) -
     assert "train.lr" in table
     assert "val" in table
     assert max(map(len, (*lines, *table.splitlines()))) <= 120
+    assert "train.lr" in project.must("dvc", "params", "diff", "HEAD", "lr-3").output
+    for command in (("show",), ("diff", "HEAD", "lr-3")):
+        project.must("dvc", "plots", *command)
+        assert (project.folder / "dvc_plots" / "index.html").is_file()
