@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
+from threading import Thread
 from typing import Literal, get_args
 
 import numpy as np
@@ -64,8 +65,6 @@ class Predictor:
         self.corpus = str((folder.config.get("corpus") or {}).get("name", ""))
         self.notes = folder.notes
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
-        if self.spec.code and self.spec.code != extraction_code(self.spec):
-            _say_other_code()
         self.frames = _frames_settings(folder, min_face)
         self.mode = folder.config.get("inference", "overlap")
         self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
@@ -197,6 +196,7 @@ class Predictor:
             raise BadInputError("mode causal follows one face, since it knows nobody beforehand: people main is needed")
         spec = self.spec_at(stride)
         with _temporary_folder(path) as folder:
+            telling = self._tell_of_other_code()
             streams = self._reader.read(
                 path,
                 folder,
@@ -209,6 +209,7 @@ class Predictor:
                 advice=advice,
                 progress=progress,
             )
+            telling.join()
             no_face = _no_face(self.frames.min_face, streams.size, advice.small_faces)
             warnings = _check_usable(streams, stream, Path(path), no_face)
             for warning in warnings if notice else ():
@@ -289,7 +290,19 @@ class Predictor:
 
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
         """A predictor of incoming clips of one video, with a spec from `spec_at`."""
+        self._tell_of_other_code()
         return ClipPredictor(self._extractor, self._model, spec)
+
+    def _tell_of_other_code(self) -> Thread:
+        """Compare the code of the model's features with ours, which takes half a second, while a video is decoded."""
+        telling = Thread(target=_compare_code, args=(self.spec,), daemon=True)
+        telling.start()
+        return telling
+
+
+def _compare_code(spec: FeatureSpec) -> None:
+    if spec.code and spec.code != extraction_code(spec):
+        _say_other_code()
 
 
 @cache  # once is enough for all models of a process

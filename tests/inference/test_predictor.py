@@ -340,7 +340,7 @@ def test_features_that_are_not_finite_are_an_error_and_no_numbers(project: Path,
 
 
 def test_a_model_of_other_extraction_code_is_used_and_this_is_said_once(
-    trained_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_models: Path, short_video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def load(code: str) -> str:
         models = shutil.copytree(trained_models, tmp_path / f"models-{code[:8]}", dirs_exist_ok=True)
@@ -350,7 +350,9 @@ def test_a_model_of_other_extraction_code_is_used_and_this_is_said_once(
         config.write_text(json.dumps(values))
         _say_other_code.cache_clear()
         for _ in range(2):
-            assert Predictor.load(models / "fusion").spec.code == code
+            predictor = Predictor.load(models / "fusion")
+            assert predictor.spec.code == code
+            predictor.predict(short_video)
         return capsys.readouterr().err
 
     spec = FeatureSpec.from_dict(json.loads((trained_models / "fusion" / "config.json").read_text())["feature_spec"])
