@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
 
 from tests.serving.conftest import start_server
@@ -93,6 +95,8 @@ def test_commands_do_what_they_say(project: Path, tmp_path: Path, face_video: Pa
     for name in ("holiday.mov", "more/b.mov"):
         (project / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(silent_video, project / name)
+    tone = 0.3 * np.sin(np.arange(3 * 44100) / 20)
+    soundfile.write(project / "voice.mp3", tone, 44100)
     shutil.copytree(project / "models" / "fusion", project / "models" / "baselines" / "concat")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
@@ -123,10 +127,10 @@ def test_commands_do_what_they_say(project: Path, tmp_path: Path, face_video: Pa
             assert said.startswith("frame,time_s,valence,arousal,face_confidence,audio_present,visual_present\n1,0.0")
     assert server is not None
     assert server.stop() == 0
-    assert sum(command.startswith("curl") for command in HERE) == 5
+    assert sum(command.startswith("curl") for command in HERE) == 6
     for name in ("demo-080.csv", "interview.csv", "holiday.csv", "interview.overlay.mp4", "interview.report.html"):
         assert (project / "out" / name).stat().st_size > 1000, name
-    assert {"a.parquet", "a.csv", "b.csv"} <= {path.name for path in (project / "out").iterdir()}
+    assert {"a.parquet", "a.csv", "b.csv", "voice.csv"} <= {path.name for path in (project / "out").iterdir()}
     assert (project / "exported" / "fusion.pt2").is_file()
 
 
