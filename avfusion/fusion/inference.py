@@ -22,6 +22,10 @@ Mode = Literal["overlap", "tile", "causal"]
 _SEQUENCES = {"overlap": overlap_sequences, "tile": training_sequences, "causal": causal_sequences}
 
 
+class NotFiniteError(AVFusionError):
+    """A model gives NaN or infinity."""
+
+
 def predict_frames(
     model: FusionModel,
     audio: np.ndarray,
@@ -51,7 +55,7 @@ def predict_frames(
         `spread` (N, 4): followed by the standard deviations, NaN where a clip has only one position.
 
     Raises:
-        AVFusionError: the model gives NaN or infinity, since its weights overflow.
+        NotFiniteError: the model gives NaN or infinity, since its weights overflow.
     """
     device = next(model.parameters()).device
     clips, deviations = predict_clips(
@@ -158,7 +162,7 @@ def predict_latest(
             clip's sequence may be omitted.
 
     Raises:
-        AVFusionError: as `predict_frames`.
+        NotFiniteError: as `predict_frames`.
     """
     sequence = causal_sequences(len(audio), stride, model.length, clip_frames)[-1:]
     index = torch.from_numpy(sequence).to(audio.device)
@@ -171,7 +175,7 @@ def predict_latest(
 
 def _refuse_not_finite(predictions: np.ndarray) -> None:
     if not np.isfinite(predictions).all():
-        raise AVFusionError("the model's predictions are not finite: its weights are unusable")
+        raise NotFiniteError("the model's predictions are not finite: its weights are unusable")
 
 
 def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:

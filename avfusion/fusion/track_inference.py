@@ -14,6 +14,9 @@ def predict_track(
     """Valence and arousal (N, 2) float32 in [-1, 1] of every video frame, by the package's one inference function.
 
     A track whose clips have no stream is predicted neutral, (0, 0).
+
+    Raises:
+        NotFiniteError: the model gives NaN or infinity.
     """
     frames = predict_frames(
         model,

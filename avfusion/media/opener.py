@@ -181,7 +181,7 @@ def check_media_file(path: str | os.PathLike[str]) -> Path:
     try:
         there = file.exists()
         if not there and file.is_symlink():
-            reason = f" (a link to {os.readlink(file)})"
+            reason = " (a link to nothing)"
     except OSError as error:  # the name is too long, a folder above may not be entered
         there, reason = False, f" ({error.strerror})"
     except ValueError:

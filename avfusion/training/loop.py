@@ -17,6 +17,7 @@ import torch
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.inference import NotFiniteError
 from avfusion.fusion.registry import build_fusion, model_options
 from avfusion.fusion.track_inference import predict_track
 from avfusion.runtime.errors import AVFusionError, BadInputError
@@ -127,7 +128,7 @@ class FusionTraining:
 
         Raises:
             BadInputError: no validation frame has a label, or the initial weights do not fit.
-            AVFusionError: features, loss or gradients are NaN or infinite.
+            AVFusionError: features, loss, gradients or validation predictions are NaN or infinite.
         """
         logger = logger or NullLogger()
         precision = resolve_precision(self.config.amp, self.device)
@@ -138,7 +139,7 @@ class FusionTraining:
             started = time.perf_counter()
             state.epoch += 1
             row = {"epoch": state.epoch, "lr": state.rate.value} | self._train_epoch(state, precision)
-            row |= self._validate(state.model)
+            row |= self._validate(state)
             score = row["val_ccc_mean"]
             if score > state.best["score"]:
                 state.best = {"epoch": state.epoch, "score": score, "model": _copy(state.model)}
@@ -218,7 +219,7 @@ class FusionTraining:
             ).predictions
         loss = ccc_loss(predictions, batch.targets, batch.valid)
         if not torch.isfinite(loss):
-            raise self._broken("the loss", where, rows, state)
+            raise self._broken("the loss", where, self.data.names(rows), state)
         state.optimiser.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.unscale_(state.optimiser)
@@ -227,15 +228,21 @@ class FusionTraining:
         overflow = not bool(torch.isfinite(norm))
         state.skipped = state.skipped + 1 if overflow else 0
         if overflow and (not precision.scales_loss or state.skipped > MAX_SKIPPED_STEPS):
-            raise self._broken("a gradient", where, rows, state)
+            raise self._broken("a gradient", where, self.data.names(rows), state)
         state.scaler.step(state.optimiser)
         state.scaler.update()
         return loss.detach(), predictions.detach().float()
 
-    def _validate(self, model: FusionModel) -> dict[str, float]:
+    def _validate(self, state: _State) -> dict[str, float]:
         """CCC over every labelled frame of the validation tracks, pooled."""
-        predictions = [predict_track(model, track, self.geometry, self.stride, self.config.inference)[track.valid]
-                       for track in self.validation]  # fmt: skip
+        predictions = []
+        for track in self.validation:
+            try:
+                frames = predict_track(state.model, track, self.geometry, self.stride, self.config.inference)
+            except NotFiniteError:
+                where = f"epoch {state.epoch}, validation"
+                raise self._broken("a prediction", where, [track.track], state) from None
+            predictions.append(frames[track.valid])
         labels = [track.labels[track.valid] for track in self.validation]
         return _scores("val", np.concatenate(predictions), np.concatenate(labels))
 
@@ -261,8 +268,7 @@ class FusionTraining:
             f"train {train}  val {val}  best {best['score']:.3f} (epoch {best['epoch']})  {seconds:.2f} s"
         )
 
-    def _broken(self, what: str, where: str, rows: torch.Tensor, state: _State) -> AVFusionError:
-        names = self.data.names(rows)
+    def _broken(self, what: str, where: str, names: Sequence[str], state: _State) -> AVFusionError:
         tracks = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         kept = f"; the checkpoint of epoch {state.epoch - 1} is kept in {self.folder}" if self.folder else ""
         return AVFusionError(

@@ -50,7 +50,7 @@ def test_videos_that_are_no_files_are_scanned_unopened_and_recorded_with_the_rea
     for name, reason in {
         "pipe": f"{place}/pipe.mp4: is a device, pipe or socket, only regular files are read",
         "zero": f"{place}/zero.mp4: is a device, pipe or socket, only regular files are read",
-        "gone": f"{place}/gone.mp4: does not exist",
+        "gone": f"{place}/gone.mp4: does not exist (a link to nothing)",
         "folder": "no video 'folder' below videos/: the track cannot be used",
     }.items():
         assert reason in tracks[name].warnings

@@ -15,7 +15,7 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import loop
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.logger import NullLogger
-from avfusion.training.loop import FusionTraining
+from avfusion.training.loop import FusionTraining, _State
 
 Make = Callable[..., FusionTraining]
 # What a model can learn from audio that shows arousal and a face that shows valence.
@@ -145,8 +145,8 @@ def test_early_stopping_keeps_the_best_weights(training: Make, monkeypatch: pyte
     scores = iter([0.1, 0.5, 0.4, 0.3, 0.2, 0.9])
     seen: list[torch.Tensor] = []
 
-    def validate(self: FusionTraining, model: FusionModel) -> dict[str, float]:
-        seen.append(model.state_dict()["heads.valence.0.weight"].clone())
+    def validate(self: FusionTraining, state: _State) -> dict[str, float]:
+        seen.append(state.model.state_dict()["heads.valence.0.weight"].clone())
         return dict.fromkeys(("val_ccc_valence", "val_ccc_arousal", "val_ccc_mean"), next(scores))
 
     monkeypatch.setattr(FusionTraining, "_validate", validate)

@@ -37,7 +37,7 @@ def test_a_trial_whose_loss_is_nan_fails_and_the_study_goes_on(sweep_project: Pa
     runs: dict[str, Run] = {run.data.tags.get("sweep.trial", ""): run for run in runs_of(sweep_project)}
     for row in rows:
         failed = row["lr"] == "1e+30"
-        assert ("jca: the loss is not finite at epoch 2, step 1 " in row["error"]) == failed
+        assert ("jca: a prediction is not finite at epoch 1, validation " in row["error"]) == failed
         assert runs[row["trial"]].info.status == ("FAILED" if failed else "FINISHED")
         assert ("error" in runs[row["trial"]].data.tags) == failed
 
