@@ -212,6 +212,6 @@ class RegressionHeads(nn.Module):
             for _ in range(2)
         )
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, L, dim) → (B, L, 2): valence, arousal."""
+    def forward(self, features: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, L, dim) → (B, L, 2): valence, arousal; clips do not interact, so `valid` (B, L) does not matter."""
         return torch.cat([self.valence(features), self.arousal(features)], dim=-1)

@@ -6,25 +6,9 @@ from torch import nn
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
 from avfusion.fusion.registry import register_fusion
+from avfusion.fusion.temporal import BiLSTM
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Share
-
-
-class BiLSTM(nn.Module):
-    """Bidirectional LSTM over clips, (B, L, dim) → (B, L, width), unaffected by padding.
-
-    Padding is zero and at the ends of a sequence; without biases a zero input keeps a zero state, so both directions
-    reach their first real clip with a zero state.
-    """
-
-    def __init__(self, dim: int, width: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(dim, width // 2, batch_first=True, bidirectional=True, bias=False)
-
-    def forward(self, clips: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """Zero at clips that are not `valid` (B, L), in and out."""
-        encoded, _ = self.lstm(clips)
-        return torch.where(valid[..., None], encoded, 0)
 
 
 @register_fusion("recursive_jca")

@@ -43,7 +43,8 @@ def overfit(
     """
     sizes = {size: value for size, value in fixed_sizes(name).items() if size != "map_side"}
     known = fusion_options(name)
-    small = {key: value for key, value in (("dropout", 0.0), ("encoder_width", 2 * WIDTH)) if key in known}
+    none = {option: 0.0 for option in known if option.endswith("dropout")}
+    small = none | ({"encoder_width": 2 * WIDTH} if "encoder_width" in known else {})
     torch.manual_seed(0)
     model = build_fusion(
         name,

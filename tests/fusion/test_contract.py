@@ -68,6 +68,7 @@ SOURCES = {
     "dynamic": "2403.19554",
     "modality_gate": "2002.02957",
     "leader_follower": "2107.01175",
+    "temporal_concat": "1803.01271",
     "released_coattention": "2209.09068",
 }
 
@@ -205,7 +206,7 @@ def test_export_keeps_the_numbers_for_any_batch_size(model: FusionModel, batch: 
 
 def test_an_attention_map_or_gate_has_a_row_per_sequence(model: FusionModel, batch: dict[str, torch.Tensor]) -> None:
     maps = model(**batch).maps
-    assert bool(maps) == (model.name not in ("audio_only", "visual_only", "concat"))
+    assert bool(maps) == (model.name not in ("audio_only", "visual_only", "concat", "temporal_concat"))
     for name, values in maps.items():
         assert len(values) == B, name
         assert values.isfinite().all(), name

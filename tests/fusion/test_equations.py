@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from avfusion.fusion import FusionModel, FusionOutput, build_fusion
-from avfusion.fusion.recursive_jca import BiLSTM
+from avfusion.fusion.temporal import BiLSTM
 
 L, D_A, D_V, WIDTH = 5, 7, 9, 6
 REAL = 4  # clips of the sequence that are not padding

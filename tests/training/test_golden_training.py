@@ -22,6 +22,7 @@ GOLDEN = {
     "dynamic": (0.7382, 0.8211),
     "modality_gate": (0.4168, 0.8925),
     "leader_follower": (1.0143, 0.7516),
+    "temporal_concat": (0.7303, 0.8064),
 }
 
 
