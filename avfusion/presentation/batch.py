@@ -43,7 +43,6 @@ from avfusion.runtime.quantities import counted
 
 DONE, FAILED, BAD_INPUT = 0, 1, 2
 ADVICE = Advice("use --people all", "predict --min-face lowers it")
-MOST_PADDED = 48  # signs of a name in the table of failed files; longer names push their reasons to the right
 SOMEBODY = "person-99"  # so many people fit into the names of files
 
 
@@ -157,7 +156,7 @@ class _Outcome:
         told += [f"{len(self._faults)} failed"] if self._faults else []
         total = sum(self._counts.values()) + len(self._faults)
         print(f"{counted(total, 'file')}: {', '.join(told)}", file=sys.stderr)
-        width = min(max((len(printable(video)) for video, _ in self._faults), default=0), MOST_PADDED)
+        width = max((len(printable(video)) for video, _ in self._faults), default=0)
         for video, reason in self._faults:
             say(f"  {printable(video):<{width}}  {reason}")
 
