@@ -171,12 +171,21 @@ class StreamEncoder(nn.Module):
 
 
 class TwoStreamModel(FusionModel):
-    """Base of models that encode both streams to one width, then fuse the encodings."""
+    """Base of models that encode both streams to one width, then fuse the encodings.
 
-    def __init__(self, audio_dim: int, visual_dim: int, length: int, encoder_width: int) -> None:
+    Args:
+        faithful: the network of the paper's authors, in the place of encoders and `fuse_encoded`: it is called as
+            `fuse`. None: there is none.
+    """
+
+    def __init__(
+        self, audio_dim: int, visual_dim: int, length: int, encoder_width: int, faithful: nn.Module | None = None
+    ) -> None:
         super().__init__(audio_dim, visual_dim, length)
-        self.audio_encoder = StreamEncoder(audio_dim, encoder_width)
-        self.visual_encoder = StreamEncoder(visual_dim, encoder_width)
+        self.faithful = faithful
+        if faithful is None:
+            self.audio_encoder = StreamEncoder(audio_dim, encoder_width)
+            self.visual_encoder = StreamEncoder(visual_dim, encoder_width)
 
     def fuse(
         self,
@@ -187,6 +196,9 @@ class TwoStreamModel(FusionModel):
         valid: torch.Tensor,
     ) -> FusionOutput:
         """See `FusionModel.fuse`."""
+        if self.faithful is not None:
+            fused: FusionOutput = self.faithful(audio, visual, audio_present, visual_present, valid)
+            return fused
         x_a = self.audio_encoder(audio, audio_present, valid)
         x_v = self.visual_encoder(visual, visual_present, valid)
         return self.fuse_encoded(x_a, x_v, valid)

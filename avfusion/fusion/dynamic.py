@@ -5,7 +5,9 @@ from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.fusion.published_forms.recurrent_coattention import RecurrentCoAttention
 from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Positive, Share
 
 
@@ -36,6 +38,8 @@ class DynamicCrossAttention(TwoStreamModel):
     Args:
         k: rows of the attention weights.
         temperature: temperature of the gates; a low one makes nearly hard choices.
+        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose gate chooses between no and two
+            steps of attention; `k` is not part of it.
     """
 
     def __init__(
@@ -49,7 +53,23 @@ class DynamicCrossAttention(TwoStreamModel):
         temperature: Positive = 0.1,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        faithful: bool = False,
     ) -> None:
+        if faithful:
+            if encoder_width % 2:
+                raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: must be even if faithful is true")
+            network = RecurrentCoAttention(
+                audio_dim,
+                visual_dim,
+                length,
+                widths=(encoder_width,) * 3,
+                steps=2,
+                temperature=temperature,
+                dropout=dropout,
+                head_hidden=head_hidden,
+            )
+            super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_attention = GatedAttention(encoder_width, length, k, temperature)
         self.visual_attention = GatedAttention(encoder_width, length, k, temperature)

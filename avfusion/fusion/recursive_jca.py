@@ -5,6 +5,7 @@ from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.fusion.published_forms.recurrent_coattention import RecurrentCoAttention
 from avfusion.fusion.registry import register_fusion
 from avfusion.fusion.temporal import BiLSTM
 from avfusion.runtime.errors import BadInputError
@@ -24,6 +25,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         k: rows of the attention weights.
         iterations: number T of iterations.
         shared: all iterations use the same attention weights.
+        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k` and `shared` are not
+            part of it.
     """
 
     def __init__(
@@ -38,9 +41,22 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         shared: bool = True,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        faithful: bool = False,
     ) -> None:
         if encoder_width % 2:
             raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: must be an even number")
+        if faithful:
+            network = RecurrentCoAttention(
+                audio_dim,
+                visual_dim,
+                length,
+                widths=(encoder_width,) * 3,
+                steps=iterations,
+                dropout=dropout,
+                head_hidden=head_hidden,
+            )
+            super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.iterations = iterations
         self.audio_lstm = BiLSTM(encoder_width, encoder_width)

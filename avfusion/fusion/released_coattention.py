@@ -3,7 +3,6 @@
 It differs from the paper's joint cross-attention (`jca`), and exists to use the published weights.
 """
 
-import math
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads
+from avfusion.fusion.dense_coattention import DenseCoAttention
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Share
@@ -41,42 +41,6 @@ class SpatialAttention(nn.Module):
         attention = scores.squeeze(-1).softmax(dim=-1)
         context = (attention[..., None, :] @ rows).squeeze(-2)
         return self.context(context), attention
-
-
-class StreamCoAttention(nn.Module):
-    """One stream's part of `DenseCoAttention`."""
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.key = nn.Linear(LENGTH, LENGTH)
-        self.value = nn.Linear(WIDTH, WIDTH)
-        self.output = nn.Linear(2 * WIDTH, WIDTH)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, stream: Tensor, query: Tensor) -> Tensor:
-        """Attend (B, L, 512) to the query (B, L, 1024) → (B, L, 512)."""
-        keys = self.key(stream.transpose(1, 2))  # (B, 512, L)
-        similarity = self.dropout(torch.tanh(keys @ query / math.sqrt(query.shape[-1])))  # (B, 512, 1024)
-        weighted = F.relu(torch.tanh(self.value(stream) @ similarity))  # (B, L, 1024)
-        return stream + self.dropout(F.relu(self.output(weighted)))
-
-
-class DenseCoAttention(nn.Module):
-    """Each stream attends to both. With the streams X_m (L × 512) and Q = W_q [X_v, X_a] (L × 1024):
-
-    S_m = tanh(K_m(X_mᵀ) Q / √1024),   X_m + ReLU(W_o ReLU(tanh(V_m(X_m) S_m)))
-    """
-
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.query = nn.Linear(2 * WIDTH, 2 * WIDTH)
-        self.visual = StreamCoAttention(dropout)
-        self.audio = StreamCoAttention(dropout)
-
-    def forward(self, visual: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
-        """Visual and audio, each (B, L, 512), attended."""
-        query = self.query(torch.cat([visual, audio], dim=-1))
-        return self.visual(visual, query), self.audio(audio, query)
 
 
 class SequenceEncoder(nn.Module):
@@ -126,7 +90,7 @@ class ReleasedCoAttention(FusionModel):
             )
         super().__init__(audio_dim, visual_dim, length)
         self.spatial_attention = SpatialAttention()
-        self.co_attention = DenseCoAttention(dropout)
+        self.co_attention = DenseCoAttention(WIDTH, WIDTH, LENGTH, dropout)
         self.sequence = SequenceEncoder()
         self.heads = RegressionHeads(WIDTH, dropout=dropout, relu=True)
 
@@ -157,6 +121,6 @@ class ReleasedCoAttention(FusionModel):
         """See `FusionModel.fuse`; `maps` holds α of the spatial attention, (B, L, 49)."""
         audio, visual = F.normalize(audio, dim=-1), F.normalize(visual, dim=-1)
         looked_at, attention = self.spatial_attention(audio, visual)
-        attended_v, attended_a = self.co_attention(looked_at, audio)
+        (attended_v, _), (attended_a, _) = self.co_attention(looked_at, audio)
         fused = self.sequence(torch.cat([attended_v, attended_a], dim=-1))
         return FusionOutput(self.heads(fused), attended_a, attended_v, {"spatial_attention": attention})

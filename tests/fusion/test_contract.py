@@ -16,6 +16,7 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.training.loop import drop_streams
 from avfusion.training.losses import ccc_loss
 from avfusion.training.sequences import Batch
+from tests.fusion.forms import EVERY, FORMS
 
 B, L, D_A, D_V = 4, 16, 24, 40
 FIXED = "released_coattention"  # of the published size; takes maps, and normalises features by itself
@@ -87,10 +88,18 @@ def cases() -> dict[str, Case]:
     return {}
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", fusion_names())
-def test_every_model_keeps_the_contract(cases: dict[str, Case], name: str, check: str) -> None:
-    case = cases.setdefault(name, Case(name))
+# The steps of recurrent layers are exported one by one, which takes seconds: a form more is for `make test-slow`.
+@pytest.mark.parametrize(
+    ("form", "check"),
+    [
+        pytest.param(form, check, marks=[pytest.mark.slow] if form in FORMS and check == "export" else [])
+        for form in EVERY
+        for check in CHECKS
+    ],
+)
+def test_every_model_keeps_the_contract(cases: dict[str, Case], form: str, check: str) -> None:
+    name, options = EVERY[form]
+    case = cases.setdefault(form, Case(name, options=options))
     assert CHECKS[check](case) is None
 
 

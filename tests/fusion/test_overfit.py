@@ -4,14 +4,16 @@ import pytest
 
 from avfusion.fusion.catalogue import find_fusion, fusion_names, takes_maps
 from avfusion.training.overfit import BOUND, overfit
+from tests.fusion.forms import EVERY
 
 OF_ANY_SIZE = [name for name in fusion_names() if not takes_maps(name)]
 ALONE = [name for name in OF_ANY_SIZE if len(find_fusion(name).facts["streams"]) == 1]
 
 
-@pytest.mark.parametrize("name", fusion_names())
-def test_overfits_four_tracks(name: str) -> None:
-    scores = overfit(name)
+@pytest.mark.parametrize("form", EVERY)
+def test_overfits_four_tracks(form: str) -> None:
+    name, options = EVERY[form]
+    scores = overfit(name, **options)
     assert min(scores) > BOUND, scores
 
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,12 +15,13 @@ from avfusion.backbones.catalogue import backbone_names, find_backbone
 from avfusion.backbones.registry import Backbone, build_backbone
 from avfusion.cli import main
 from avfusion.data.feature_spec import AudioTransform, BackboneIdentity, ClipGeometry, FeatureSpec, VisualTransform
-from avfusion.fusion import build_fusion, fusion_names
+from avfusion.fusion import build_fusion
 from avfusion.inference import export
 from avfusion.inference.export import Network, export_model, networks
 from avfusion.inference.predictor import Predictor
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import file_digest
+from tests.fusion.forms import EVERY
 
 MAPS = "released_coattention"
 NETWORKS = ("log_mel", "audio", "visual", "fusion")
@@ -38,7 +40,9 @@ save_file(found, sys.argv[3])
 """
 
 
-def parts(name: str = "jca", *, visual: str = "narrow_r2plus1d", audio: str = "narrow_resnet") -> list[Network]:
+def parts(
+    name: str = "jca", *, visual: str = "narrow_r2plus1d", audio: str = "narrow_resnet", **options: Any
+) -> list[Network]:
     """The networks of a model with backbones of random weights."""
     output = "map" if name == MAPS else "pooled"
     torch.manual_seed(3)
@@ -68,13 +72,14 @@ def parts(name: str = "jca", *, visual: str = "narrow_r2plus1d", audio: str = "n
         output=output,
     )
     sizes = {f"{made.stream}_dim": made.feature_dim for made in backbones}
-    return list(networks(build_fusion(name, length=16, **sizes).eval(), backbones, spec))
+    return list(networks(build_fusion(name, length=16, **sizes, **options).eval(), backbones, spec))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in fusion_names() if name != MAPS])
-def test_every_fusion_model_is_exported(name: str, tmp_path: Path) -> None:
-    network = parts(name)[-1]
+@pytest.mark.parametrize("form", [form for form in EVERY if form != MAPS])
+def test_every_fusion_model_is_exported(form: str, tmp_path: Path) -> None:
+    name, options = EVERY[form]
+    network = parts(name, **options)[-1]
     entry = export._export(network, tmp_path)
     assert (entry["file"], entry["checked"]["batches"]) == ("fusion.pt2", [1, 7])
     loaded = torch.export.load(tmp_path / "fusion.pt2").module()

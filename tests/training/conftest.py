@@ -27,7 +27,8 @@ def training(inputs: TrainingInputs) -> Callable[..., FusionTraining]:
     """Makes a small training; keyword arguments are `train`'s keys, or `FusionTraining`'s."""
 
     def make(name: str = "concat", **arguments: Any) -> FusionTraining:
-        own = {key: arguments.pop(key) for key in ("folder", "fingerprint", "data", "validation") if key in arguments}
+        own_keys = ("folder", "fingerprint", "data", "validation", "options")
+        own = {key: arguments.pop(key) for key in own_keys if key in arguments}
         config = TrainSettings(**({"epochs": 4, "lr": 3e-3, "batch_size": 8, "dropout": 0.3} | arguments))
         stride = inputs.feature_spec.stride
         settings = {"data": inputs.sequences(GEOMETRY), "validation": inputs.validation, "fingerprint": "f"} | own

@@ -16,6 +16,7 @@ from avfusion.training import loop
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining, _State
+from tests.fusion.forms import EVERY
 
 Make = Callable[..., FusionTraining]
 # What a model can learn from audio that shows arousal and a face that shows valence.
@@ -61,9 +62,10 @@ def test_learns_a_planted_signal(name: str, training: Make) -> None:
     assert result.best_epoch == max(result.history, key=lambda row: row["val_ccc_mean"])["epoch"]
 
 
-@pytest.mark.parametrize("name", fusion_names())
-def test_resumed_training_gives_the_same_bits(name: str, training_of_any: Make, tmp_path: Path) -> None:
-    options = {"epochs": 6, "modality_dropout": 0.3, "schedule": "cosine"}
+@pytest.mark.parametrize("form", EVERY)
+def test_resumed_training_gives_the_same_bits(form: str, training_of_any: Make, tmp_path: Path) -> None:
+    name, form_options = EVERY[form]
+    options = {"epochs": 6, "modality_dropout": 0.3, "schedule": "cosine", "options": form_options}
     whole = training_of_any(name, **options).fit()
     broken, logger = tmp_path / "broken", Recorder(stop_after=2)
     with pytest.raises(KeyboardInterrupt):  # while epoch 3 is being logged: its checkpoint is already there
