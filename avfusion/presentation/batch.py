@@ -34,7 +34,7 @@ from avfusion.presentation.output import (
 )
 from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.tables import SUFFIXES, write_predictions
-from avfusion.runtime.atomic import atomic_path
+from avfusion.runtime.atomic import atomic_path, remove_left
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_exception, describe_os_error
 from avfusion.runtime.fingerprints import file_digest
 from avfusion.runtime.printable import print_besides, printable, say
@@ -151,11 +151,11 @@ class _Outcome:
         self._faults.append((video, reason.removeprefix(video).lstrip(": ")))
 
     def tell(self) -> None:
-        """Print the number of videos by outcome, and a table of the failed ones with reasons."""
+        """Print the number of files by outcome, and a table of the failed ones with reasons."""
         told = [f"{number} {what}" for what, number in self._counts.items() if number]
         told += [f"{len(self._faults)} failed"] if self._faults else []
         total = sum(self._counts.values()) + len(self._faults)
-        print(f"{counted(total, 'video')}: {', '.join(told)}", file=sys.stderr)
+        print(f"{counted(total, 'file')}: {', '.join(told)}", file=sys.stderr)
         width = max((len(printable(video)) for video, _ in self._faults), default=0)
         for video, reason in self._faults:
             say(f"  {printable(video):<{width}}  {reason}")
@@ -171,6 +171,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
         print_besides(f"{target.table}: done before by this model with these options (--force predicts again)")
         return "done before"
     check_writable(target)
+    remove_left(target.table.parent)
     started = time.perf_counter()
     with _PhaseProgress(label) as progress:
         analysis = predictor.analyse(

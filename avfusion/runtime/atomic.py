@@ -7,6 +7,7 @@ import math
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from avfusion.runtime.errors import AVFusionError
 
 TEMPORARY_PREFIX = ".partial-"
 FULL_BYTES = 1 << 16
+LEFT_S = 3600  # after which a temporary file that nobody writes to is a killed process's
 NAME_BYTES = 255  # of a file's name; few file systems allow more or less
 
 
@@ -61,6 +63,14 @@ def _temporary_name(path: Path) -> str:
         return name
     digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     return f"{TEMPORARY_PREFIX}{os.getpid()}-{digest}{path.suffix}"
+
+
+def remove_left(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a folder, recognised by their age."""
+    with suppress(OSError):
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            if path.is_file() and time.time() - path.stat().st_mtime > LEFT_S:
+                path.unlink()
 
 
 def _umask() -> int:

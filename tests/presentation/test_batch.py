@@ -1,5 +1,6 @@
 """Many videos, some of them bad: each fault is named in its own words, and the others are done."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,17 @@ from avfusion.inference.analysis import Analysis
 from avfusion.inference.predictor import Predictor
 from avfusion.presentation.batch import BAD_INPUT, DONE, FAILED, Request, predict_files
 from avfusion.runtime.errors import BadInputError
+
+
+def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(
+    trained_models: Path, silent_video: Path, tmp_path: Path
+) -> None:
+    left, written = tmp_path / ".partial-1-silent.csv", tmp_path / ".partial-2-other.csv"
+    left.touch()
+    written.touch()
+    os.utime(left, (0, 0))
+    assert predict_files([silent_video], Predictor.load(trained_models / "fusion"), folder=tmp_path) == DONE
+    assert sorted(path.name for path in tmp_path.iterdir()) == [written.name, "silent.csv", "silent.trace.png"]
 
 
 class StumblingPredictor(Predictor):
@@ -31,7 +43,7 @@ def test_a_fault_of_ours_is_named_and_the_next_video_is_done(
     missing = tmp_path / "none.mp4"
     assert predict_files([silent_video, missing, face_video], predictor, folder=tmp_path / "out") == FAILED
     lines = capsys.readouterr().err.splitlines()
-    assert lines[-3] == "3 videos: 1 predicted, 2 failed"
+    assert lines[-3] == "3 files: 1 predicted, 2 failed"
     assert lines[-2].split()[:2] == [str(silent_video), "KeyError:"]
     assert lines[-1].split() == [str(missing), "does", "not", "exist"]
     assert lines[-2].index("KeyError") == lines[-1].index("does not"), "a table"

@@ -41,8 +41,8 @@ def run(predictor: Predictor, folder: Path, capsys: pytest.CaptureFixture[str]) 
 
     def call(request: Request | None = None, force: bool = False) -> Outcome:
         code = predict_files([folder], predictor, request=request or Request(), force=force)
-        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("2 videos: ")]
-        return code, told[0].removeprefix("2 videos: ")
+        told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("2 files: ")]
+        return code, told[0].removeprefix("2 files: ")
 
     return call
 

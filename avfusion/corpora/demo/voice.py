@@ -21,6 +21,7 @@ _TABLE = 2048
 _HARMONICS = 48
 _FORMANT_SHIFT = 1.15
 _EDGE_S = 0.06
+_GONE = 1e-30  # of a decaying amplitude
 _SOURCE_DB = -13.0
 """Level of the source before the formants, which attenuate by another 14 dB."""
 _VOICE_DB = -27.0
@@ -172,8 +173,23 @@ def _formants(source: np.ndarray, formants: tuple[float, ...], factor: float, ra
         angle = 2.0 * np.pi * frequency * factor / rate
         scale = gain * (1.0 - radius) * 2.0
         poles = np.array([1.0, -2.0 * radius * np.cos(angle), radius**2], np.float32)
-        result += lfilter(np.array([scale, 0.0, -scale], np.float32), poles, source)
+        decay = int(np.log(_GONE) / np.log(radius))
+        for part in _sounding(source, decay):
+            result[part] += lfilter(np.array([scale, 0.0, -scale], np.float32), poles, source[part])
     return result
+
+
+def _sounding(source: np.ndarray, decay: int) -> list[slice]:
+    """Return where a filter of `source` (N,) sounds, which it does for `decay` samples after its input.
+
+    What it would give beyond are subnormal numbers, many times slower on Intel's processors, and inaudible.
+    """
+    heard = np.flatnonzero(source)
+    if not len(heard):
+        return []
+    first = np.flatnonzero(np.diff(heard, prepend=-decay - 1) > decay)
+    last = np.append(first[1:] - 1, len(heard) - 1)
+    return [slice(start, end + decay) for start, end in zip(heard[first], heard[last], strict=True)]
 
 
 def _burst(rng: np.random.Generator, samples: int, rate: int) -> np.ndarray:
