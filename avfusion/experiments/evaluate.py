@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES, read_truth, truth_folder
+from avfusion.corpora.notes import corpus_notes
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
@@ -72,7 +73,7 @@ def evaluate_models(
     }
     names, folder = list(models), root / "reports" / "evaluate"
     protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
-    write_evaluation(folder, splits, names, config, protocol)
+    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name))
     sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
     write_page(folder, splits, names, config, report, sources)
 
@@ -196,9 +197,17 @@ def page_sources(
 
 
 def write_evaluation(
-    folder: Path, splits: Splits, models: Sequence[str], config: EvaluateSettings, protocol: Mapping[str, Any]
+    folder: Path,
+    splits: Splits,
+    models: Sequence[str],
+    config: EvaluateSettings,
+    protocol: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write the folder (reports/evaluate/) and summary.json beside it; `models` begins with the main one.
+
+    Args:
+        notes: what readers must know about the models, written on the traces.
 
     Returns:
         the contents of metrics.json.
@@ -214,7 +223,7 @@ def write_evaluation(
         for track in tracks:
             write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
         for track in spread(tracks, config.trace_plots):
-            plot_track(folder / "traces" / f"{track.track}.png", track, main, windows)
+            plot_track(folder / "traces" / f"{track.track}.png", track, main, windows, notes)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])

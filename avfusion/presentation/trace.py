@@ -11,14 +11,25 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from avfusion.inference.analysis import Person
 from avfusion.presentation.person_marks import colour_of, thumbnail_of
-from avfusion.reports.plots.style import AROUSAL, AUDIO, DPI, FAINT, INK, VALENCE, VISUAL, new_figure, quiet, spans
+from avfusion.reports.plots.style import (
+    AROUSAL,
+    AUDIO,
+    DPI,
+    FAINT,
+    INK,
+    VALENCE,
+    VISUAL,
+    new_figure,
+    quiet,
+    spans,
+    write_notes,
+)
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-WARNING = "#8c2f0b"
 _FACE = 72  # pixels of a thumbnail
 
 
@@ -48,10 +59,7 @@ def plot_trace(
     else:
         _who(above, person, printable(title))
     below.set_xlabel("time (s)")
-    if notes:
-        room = 0.04 * len(notes)
-        figure.set_layout_engine("constrained", rect=(0, room, 1, 1 - room))
-        figure.text(0.995, 0.01, "\n".join(notes), ha="right", va="bottom", fontsize=7.5, color=WARNING)
+    write_notes(figure, notes)
     below.set_xlim(0, max(float(time_s[-1]), 1e-3))
     with atomic_path(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ ")  # a character that the font lacks is drawn as a box

@@ -80,7 +80,8 @@ def _loss(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
         if after["lr"] != before["lr"]:
             axes.axvline(after["epoch"], color=MUTED, linewidth=0.8, linestyle=":")
     if history:
-        rates = f"lr {history[0]['lr']:.1e} → {history[-1]['lr']:.1e}"
+        first, last = history[0]["lr"], history[-1]["lr"]
+        rates = f"lr {first:.1e}" + (f" → {last:.1e}" if last != first else "")
         axes.text(
             0.98,
             0.94,

@@ -17,6 +17,7 @@ from avfusion.runtime.atomic import atomic_path
 VALENCE, AROUSAL, AUDIO, VISUAL = "#0072b2", "#d55e00", "#cc79a7", "#009e73"
 TARGET_COLOURS = {"valence": VALENCE, "arousal": AROUSAL, "mean": "#555555"}
 INK, MUTED, FAINT, PALE = "#2b2b2b", "#757575", "#c8c8c8", "#efefef"
+WARNING = "#8c2f0b"
 DPI = 120
 WIDEST = 10.0  # inches, 1200 pixels: a page of 1280 shows that as it is
 COLUMNS = 4  # panels side by side, at most
@@ -42,6 +43,14 @@ def save_png(figure: Figure, path: Path) -> None:
     """Write a PNG whose bytes depend on the picture alone, whole or not at all."""
     with atomic_path(path) as temporary, rc_context({"svg.hashsalt": "avfusion"}):
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+
+
+def write_notes(figure: Figure, notes: Sequence[str]) -> None:
+    """Write into the lower right corner, below everything else, what readers must know about the model."""
+    if notes:
+        room = 0.04 * len(notes)
+        figure.set_layout_engine("constrained", rect=(0, room, 1, 1 - room))
+        figure.text(0.995, 0.01, "\n".join(notes), ha="right", va="bottom", fontsize=7.5, color=WARNING)
 
 
 def colour_bar(figure: Figure, colours: ScalarMappable, axes: Axes | Sequence[Axes], label: str) -> Colorbar:

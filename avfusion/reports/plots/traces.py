@@ -18,6 +18,7 @@ from avfusion.reports.plots.style import (
     quiet,
     save_png,
     spans,
+    write_notes,
 )
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.smoothing import smooth
@@ -27,8 +28,14 @@ CONDITION_TITLES = {"occluded": "face occluded", "pause": "speech pause", "burst
 CONDITION_STREAMS = {"occluded": VISUAL, "pause": AUDIO, "burst": AUDIO}
 
 
-def plot_track(path: Path, track: TrackPredictions, model: str, windows: Sequence[int]) -> None:
-    """Draw a track: a panel per target, below them strips of labels, streams and (demo) known disturbances."""
+def plot_track(
+    path: Path, track: TrackPredictions, model: str, windows: Sequence[int], notes: Sequence[str] = ()
+) -> None:
+    """Draw a track: a panel per target, below them strips of labels, streams and (demo) known disturbances.
+
+    Args:
+        notes: what readers must know about the model, written into the lower right corner.
+    """
     strips = _strips(track)
     figure = new_figure(10, 4.9 + 0.16 * len(strips))
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 0.22 * len(strips) + 0.2))
@@ -40,6 +47,7 @@ def plot_track(path: Path, track: TrackPredictions, model: str, windows: Sequenc
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK, fontweight="bold")
     panels[2].set_xlabel("time (s)")
     panels[2].set_xlim(0, max(float(track.time_s[-1]), 1e-3))
+    write_notes(figure, notes)
     save_png(figure, path)
 
 
