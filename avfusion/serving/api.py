@@ -5,7 +5,6 @@ import errno
 import hashlib
 import logging
 import re
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -51,6 +50,7 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     """The application; it must run inside the context of `jobs`."""
     app = FastAPI(title="avfusion", docs_url=None, redoc_url=None)  # those pages load scripts from other hosts
     app.add_exception_handler(RefusalError, _refused)
+    app.add_exception_handler(OSError, _disk_failed)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _no_such_thing)
     app.add_exception_handler(ClientDisconnect, _gone)
@@ -74,23 +74,18 @@ def create_app(jobs: Jobs, model: ServedModel) -> FastAPI:
     async def create(request: Request, response: Response, people: str = "main") -> dict[str, Any]:
         """Accept a video: inspect it before answering, predict it when its turn comes."""
         try:
-            with ExitStack() as stack:
-                try:
-                    if people not in PEOPLE:
-                        raise RefusalError(400, f"people is {people[:20]!r}: must be one of {', '.join(PEOPLE)}")
-                    folder = stack.enter_context(jobs.place())
-                except RefusalError:
-                    await drain(request.stream())
-                    raise
-                name = await receive_upload(request, folder / VIDEO, jobs.limits)
-                inspection = await jobs.inspect(folder, name)
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-                job = jobs.add(folder, name, inspection, PEOPLE[people])
-        except OSError as error:
-            _log.error("upload: %s", describe_os_error(error))
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            raise RefusalError(507 if full else 500, DISK_FULL if full else OURS) from None
+            if people not in PEOPLE:
+                raise RefusalError(400, f"people is {people[:20]!r}: must be one of {', '.join(PEOPLE)}")
+            jobs.check_room()
+        except RefusalError:
+            await drain(request.stream())
+            raise
+        with jobs.place() as folder:
+            name = await receive_upload(request, folder / VIDEO, jobs.limits)
+            inspection = await jobs.inspect(folder, name)
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            job = jobs.add(folder, name, inspection, PEOPLE[people])
         response.headers["Location"] = f"/api/jobs/{job.id}"
         return _described(jobs, job)
 
@@ -140,6 +135,13 @@ async def _refused(request: Request, error: Exception) -> Response:
     if request.method == "POST":  # the rest of the request is not read
         headers["Connection"] = "close"
     return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+async def _disk_failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OSError)
+    _log.error("%s: %s", request.method, describe_os_error(error))
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return await _refused(request, RefusalError(507 if full else 500, DISK_FULL if full else OURS))
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:

@@ -131,15 +131,22 @@ class Jobs:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._stop_workers()
 
-    @contextmanager
-    def place(self) -> Iterator[Path]:
-        """Provide a folder for an incoming video, removed if the upload fails.
+    def check_room(self) -> None:
+        """Check that one more video may come in.
 
         Raises:
             RefusalError: too many videos are incoming or waiting.
         """
         if self._incoming + self.count(State.waiting) >= self.limits.waiting:
             raise RefusalError(429, f"{self.limits.waiting} videos wait already: try again later", RETRY_AFTER_S)
+
+    @contextmanager
+    def place(self) -> Iterator[Path]:
+        """Provide a folder for an incoming video, removed if the upload fails.
+
+        Raises:
+            OSError: the disk is full.
+        """
         folder = self._scratch / secrets.token_hex(8)
         self._incoming += 1
         try:
@@ -193,7 +200,7 @@ class Jobs:
         if job is None:
             return
         if job.task is not None and not job.task.done():
-            job.task.cancel()  # its files are removed when its process has ended
+            job.task.cancel()  # `_work` removes its files when its process has ended
         else:
             self._spawn(asyncio.to_thread(remove_folder, job.folder))
 
@@ -234,6 +241,8 @@ class Jobs:
                 await asyncio.wait([job.task])
             finally:
                 job.task.cancel()
+            if job.task.cancelled():
+                await asyncio.to_thread(remove_folder, job.folder)
 
     async def _predict(self, worker: AsyncWorker, job: Job) -> None:
         limit_s = self.limits.job_s(job.duration_s)
@@ -245,9 +254,6 @@ class Jobs:
             job.fail(500, f"{job.name}: it took more than {limit_s:.0f} s and was given up")
         except AVFusionError as error:
             job.fail(*self._answer(error, job.folder, job.name))
-        except asyncio.CancelledError:
-            self._spawn(asyncio.to_thread(remove_folder, job.folder))
-            raise
         except Exception:  # a bug of ours ends the job, not the server
             _log.exception("%s", job.name)
             job.fail(500, f"{job.name}: {OURS}")

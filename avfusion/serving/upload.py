@@ -61,6 +61,9 @@ async def receive_upload(request: Request, target: Path, limits: Limits) -> str:
         if refusal.status != 408:
             await drain(pieces)
         raise
+    except OSError:
+        await drain(pieces)
+        raise
 
 
 class _Form:

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,21 +12,28 @@ import pytest
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.workers import WorkerError
-from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State
+from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State, _remove_leftovers
 from avfusion.serving.limits import Limits
-from avfusion.serving.model_process import VIDEO, Inspection
+from avfusion.serving.model_process import JSON, VIDEO, Inspection
 from avfusion.serving.process import AsyncWorker
 from avfusion.serving.refusal import RefusalError
 
 NO_TIME = Limits(job_base_s=0.05, job_s_per_s=0)
 
 
-def with_jobs(scratch: Path, limits: Limits, body: Callable[[Jobs], Awaitable[None]], workers: int = 1) -> None:
-    """Run `body` on jobs whose model is not there, so that none succeeds."""
+def with_jobs(
+    scratch: Path,
+    limits: Limits,
+    body: Callable[[Jobs], Awaitable[None]],
+    workers: int = 1,
+    instead: Sequence[AsyncWorker] = (),
+) -> None:
+    """Run `body` on jobs whose model is not there, so that none succeeds, except by a worker that is given instead."""
 
     async def run() -> None:
         scratch.mkdir(exist_ok=True)
-        async with Jobs(scratch, limits, [AsyncWorker() for _ in range(workers)], scratch / "gone", "cpu") as jobs:
+        own = instead or [AsyncWorker() for _ in range(workers)]
+        async with Jobs(scratch, limits, own, scratch / "gone", "cpu") as jobs:
             await body(jobs)
 
     asyncio.run(run())
@@ -120,6 +128,83 @@ def test_removing_a_job_that_runs_ends_its_process(tmp_path: Path) -> None:
         assert worker._worker is not first
 
     with_jobs(tmp_path, Limits(), body)
+
+
+class WithoutProcess(AsyncWorker):
+    """Writes a result as soon as it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.may = 0, asyncio.Event()
+        self.may.set()
+
+    async def start(self) -> None:
+        """There is nothing to start."""
+
+    async def call(
+        self, function: Callable[..., object], *arguments: object, report: Callable[..., None] | None = None
+    ) -> None:
+        """In place of `predict_upload`."""
+        self.calls += 1
+        folder = arguments[3]
+        assert isinstance(folder, Path)
+        await self.may.wait()
+        (folder / JSON).write_text("{}")
+
+
+def test_a_job_removed_before_its_work_takes_the_first_step_leaves_nothing(tmp_path: Path) -> None:
+    worker = WithoutProcess()
+
+    async def body(jobs: Jobs) -> None:
+        job = submit(jobs)
+        while job.task is None:  # it is seen in the turn of the loop in which it is made, and runs in the next
+            await asyncio.sleep(0)
+        jobs.remove(job.id)
+        await until(lambda: not list(tmp_path.iterdir()))
+        assert (job.task.cancelled(), worker.calls) == (True, 0)
+
+    with_jobs(tmp_path, Limits(), body, instead=[worker])
+
+
+def test_a_job_removed_while_its_video_is_removed_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(job: Job) -> None:
+        begun.set()
+        assert go_on.wait(60)
+        _remove_leftovers(job)
+
+    monkeypatch.setattr("avfusion.serving.jobs._remove_leftovers", slowly)
+
+    async def body(jobs: Jobs) -> None:
+        job = submit(jobs)
+        await until(begun.is_set)
+        jobs.remove(job.id)
+        await until(lambda: job.task is not None and job.task.cancelled())
+        go_on.set()
+        await until(lambda: not list(tmp_path.iterdir()))
+
+    with_jobs(tmp_path, Limits(), body, instead=[WithoutProcess()])
+
+
+def test_a_job_that_ends_after_many_younger_ones_leaves_nothing(tmp_path: Path) -> None:
+    """Then it is itself the oldest, and removed by its own work."""
+    workers = [WithoutProcess(), WithoutProcess()]
+    workers[0].may.clear()
+
+    async def body(jobs: Jobs) -> None:
+        first, second = submit(jobs), submit(jobs)
+        await until(lambda: second.state is State.done)
+        assert first.state is State.running
+        workers[0].may.set()
+        await until(lambda: list(tmp_path.iterdir()) == [second.folder])
+        assert jobs.find(second.id) is second
+        with pytest.raises(RefusalError, match="unknown job"):
+            jobs.find(first.id)
+
+    with_jobs(tmp_path, replace(Limits(), kept=1), body, instead=workers)
 
 
 def test_ids_cannot_be_guessed(tmp_path: Path) -> None:

@@ -172,8 +172,9 @@ def test_too_many_at_a_time_are_told_to_come_again(tmp_path: Path, short_video: 
 
 def test_a_full_disk_is_said_and_nothing_stays(tmp_path: Path, disk: Callable[[Path, int], object]) -> None:
     disk(tmp_path / "disk", 64)
-    answer = upload(tmp_path / "disk", form(bytes(150_000)))
+    answer = upload(tmp_path / "disk", form(bytes(150_000)), piece=10_000)
     assert (answer.status, answer.error) == (507, "the server's disk is full: try again later")
+    assert answer.unread == 0, "a client may send all before it reads the answer"
 
 
 def test_names_of_clients_are_for_people_only(tmp_path: Path, short_video: Path) -> None:
