@@ -16,6 +16,13 @@ class CompareSplit(StrEnum):
     test = "test"
 
 
+class Head(StrEnum):
+    """What stands behind every fusion."""
+
+    linear = "linear"
+    relu = "relu"
+
+
 def whole_numbers(seeds: str) -> list[int]:
     """The seeds of the option `--seeds`, without duplicates.
 
@@ -44,6 +51,9 @@ def compare(
     ] = "",
     seeds: Annotated[str, typer.Option(metavar="N,N,…", help="Training seeds.")] = "0,1,2",
     split: Annotated[CompareSplit, typer.Option(help="Tracks to score.")] = CompareSplit.val,
+    head: Annotated[
+        Head | None, typer.Option(help="One head for all models that have a choice. Default: each its own.")
+    ] = None,
 ) -> None:
     """Train fusion models with several seeds on the cached features and write reports/compare/.
 
@@ -54,4 +64,4 @@ def compare(
     from avfusion.experiments.compare import run_comparison
     from avfusion.runtime.project import project_root
 
-    print(run_comparison(project_root(), listed(models), numbers, split.value))
+    print(run_comparison(project_root(), listed(models), numbers, split.value, head=head.value if head else None))

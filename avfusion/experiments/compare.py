@@ -20,7 +20,7 @@ from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
-from avfusion.fusion.catalogue import fusion_names, takes_maps
+from avfusion.fusion.catalogue import fusion_names, fusion_options, head_kind, takes_maps
 from avfusion.fusion.complexity import complexity
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
@@ -44,14 +44,17 @@ STREAMS_ALONE = ("audio_only", "visual_only")
 ModelSeed = tuple[str, int]
 
 
-def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], split: str) -> str:
+def run_comparison(
+    root: Path, models: Sequence[str], seeds: Sequence[int], split: str, *, head: str | None = None
+) -> str:
     """`avfusion compare`: train, score, and write reports/compare/; returns the table as Markdown.
 
     Args:
         models: none: `train.model` and `train.baselines`; `all`: every model that takes pooled features.
+        head: the head of all models that have a choice of it; None: each has its own.
 
     Raises:
-        BadInputError: a model does not exist, or params.yaml, features or labels are missing.
+        BadInputError: a model does not exist or has other heads, or params.yaml, features or labels are missing.
     """
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     refuse_start(params.train, "a comparison")
@@ -63,7 +66,7 @@ def run_comparison(root: Path, models: Sequence[str], seeds: Sequence[int], spli
         inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
         refuse_models(models, inputs.feature_spec.output)
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
-        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus))
+        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus), head)
         # A run is continued only if everything that its numbers depend on is the same.
         trainings = {entry_name(*key): unit.digest for key, unit in comparison.units(models, seeds).items()}
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split, trainings=trainings)
@@ -91,17 +94,31 @@ class Comparison:
     Attributes:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
         truth: folder of the tracks' truth, from `truth_folder`.
+        head: of all models that have a choice of it; None: each has its own.
     """
 
     params: Params
     grid: Grid
     tracks: Sequence[TrackData]
     truth: Path | None
+    head: str | None = None
 
     def units(self, models: Sequence[str], seeds: Sequence[int]) -> dict[ModelSeed, TrainingUnit]:
         """The trainings that are compared."""
-        keys = [(name, seed) for name in models for seed in seeds]
-        return {key: self.grid.unit(config_of(self.params.train, key[0], seed=key[1])) for key in keys}
+        return {(name, seed): self.grid.unit(self.config(name, seed=seed)) for name in models for seed in seeds}
+
+    def config(self, name: str, **values: Any) -> TrainSettings:
+        """Section `train` for one model, with the head of the comparison.
+
+        Raises:
+            BadInputError: the model has no such head.
+        """
+        config = config_of(self.params.train, name, **values)
+        if self.head is None or "head" not in fusion_options(name):
+            return config
+        if fault := fusion_options(name)["head"].fault(self.head):
+            raise BadInputError(f"{name}: head is {self.head!r}: {fault}")
+        return config.model_copy(update={"options": {**config.options, "head": self.head}})
 
     def run(
         self,
@@ -141,7 +158,8 @@ class Comparison:
         self.grid.run(self.units(models, seeds), open_run, use)
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
         means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
-        rows = comparison_rows(found, means, params.evaluate.bootstrap, params.evaluate.seed)
+        heads = {name: head_kind(name, self.config(name).options) for name in models}
+        rows = comparison_rows(found, means, heads, params.evaluate.bootstrap, params.evaluate.seed)
         return rows, self._summary(tracks, models, seeds)
 
     def _predict(

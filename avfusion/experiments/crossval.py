@@ -22,6 +22,7 @@ from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.catalogue import head_kind
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
 from avfusion.reports.crossval_table import CrossValidated, write_cross_validation
@@ -175,7 +176,14 @@ class CrossValidation:
     ) -> dict[str, Any]:
         spread = seed_spread([row["ccc_mean"] for row in rows if row["model"] == name and row["ccc_mean"] is not None])
         windows = choose_windows([track for fold in scored[1:] for track in fold], name)
-        row: dict[str, Any] = {"model": name, "folds": len(scored), "mean": spread["mean"], "sd": spread["sd"]}
+        head = head_kind(name, config_of(self.params.train, name).options)
+        row: dict[str, Any] = {
+            "model": name,
+            "head": head,
+            "folds": len(scored),
+            "mean": spread["mean"],
+            "sd": spread["sd"],
+        }
         row |= {"window_valence": windows[0], "window_arousal": windows[1]}
         row |= self._scores([track for fold in scored for track in fold], name, prefix="out_of_fold_")
         for split, tracks in (("val", scored[0]), ("test", test)):

@@ -20,6 +20,7 @@ from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.catalogue import head_kind
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.track_inference import predict_track
 from avfusion.reports.page.page import PageSources, write_page
@@ -73,6 +74,7 @@ def evaluate_models(
     }
     names, folder = list(models), root / "reports" / "evaluate"
     protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
+    protocol["heads"] = {name: head_kind(model.name, model.options) for name, model in models.items()}
     write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name))
     sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
     write_page(folder, splits, names, config, report, sources)

@@ -214,7 +214,11 @@ def masked_softmax(scores: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
 
 
 class RegressionHeads(nn.Module):
-    """One head per target: Linear, Dropout, Linear (arXiv 2209.09068); (B, L, dim) → (B, L, 2)."""
+    """One head per target: Linear, Dropout, Linear (arXiv 2209.09068); (B, L, dim) → (B, L, 2).
+
+    Args:
+        relu: a ReLU stands behind the first Linear; a model's option `head` says so by `linear` or `relu`.
+    """
 
     def __init__(self, dim: int, hidden: int = 128, dropout: float = 0.6, relu: bool = False) -> None:
         super().__init__()

@@ -60,6 +60,17 @@ def fixed_sizes(name: str) -> Mapping[str, int]:
     return sizes
 
 
+def head_kind(name: str, options: Mapping[str, Any]) -> str | None:
+    """The type of head of a fusion model with these options; None: unknown.
+
+    It is the option or class attribute `head`; with the option `faithful` it is the class attribute `faithful_head`.
+    """
+    declared, facts = fusion_options(name), find_fusion(name).facts
+    default = declared["head"].default if "head" in declared else facts.get("head")
+    found = facts.get("faithful_head") if options.get("faithful") else options.get("head", default)
+    return found if isinstance(found, str) else None
+
+
 def option_fault(name: str, options: Mapping[str, Any], known: Iterable[str] | None = None) -> tuple[str, str] | None:
     """The first fault of a fusion model's options as (option, what it must be); None: no fault.
 

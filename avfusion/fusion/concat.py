@@ -1,5 +1,7 @@
 """Feature concatenation, the simplest fusion (as in TSAV, arXiv 2002.03399)."""
 
+from typing import Literal
+
 import torch
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
@@ -20,9 +22,10 @@ class Concat(TwoStreamModel):
         encoder_width: Count = 128,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "relu",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=True)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`."""

@@ -1,5 +1,7 @@
 """Cross-attention between the clips of both streams (arXiv 2111.05222)."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -26,10 +28,11 @@ class CrossAttentionFusion(TwoStreamModel):
         encoder_width: Count = 128,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "linear",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.correlation = nn.Linear(encoder_width, encoder_width, bias=False)  # Wᵀ
-        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds A_mᵀ of both streams, (B, L, L), whose rows sum to one."""

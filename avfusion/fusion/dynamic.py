@@ -1,5 +1,7 @@
 """Dynamic cross-attention: a gate per clip selects attended or plain features (arXiv 2403.19554)."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -39,8 +41,10 @@ class DynamicCrossAttention(TwoStreamModel):
         k: rows of the attention weights.
         temperature: temperature of the gates; a low one makes nearly hard choices.
         faithful: the network of the authors' code (see `RecurrentCoAttention`), whose gate chooses between no and two
-            steps of attention; `k` is not part of it.
+            steps of attention; `k` and `head` are not part of it.
     """
+
+    faithful_head = "relu"
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class DynamicCrossAttention(TwoStreamModel):
         temperature: Positive = 0.1,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "linear",
         faithful: bool = False,
     ) -> None:
         if faithful:
@@ -73,7 +78,7 @@ class DynamicCrossAttention(TwoStreamModel):
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_attention = GatedAttention(encoder_width, length, k, temperature)
         self.visual_attention = GatedAttention(encoder_width, length, k, temperature)
-        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds the gates (B, L, 2: plain, attended) and C (B, d_m, d)."""

@@ -1,6 +1,7 @@
 """Joint cross-attention, the paper's model (arXiv 2209.09068, equations 6-13; arXiv 2203.14779)."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
@@ -67,6 +68,7 @@ class JointCrossAttention(FusionModel):
         dropout: Share = 0.6,
         released_concat: bool = False,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "linear",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
         self.released_concat = released_concat
@@ -75,7 +77,7 @@ class JointCrossAttention(FusionModel):
         self.audio_attention = CrossAttention(encoder_width, length, k)
         self.visual_attention = CrossAttention(encoder_width, length, k)
         visual_width = visual_dim if released_concat else encoder_width
-        self.heads = RegressionHeads(encoder_width + visual_width, head_hidden, dropout)
+        self.heads = RegressionHeads(encoder_width + visual_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse(
         self,

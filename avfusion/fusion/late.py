@@ -1,5 +1,7 @@
 """Late fusion, the baseline that mixes two unimodal predictions."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -21,10 +23,11 @@ class Late(TwoStreamModel):
         encoder_width: Count = 128,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "relu",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self.audio_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
-        self.visual_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
+        self.audio_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=head == "relu")
+        self.visual_heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=head == "relu")
         self.mix = nn.Parameter(torch.zeros(2))  # logit of w: valence, arousal
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:

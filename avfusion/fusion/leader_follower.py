@@ -1,11 +1,12 @@
 """Leader-follower attention: the face leads, the voice follows (LFAN, arXiv 2107.01175)."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
 
-from avfusion.fusion.base import FusionOutput, TwoStreamModel
+from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.settings import Count, Share
 
@@ -22,6 +23,7 @@ class LeaderFollower(TwoStreamModel):
 
     Args:
         attention_width: width n of queries, keys and values.
+        head: `direct`: the Linear above; `linear`, `relu`: see `RegressionHeads`, with `head_hidden` in between.
     """
 
     def __init__(
@@ -33,13 +35,20 @@ class LeaderFollower(TwoStreamModel):
         encoder_width: Count = 128,
         attention_width: Count = 32,
         dropout: Share = 0.6,
+        head_hidden: Count = 128,
+        head: Literal["direct", "linear", "relu"] = "direct",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value
         self.visual_projections = nn.Linear(encoder_width, 3 * attention_width)
         self.norm = nn.LayerNorm(attention_width)
-        self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(encoder_width + 2 * attention_width, 2)
+        fused = encoder_width + 2 * attention_width
+        self.dropout = nn.Dropout(dropout if head == "direct" else 0)
+        self.output = (
+            nn.Linear(fused, 2)
+            if head == "direct"
+            else RegressionHeads(fused, head_hidden, dropout, relu=head == "relu")
+        )
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds softmax(K Qᵀ / √n), (B, L, 2, 2): visual, audio."""

@@ -1,5 +1,7 @@
 """Modality gate: recurrent scorers weigh the streams clip by clip (M³T, arXiv 2002.02957)."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -43,11 +45,12 @@ class ModalityGate(TwoStreamModel):
         gate_hidden: Count = 64,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "relu",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_scorer = Scorer(encoder_width, gate_hidden)
         self.visual_scorer = Scorer(encoder_width, gate_hidden)
-        self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
+        self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds the gates, (B, L, 2: audio, visual)."""

@@ -1,5 +1,7 @@
 """Recursive joint cross-attention between two recurrent layers (arXiv 2304.07958)."""
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -25,9 +27,11 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         k: rows of the attention weights.
         iterations: number T of iterations.
         shared: all iterations use the same attention weights.
-        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k` and `shared` are not
-            part of it.
+        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k`, `shared` and `head` are
+            not part of it.
     """
+
+    faithful_head = "relu"
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         shared: bool = True,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "linear",
         faithful: bool = False,
     ) -> None:
         if encoder_width % 2:
@@ -65,7 +70,7 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         self.audio_attention = nn.ModuleList(CrossAttention(encoder_width, length, k) for _ in range(own))
         self.visual_attention = nn.ModuleList(CrossAttention(encoder_width, length, k) for _ in range(own))
         self.joint_lstm = BiLSTM(2 * encoder_width, 2 * encoder_width)
-        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds C of both streams in each iteration, (B, d_m, d)."""

@@ -78,6 +78,7 @@ class ReleasedCoAttention(FusionModel):
     """
 
     takes_maps = True
+    head = "relu"
     fixed_sizes: ClassVar = {"audio_dim": WIDTH, "visual_dim": WIDTH, "length": LENGTH, "map_side": SIDE}
 
     def __init__(

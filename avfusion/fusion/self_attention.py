@@ -1,6 +1,7 @@
 """Self-attention over the clips of both streams, the transformer baseline (arXiv 1706.03762) of arXiv 2209.09068."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import nn
@@ -55,6 +56,7 @@ class SelfAttention(TwoStreamModel):
         heads: Count = 4,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "relu",
     ) -> None:
         if encoder_width % heads:
             raise BadInputError(f"{self.name}: heads is {heads}: must be a divisor of encoder_width ({encoder_width})")
@@ -63,7 +65,7 @@ class SelfAttention(TwoStreamModel):
         self.stream = nn.Parameter(0.02 * torch.randn(2, 1, encoder_width))
         self.layers = nn.ModuleList(TransformerLayer(encoder_width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(encoder_width)
-        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=True)
+        self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds each layer's attention, (B, heads, 2 L, 2 L)."""

@@ -1,5 +1,7 @@
 """Models of a single stream: the baselines that fusion must beat."""
 
+from typing import Literal
+
 import torch
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder
@@ -19,10 +21,11 @@ class _Unimodal(FusionModel):
         encoder_width: Count = 128,
         dropout: Share = 0.6,
         head_hidden: Count = 128,
+        head: Literal["linear", "relu"] = "relu",
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
         self.encoder = StreamEncoder(audio_dim if self.streams == ("audio",) else visual_dim, encoder_width)
-        self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=True)
+        self.heads = RegressionHeads(encoder_width, head_hidden, dropout, relu=head == "relu")
 
     def fuse(
         self,

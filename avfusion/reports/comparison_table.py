@@ -62,18 +62,27 @@ class SeedScores:
 
 
 def comparison_rows(
-    scores: Mapping[str, SeedScores], costs: Mapping[str, Mapping[str, float | None]], resamples: int, seed: int
+    scores: Mapping[str, SeedScores],
+    costs: Mapping[str, Mapping[str, float | None]],
+    heads: Mapping[str, str | None],
+    resamples: int,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """A row per model.
 
-    Columns: model, seeds, videos; for valence, arousal and mean the CCC's mean over seeds `ccc_*`, its standard
-    deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, clustered on base videos; the
+    Columns: model, head (its type), seeds, videos; for valence, arousal and mean the CCC's mean over seeds `ccc_*`, its
+    standard deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, clustered on base videos; the
     difference to jca `minus_jca_*` with its paired interval and p value (None without jca); `COSTS`.
     """
     rows = []
     for name, own in scores.items():
         count = len(own.ccc["mean"])
-        row: dict[str, Any] = {"model": name, "seeds": count, "videos": int((own.sums[0, :, 0] > 0).sum())}
+        row: dict[str, Any] = {
+            "model": name,
+            "head": heads[name],
+            "seeds": count,
+            "videos": int((own.sums[0, :, 0] > 0).sum()),
+        }
         for target, weights in WEIGHTS.items():
             spread = seed_spread(own.ccc[target])
             low, high = interval(own.sums, [w / count for w in weights * count], resamples=resamples, seed=seed) or (
@@ -120,7 +129,7 @@ def write_comparison(
     names = [row["model"] for row in rows]
     for name, scores in summary["models"].items():
         if name not in names:
-            cells = [name, *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 5]
+            cells = [name, "–", *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 5]
             text += f"| {' | '.join(cells)} |\n"
     text += differences_table(summary) + (published(summary["split"]) if corpus == "affwild2" else "")
     write_text(folder / "comparison.md", text)
@@ -143,12 +152,12 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: 
     lines = [
         " ".join(words),
         "",
-        f"| model | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
+        f"| model | head | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
         "| s / epoch | fusion, ms / min of video |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = [row["model"], *(_shown(row, target) for target in NAMES), _shown_difference(row)]
+        cells = [row["model"], row["head"] or "–", *(_shown(row, target) for target in NAMES), _shown_difference(row)]
         cells += [f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f}"]
         pace = row["seconds_per_epoch"]
         cells += ["–" if pace is None else f"{pace:.2f}", f"{row['ms_per_video_minute']:.0f}"]

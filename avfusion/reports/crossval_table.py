@@ -32,10 +32,10 @@ class CrossValidated:
     Attributes:
         folds: a row per fold and model: model, fold, train_videos, scored_videos, best_epoch, and of the fold's scored
             tracks `ccc_*`, `low_*`, `high_*` for valence, arousal and mean.
-        models: a row per model: folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the smoothing chosen on
-            the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all folds' scored
-            tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and, under these
-            windows, `val_smoothed_` and `test_smoothed_`. None without labels.
+        models: a row per model: the type of its `head`, folds, `mean` and `sd` of the folds' mean CCCs; `window_*`, the
+            smoothing chosen on the training folds; and `ccc_*`, `low_*`, `high_*` with the prefixes `out_of_fold_` (all
+            folds' scored tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and,
+            under these windows, `val_smoothed_` and `test_smoothed_`. None without labels.
         test: the test tracks with averaged, unsmoothed predictions by model.
     """
 
@@ -80,13 +80,18 @@ def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> 
         "",
         f"Smoothing windows (frames, valence / arousal) are chosen on the folds from 1 on; {shown}:",
         "",
-        "| model | mean of folds | windows | val, mean | val, smoothed | test, valence | test, arousal | test, mean "
-        "| test, smoothed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | head | mean of folds | windows | val, mean | val, smoothed | test, valence | test, arousal "
+        "| test, mean | test, smoothed |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found.models:
         sd = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
-        cells = [row["model"], f"{row['mean']:.3f}{sd}", f"{row['window_valence']} / {row['window_arousal']}"]
+        cells = [
+            row["model"],
+            row["head"] or "–",
+            f"{row['mean']:.3f}{sd}",
+            f"{row['window_valence']} / {row['window_arousal']}",
+        ]
         cells += [_shown(row, prefix, "mean") for prefix in ("val_", "val_smoothed_")]
         cells += [_shown(row, "test_", target) for target in NAMES] + [_shown(row, "test_smoothed_", "mean")]
         lines.append(_line(*cells))

@@ -36,14 +36,16 @@ def print_summary(root: Path) -> None:
         metrics = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run `make demo` or `dvc repro`") from None
+    protocol = path.with_name("protocol.json")
+    heads = json.loads(protocol.read_text(encoding="utf-8")).get("heads", {}) if protocol.is_file() else {}
     for split in SPLITS:
         scored = _scored(metrics.get(split, {}))
         if scored:
-            console.print(score_table(scored, split))
+            console.print(score_table(scored, split, heads))
         elif split in metrics:
             console.print(f"CCC, {split}: no track has labels")
         if released := _scored(_released(metrics.get(split, {}))):
-            console.print(score_table(released, f"{split}, released protocol ({RELEASED})"))
+            console.print(score_table(released, f"{split}, released protocol ({RELEASED})", heads))
     explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos."
     demo = "oracle" in _scored(metrics.get("val", {}))
     if demo:
@@ -70,17 +72,20 @@ def _released(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {model: entry["smoothed"] for model, entry in found.items() if entry}
 
 
-def score_table(scores: Mapping[str, Any], split: str) -> Table:
-    """One split: a row per model, the best mean first, the oracles last."""
+def score_table(scores: Mapping[str, Any], split: str, heads: Mapping[str, str | None]) -> Table:
+    """One split: a row per model, the best mean first, the oracles last; `heads`: types of the models' heads."""
     table = Table(title=f"CCC, {split}{_few_videos(scores)}", title_justify="left", title_style="bold")
     table.add_column("model", no_wrap=True)
+    table.add_column("head", no_wrap=True)
     for target in TARGETS:
         table.add_column(target, justify="right", no_wrap=True)
     ranked = sorted(scores, key=lambda model: (model.startswith("oracle"), -_mean(scores[model]), model))
     for position, model in enumerate(ranked):
         oracles_follow = position + 1 < len(ranked) and ranked[position + 1].startswith("oracle")
         cells = [_cell(scores[model] or {}, target) for target in TARGETS]
-        table.add_row(model, *cells, end_section=oracles_follow and not model.startswith("oracle"))
+        table.add_row(
+            model, heads.get(model) or "–", *cells, end_section=oracles_follow and not model.startswith("oracle")
+        )
     return table
 
 

@@ -94,6 +94,16 @@ def test_what_was_trained_is_found_with_the_same_numbers(
         assert again[0][key] == first[0][key]
 
 
+def test_one_head_for_all_models(comparison: Comparison) -> None:
+    same = dataclasses.replace(comparison, head="relu")
+    rows, _ = same.run(["jca", "late"], [0])
+    assert [row["head"] for row in rows] == ["relu", "relu"]
+    assert same.config("jca").options == {"k": 4, "head": "relu"}
+    assert [comparison.config(name).options for name in ("jca", "late")] == [{"k": 4}, {}]
+    with pytest.raises(BadInputError, match="late: head is 'direct': must be one of linear, relu"):
+        dataclasses.replace(comparison, head="direct").config("late")
+
+
 def test_p_is_below_5_percent_where_the_interval_excludes_0() -> None:
     rng = np.random.default_rng(0)
     labels, videos = rng.normal(size=2000), np.repeat(np.arange(20), 100)
@@ -116,7 +126,7 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
         for name in ("jca", "late")
     }
     costs = {"parameters": 1234.0, "multiply_adds": 2.5e6, "seconds_per_epoch": 0.5, "ms_per_video_minute": 12.0}
-    rows = comparison_rows(scores, dict.fromkeys(scores, costs), 100, 0)
+    rows = comparison_rows(scores, dict.fromkeys(scores, costs), {"jca": "linear", "late": None}, 100, 0)
     rows[0]["seconds_per_epoch"] = None
     summary = {
         "split": "val", "videos": 6, "note": "few videos: too narrow", "models": {
@@ -125,11 +135,12 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
         "differences": {"jca - late": {t: {"difference": 0.125, "ci95": [0.0625, 0.25]} for t in NAMES}},
     }  # fmt: skip
     text = write_comparison(tmp_path, rows, summary, "demo")
-    assert "| oracle | 0.750 | 0.750 | 0.750 | – | – | – | – | – |" in text
+    assert "| oracle | – | 0.750 | 0.750 | 0.750 | – | – | – | – | – |" in text
     assert f"| jca - late |{' +0.125 [+0.062, +0.250] |' * 3}" in text
     assert "| 1,234 | 2.5 | – | 12 |" in text
     assert json.loads((tmp_path / "comparison.json").read_text()) == summary
-    assert "| late | 0.500 [" in text
+    assert "| late | – | 0.500 [" in text
+    assert "| jca | linear | 0.500 [" in text
     assert "| +0.000 [" in text
     assert "| 1,234 | 2.5 | 0.50 | 12 |" in text
     assert "6 base videos" in text

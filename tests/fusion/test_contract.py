@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from avfusion.fusion import FusionModel, build_fusion, fusion_names
-from avfusion.fusion.base import StreamEncoder
+from avfusion.fusion.base import RegressionHeads, StreamEncoder
+from avfusion.fusion.catalogue import fusion_options, head_kind
 from avfusion.fusion.contract import CHECKS, Case
 from avfusion.fusion.registry import fusion_class
 from avfusion.runtime.errors import BadInputError
@@ -101,6 +103,29 @@ def test_every_model_keeps_the_contract(cases: dict[str, Case], form: str, check
     name, options = EVERY[form]
     case = cases.setdefault(form, Case(name, options=options))
     assert CHECKS[check](case) is None
+
+
+@pytest.mark.parametrize("name", fusion_names())
+def test_the_head_is_what_tables_call_it(name: str) -> None:
+    kinds = [head_kind(name, {})]
+    if "head" in fusion_options(name):
+        kinds += fusion_options(name)["head"].values
+        assert {"linear", "relu"} <= set(kinds)
+    for kind in kinds:
+        built = build_fusion(name, **({} if name == FIXED else {"audio_dim": D_A, "visual_dim": D_V, "head": kind}))
+        assert head_kind(name, built.options) == kind
+        heads = [module for module in built.modules() if isinstance(module, RegressionHeads)]
+        assert bool(heads) == (kind in ("linear", "relu"))
+        for head in heads:
+            assert any(isinstance(layer, nn.ReLU) for layer in head.valence) == (kind == "relu")
+
+
+def test_the_head_of_the_authors_networks_has_a_relu() -> None:
+    for name in ("dynamic", "recursive_jca"):
+        built = build_fusion(name, audio_dim=D_A, visual_dim=D_V, faithful=True)
+        (head,) = (module for module in built.modules() if isinstance(module, RegressionHeads))
+        assert any(isinstance(layer, nn.ReLU) for layer in head.valence)
+        assert head_kind(name, built.options) == "relu"
 
 
 def test_the_file_names_its_paper() -> None:

@@ -70,6 +70,7 @@ def frames(folder: Path, name: str) -> None:
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evaluate")
     protocol = protocol_facts(GeometrySettings(fps=25), 8, "overlap", CONFIG, {"name": "jca", "digest": "d" * 64})
+    protocol["heads"] = {"jca": "linear-head"}
     write_evaluation(folder / "report", {"val": TRACKS, "test": UNSEEN}, MODELS, CONFIG, protocol)
     for entry in TRACKS:
         frames(folder / "frames", entry.track)
@@ -137,6 +138,7 @@ def test_it_says_what_the_files_say(evaluated: Path) -> None:
     assert f"{difference['difference']:+.3f}" in words
     assert words.lower().count("few videos: too narrow") >= 3
     assert "uniform, per track, over all frames, 20 frames in valence, 50 in arousal" in words
+    assert "joint cross-attention linear-head" in words
     assert "Test:" not in words  # a split without labels has no scores
 
 

@@ -79,7 +79,7 @@ def write_page(
         oracles=any(metrics[split].get(oracle) for split in scored for oracle in ORACLES),
         protocol=protocol,
         lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
-        splits=[_split(split, metrics[split], models, notes) for split in scored],
+        splits=[_split(split, metrics[split], models, notes, protocol.get("heads", {})) for split in scored],
         differences=[row for split in scored for row in _differences(split, comparisons.get(split, {}))],
         note=f"{NOTE.capitalize()} ({' and '.join(noted)})." if noted else "",
         released=_released(metrics, scored, models),
@@ -124,14 +124,25 @@ def _lead(
     return [text, " ".join(words)] if words else [text]
 
 
-def _split(name: str, entries: Mapping[str, Any], models: Sequence[str], notes: Mapping[str, str]) -> dict[str, Any]:
+def _split(
+    name: str,
+    entries: Mapping[str, Any],
+    models: Sequence[str],
+    notes: Mapping[str, str],
+    heads: Mapping[str, str | None],
+) -> dict[str, Any]:
     main = models[0]
     ranked = sorted(models, key=lambda model: -(entries[model]["ccc_mean"] or -1))
     shown = [*ranked, *(oracle for oracle in ORACLES if entries.get(oracle, {}).get("ccc_mean") is not None)]
     rows = []
     for model in shown:
         entry = entries[model]
-        row = {**_row(model, main), "entry": entry, "at": round(100 * float(np.clip(entry["ccc_mean"], 0, 1)), 2)}
+        row = {
+            **_row(model, main),
+            "head": heads.get(model) or "–",
+            "entry": entry,
+            "at": round(100 * float(np.clip(entry["ccc_mean"], 0, 1)), 2),
+        }
         ends = entry["ci95_mean"]
         low, high = np.clip(ends, 0, 1) * 100 if ends else (0, 0)
         row["bar"] = {"low": round(float(low), 2), "width": round(float(high - low), 2)} if ends else None
