@@ -27,8 +27,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         k: rows of the attention weights.
         iterations: number T of iterations.
         shared: all iterations use the same attention weights.
-        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k`, `shared` and `head` are
-            not part of it.
+        faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k`, `shared` and
+            `head` are not part of it.
     """
 
     faithful_head = "relu"
