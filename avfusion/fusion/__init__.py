@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from avfusion.fusion.base import FusionModel, FusionOutput
     from avfusion.fusion.catalogue import fusion_names
     from avfusion.fusion.published import load_jointcam, load_paper_jca
+    from avfusion.fusion.published_forms.weights import load_faithful, load_network
     from avfusion.fusion.registry import build_fusion, model_options, register_fusion
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "FusionOutput",
     "build_fusion",
     "fusion_names",
+    "load_faithful",
     "load_jointcam",
+    "load_network",
     "load_paper_jca",
     "model_options",
     "register_fusion",
@@ -27,6 +30,7 @@ __all__ = [
 _HOMES = {
     **dict.fromkeys(("FusionModel", "FusionOutput"), "avfusion.fusion.base"),
     **dict.fromkeys(("load_jointcam", "load_paper_jca"), "avfusion.fusion.published"),
+    **dict.fromkeys(("load_faithful", "load_network"), "avfusion.fusion.published_forms.weights"),
     **dict.fromkeys(("build_fusion", "model_options", "register_fusion"), "avfusion.fusion.registry"),
     "fusion_names": "avfusion.fusion.catalogue",
 }

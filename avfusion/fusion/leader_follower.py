@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.published_forms.leader_follower import LeaderFollowerNetwork
 from avfusion.fusion.registry import register_fusion
+from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Share
 
 
@@ -23,7 +25,14 @@ class LeaderFollower(TwoStreamModel):
 
     Args:
         attention_width: width n of queries, keys and values.
-        head: `direct`: the Linear above; `linear`, `relu`: see `RegressionHeads`, with `head_hidden` in between.
+        head: `direct`: the Linear above; `linear`, `relu`: see `RegressionHeads`, with `head_hidden` in between, of the
+            form `house` alone.
+        form: `house`, the above; or a network of the authors' code, see `LeaderFollowerNetwork`: `paper`, one head with
+            a TCN in front of each stream; `abaw2` and `abaw3`, their entries to these challenges. The leader's TCN is
+            `encoder_width` wide, the follower's `attention_width`.
+        kernel, blocks: of the TCNs.
+        heads: of `abaw3`, a divisor of `attention_width`.
+        dropout: before the output of the form `house`; the other forms have a fixed one in TCN and attention.
     """
 
     def __init__(
@@ -37,7 +46,27 @@ class LeaderFollower(TwoStreamModel):
         dropout: Share = 0.6,
         head_hidden: Count = 128,
         head: Literal["direct", "linear", "relu"] = "direct",
+        form: Literal["house", "paper", "abaw2", "abaw3"] = "house",
+        kernel: Count = 3,
+        blocks: Count = 2,
+        heads: Count = 2,
     ) -> None:
+        if form != "house" and head != "direct":
+            raise BadInputError(f"{self.name}: head is {head}: must be direct unless form is house")
+        if form == "abaw3" and attention_width % heads:
+            allowed = f"must be a divisor of attention_width ({attention_width})"
+            raise BadInputError(f"{self.name}: heads is {heads}: {allowed}")
+        if form != "house":
+            network = LeaderFollowerNetwork(
+                (visual_dim, audio_dim),
+                ((encoder_width,) * blocks, (attention_width,) * blocks),
+                form=form,
+                kernel=kernel,
+                attention_width=attention_width,
+                heads=heads,
+            )
+            super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value
         self.visual_projections = nn.Linear(encoder_width, 3 * attention_width)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
+from avfusion.fusion.published_forms.gated_recurrence import GatedRecurrence
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.settings import Count, Share
 
@@ -33,7 +34,11 @@ class ModalityGate(TwoStreamModel):
 
     Args:
         gate_hidden: width of the scorers' GRU, in each direction.
+        faithful: the network of the authors' code (see `GatedRecurrence`); `head_hidden` is the width of its GRU behind
+            the gate, and it has neither dropout nor another `head`.
     """
+
+    faithful_head = "relu"
 
     def __init__(
         self,
@@ -46,7 +51,14 @@ class ModalityGate(TwoStreamModel):
         dropout: Share = 0.6,
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "relu",
+        faithful: bool = False,
     ) -> None:
+        if faithful:
+            network = GatedRecurrence(
+                audio_dim, visual_dim, width=encoder_width, gate_hidden=gate_hidden, hidden=head_hidden
+            )
+            super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_scorer = Scorer(encoder_width, gate_hidden)
         self.visual_scorer = Scorer(encoder_width, gate_hidden)

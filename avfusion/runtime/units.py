@@ -107,6 +107,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.backbones.folds": "chooses the videos of a fold; the tracks left are among the inputs",
     "avfusion.backbones.tsav": _READ,
     "avfusion.fusion.published": _READ,
+    "avfusion.fusion.published_forms.weights": _READ,
     "avfusion.training.settings": _VALUES,
     "avfusion.training.start": _VALUES,
     "avfusion.experiments.backbones": _STAGE,

@@ -8,6 +8,10 @@ NARROW = {"encoder_width": 16}
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "recursive_jca, faithful": ("recursive_jca", {"faithful": True, **NARROW}),
     "dynamic, faithful": ("dynamic", {"faithful": True, **NARROW}),
+    "modality_gate, faithful": ("modality_gate", {"faithful": True, "head_hidden": 32, **NARROW}),
+    "leader_follower, paper": ("leader_follower", {"form": "paper", **NARROW}),
+    "leader_follower, abaw2": ("leader_follower", {"form": "abaw2", **NARROW}),
+    "leader_follower, abaw3": ("leader_follower", {"form": "abaw3", **NARROW}),
 }
 """(Name, options) by title."""
 EVERY: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in fusion_names()} | FORMS

@@ -11,29 +11,19 @@ from torch import Tensor, nn
 from avfusion.fusion import recurrent
 from avfusion.fusion.dense_coattention import DenseCoAttention, StreamCoAttention
 from avfusion.fusion.published_forms.recurrent_coattention import NormalisedEncoder, RecurrentCoAttention, StepGate
-from avfusion.fusion.published_forms.weights import authors_names, fill, load_faithful
+from avfusion.fusion.published_forms.weights import _authors_key, load_faithful, load_network
 from avfusion.runtime.errors import BadInputError
 from tests.fusion.mistakes import Mistake
 from tests.fusion.seeded_references import reference, seeded_normal, seeded_state
 
 NAMES = ("recursive_jca", "dynamic")
-WIDTHS = {"recursive_jca": (20, 24, 22), "dynamic": (20, 20, 22)}
 SHARED_REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "fusion"
 STREAMS = {"a": "audio", "v": "visual"}
 
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, RecurrentCoAttention]:
-    built = {}
-    for name in NAMES:
-        network = RecurrentCoAttention(
-            14, 18, 16, widths=WIDTHS[name], steps=2, temperature=0.1 if name == "dynamic" else None,
-            dropout=0.6, head_hidden=12,
-        )  # fmt: skip
-        state = seeded_state(name)
-        fill(network, state, authors_names(name, state), "of the authors")
-        built[name] = network.eval()
-    return built
+    return {name: load_network(name, seeded_state(name)) for name in NAMES}
 
 
 @torch.no_grad()
@@ -130,32 +120,30 @@ def test_published_sizes_agree_with_the_authors_code(name: str) -> None:
 
 
 def test_published_widths_are_loaded_from_a_file_into_the_model(tmp_path: Path) -> None:
-    """One width for all encoders, as published; saved by the authors' names."""
-    network = RecurrentCoAttention(7, 9, 5, widths=(6, 6, 6), steps=2, temperature=0.1, dropout=0.6, head_hidden=4)
-    state = network.state_dict()
-    made = {"coattn.dcn_layers.1.dense_coattn.query_linear.weight": torch.zeros(0)}
-    names = authors_names("dynamic", made | {"coattn.dcn_layers.0.dense_coattn.query_linear.weight": torch.zeros(0)})
-    torch.save({"net": {theirs: state[ours] for theirs, ours in names.items()}}, tmp_path / "dynamic.pt")
-    model = load_faithful("dynamic", tmp_path / "dynamic.pt")
+    """One width for all encoders and one step, as published."""
+    small = RecurrentCoAttention(7, 9, 5, widths=(6, 6, 6), steps=1, dropout=0.6, head_hidden=4)
+    keys = {_authors_key("recursive_jca", key): value for key, value in small.state_dict().items()}
+    state = {key: value for key, value in keys.items() if not key.endswith("missing")}
+    torch.save({"net": state}, tmp_path / "net.pt")
+    model = load_faithful("recursive_jca", tmp_path / "net.pt")
     assert (model.audio_dim, model.visual_dim, model.length) == (7, 9, 5)
     assert model.options["faithful"]
     audio, visual, here = torch.randn(2, 5, 7), torch.randn(2, 5, 9), torch.ones(2, 5, dtype=torch.bool)
-    expected = network.eval()(audio, visual, here, here, here).predictions
+    expected = load_network("recursive_jca", state)(audio, visual, here, here, here).predictions
     assert torch.equal(model(audio, visual).predictions, expected)
 
 
 def test_weights_that_do_not_fit_are_named() -> None:
     state = seeded_state("dynamic")
     state["surprise.weight"] = state.pop("video_gating_fc_layer.bias")
-    with pytest.raises(BadInputError, match=r"encoders of 20 \(audio\), 20 \(visual\) and 22 \(joint\): equal"):
-        load_faithful("dynamic", state)
-    network = RecurrentCoAttention(
-        14, 18, 16, widths=WIDTHS["dynamic"], steps=2, temperature=0.1, dropout=0.6, head_hidden=12
-    )
     with pytest.raises(BadInputError, match=r"missing video_gating_fc_layer\.bias; unexpected surprise\.weight"):
-        fill(network, state, authors_names("dynamic", state), "of the authors")
-    with pytest.raises(BadInputError, match="jca is not a model with an authors' form: must be one of"):
+        load_network("dynamic", state)
+    with pytest.raises(BadInputError, match=r"encoders of 20 \(audio\), 20 \(visual\) and 22 \(joint\): equal"):
+        load_faithful("dynamic", seeded_state("dynamic"))
+    with pytest.raises(BadInputError, match="model 'jca': must be one of recursive_jca"):
         load_faithful("jca", state)
+    with pytest.raises(BadInputError, match="network 'jca': must be one of recursive_jca"):
+        load_network("jca", state)
     del state["Joint.linear.weight"]
     with pytest.raises(BadInputError, match=r"missing Joint\.linear\.weight"):
-        load_faithful("dynamic", state)
+        load_network("dynamic", state)

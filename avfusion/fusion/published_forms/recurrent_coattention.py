@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads
 from avfusion.fusion.dense_coattention import DenseCoAttention
+from avfusion.fusion.published_forms.filled_rows import FilledRows
 from avfusion.fusion.recurrent import RecurrentEncoder
 
 
@@ -21,13 +22,13 @@ class NormalisedEncoder(nn.Module):
 
     def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.missing = nn.Parameter(torch.zeros(dim))
+        self.filled = FilledRows(dim)
         self.encoder = RecurrentEncoder(dim, width)
 
     def forward(self, features: torch.Tensor, present: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """(B, L, dim) → (B, L, width); `present` implies `valid`."""
-        rows = torch.where(present[..., None], F.normalize(features, dim=-1), self.missing * valid[..., None])
-        return self.encoder(rows, valid)
+        rows = F.normalize(features, dim=-1)
+        return self.encoder(self.filled(rows, present, valid), valid)
 
 
 class StepGate(nn.Module):
