@@ -163,6 +163,13 @@ def with_model(
 ) -> list[TrackPredictions]:
     """What `predict_tracks` gave for these tracks, with the predictions of one more model."""
     values = [predict_track(model, track, geometry, stride, mode) for track in tracks]
+    return with_predictions(entries, name, values)
+
+
+def with_predictions(
+    entries: Sequence[TrackPredictions], name: str, values: Sequence[np.ndarray]
+) -> list[TrackPredictions]:
+    """The tracks with one more model's predictions, (N, 2) for each track."""
     return [
         replace(entry, predictions=entry.predictions | {name: value})
         for entry, value in zip(entries, values, strict=True)
