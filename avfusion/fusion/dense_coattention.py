@@ -22,7 +22,8 @@ class StreamCoAttention(Attending):
     def forward(self, stream: torch.Tensor, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend (B, L, d_m) to the query (B, L, d) → (B, L, d_m), S (B, d_m, d)."""
         keys = self.key(stream.transpose(1, 2))  # (B, d_m, L)
-        similarity = self.dropout(torch.tanh(keys @ query / math.sqrt(query.shape[-1])))
+        # Scaling the keys, of few numbers, saves a pass over the (B, d_m, d) similarity.
+        similarity = self.dropout(torch.tanh(keys / math.sqrt(query.shape[-1]) @ query))
         if self.neutral is not None:
             similarity = torch.zeros_like(similarity)
         weighted = F.relu(torch.tanh(self.value(stream) @ similarity))  # (B, L, d)
