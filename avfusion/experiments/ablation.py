@@ -13,8 +13,12 @@ from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import control_of, find_fusion, has_attention
 from avfusion.fusion.inference import Mode
+from avfusion.fusion.neutral import gate_means
 from avfusion.fusion.track_inference import predict_track
-from avfusion.reports.attention_gain import NEUTRAL, SHUFFLED, control_words
+from avfusion.reports.attention_gain import ABLATIONS, NEUTRAL, RETRAINED, SHUFFLED, ablated_name, control_words
+from avfusion.reports.settings import EvaluateSettings
+from avfusion.scoring.metrics import paired_difference
+from avfusion.scoring.track_predictions import TrackPredictions, with_predictions
 from avfusion.training.settings import TrainSettings
 
 
@@ -45,6 +49,39 @@ def ablated_predictions(
             shuffled = (shuffle_clips(track, stream, draw) for track in tracks)
             found[ablation] = [predict_track(model, track, geometry, stride, mode) for track in shuffled]
     return found
+
+
+def attention_gains(
+    entries: Sequence[TrackPredictions],
+    tracks: Sequence[TrackData],
+    models: Mapping[str, FusionModel],
+    controls: Mapping[str, FusionModel],
+    geometry: GeometrySettings,
+    stride: int,
+    mode: Mode,
+    config: EvaluateSettings,
+) -> dict[str, dict[str, Any]]:
+    """What attention adds on tracks: by model and ablation the `paired_difference` of the model from its ablated self.
+
+    Args:
+        entries: the tracks with the models' own predictions.
+        controls: of the models that have one, by the model's name.
+    """
+    gains: dict[str, dict[str, Any]] = {}
+    for name, model in models.items():
+        with gate_means(model, model.gate_maps) as gates:
+            for track in tracks if model.gate_maps else ():
+                predict_track(model, track, geometry, stride, mode)
+        found = ablated_predictions(model, gates, tracks, geometry, stride, mode, draw=config.seed)
+        if control := controls.get(name):
+            found[RETRAINED] = [predict_track(control, track, geometry, stride, mode) for track in tracks]
+        gains[name] = {}
+        for ablation in [ablation for ablation in ABLATIONS if ablation in found]:
+            other = ablated_name(name, ablation)
+            both = with_predictions(entries, other, found[ablation])
+            draws = {"resamples": config.bootstrap, "seed": config.seed}
+            gains[name][ablation] = paired_difference(both, name, other, **draws)
+    return {name: gain for name, gain in gains.items() if gain}
 
 
 def shuffle_clips(track: TrackData, stream: str, draw: int) -> TrackData:

@@ -16,7 +16,7 @@ from torch import Tensor
 from avfusion.corpora.demo.truth import ORACLES, truth_folder
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.ablation import ablated_predictions, attention_facts, control_config
-from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model, with_predictions
+from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
@@ -36,7 +36,7 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.metrics import NAMES, pooled_scores
 from avfusion.scoring.seeds import entry_name, seed_difference, seed_summary
-from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.scoring.track_predictions import TrackPredictions, with_predictions
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import make_deterministic
