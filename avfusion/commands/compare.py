@@ -54,9 +54,6 @@ def compare(
     head: Annotated[
         Head | None, typer.Option(help="One head for all models that have a choice. Default: each its own.")
     ] = None,
-    ablate: Annotated[
-        bool, typer.Option("--ablate", help="Say what attention adds to each model; trains a control of each.")
-    ] = False,
 ) -> None:
     """Train fusion models with several seeds on the cached features and write reports/compare/.
 
@@ -67,5 +64,4 @@ def compare(
     from avfusion.experiments.compare import run_comparison
     from avfusion.runtime.project import project_root
 
-    one_head = head.value if head else None
-    print(run_comparison(project_root(), listed(models), numbers, split.value, head=one_head, ablate=ablate))
+    print(run_comparison(project_root(), listed(models), numbers, split.value, head=head.value if head else None))

@@ -68,8 +68,9 @@ def _per_clip(name: str, tensor: torch.Tensor, used: torch.Tensor) -> dict[str, 
         visual, audio = (2 * tensor.mean(dim=2)).unbind(dim=-1)
         return {f"{title}, to audio": audio, f"{title}, to face": visual}
     if len(shape) == 2 and shape[0] == length and shape[1] <= MOST_CHANNELS:
-        channels = CHANNELS.get(name, tuple(map(str, range(1, shape[1] + 1))))
-        return {f"{title}: {channel}": tensor[..., c] for c, channel in enumerate(channels[: shape[1]])}
+        numbers, known = tuple(map(str, range(1, shape[1] + 1))), CHANNELS.get(name, ())
+        channels = known if len(known) == shape[1] else numbers
+        return {f"{title}: {channel}": tensor[..., c] for c, channel in enumerate(channels)}
     if len(shape) == 2 and "correlation" in name:
         audio, visual = (half.mean(dim=(1, 2))[:, None] for half in tensor.abs().chunk(2, dim=2))
         return {f"{title}, with audio": audio, f"{title}, with face": visual}

@@ -12,6 +12,8 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "leader_follower, paper": ("leader_follower", {"form": "paper", **NARROW}),
     "leader_follower, abaw2": ("leader_follower", {"form": "abaw2", **NARROW}),
     "leader_follower, abaw3": ("leader_follower", {"form": "abaw3", **NARROW}),
+    "grjca, hierarchical": ("grjca", {"hierarchical": True, "attention": "joint", "temporal": "none", **NARROW}),
+    "tagf, linear": ("tagf", {"score": "linear", **NARROW}),
 }
 """(Name, options) by title."""
 EVERY: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in fusion_names()} | FORMS

@@ -72,6 +72,9 @@ SOURCES = {
     "modality_gate": "2002.02957",
     "leader_follower": "2107.01175",
     "temporal_concat": "1803.01271",
+    "grjca": "2503.12261",
+    "tagf": "2507.02080",
+    "raav": "2603.13056",
     "released_coattention": "2209.09068",
 }
 
@@ -79,9 +82,10 @@ SOURCES = {
 def encoders(model: FusionModel) -> dict[str, StreamEncoder]:
     found = {name: module for name, module in model.named_modules() if isinstance(module, StreamEncoder)}
     return {
-        stream: next(encoder for name, encoder in found.items() if name in (f"{stream}_encoder", "encoder"))
-        for stream in ("audio", "visual")
-        if stream in model.streams
+        stream: encoder
+        for stream in model.streams
+        for name, encoder in found.items()
+        if name in (f"{stream}_encoder", "encoder")
     }
 
 

@@ -22,8 +22,8 @@ Make = Callable[..., FusionTraining]
 # What a model can learn from audio that shows arousal and a face that shows valence.
 LEARNABLE = {"audio_only": ("arousal",), "visual_only": ("valence",)}
 
-# Its clips are mixed by weights that start at random: it learns to tell them apart, but never quite.
-EPOCHS, GENERALISES = {"cross_attention": 60}, {"cross_attention": 0.8}
+# Clips are mixed by weights that start at random: both learn to tell them apart, cross_attention never quite.
+EPOCHS, GENERALISES = {"cross_attention": 60, "raav": 60}, {"cross_attention": 0.8}
 
 # The published network takes maps of one size alone.
 OF_ANY_SIZE = [name for name in fusion_names() if not takes_maps(name)]
