@@ -3,7 +3,7 @@
     python acceptance/run.py [--only NAME …] [--workspace FOLDER]
 
 The clones are kept in the workspace (default: a new temporary folder), so that a line can be tried again alone. The
-whole takes about an hour on 2 cores: `demo` renders and trains from nothing, and four lines do so again.
+whole takes about two hours on 2 cores: `demo` renders and trains from nothing, and four lines do so again.
 """
 
 import argparse

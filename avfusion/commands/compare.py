@@ -54,6 +54,9 @@ def compare(
     head: Annotated[
         Head | None, typer.Option(help="One head for all models that have a choice. Default: each its own.")
     ] = None,
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Say what attention adds to each model; trains a control of each.")
+    ] = False,
 ) -> None:
     """Train fusion models with several seeds on the cached features and write reports/compare/.
 
@@ -64,4 +67,5 @@ def compare(
     from avfusion.experiments.compare import run_comparison
     from avfusion.runtime.project import project_root
 
-    print(run_comparison(project_root(), listed(models), numbers, split.value, head=head.value if head else None))
+    one_head = head.value if head else None
+    print(run_comparison(project_root(), listed(models), numbers, split.value, head=one_head, ablate=ablate))

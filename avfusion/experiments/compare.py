@@ -4,16 +4,18 @@ The trainings are runs: a parent, and below it one per model and seed, with metr
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from avfusion.corpora.demo.truth import ORACLES, truth_folder
 from avfusion.data.track_data import TrackData
+from avfusion.experiments.ablation import ablated_predictions, attention_facts, control_config
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
@@ -22,8 +24,10 @@ from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_names, fusion_options, head_kind, takes_maps
 from avfusion.fusion.complexity import complexity
+from avfusion.fusion.neutral import gate_means
 from avfusion.params.params import Params, load_params
 from avfusion.params.record import every_param
+from avfusion.reports.attention_gain import ABLATIONS, RETRAINED, ablated_name
 from avfusion.reports.comparison_table import COSTS, SeedScores, comparison_rows, write_comparison
 from avfusion.reports.plots.comparison import plot_comparison
 from avfusion.runtime.atomic import exclusive_lock
@@ -31,8 +35,8 @@ from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.metrics import NAMES, pooled_scores
-from avfusion.scoring.seeds import entry_name, seed_summary
-from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.scoring.seeds import entry_name, seed_difference, seed_summary
+from avfusion.scoring.track_predictions import TrackPredictions, with_predictions
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import make_deterministic
@@ -45,13 +49,20 @@ ModelSeed = tuple[str, int]
 
 
 def run_comparison(
-    root: Path, models: Sequence[str], seeds: Sequence[int], split: str, *, head: str | None = None
+    root: Path,
+    models: Sequence[str],
+    seeds: Sequence[int],
+    split: str,
+    *,
+    head: str | None = None,
+    ablate: bool = False,
 ) -> str:
     """`avfusion compare`: train, score, and write reports/compare/; returns the table as Markdown.
 
     Args:
         models: none: `train.model` and `train.baselines`; `all`: every model that takes pooled features.
         head: the head of all models that have a choice of it; None: each has its own.
+        ablate: also say what attention adds to each model; trains the controls.
 
     Raises:
         BadInputError: a model does not exist or has other heads, or params.yaml, features or labels are missing.
@@ -66,7 +77,7 @@ def run_comparison(
         inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
         refuse_models(models, inputs.feature_spec.output)
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
-        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus), head)
+        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus), head, ablate)
         # A run is continued only if everything that its numbers depend on is the same.
         trainings = {entry_name(*key): unit.digest for key, unit in comparison.units(models, seeds).items()}
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split, trainings=trainings)
@@ -95,6 +106,7 @@ class Comparison:
         params: sections common, evaluate, geometry and train; `train.options` go to `train.model` alone.
         truth: folder of the tracks' truth, from `truth_folder`.
         head: of all models that have a choice of it; None: each has its own.
+        ablate: the models' controls are trained, too, and all are scored under ablations.
     """
 
     params: Params
@@ -102,10 +114,18 @@ class Comparison:
     tracks: Sequence[TrackData]
     truth: Path | None
     head: str | None = None
+    ablate: bool = False
 
     def units(self, models: Sequence[str], seeds: Sequence[int]) -> dict[ModelSeed, TrainingUnit]:
-        """The trainings that are compared."""
-        return {(name, seed): self.grid.unit(self.config(name, seed=seed)) for name in models for seed in seeds}
+        """The trainings that are compared; with `ablate`, behind each model its control."""
+        units: dict[ModelSeed, TrainingUnit] = {}
+        for name in models:
+            configs = [self.config(name, seed=seed) for seed in seeds]
+            units |= {(name, seed): self.grid.unit(config) for seed, config in zip(seeds, configs, strict=True)}
+            if self.ablate and (controls := [found for config in configs if (found := control_config(config))]):
+                entry = ablated_name(name, RETRAINED)
+                units |= {(entry, seed): self.grid.unit(control) for seed, control in zip(seeds, controls, strict=True)}
+        return units
 
     def config(self, name: str, **values: Any) -> TrainSettings:
         """Section `train` for one model, with the head of the comparison.
@@ -134,6 +154,8 @@ class Comparison:
         Returns:
             A row per model in the order given, as of `comparison_rows`; and the scores by seed with the differences of
             the models to `train.model` (`seed_summary`; `better_stream` is the single stream with the higher mean).
+            With `ablate` also `attention`: by model `neutral` and `control`, in words, and its `differences` from
+            itself by ablation (`reports.attention_gain`).
 
         Raises:
             BadInputError: no frame of the tracks has a label.
@@ -148,11 +170,16 @@ class Comparison:
             nonlocal tracks
             name, entry = key[0], entry_name(*key)
             model = finished.model(self.grid.device)
-            tracks, rate = self._predict(tracks, entry, model)
+            with gate_means(model, model.gate_maps if self.ablate else ()) as gates:
+                tracks, rate = self._predict(tracks, entry, model)
+            if self.ablate and name in costs:
+                for ablation, values in self._ablated(model, gates).items():
+                    tracks = with_predictions(tracks, entry_name(ablated_name(name, ablation), key[1]), values)
             scores = pooled_scores(tracks, entry, resamples=100, seed=0)
             run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
-            size = complexity(model)
-            costs[name].append((size.parameters, size.multiply_adds, finished.seconds_per_epoch, rate))
+            if name in costs:
+                size = complexity(model)
+                costs[name].append((size.parameters, size.multiply_adds, finished.seconds_per_epoch, rate))
             return f"{entry}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}"
 
         self.grid.run(self.units(models, seeds), open_run, use)
@@ -160,7 +187,8 @@ class Comparison:
         means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
         heads = {name: head_kind(name, self.config(name).options) for name in models}
         rows = comparison_rows(found, means, heads, params.evaluate.bootstrap, params.evaluate.seed)
-        return rows, self._summary(tracks, models, seeds)
+        summary = self._summary(tracks, models, seeds)
+        return rows, summary | ({"attention": self._gains(tracks, models, seeds)} if self.ablate else {})
 
     def _predict(
         self, tracks: Sequence[TrackPredictions], entry: str, model: FusionModel
@@ -171,6 +199,29 @@ class Comparison:
         found = with_model(tracks, self.tracks, entry, model, params.geometry, stride, params.train.inference)
         seconds = time.perf_counter() - started
         return found, 1000 * seconds / (sum(float(track.time_s[-1]) for track in tracks) / 60)
+
+    def _ablated(self, model: FusionModel, gates: Mapping[str, Tensor]) -> dict[str, list[np.ndarray]]:
+        params, stride = self.params, self.grid.inputs.feature_spec.stride
+        draw = params.evaluate.seed
+        return ablated_predictions(
+            model, gates, self.tracks, params.geometry, stride, params.train.inference, draw=draw
+        )
+
+    def _gains(
+        self, tracks: Sequence[TrackPredictions], models: Sequence[str], seeds: Sequence[int]
+    ) -> dict[str, dict[str, Any]]:
+        config, gains = self.params.evaluate, {}
+        for name in models:
+            found = [
+                kind for kind in ABLATIONS if entry_name(ablated_name(name, kind), seeds[0]) in tracks[0].predictions
+            ]
+            differences = {
+                kind: seed_difference(tracks, name, ablated_name(name, kind), seeds, config.bootstrap, config.seed)
+                for kind in found
+            }
+            if differences:
+                gains[name] = attention_facts(name, self.config(name).options) | {"differences": differences}
+        return gains
 
     def _summary(
         self, tracks: Sequence[TrackPredictions], models: Sequence[str], seeds: Sequence[int]

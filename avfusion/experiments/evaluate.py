@@ -18,6 +18,7 @@ from avfusion.data.frames import read_face_confidence
 from avfusion.data.presence import frame_presence
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
+from avfusion.experiments.ablation import attention_facts, attention_gains
 from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import head_kind
@@ -39,7 +40,7 @@ from avfusion.reports.report import (
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.scoring.released_protocol import DESCRIPTION
-from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
+from avfusion.scoring.track_predictions import TrackPredictions, with_predictions, write_track_predictions
 from avfusion.training.determinism import make_deterministic
 
 SPLITS = ("val", "test")
@@ -57,11 +58,13 @@ def evaluate_models(
     geometry: GeometrySettings,
     config: EvaluateSettings,
     report: ReportSettings,
+    controls: Mapping[str, FusionModel] | None = None,
 ) -> None:
     """Predict every frame of the validation and test tracks, score, compare and draw: all of reports/evaluate/.
 
     Args:
         folders: of the models by name, the main one first.
+        controls: trained without attention, by the model's name; for `evaluate.ablate`.
     """
     make_deterministic(threads)
     tracks = load_evaluated(root, geometry)
@@ -75,7 +78,14 @@ def evaluate_models(
     names, folder = list(models), root / "reports" / "evaluate"
     protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
     protocol["heads"] = {name: head_kind(model.name, model.options) for name, model in models.items()}
-    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name))
+    gains = {}
+    if config.ablate:
+        gains = {
+            split: attention_gains(splits[split], entries, models, controls or {}, geometry, stride, mode, config)
+            for split, entries in tracks.items()
+        }
+        protocol["attention"] = {name: attention_facts(model.name, model.options) for name, model in models.items()}
+    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name), gains)
     sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
     write_page(folder, splits, names, config, report, sources)
 
@@ -163,10 +173,7 @@ def with_model(
 ) -> list[TrackPredictions]:
     """What `predict_tracks` gave for these tracks, with the predictions of one more model."""
     values = [predict_track(model, track, geometry, stride, mode) for track in tracks]
-    return [
-        replace(entry, predictions=entry.predictions | {name: value})
-        for entry, value in zip(entries, values, strict=True)
-    ]
+    return with_predictions(entries, name, values)
 
 
 def stored_presence(root: Path, track: TrackData) -> np.ndarray:
@@ -205,11 +212,13 @@ def write_evaluation(
     config: EvaluateSettings,
     protocol: Mapping[str, Any],
     notes: Sequence[str] = (),
+    gains: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Write the folder (reports/evaluate/) and summary.json beside it; `models` begins with the main one.
 
     Args:
         notes: what readers must know about the models, written on the traces.
+        gains: `attention_gains` by split, which metrics.json then has in the models' entries, as `attention`.
 
     Returns:
         the contents of metrics.json.
@@ -218,6 +227,9 @@ def write_evaluation(
     main, others = models[0], models[1:]
     draws = {"resamples": config.bootstrap, "seed": config.seed}
     metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol, **draws)
+    for split, found in (gains or {}).items():
+        for name, gain in found.items():
+            metrics[split][name]["attention"] = gain
     facts = bootstrap_facts(splits, **draws)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)

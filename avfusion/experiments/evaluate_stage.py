@@ -11,14 +11,21 @@ from avfusion.data import features, frames, labels
 from avfusion.data.audio import audio_samples
 from avfusion.data.labelled_tracks import track_files
 from avfusion.data.track_data import feature_path
+from avfusion.experiments.ablation import control_config
 from avfusion.experiments.evaluate import SPLITS, evaluate_models, trace_paths
+from avfusion.experiments.grid import Grid
 from avfusion.experiments.stage import Stage
-from avfusion.experiments.training import model_folder, model_names
+from avfusion.experiments.train_stage import training_grid
+from avfusion.experiments.training import config_of, model_folder, model_names
+from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
+from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_module
 from avfusion.fusion.files import CONFIG, WEIGHTS
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.params.params import Params
 from avfusion.reports import page
+from avfusion.reports.attention_gain import RETRAINED, ablated_name
+from avfusion.runtime.devices import default_device
 from avfusion.runtime.fingerprints import file_digest, fingerprint
 from avfusion.runtime.stamped_reports import StampedReport
 from avfusion.runtime.stamps import Stamp, content_of
@@ -42,13 +49,22 @@ def run_evaluation(stage: Stage) -> None:
         check_answers(stage.project)
     folder = root / "reports" / "evaluate"
     folders = {name: model_folder(root, name, params.train) for name in model_names(params.train)}
-    wanted = evaluation_stamp(root, folders, params)
+    grid, units = controls(root, params)
+    wanted = evaluation_stamp(root, folders, params, units)
     report = StampedReport(folder, PROTOCOL, OUTS)
     if report.is_current(wanted):
         print("evaluated already: models, data, parameters and code are those of reports/evaluate/", flush=True)
     else:
         report.begin()
         main = next(iter(folders.values()))
+        trained: dict[str, FusionModel] = {}
+
+        def keep(name: str, finished: FinishedTraining, _: object) -> str:
+            trained[name] = finished.model("cpu")
+            return f"{ablated_name(name, RETRAINED)}: best epoch {finished.best_epoch}"
+
+        if grid:
+            grid.run(units, use=keep)
         evaluate_models(
             root,
             folders,
@@ -58,18 +74,32 @@ def run_evaluation(stage: Stage) -> None:
             geometry=params.geometry,
             config=params.evaluate,
             report=params.report,
+            controls=trained,
         )
         report.finish(wanted)
     _log(stage, folder, list(folders))
 
 
-def evaluation_stamp(root: Path, folders: Mapping[str, Path], params: Params) -> Stamp:
+def controls(root: Path, params: Params) -> tuple[Grid | None, dict[str, TrainingUnit]]:
+    """With `evaluate.ablate` the training of each model's control, by the model's name, and the grid that trains it."""
+    if not params.evaluate.ablate:
+        return None, {}
+    grid = training_grid(root, params, default_device())
+    configs = {name: control_config(config_of(params.train, name)) for name in model_names(params.train)}
+    return grid, {name: grid.unit(config) for name, config in configs.items() if config}
+
+
+def evaluation_stamp(
+    root: Path, folders: Mapping[str, Path], params: Params, units: Mapping[str, TrainingUnit] | None = None
+) -> Stamp:
     """What decides the files of reports/evaluate/: data, models, parameters and code, that of the models too.
 
     Args:
         folders: of the models by name, the main one first.
+        units: the trainings of controls, from `controls`.
     """
-    models = [fusion_module(name) for name in folders]
+    units = units or {}
+    models = [fusion_module(name) for name in (*folders, *(unit.config.model for unit in units.values()))]
     truth = truth_folder(root, params.corpus)
     tracks = {}
     for track in read_tracks(root / "data" / "corpus" / "tracks.parquet"):
@@ -88,6 +118,7 @@ def evaluation_stamp(root: Path, folders: Mapping[str, Path], params: Params) ->
     made = fingerprint(
         tracks=list(tracks.items()),
         models=[(name, _digest(folder / CONFIG), _digest(folder / WEIGHTS)) for name, folder in folders.items()],
+        controls={name: unit.digest for name, unit in units.items()},
         main=ModelFolder.open(next(iter(folders.values()))).digest(),
         threads=params.common.threads,
         corpus=params.corpus.name,

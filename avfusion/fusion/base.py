@@ -2,12 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from avfusion.fusion.neutral import Attending, make_neutral, neutralised
 from avfusion.runtime.errors import BadInputError
 
 
@@ -30,7 +32,7 @@ class FusionOutput:
 torch.export.register_dataclass(FusionOutput)
 
 
-class FusionModel(nn.Module):
+class FusionModel(Attending):
     """Base of all fusion models: features of both streams in, valence and arousal per clip out.
 
     A model's own options are the keyword-only arguments of its `__init__`, each with a type (see
@@ -40,6 +42,10 @@ class FusionModel(nn.Module):
         options: all of the model's own options; set by `build_fusion`.
         fixed_sizes: required values of `audio_dim`, `visual_dim`, `length` and `map_side` (rows and columns of the
             visual map); empty if any will do.
+        neutral_form: what `neutralised` does to this model's attention, in words; "": the model has no attention.
+        gate_maps: names of those `maps` that are gates, (B, L, channels), which `neutralised` holds at their mean.
+        control_model: the model, with its options, that is this one without attention; empty: this one with `attention`
+            false, if it has that option.
 
     Features are standardised by statistics of the training split, kept in the model's buffers (identity until
     `set_standardisation`), so that a model takes features as stored.
@@ -50,6 +56,9 @@ class FusionModel(nn.Module):
     streams: ClassVar[tuple[str, ...]] = ("audio", "visual")
     takes_maps: ClassVar[bool] = False
     fixed_sizes: ClassVar[Mapping[str, int]] = {}
+    neutral_form: ClassVar[str] = ""
+    gate_maps: ClassVar[tuple[str, ...]] = ()
+    control_model: ClassVar[Mapping[str, Any]] = {}
     audio_mean: torch.Tensor
     audio_scale: torch.Tensor
     visual_mean: torch.Tensor
@@ -66,6 +75,18 @@ class FusionModel(nn.Module):
         """Keyword arguments for `build_fusion` that make this model again."""
         sizes = {"audio_dim": self.audio_dim, "visual_dim": self.visual_dim, "length": self.length}
         return {"name": self.name, **sizes, **self.options}
+
+    def neutralised(self, gates: Mapping[str, torch.Tensor] | None = None) -> AbstractContextManager[None]:
+        """A context in which attention is neutral, as `neutral_form` says, whatever the inputs.
+
+        Args:
+            gates: value (channels,) at which each gate is held, by its name in `maps`; default: uniform.
+        """
+        return neutralised(self, gates or {})
+
+    def train_without_attention(self) -> None:
+        """Make attention neutral and gates uniform for good; for the option `attention`, at the end of `__init__`."""
+        make_neutral(self, {})
 
     def set_standardisation(
         self, audio_mean: torch.Tensor, audio_std: torch.Tensor, visual_mean: torch.Tensor, visual_std: torch.Tensor

@@ -71,6 +71,28 @@ def head_kind(name: str, options: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def has_attention(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a fusion model with these options has attention that can be made neutral."""
+    return bool(find_fusion(name).facts.get("neutral_form")) and options.get("attention", True) is not False
+
+
+def control_of(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Name and options of the model that is this one without attention, trained so; None: there is none.
+
+    It is that of the class attribute `control_model`, with the options that both models have; else the same model with
+    the option `attention` false. Without the option `attention`, networks of the option `faithful` have none.
+    """
+    declared = fusion_options(name)
+    if not has_attention(name, options) or (options.get("faithful") and "attention" not in declared):
+        return None
+    given: dict[str, Any] = dict(find_fusion(name).facts.get("control_model") or {})
+    if given:
+        other = given.pop("model")
+        shared = tunable_options(name).keys() & tunable_options(other).keys() - given.keys()
+        return other, {key: options.get(key, declared[key].default) for key in sorted(shared)} | given
+    return (name, {**options, "attention": False}) if "attention" in declared else None
+
+
 def option_fault(name: str, options: Mapping[str, Any], known: Iterable[str] | None = None) -> tuple[str, str] | None:
     """The first fault of a fusion model's options as (option, what it must be); None: no fault.
 

@@ -14,6 +14,7 @@ import torch
 from avfusion.fusion.base import FusionModel, FusionOutput
 from avfusion.fusion.catalogue import find_fusion, fixed_sizes, fusion_options
 from avfusion.fusion.files import load_fusion, save_fusion
+from avfusion.fusion.neutral import gate_means
 from avfusion.fusion.registry import build_fusion
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.registered import fault_of
@@ -176,6 +177,26 @@ def check_gradients(case: Case) -> str | None:
     return None
 
 
+def check_neutral(case: Case) -> str | None:
+    """With neutral attention predictions are others, finite, and free of padding; after it they are the same bits."""
+    model = case.model
+    if not model.neutral_form:
+        return None
+    junk = {**case.batch, **{stream: _put(1e4, case.batch["padding"], case.batch[stream]) for stream in STREAMS}}
+    with torch.no_grad(), gate_means(model, model.gate_maps) as means:
+        model(*case.batch.values())
+    with model.neutralised(means):
+        found, padded = case.predict(case.batch), case.predict(junk)
+    if not found[case.used].isfinite().all():
+        return "with neutral attention predictions are not finite"
+    if torch.equal(found[case.used], case.predictions[case.used]):
+        return f"the class declares neutral_form = {model.neutral_form!r}, but `neutralised` changes no prediction"
+    if not torch.equal(found[case.used], padded[case.used]):
+        return "with neutral attention padded clips change the predictions of others"
+    same = torch.equal(case.predict(case.batch), case.predictions)
+    return None if same else "after `neutralised` predictions are not what they were"
+
+
 def check_evaluation(case: Case) -> str | None:
     """In eval mode the same inputs give the same bits."""
     return None if torch.equal(case.predict(case.batch), case.predictions) else "two evaluations differ"
@@ -237,6 +258,7 @@ CHECKS: Mapping[str, Callable[[Case], str | None]] = {
     "padded clips": check_padded_clips,
     "batch": check_batch,
     "gradients": check_gradients,
+    "neutral attention": check_neutral,
     "save and load": check_files,
     "options": check_options,
     "mixed precision": check_precision,

@@ -17,7 +17,12 @@ class CrossAttentionFusion(TwoStreamModel):
     With the encoded streams X_a, X_v (d × L), and both softmaxes over columns, the clips that are mixed:
 
         Z = X_aᵀ W X_v,   A_a = softmax(Z),   A_v = softmax(Zᵀ),   X_att,m = tanh(X_m + X_m A_m)
+
+    Args:
+        attention: false trains the control: weights are uniform, in training and after.
     """
+
+    neutral_form = "uniform weights"
 
     def __init__(
         self,
@@ -29,14 +34,19 @@ class CrossAttentionFusion(TwoStreamModel):
         dropout: Share = 0.6,
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "linear",
+        attention: bool = True,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.correlation = nn.Linear(encoder_width, encoder_width, bias=False)  # Wᵀ
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
+        if not attention:
+            self.train_without_attention()
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds A_mᵀ of both streams, (B, L, L), whose rows sum to one."""
         scores = self.correlation(x_a) @ x_v.transpose(1, 2)  # Z, (B, L of audio, L of visual)
+        if self.neutral is not None:
+            scores = torch.zeros_like(scores)
         audio_map = masked_softmax(scores.transpose(1, 2), valid[:, None])
         visual_map = masked_softmax(scores, valid[:, None])
         attended_a = torch.tanh(x_a + audio_map @ x_a)

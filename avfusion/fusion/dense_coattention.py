@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from avfusion.fusion.neutral import Attending
 
-class StreamCoAttention(nn.Module):
+
+class StreamCoAttention(Attending):
     """One stream's part of `DenseCoAttention`."""
 
     def __init__(self, width: int, joint_width: int, length: int, dropout: float) -> None:
@@ -20,7 +22,10 @@ class StreamCoAttention(nn.Module):
     def forward(self, stream: torch.Tensor, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend (B, L, d_m) to the query (B, L, d) → (B, L, d_m), S (B, d_m, d)."""
         keys = self.key(stream.transpose(1, 2))  # (B, d_m, L)
-        similarity = self.dropout(torch.tanh(keys @ query / math.sqrt(query.shape[-1])))
+        # Scaling the keys, of few numbers, saves a pass over the (B, d_m, d) similarity.
+        similarity = self.dropout(torch.tanh(keys / math.sqrt(query.shape[-1]) @ query))
+        if self.neutral is not None:
+            similarity = torch.zeros_like(similarity)
         weighted = F.relu(torch.tanh(self.value(stream) @ similarity))  # (B, L, d)
         return stream + self.dropout(F.relu(self.output(weighted))), similarity
 

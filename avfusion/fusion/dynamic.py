@@ -7,20 +7,22 @@ from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel
 from avfusion.fusion.jca import CrossAttention
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.published_forms.recurrent_coattention import RecurrentCoAttention
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Positive, Share
 
 
-class GatedAttention(nn.Module):
+class GatedAttention(Attending):
     """One stream's joint cross-attention (see `jca`), followed by its gate:
 
     g = softmax(W_g X_att / temperature) ∈ R²,   ReLU(g₀ X + g₁ X_att)
     """
 
-    def __init__(self, width: int, length: int, k: int, temperature: float) -> None:
+    def __init__(self, name: str, width: int, length: int, k: int, temperature: float) -> None:
         super().__init__()
+        self.name = name  # of the gates among the model's maps
         self.temperature = temperature
         self.attention = CrossAttention(width, length, k)
         self.gate = nn.Linear(width, 2, bias=False)  # W_g
@@ -28,7 +30,7 @@ class GatedAttention(nn.Module):
     def forward(self, stream: torch.Tensor, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, L, width), (B, L, 2 width) → gated stream (B, L, width), gates (B, L, 2), C (B, width, 2 width)."""
         attended, correlation = self.attention(stream, joint)
-        gates = (self.gate(attended) / self.temperature).softmax(dim=-1)
+        gates = self.hold(self.name, (self.gate(attended) / self.temperature).softmax(dim=-1))
         plain, crossed = gates.split(1, dim=-1)
         return torch.relu(plain * stream + crossed * attended), gates, correlation
 
@@ -42,8 +44,11 @@ class DynamicCrossAttention(TwoStreamModel):
         temperature: temperature of the gates; a low one makes nearly hard choices.
         faithful: the network of the authors' code (see `RecurrentCoAttention`), whose gate chooses between no and two
             steps of attention; `k` and `head` are not part of it.
+        attention: false trains the control: C is 0 and gates are 1/2, in training and after.
     """
 
+    neutral_form = "C = 0, gates at their mean"
+    gate_maps = ("audio_gate", "visual_gate")
     faithful_head = "relu"
 
     def __init__(
@@ -59,6 +64,7 @@ class DynamicCrossAttention(TwoStreamModel):
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "linear",
         faithful: bool = False,
+        attention: bool = True,
     ) -> None:
         if faithful:
             if encoder_width % 2:
@@ -74,11 +80,15 @@ class DynamicCrossAttention(TwoStreamModel):
                 head_hidden=head_hidden,
             )
             super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            if not attention:
+                self.train_without_attention()
             return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
-        self.audio_attention = GatedAttention(encoder_width, length, k, temperature)
-        self.visual_attention = GatedAttention(encoder_width, length, k, temperature)
+        self.audio_attention = GatedAttention("audio_gate", encoder_width, length, k, temperature)
+        self.visual_attention = GatedAttention("visual_gate", encoder_width, length, k, temperature)
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
+        if not attention:
+            self.train_without_attention()
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds the gates (B, L, 2: plain, attended) and C (B, d_m, d)."""

@@ -8,11 +8,12 @@ from torch import nn
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder
 from avfusion.fusion.correlation import correlate
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.settings import Count, Share
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Attending):
     """One stream's attention to the joint representation.
 
     With the stream X (d_m × L) and both streams stacked, J (d × L):
@@ -31,6 +32,10 @@ class CrossAttention(nn.Module):
 
     def forward(self, stream: torch.Tensor, joint: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Attend (B, L, d_m) to (B, L, d); returns the attended stream (B, L, d_m) and C (B, d_m, d)."""
+        if self.neutral is not None:
+            hidden = torch.relu(_times(self.stream.weight, stream))
+            correlation = hidden.new_zeros(len(stream), stream.shape[-1], joint.shape[-1])
+            return _times(self.output.weight, hidden) + stream, correlation
         # Scaling W_j, the smallest factor, saves a pass over the (B, d_m, d) correlation.
         keys = _times(self.joint.weight.T / math.sqrt(joint.shape[-1]), stream)
         weight = self.correlation.weight.to(keys.dtype)
@@ -55,7 +60,10 @@ class JointCrossAttention(FusionModel):
         released_concat: the published code's head input [raw visual ; attended visual], without attended audio; a
             mistake, as its author agreed, kept for comparison.
         head_hidden: width of the heads' hidden layer.
+        attention: false trains the control: C is 0, in training and after.
     """
+
+    neutral_form = "C = 0"
 
     def __init__(
         self,
@@ -69,6 +77,7 @@ class JointCrossAttention(FusionModel):
         released_concat: bool = False,
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "linear",
+        attention: bool = True,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
         self.released_concat = released_concat
@@ -78,6 +87,8 @@ class JointCrossAttention(FusionModel):
         self.visual_attention = CrossAttention(encoder_width, length, k)
         visual_width = visual_dim if released_concat else encoder_width
         self.heads = RegressionHeads(encoder_width + visual_width, head_hidden, dropout, relu=head == "relu")
+        if not attention:
+            self.train_without_attention()
 
     def fuse(
         self,

@@ -33,7 +33,10 @@ class LeaderFollower(TwoStreamModel):
         kernel, blocks: of the TCNs.
         heads: of `abaw3`, a divisor of `attention_width`.
         dropout: before the output of the form `house`; the other forms have a fixed one in TCN and attention.
+        attention: false trains the control: weights are uniform, in training and after.
     """
+
+    neutral_form = "uniform weights"
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class LeaderFollower(TwoStreamModel):
         kernel: Count = 3,
         blocks: Count = 2,
         heads: Count = 2,
+        attention: bool = True,
     ) -> None:
         if form != "house" and head != "direct":
             raise BadInputError(f"{self.name}: head is {head}: must be direct unless form is house")
@@ -66,6 +70,8 @@ class LeaderFollower(TwoStreamModel):
                 heads=heads,
             )
             super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            if not attention:
+                self.train_without_attention()
             return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.audio_projections = nn.Linear(encoder_width, 3 * attention_width)  # query, key, value
@@ -78,12 +84,15 @@ class LeaderFollower(TwoStreamModel):
             if head == "direct"
             else RegressionHeads(fused, head_hidden, dropout, relu=head == "relu")
         )
+        if not attention:
+            self.train_without_attention()
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds softmax(K Qᵀ / √n), (B, L, 2, 2): visual, audio."""
         projected = torch.stack([self.visual_projections(x_v), self.audio_projections(x_a)], dim=-2)
         query, key, value = projected.chunk(3, dim=-1)  # each (B, L, 2, n)
-        attention = (key @ query.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        scores = key @ query.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        attention = (scores if self.neutral is None else torch.zeros_like(scores)).softmax(dim=-1)
         attended = self.norm(attention @ value + value)
         predictions = self.output(self.dropout(torch.cat([x_v, attended.flatten(-2)], dim=-1)))
         return FusionOutput(predictions, attended[..., 1, :], attended[..., 0, :], {"attention": attention})

@@ -26,24 +26,27 @@ class BidirectionalLayers(nn.Module):
             start: an LSTM's start states (4 layers, hidden): h₀ of layer 1 forward, backward, layer 2 forward, …, then
                 c₀ likewise. None: zero.
         """
-        length = valid.shape[1]
+        batch, length = valid.shape
         places = torch.arange(length, device=valid.device)
-        first = valid.int().argmax(dim=1, keepdim=True)
-        last = length - 1 - valid.flip(1).int().argmax(dim=1, keepdim=True)
-        # By direction: which clip is read at each step, and at which step each clip is read.
-        orders = [((places + first) % length, (places - first) % length), ((last - places) % length,) * 2]
+        first, count = valid.int().argmax(dim=1, keepdim=True), valid.int().sum(dim=1, keepdim=True)
+        # Each direction has its steps in its own order, the first valid clip first.
+        ahead = _take(clips, (places + first) % length)
+        back = _take(clips, (first + count - 1 - places) % length)
         # CPUs have no recurrent layers in float16, so mixed precision excludes them there.
         with torch.autocast("cpu", enabled=False):
-            for number, directions in enumerate(self.layers):
-                outputs = []
-                for way, (order, back) in enumerate(orders):
-                    cell = directions[way]  # type: ignore[index]
-                    at = 2 * number + way
-                    read = _take(clips.to(cell.weight_hh_l0.dtype), order)
-                    state = None if start is None else _states(start, at, len(self.layers), clips.shape[0])
-                    outputs.append(_take(cell(read, state)[0], back))
-                clips = torch.where(valid[..., None], torch.cat(outputs, dim=-1), 0)
-        return clips
+            for number, layer in enumerate(self.layers):
+                forwards, backwards = layer[0], layer[1]  # type: ignore[index]
+                if number:
+                    turned = (count - 1 - places) % length  # from one direction's steps to the other's
+                    ahead, back = (
+                        torch.cat([ahead, _take(back, turned)], dim=-1),
+                        torch.cat([_take(ahead, turned), back], dim=-1),
+                    )
+                states = [_state(start, 2 * number + way, len(self.layers), batch) for way in range(2)]
+                ahead = forwards(ahead.to(forwards.weight_hh_l0.dtype), states[0])[0]
+                back = backwards(back.to(backwards.weight_hh_l0.dtype), states[1])[0]
+        ahead, back = _take(ahead, (places - first) % length), _take(back, (first + count - 1 - places) % length)
+        return torch.where(valid[..., None], torch.cat([ahead, back], dim=-1), 0)
 
 
 class RecurrentEncoder(nn.Module):
@@ -67,9 +70,14 @@ class RecurrentEncoder(nn.Module):
 
 def _take(clips: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
     """The clips (B, L, dim) in an order (B, L)."""
-    return clips.gather(1, order[..., None].expand(-1, -1, clips.shape[-1]))
+    batch, length, _ = clips.shape
+    # By whole rows: the gradient of `gather` adds number by number.
+    rows = order + length * torch.arange(batch, device=order.device)[:, None]
+    return clips.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (batch, length))
 
 
-def _states(start: torch.Tensor, at: int, layers: int, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _state(start: torch.Tensor | None, at: int, layers: int, batch: int) -> tuple[torch.Tensor, torch.Tensor] | None:
+    if start is None:
+        return None
     hidden, cell = (start[row].expand(1, batch, -1).contiguous() for row in (at, 2 * layers + at))
     return hidden, cell

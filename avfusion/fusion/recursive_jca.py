@@ -1,6 +1,6 @@
 """Recursive joint cross-attention between two recurrent layers (arXiv 2304.07958)."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
             `head` are not part of it.
     """
 
+    neutral_form = "C = 0"
+    control_model: ClassVar = {"model": "temporal_concat", "temporal": "bilstm"}
     faithful_head = "relu"
 
     def __init__(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads
 from avfusion.fusion.dense_coattention import DenseCoAttention
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Share
@@ -19,7 +20,7 @@ WIDTH, SIDE, LENGTH = 512, 7, 16
 POSITIONS = SIDE * SIDE
 
 
-class SpatialAttention(nn.Module):
+class SpatialAttention(Attending):
     """Audio-guided attention over the visual map: α = softmax(W_h tanh(W_v v + W_g a)) over 49 rows of the map."""
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class SpatialAttention(nn.Module):
         rows = flat_map.unflatten(-1, (POSITIONS, WIDTH))
         v, a = F.relu(self.visual(rows)), F.relu(self.audio(audio))
         scores = self.score(torch.tanh(self.visual_score(v) + self.audio_score(a)[..., None]))
-        attention = scores.squeeze(-1).softmax(dim=-1)
+        attention = (scores if self.neutral is None else torch.zeros_like(scores)).squeeze(-1).softmax(dim=-1)
         context = (attention[..., None, :] @ rows).squeeze(-2)
         return self.context(context), attention
 
@@ -79,6 +80,7 @@ class ReleasedCoAttention(FusionModel):
 
     takes_maps = True
     head = "relu"
+    neutral_form = "S = 0, uniform weights"
     fixed_sizes: ClassVar = {"audio_dim": WIDTH, "visual_dim": WIDTH, "length": LENGTH, "map_side": SIDE}
 
     def __init__(

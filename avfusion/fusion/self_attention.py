@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads, TwoStreamModel, masked_softmax
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.registry import register_fusion
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Share
 
 
-class TransformerLayer(nn.Module):
+class TransformerLayer(Attending):
     """x + MultiHead(LayerNorm(x)), then x + MLP(LayerNorm(x)); pre-norm, which trains without a warm-up.
 
     Args:
@@ -33,6 +34,8 @@ class TransformerLayer(nn.Module):
         projected = self.projections(self.attention_norm(tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (B, heads, N, width / heads)
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
+        if self.neutral is not None:
+            scores = torch.zeros_like(scores)
         attention = masked_softmax(scores, valid[:, None, None])
         mixed = self.dropout(attention) @ value
         tokens = tokens + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
@@ -51,7 +54,10 @@ class SelfAttention(TwoStreamModel):
     Args:
         encoder_width: width of each stream's encoder and of the tokens.
         heads: attention heads in a layer, a divisor of `encoder_width`.
+        attention: false trains the control: weights are uniform, in training and after.
     """
+
+    neutral_form = "uniform weights"
 
     def __init__(
         self,
@@ -65,6 +71,7 @@ class SelfAttention(TwoStreamModel):
         dropout: Share = 0.6,
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "relu",
+        attention: bool = True,
     ) -> None:
         if encoder_width % heads:
             raise BadInputError(f"{self.name}: heads is {heads}: must be a divisor of encoder_width ({encoder_width})")
@@ -74,6 +81,8 @@ class SelfAttention(TwoStreamModel):
         self.layers = nn.ModuleList(TransformerLayer(encoder_width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(encoder_width)
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
+        if not attention:
+            self.train_without_attention()
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds each layer's attention, (B, heads, 2 L, 2 L)."""

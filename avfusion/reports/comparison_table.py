@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from avfusion.reports.attention_gain import attention_markdown
 from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.atomic import write_text
 from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval, paired_p_value
@@ -131,7 +132,10 @@ def write_comparison(
         if name not in names:
             cells = [name, "–", *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 5]
             text += f"| {' | '.join(cells)} |\n"
-    text += differences_table(summary) + (published(summary["split"]) if corpus == "affwild2" else "")
+    text += differences_table(summary)
+    if gains := summary.get("attention"):
+        text += attention_markdown(gains, summary["note"])
+    text += published(summary["split"]) if corpus == "affwild2" else ""
     write_text(folder / "comparison.md", text)
     return text
 

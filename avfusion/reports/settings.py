@@ -15,6 +15,7 @@ class EvaluateSettings(Section):
     bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
     seed: Seed = 0
     released_protocol: bool = False
+    ablate: bool = False
     trace_plots: Annotated[int, Field(ge=0, strict=True)] = 6
 
 

@@ -1,7 +1,8 @@
 """Predictions of all models for one track, frame by frame, beside its labels; one Parquet file per track."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,16 @@ class TrackPredictions:
     predictions: dict[str, np.ndarray]
     conditions: dict[str, np.ndarray] = field(default_factory=dict)
     features: str = ""
+
+
+def with_predictions(
+    entries: Sequence[TrackPredictions], name: str, values: Sequence[np.ndarray]
+) -> list[TrackPredictions]:
+    """The tracks with one more model's predictions, (N, 2) for each track."""
+    return [
+        replace(entry, predictions=entry.predictions | {name: value})
+        for entry, value in zip(entries, values, strict=True)
+    ]
 
 
 def write_track_predictions(path: Path, track: TrackPredictions, main: str) -> None:

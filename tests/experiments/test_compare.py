@@ -1,7 +1,9 @@
 """A comparison of fusion models: its numbers, its resumption, its runs, its files."""
 
+import contextlib
 import csv
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner
 
 from avfusion.cli import app
+from avfusion.experiments.ablation import control_config
 from avfusion.experiments.compare import Comparison, run_comparison
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.train_stage import training_grid
@@ -102,6 +105,44 @@ def test_one_head_for_all_models(comparison: Comparison) -> None:
     assert [comparison.config(name).options for name in ("jca", "late")] == [{"k": 4}, {}]
     with pytest.raises(BadInputError, match="late: head is 'direct': must be one of linear, relu"):
         dataclasses.replace(comparison, head="direct").config("late")
+
+
+def test_what_attention_adds(comparison: Comparison, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = dataclasses.replace(comparison, ablate=True)
+    models = ["jca", "late", "audio_only"]
+    rows, summary = asked.run(models, [0])
+    count, *lines = capsys.readouterr().out.splitlines()
+    assert count == "4 trainings: 0 found, 4 to do"
+    assert lines[1].startswith("jca, trained without attention, seed 0: mean CCC ")
+    assert [row["model"] for row in rows] == models
+    gains = summary["attention"]
+    shuffled = ["audio_shuffled", "face_shuffled"]
+    assert {name: list(gain["differences"]) for name, gain in gains.items()} == {
+        "jca": ["neutral", "retrained", *shuffled],
+        "late": shuffled,
+    }
+    assert gains["jca"]["neutral"] == "C = 0"
+    assert gains["jca"]["control"] == "jca trained without attention"
+    plain = comparison.run(models, [0])[1]
+    assert {key: value for key, value in summary.items() if key != "attention"} == plain
+    # The control is jca's section with attention off, found again under that name.
+    control = comparison.grid.unit(control_config(comparison.config("jca", seed=0)))  # type: ignore[arg-type]
+    assert control.config.options == {"k": 4, "attention": False}
+    model = comparison.grid.train(control).model("cpu")
+    jca = comparison.grid.train(comparison.units(["jca"], [0])["jca", 0]).model("cpu")
+    scores = {}
+    for name, network in (("plain", jca), ("neutral", jca), ("control", model)):
+        with network.neutralised() if name == "neutral" else contextlib.nullcontext():
+            predict = functools.partial(predict_track, network, geometry=comparison.params.geometry, stride=8)
+            values = [predict(track, mode="overlap")[track.valid] for track in comparison.tracks]
+        labels = np.concatenate([track.labels[track.valid] for track in comparison.tracks])
+        scores[name] = ccc(np.concatenate(values)[:, 0], labels[:, 0])
+    found = {kind: gains["jca"]["differences"][kind]["valence"] for kind in ("neutral", "retrained")}
+    assert found["neutral"]["difference"] == pytest.approx(scores["plain"] - scores["neutral"], abs=1e-6)
+    assert found["retrained"]["difference"] == pytest.approx(scores["plain"] - scores["control"], abs=1e-6)
+    assert found["neutral"]["difference"] != 0
+    low, high = found["retrained"]["ci95"]
+    assert low < found["retrained"]["difference"] < high
 
 
 def test_p_is_below_5_percent_where_the_interval_excludes_0() -> None:

@@ -154,3 +154,32 @@ def test_inputs_and_params_decide(root: Path, params: Params) -> None:
         change(root)
         found.append(wanted())
     assert len(set(found)) == len(found)
+
+
+def test_what_attention_adds_is_said_where_it_is_asked_for(root: Path, params: Params) -> None:
+    def evaluate(ablate: bool) -> dict[str, Any]:
+        asked = params.replaced(evaluate=params.evaluate.model_copy(update={"ablate": ablate}))
+        run_evaluation(Stage("evaluate", asked, root, root, root / ".avfusion" / "evaluate"))
+        found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+        return found
+
+    folder = root / "reports" / "evaluate"
+    plain = evaluate(ablate=False)
+    assert "What attention adds" not in (folder / "report.html").read_text()
+    asked = evaluate(ablate=True)
+    jca = asked["val"]["jca"].pop("attention")
+    assert jca.keys() == {"neutral", "retrained", "audio_shuffled", "face_shuffled"}
+    low, high = jca["audio_shuffled"]["mean"]["ci95"]
+    assert low <= jca["audio_shuffled"]["mean"]["difference"] <= high
+    assert jca["neutral"]["mean"]["difference"] != jca["retrained"]["mean"]["difference"]
+    page = (folder / "report.html").read_text()
+    assert (
+        f"joint cross-attention&#39;s attention changes its score by {jca['neutral']['mean']['difference']:+.3f}"
+        in page
+    )
+    for models in asked.values():
+        for entry in models.values():
+            entry.pop("attention", None)
+    assert asked == plain
+    predictions = (folder / "predictions" / "val-0.parquet").read_bytes()
+    assert b"neutral" not in predictions

@@ -58,7 +58,12 @@ def test_every_tensor_agrees_with_the_authors_code(network: GatedRecurrence) -> 
         Mistake(GatedRecurrence, "forward", "audio_gate, visual_gate =", "visual_gate, audio_gate ="),
         Mistake(GatedRecurrence, "forward", "self.audio_scorer(x_a, valid)", "self.audio_scorer(x_v, valid)"),
         Mistake(GatedRecurrence, "forward", "self.gru(gated_a + gated_v, valid)", "self.gru(gated_v, valid)"),
-        Mistake(recurrent.BidirectionalLayers, "forward", "(last - places) % length,", "(places + first) % length,"),
+        Mistake(
+            recurrent.BidirectionalLayers,
+            "forward",
+            "back = _take(clips, (first + count - 1 - places) % length)",
+            "back = ahead",
+        ),
     ],
     ids=str,
 )

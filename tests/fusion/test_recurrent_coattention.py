@@ -82,8 +82,13 @@ SHARED = [
     Mistake(NormalisedEncoder, "forward", "F.normalize(features, dim=-1)", "features"),
     Mistake(recurrent.RecurrentEncoder, "forward", "F.normalize(rows, dim=-1)", "rows"),
     Mistake(recurrent.RecurrentEncoder, "forward", "self.start)", "None)"),
-    Mistake(recurrent.BidirectionalLayers, "forward", "(last - places) % length,", "(places + first) % length,"),
-    Mistake(recurrent, "_states", "(at, 2 * layers + at)", "(2 * layers + at, at)"),
+    Mistake(
+        recurrent.BidirectionalLayers,
+        "forward",
+        "back = _take(clips, (first + count - 1 - places) % length)",
+        "back = ahead",
+    ),
+    Mistake(recurrent, "_state", "(at, 2 * layers + at)", "(2 * layers + at, at)"),
     Mistake(RecurrentCoAttention, "forward", "attention(x_v, x_a, valid)", "attention(plain_v, plain_a, valid)"),
     Mistake(RecurrentCoAttention, "forward", "torch.cat([x_v, x_a]", "torch.cat([x_a, x_v]"),
 ]

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput, StreamEncoder
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.published_forms.filled_rows import FilledRows
 from avfusion.fusion.recurrent import BidirectionalLayers
 
@@ -21,7 +22,7 @@ class SquashedScorer(nn.Module):
         return torch.sigmoid(self.linear(self.gru(stream, valid)))
 
 
-class GatedRecurrence(nn.Module):
+class GatedRecurrence(Attending):
     """g = softmax(h_v, h_a), f = g_v X_v + g_a X_a, y = Lin(ReLU(Lin(BiGRU(f)))) with a BiGRU of two layers.
 
     The sigmoid keeps gates between .27 and .73.
@@ -54,7 +55,7 @@ class GatedRecurrence(nn.Module):
         x_a = self.audio_encoder(audio, audio_present, valid)
         x_v = self.visual_encoder(visual, visual_present, valid)
         squashed = torch.cat([self.audio_scorer(x_a, valid), self.visual_scorer(x_v, valid)], dim=-1)
-        gates = squashed.softmax(dim=-1)
+        gates = self.hold("gates", squashed.softmax(dim=-1))
         audio_gate, visual_gate = gates.split(1, dim=-1)
         gated_a, gated_v = audio_gate * x_a, visual_gate * x_v
         fused = self.gru(gated_a + gated_v, valid)

@@ -11,13 +11,14 @@ import torch
 from torch import nn
 
 from avfusion.fusion.base import FusionOutput
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.published_forms.filled_rows import FilledRows
 from avfusion.fusion.temporal import TCN, MaskedBatchNorm
 
 DROPOUT = 0.1
 
 
-class FollowerAttention(nn.Module):
+class FollowerAttention(Attending):
     """With a row per stream in Q, K, V (M × n): F = LayerNorm(softmax(K Qᵀ / √n) V + V), normed over both axes.
 
     Args:
@@ -41,11 +42,13 @@ class FollowerAttention(nn.Module):
         query = torch.stack([layer(stream) for layer, stream in zip(self.query, read, strict=True)], dim=-2)
         value = torch.stack([layer(stream) for layer, stream in zip(self.value, read, strict=True)], dim=-2)
         scores = torch.stack(keys, dim=-2) @ query.transpose(-1, -2)
+        if self.neutral is not None:
+            scores = torch.zeros_like(scores)
         attention = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
         return self.norm(attention @ value + value), attention
 
 
-class MultiHeadFollowerAttention(nn.Module):
+class MultiHeadFollowerAttention(Attending):
     """In each head softmax(Q Kᵀ / √n') V + V over the streams, n' = n / heads; then Linear, dropout and LayerNorm.
 
     A stream's map to Q, K and V is cut by head first; values are joined by head first, stream second.
@@ -64,7 +67,10 @@ class MultiHeadFollowerAttention(nn.Module):
         projected = [layer(stream) for layer, stream in zip(self.projections, streams, strict=True)]
         by_head = torch.stack([rows.unflatten(-1, (self.heads, -1)) for rows in projected], dim=-2)
         query, key, value = by_head.chunk(3, dim=-1)  # each (B, L, heads, M, n')
-        attention = (query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+        scores = query @ key.transpose(-1, -2)
+        if self.neutral is not None:
+            scores = torch.zeros_like(scores)
+        attention = (scores / math.sqrt(query.shape[-1])).softmax(dim=-1)
         values = (attention @ value + value).flatten(2)
         return self.norm(self.dropout(self.output(values))), attention
 

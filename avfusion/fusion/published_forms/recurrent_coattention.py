@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionOutput, RegressionHeads
 from avfusion.fusion.dense_coattention import DenseCoAttention
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.published_forms.filled_rows import FilledRows
 from avfusion.fusion.recurrent import RecurrentEncoder
 
@@ -31,20 +32,21 @@ class NormalisedEncoder(nn.Module):
         return self.encoder(self.filled(rows, present, valid), valid)
 
 
-class StepGate(nn.Module):
+class StepGate(Attending):
     """A clip's choice between a stream before and after co-attention:
 
     g = softmax((X^T W_g + b) / temperature) ∈ R²,   ReLU(g₀ X⁰ + g₁ X^T)
     """
 
-    def __init__(self, width: int, temperature: float) -> None:
+    def __init__(self, name: str, width: int, temperature: float) -> None:
         super().__init__()
+        self.name = name  # of the gates among the model's maps
         self.temperature = temperature
         self.linear = nn.Linear(width, 2)
 
     def forward(self, plain: torch.Tensor, attended: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Two (B, L, width) → the mix (B, L, width), g (B, L, 2: plain, attended)."""
-        gates = (self.linear(attended) / self.temperature).softmax(dim=-1)
+        gates = self.hold(self.name, (self.linear(attended) / self.temperature).softmax(dim=-1))
         first, second = gates.split(1, dim=-1)
         return F.relu(first * plain + second * attended), gates
 
@@ -79,7 +81,8 @@ class RecurrentCoAttention(nn.Module):
             DenseCoAttention(visual_width, audio_width, length, dropout) for _ in range(steps)
         )
         self.audio_gate, self.visual_gate = (
-            None if temperature is None else StepGate(width, temperature) for width in (audio_width, visual_width)
+            None if temperature is None else StepGate(name, width, temperature)
+            for name, width in (("audio_gate", audio_width), ("visual_gate", visual_width))
         )
         self.joint_encoder = RecurrentEncoder(audio_width + visual_width, joint_width)
         self.heads = RegressionHeads(joint_width, head_hidden, dropout, relu=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES
 from avfusion.corpora.notes import as_sentence, corpus_notes
+from avfusion.reports.attention_gain import ABLATIONS, EXPLAINED, attention_rows, attention_sentence
 from avfusion.reports.page.templates import page_template
 from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
 from avfusion.reports.plots.style import model_title
@@ -82,6 +83,9 @@ def write_page(
         splits=[_split(split, metrics[split], models, notes, protocol.get("heads", {})) for split in scored],
         differences=[row for split in scored for row in _differences(split, comparisons.get(split, {}))],
         note=f"{NOTE.capitalize()} ({' and '.join(noted)})." if noted else "",
+        gains=[_gains(split, metrics[split], models, protocol.get("attention", {}), notes) for split in scored],
+        ablations=list(ABLATIONS.values()),
+        explained=EXPLAINED,
         released=_released(metrics, scored, models),
         shown={"words": SPLIT_WORDS[shown]},
         dots=[_dots(target, worst) for target in TARGETS],
@@ -161,6 +165,27 @@ def _released(metrics: Mapping[str, Any], scored: Sequence[str], models: Sequenc
                 words = {"split": SPLIT_WORDS[split], **_row(model, models[0])}
                 rows.append({**words, "ours": ours["smoothed"], "theirs": theirs["smoothed"]})
     return rows
+
+
+def _gains(
+    split: str,
+    entries: Mapping[str, Any],
+    models: Sequence[str],
+    facts: Mapping[str, Mapping[str, str]],
+    notes: Mapping[str, str],
+) -> dict[str, Any]:
+    """What attention adds, if `evaluate.ablate` is set: a sentence per model with attention, a row per model."""
+    found = {model: entries[model]["attention"] for model in models if "attention" in entries[model]}
+    gains = {model: {**facts[model], "differences": differences} for model, differences in found.items()}
+    sentences = [
+        sentence for model, gain in gains.items() if (sentence := attention_sentence(model_title(model), gain))
+    ]
+    rows = [
+        {**_row(row["model"], models[0]), "cells": [row[ablation] for ablation in ABLATIONS]}
+        for row in attention_rows(gains)
+    ]
+    words = SPLIT_WORDS[split].capitalize()
+    return {"words": words, "note": notes.get(split, ""), "sentences": sentences, "rows": rows}
 
 
 def _row(model: str, main: str) -> dict[str, str]:
