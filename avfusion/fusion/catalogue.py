@@ -83,14 +83,15 @@ def control_of(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, An
     the option `attention` false. Without the option `attention`, networks of the option `faithful` have none.
     """
     declared = fusion_options(name)
-    if not has_attention(name, options) or (options.get("faithful") and "attention" not in declared):
+    switch = "attention" in declared and declared["attention"].kind is bool
+    if not has_attention(name, options) or (options.get("faithful") and not switch):
         return None
     given: dict[str, Any] = dict(find_fusion(name).facts.get("control_model") or {})
     if given:
         other = given.pop("model")
         shared = tunable_options(name).keys() & tunable_options(other).keys() - given.keys()
         return other, {key: options.get(key, declared[key].default) for key in sorted(shared)} | given
-    return (name, {**options, "attention": False}) if "attention" in declared else None
+    return (name, {**options, "attention": False}) if switch else None
 
 
 def option_fault(name: str, options: Mapping[str, Any], known: Iterable[str] | None = None) -> tuple[str, str] | None:

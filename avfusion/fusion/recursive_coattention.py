@@ -1,7 +1,7 @@
 """Co-attention applied several times over and a gate over its steps: what GRJCA (arXiv 2503.12261) and TAGF share."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -76,6 +76,9 @@ class GatedRecursion(TwoStreamModel):
 
     The other arguments are the options of `grjca`.
     """
+
+    neutral_form = "S = 0 in every step, gates at work"
+    control_model: ClassVar = {"model": "temporal_concat"}
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from avfusion.fusion.catalogue import control_of, find_fusion, fusion_options, h
 from avfusion.fusion.neutral import gate_means
 
 SIZES = {"audio_dim": 5, "visual_dim": 7, "length": 6, "encoder_width": 8}
-WITH_OPTION = [name for name in fusion_names() if "attention" in fusion_options(name)]
+WITH_OPTION = [name for name in fusion_names() if (o := fusion_options(name).get("attention")) and o.kind is bool]
 GATED = [name for name in fusion_names() if find_fusion(name).facts["gate_maps"]]
 
 
@@ -92,6 +92,13 @@ def test_controls_keep_the_options_that_both_models_have() -> None:
         {"encoder_width": 8, "head": "relu", "head_hidden": 128, "temporal": "bilstm"},
     )
     assert control_of("recursive_jca", {"faithful": True}) is None
+    assert control_of("grjca", {"temporal": "none", "iterations": 3}) == (
+        "temporal_concat",
+        {
+            **{"blocks": 2, "encoder_width": 128, "head": "batchnorm", "head_hidden": 256, "kernel": 3},
+            **{"temporal": "none", "temporal_dropout": 0.1},
+        },
+    )
     assert control_of("jca", {"k": 4}) == ("jca", {"k": 4, "attention": False})
     assert control_of("concat", {}) is None
 
