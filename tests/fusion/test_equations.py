@@ -93,6 +93,26 @@ def test_late() -> None:
     case.check_map("audio_weight", np.tile(weight, (L, 1)))
 
 
+@torch.no_grad()
+def test_late_renormalised_gives_an_absent_stream_no_weight() -> None:
+    torch.manual_seed(3)
+    model = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7, renormalise=True).eval()
+    model.mix.copy_(torch.tensor([0.7, -1.5]))
+    model.audio_encoder.missing.fill_(9), model.visual_encoder.missing.fill_(-9)
+    audio, visual = torch.randn(1, 4, 5), torch.randn(1, 4, 6)
+    heard, seen = torch.tensor([[True, True, False, False]]), torch.tensor([[True, False, True, False]])
+    out = model(audio, visual, heard, seen)
+    learnt = [sigmoid(np.array(logit)) for logit in (0.7, -1.5)]
+    expected = [learnt, [1, 1], [0, 0], learnt]  # the last: both are absent
+    torch.testing.assert_close(out.maps["audio_weight"][0], torch.tensor(expected, dtype=torch.float32))
+    by_audio = model.audio_heads(model.audio_encoder.linear(audio))[0, 1]
+    by_visual = model.visual_heads(model.visual_encoder.linear(visual))[0, 2]
+    torch.testing.assert_close(out.predictions[0, 1:3], torch.stack([by_audio, by_visual]))
+    kept = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7).eval()
+    kept.load_state_dict(model.state_dict())
+    assert (kept(audio, visual, heard, seen).predictions - out.predictions)[0, 1:3].abs().min() > 1e-3
+
+
 def test_self_attention() -> None:
     case = Case(make("self_attention", layers=2, heads=2))
     place, stream = case.weight("place"), case.weight("stream")
