@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.fingerprints import arrays_digest
 from avfusion.runtime.stamps import UNSTAMPED, Stamp
+from avfusion.runtime.tensor_files import open_tensors
 
 # One key: safetensors writes several in random order, and equal features must be equal bytes.
 METADATA_KEY = "avfusion"
@@ -93,7 +94,7 @@ def read_features(path: str | Path) -> FeatureTable:
         AVFusionError: the file is missing, not a feature file, or of another version.
     """
     metadata = _metadata(path)
-    with safe_open(path, framework="numpy") as file:
+    with open_tensors(path) as file:
         missing = _ARRAYS.keys() - set(file.keys())
         if missing:
             raise AVFusionError(f"{path} lacks {', '.join(sorted(missing))}: run the features stage again")
@@ -126,7 +127,7 @@ def feature_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
         AVFusionError: not a feature file.
     """
     _metadata(path)
-    with safe_open(path, framework="numpy") as file:
+    with open_tensors(path) as file:
         names = [name for name in ("audio", "visual") if name in file.keys()]  # noqa: SIM118
         return {name: tuple(file.get_slice(name).get_shape()) for name in names}
 
@@ -156,8 +157,7 @@ def restamp(source: Path, target: Path, stamp: Stamp) -> None:
 
 def _metadata(path: str | Path) -> dict[str, Any]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {})[METADATA_KEY])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        with open_tensors(path) as file:
+            return dict(json.loads((file.metadata() or {})[METADATA_KEY]))
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise AVFusionError(f"{path} is not a feature file ({error}): run the features stage again") from None
-    return dict(metadata)

@@ -58,9 +58,9 @@ def feature_differences(old: Path, new: Path) -> list[str]:
 
 def disturbed_differences(old: Path, new: Path) -> list[str]:
     """Compare two files of disturbed features."""
-    from safetensors.numpy import load_file
+    from avfusion.runtime.tensor_files import load_arrays
 
-    before, after = load_file(old), load_file(new)
+    before, after = load_arrays(old), load_arrays(new)
     if before.keys() != after.keys():
         return [f"tracks: {', '.join(sorted(before.keys() ^ after.keys()))} are in one of both alone"]
     return array_differences(before, after)

@@ -12,8 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.printable import printable
+from avfusion.runtime.tensor_files import MOST_GROWTH, check_archive, check_header
+from avfusion.runtime.work_limits import memory_limit
 
 LISTED = 5
+LONGEST = 200  # characters of a name or reason in messages
+_SPARE_BYTES = 500e6  # of memory, beside the tensors of a checkpoint
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ORDINARY = (*_REAL, torch.int16, torch.int32, torch.int64)
 
@@ -25,9 +30,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
         BadInputError: it is not a complete safetensors file.
     """
     try:
+        check_header(path)
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise BadInputError(f"{path} is not a whole safetensors file ({error})") from None
+        raise BadInputError(f"{path} is not a whole safetensors file ({shortened(str(error))})") from None
 
 
 def refuse_no_file(path: Path, key: str = "") -> None:
@@ -49,7 +55,8 @@ def read_checkpoint(path: str | Path, *keys: str, allowed: Sequence[Any] = ()) -
         Tensors on the CPU, without the prefix `module.` of `torch.nn.DataParallel`.
 
     Raises:
-        BadInputError: the file is missing, a folder, truncated, of another kind, without tensors, or names code.
+        BadInputError: the file is missing, a folder, truncated, of another kind, without tensors, names code, or asks
+            for more memory than a file of its size needs.
     """
     path = Path(path)
     refuse_no_file(path)
@@ -62,27 +69,45 @@ def read_checkpoint(path: str | Path, *keys: str, allowed: Sequence[Any] = ()) -
     ):
         places = f", neither bare nor under {' or '.join(map(repr, keys))}" if keys else ""
         raise BadInputError(f"{path} holds no mapping of names to tensors{places}")
+    if overstated := [name for name, value in state.items() if _is_overstated(value)]:
+        raise BadInputError(f"{path} holds fewer numbers than it claims in {listing(overstated)}")
     parallel = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module.") if parallel else name: value for name, value in state.items()}
 
 
-def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
-    try:
-        with torch.serialization.safe_globals(list(allowed)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise BadInputError(f"{path} names {named[1]}, which no checkpoint of tensors needs: not loaded") from None
-        raise BadInputError(_no_checkpoint(path, error)) from None
-    except Exception as error:  # torch raises many kinds of errors for other files
-        raise BadInputError(_no_checkpoint(path, error)) from None
+def load_pickled(path: Path, allowed: Sequence[Any] = ()) -> Any:
+    """What `torch.save` wrote, on the CPU; neither code is run, nor more memory taken than a file of its size needs.
+
+    Raises:
+        Exception: of many kinds, for other files; `reason_of` says why.
+    """
+    check_archive(path)
+    with (
+        memory_limit(MOST_GROWTH * path.stat().st_size + _SPARE_BYTES),
+        torch.serialization.safe_globals(list(allowed)),
+    ):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _no_checkpoint(path: Path, error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be loaded, in one line."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "weights_only" in reason:  # replaces torch's advice to load it in a way that runs code
-        reason = "it holds something else"
-    return f"{path} is not a whole checkpoint of tensors: {reason}"
+        return "it holds something else"
+    if "allocate memory" in reason:
+        return "it asks for more memory than a file of its size needs"
+    return shortened(reason)
+
+
+def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
+    try:
+        return load_pickled(path, allowed)
+    except Exception as error:  # torch raises many kinds of errors for other files
+        named = re.search(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if named:
+            code = f"names {shortened(named[1])}, which no checkpoint of tensors needs: not loaded"
+            raise BadInputError(f"{path} {code}") from None
+        raise BadInputError(f"{path} is not a whole checkpoint of tensors: {reason_of(error)}") from None
 
 
 def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:
@@ -144,8 +169,19 @@ def _ordinary(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and tensor.device.type != "meta" and tensor.dtype in ORDINARY
 
 
+def _is_overstated(tensor: Tensor) -> bool:
+    """Whether a tensor has more numbers than its storage, which strides of 0 make possible."""
+    dense = tensor.layout is torch.strided and tensor.device.type != "meta"
+    return dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+
+
+def shortened(text: str) -> str:
+    """A text of somebody else's file for messages: in one line, cut where it is long."""
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
+
+
 def listing(names: Iterable[str]) -> str:
     """The first names in order, and the number of the rest."""
     ordered = sorted(names)
     more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
-    return ", ".join(ordered[:LISTED]) + more
+    return ", ".join(map(shortened, ordered[:LISTED])) + more

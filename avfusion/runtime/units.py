@@ -74,6 +74,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.forks": _WHERE,
     "avfusion.runtime.scratch": _WHERE,
     "avfusion.runtime.workers": _WHERE,
+    "avfusion.runtime.tensor_files": "refuses files that claim more than they hold; changes no number",
     "avfusion.runtime.work_limits": _WHERE,
     "avfusion.runtime.devices": "which device there is: recorded, and no reason to make anything anew",
     "avfusion.runtime.project": "where the project lies",

@@ -1,4 +1,4 @@
-"""Limits on what work in a worker process may cost, for input that asks for more than it is worth."""
+"""Limits on what work may cost, for input that asks for more than it is worth."""
 
 import os
 from collections.abc import Iterator
@@ -23,30 +23,54 @@ def work_limits_apply() -> None:
 
 
 @contextmanager
-def work_limits(memory_bytes: float, cpu_s: float) -> Iterator[None]:
-    """Let the block take at most so many bytes of address space more than now, and so much time of the processor.
+def memory_limit(memory_bytes: float) -> Iterator[None]:
+    """Let the block take at most so many bytes of address space more than now: more cannot be allocated (on Linux).
 
-    Memory beyond that cannot be allocated; a process beyond the time is killed (SIGXCPU), since code of libraries
-    cannot be interrupted. Only on Linux, and only in a worker process: other processes have other work to do.
+    The limit holds for all threads of the process.
 
     Raises:
-        TooCostlyError: there was no memory left.
+        TooCostlyError: there was no memory left, as MemoryError told.
+    """
+    if not _STATM.exists():
+        yield
+        return
+    import resource
+
+    used = int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    with _limit(resource.RLIMIT_AS, used + memory_bytes):
+        try:
+            yield
+        except MemoryError:
+            raise TooCostlyError(f"it asks for more than {byte_size(memory_bytes)} of memory") from None
+
+
+@contextmanager
+def work_limits(memory_bytes: float, cpu_s: float) -> Iterator[None]:
+    """Let the block take at most so many bytes of memory, as `memory_limit`, and so much time of the processor.
+
+    A process beyond the time is killed (SIGXCPU), since code of libraries cannot be interrupted. Only on Linux, and
+    only in a worker process: other processes have other work to do.
+
+    Raises:
+        TooCostlyError: as `memory_limit`.
     """
     if not _in_worker or not _STATM.exists():
         yield
         return
     import resource
 
-    kinds = resource.RLIMIT_AS, resource.RLIMIT_CPU
-    before = [resource.getrlimit(kind) for kind in kinds]
-    used = int(_STATM.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE"), sum(os.times()[:2])
-    for kind, (soft, hard), spent, more in zip(kinds, before, used, (memory_bytes, cpu_s), strict=True):
-        limit = int(spent + more)
-        resource.setrlimit(kind, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    with _limit(resource.RLIMIT_CPU, sum(os.times()[:2]) + cpu_s), memory_limit(memory_bytes):
+        yield
+
+
+@contextmanager
+def _limit(kind: int, limit: float) -> Iterator[None]:
+    """Set one of the system's limits in the block, unless a lower one is set."""
+    import resource
+
+    before = soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (int(limit) if soft == resource.RLIM_INFINITY else min(soft, int(limit)), hard))
     try:
         yield
-    except MemoryError:
-        raise TooCostlyError(f"it asks for more than {byte_size(memory_bytes)} of memory") from None
     finally:
-        for kind, limits in zip(kinds, before, strict=True):
-            resource.setrlimit(kind, limits)
+        resource.setrlimit(kind, before)
