@@ -15,6 +15,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+SHOWN = 100  # characters of what is no path
+
 
 class VideoModel(PythonModel):
     """Valence and arousal for every frame of the videos in a table's `video` column.
@@ -35,8 +37,9 @@ class VideoModel(PythonModel):
         """Predict all videos of the table; the output has the input's `video` before the columns of the CSV.
 
         Raises:
-            MlflowException: there is no `video` column, a path is outside the media root, or a video cannot be read. Of
-                other exceptions MLflow's server shows clients only a stack trace.
+            MlflowException: there is no `video` column, a cell holds no path or one outside the media root (it is named
+                before any video is read), or a video cannot be read. Of other exceptions MLflow's server shows clients
+                only a stack trace.
         """
         from avfusion.runtime.errors import AVFusionError, BadInputError
 
@@ -52,9 +55,11 @@ class VideoModel(PythonModel):
 
         if "video" not in model_input.columns:
             raise BadInputError(f"the table needs a column `video`, found: {', '.join(map(str, model_input.columns))}")
+        videos = list(model_input["video"])
+        paths = [_path_in_row(number, video) for number, video in enumerate(videos, 1)]
         tables = []
-        for video in model_input["video"]:
-            table = self._predictor.analyse(media_path(video), advice=Advice()).persons[0].predictions
+        for video, path in zip(videos, paths, strict=True):
+            table = self._predictor.analyse(path, advice=Advice()).persons[0].predictions
             table.insert(0, "video", video)
             tables.append(table)
         if not tables:
@@ -62,16 +67,33 @@ class VideoModel(PythonModel):
         return pd.concat(tables, ignore_index=True)
 
 
-def media_path(video: str) -> Path:
+def _path_in_row(number: int, video: object) -> Path:
+    from avfusion.runtime.errors import BadInputError
+
+    try:
+        return media_path(video)
+    except BadInputError as error:
+        raise BadInputError(f"row {number}: {error}") from None
+
+
+def media_path(video: object) -> Path:
     """The resolved path of a video inside the media root.
 
     Raises:
-        BadInputError: the path is outside the media root (by `..`, an absolute path or a link).
+        BadInputError: it is no path (null, a number, bytes, blank, with NUL), or the path is outside the media root (by
+            `..`, an absolute path or a link).
     """
     from avfusion.runtime.errors import BadInputError
 
     root = Path(os.environ.get("AVFUSION_MEDIA_ROOT") or Path.cwd()).resolve()
-    path = (root / video).resolve()
+    try:
+        if not isinstance(video, str) or not video.strip():
+            raise ValueError
+        path = (root / video).resolve()
+    except (ValueError, OSError, RuntimeError):  # RuntimeError: a link in a circle
+        given = ascii(video)
+        given = given if len(given) <= SHOWN else f"{given[:SHOWN]}…"
+        raise BadInputError(f"video is {given}: must be the path of a file below {root}, as text") from None
     if not path.is_relative_to(root):
         raise BadInputError(f"{video} is outside the media root {root}: set AVFUSION_MEDIA_ROOT to a folder above it")
     return path

@@ -104,8 +104,15 @@ def test_pyfunc_without_pickle_equals_the_predictor(
     for half in (table.iloc[: len(expected)], table.iloc[len(expected) :]):
         assert set(half["video"]) == {face_video.name}
         pd.testing.assert_frame_equal(half.drop(columns="video").reset_index(drop=True), expected)
-    with pytest.raises(MlflowException, match="outside the media root"):
+    with pytest.raises(MlflowException, match=r"row 1: \.\./secret\.mp4 is outside the media root"):
         model.predict(pd.DataFrame({"video": ["../secret.mp4"]}))
+    for cell in (None, float("nan"), 5, b"a.mp4", "a\0.mp4", "", ["a.mp4"]):
+        with pytest.raises(MlflowException, match=r"row 3: video is .*: must be the path of a file below") as refused:
+            model.predict(pd.DataFrame({"video": [face_video.name, face_video.name, cell]}))
+        assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
+        assert "\n" not in refused.value.message
+    with pytest.raises(MlflowException, match="video"):  # MLflow's own words for a column of numbers
+        model.predict(pd.DataFrame({"video": [1, 2]}))
 
 
 def test_paths_stay_inside_the_media_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +126,10 @@ def test_paths_stay_inside_the_media_root(tmp_path: Path, monkeypatch: pytest.Mo
     for path in ("../outside.mp4", str(outside), "/etc/passwd", "link.mp4", "sub/../../outside.mp4"):
         with pytest.raises(BadInputError, match="outside the media root"):
             media_path(path)
+    (root / "circle.mp4").symlink_to("circle.mp4")
+    for cell in (None, 5, 2.5, b"a.mp4", "", " ", "a\0.mp4", "\ud800.mp4", "circle.mp4", ["a.mp4"], "x" * 5000 + "\0"):
+        with pytest.raises(BadInputError, match=r"^video is .{,120}: must be the path of a file below \S+, as text$"):
+            media_path(cell)
     monkeypatch.delenv("AVFUSION_MEDIA_ROOT")
     monkeypatch.chdir(root / "sub")
     assert media_path("a.mp4") == root.resolve() / "sub" / "a.mp4"
