@@ -43,8 +43,10 @@ def scan_project(project: Path, *, if_there: bool = False) -> None:
     if if_there and not folder.is_dir():
         print(f"{params.root} is missing: the last scan is kept")
         return
-    print(f"{params.root}: {scan_corpus(folder, params, project / 'data' / 'sources.txt', project / MEMORY)}")
-    _note(removed_files(project, params, open_corpus(params, folder).tracks))
+    layout = open_corpus(params, folder)
+    summary = scan_corpus(folder, params, project / "data" / "sources.txt", project / MEMORY, layout=layout)
+    print(f"{params.root}: {summary}")
+    _note(removed_files(project, params, layout.tracks))
 
 
 def _note(text: str) -> None:

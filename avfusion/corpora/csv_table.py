@@ -9,6 +9,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from avfusion.runtime.errors import BadInputError
 DELIMITERS = (",", ";", "\t")
 NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"  # numbers as tables hold them; matches in linear time
 CELL_SHOWN = 60  # characters
+MOST_BLANKS = 10_000_000  # cells that rows leave out, each of which takes memory
 
 Fault = tuple[int, str]  # line of the file, description
 _NUMBER = re.compile(NUMBER, re.ASCII)
@@ -71,7 +73,8 @@ def read_csv(
         numeric: Columns of numbers, from which the decimal sign is known.
 
     Raises:
-        BadInputError: the file is missing, not UTF-8 or UTF-16, empty, or without rows, or a quote is not closed.
+        BadInputError: the file is missing, not UTF-8 or UTF-16, empty, or without rows, a quote is not closed, or rows
+            leave out millions of cells.
     """
     name = name or str(path)
     text = _read_text(Path(path), name)
@@ -89,7 +92,7 @@ def read_csv(
     body = rows[first + 1 :]
     if not body:
         raise BadInputError(f"{name}: no rows below the header")
-    twice = sorted({column for column in header if column in known and header.count(column) > 1})
+    twice = sorted(column for column, count in Counter(header).items() if column in known and count > 1)
     faults = [(header_line, f"column {column!r} is there twice") for column in twice]
     width = len(header)
     for line, cells in body:
@@ -98,6 +101,8 @@ def read_csv(
             if delimiter == "," and all(_WHOLE.fullmatch(cell) for cell in cells):
                 why += ", and decimals need a point"
             faults.append((line, f"{shown(delimiter.join(cells))}: {why}"))
+    if sum(max(0, width - len(cells)) for _, cells in body if any(cells)) > MOST_BLANKS:
+        raise BadInputError(f"{name}: {width:,} columns, of which rows leave out more than {MOST_BLANKS:,} cells")
     filled = [(line, cells + [""] * (width - len(cells))) for line, cells in body if any(cells)]
     lines = [line for line, _ in filled]
     cells_of = [[cells[index] for _, cells in filled] for index in range(width)]

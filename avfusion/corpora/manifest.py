@@ -18,10 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.progress import TaskProgress
 from avfusion.runtime.quantities import counted
 
 MANIFEST = "manifest.csv"
@@ -29,6 +32,7 @@ COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
 SPLITS = ("train", "val", "test")
 LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; larger values are probably milliseconds
 FAULTS_SHOWN = 20
+NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -61,17 +65,21 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
     if "video" in table.columns:
         broken = {line for line, _ in table.faults}
         folder = path.parent.resolve()  # `..` in a cell starts from the manifest's real folder, not from a link to it
-        for line, cells in table.rows():
-            if line not in broken:  # else its cells are shifted
-                row, found = _check_row(line, cells, folder, root, table)
-                rows.append(row)
-                faults += [(line, fault) for fault in found]
+        roots = (root.resolve(), root)
+        label, console = f"reading {path.name}", Console(stderr=True)
+        with TaskProgress(label, [1.0] * len(table.lines), console, brief=True) as progress:
+            for line, cells in table.rows():
+                if line not in broken:  # else its cells are shifted
+                    row, found = _check_row(line, cells, folder, roots, table)
+                    rows.append(row)
+                    faults += [(line, fault) for fault in found]
+                progress.advance(1.0)
         faults += _name_faults(rows)
     faults = faults or _video_faults(rows)
     if faults:
         raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
     tracks = _tracks(rows)
-    return CorpusLayout(warn_of_leaks(tracks), (_from_root(path, root),), _notes(tracks))
+    return CorpusLayout(warn_of_leaks(tracks), (_from_root(path, (root.resolve(), root)),), _notes(tracks))
 
 
 def video_name(tracks: Sequence[str], stem: str) -> str:
@@ -102,8 +110,8 @@ def _header_faults(table: CsvTable) -> list[Fault]:
         return [(table.header_line, why + (f"; did you mean it by {shown(near[0])}?" if near else ""))]
     faults = []
     unknown = [column for column in table.columns if column not in COLUMNS]
-    for column in unknown:
-        near = difflib.get_close_matches(column, COLUMNS, 1)
+    for number, column in enumerate(unknown):
+        near = difflib.get_close_matches(column, COLUMNS, 1) if number < FAULTS_SHOWN else []
         hint = f"did you mean {near[0]}? " if near else ""
         faults.append(
             (table.header_line, f"column {shown(column)} is unknown: {hint}must be one of {', '.join(COLUMNS)}")
@@ -112,7 +120,7 @@ def _header_faults(table: CsvTable) -> list[Fault]:
 
 
 def _check_row(
-    line: int, cells: Mapping[str, str], folder: Path, root: Path, table: CsvTable
+    line: int, cells: Mapping[str, str], folder: Path, roots: Sequence[Path], table: CsvTable
 ) -> tuple[_Row, list[str]]:
     """A row and its faults."""
     faults: list[str] = []
@@ -140,9 +148,9 @@ def _check_row(
         track=cells.get("track", "") or (video.stem if video else ""),
         split=split,
         file=os.path.realpath(video) if video and not faults else "",
-        video_path=_from_root(video, root),
-        crops_path=_from_root(places["crops"], root),
-        labels_path=_from_root(places["labels"], root),
+        video_path=_from_root(video, roots),
+        crops_path=_from_root(places["crops"], roots),
+        labels_path=_from_root(places["labels"], roots),
         label_delay_s=delay or 0.0,
     )
     return row, faults
@@ -198,19 +206,22 @@ def _video_faults(rows: Sequence[_Row]) -> list[Fault]:
     """Pairs of files whose sound would be stored under one name."""
     faults = []
     first: dict[str, str] = {}  # file by name
+    own: dict[str, list[_Row]] = {}
+    for row in rows:
+        own.setdefault(row.file, []).append(row)
     for file, video in _videos(rows).items():
         other = first.setdefault(video.casefold(), file)
         if other != file:
-            (line, here), (before, there) = _tracks_of(rows, file), _tracks_of(rows, other)
+            (line, here), (before, there) = _first_tracks(own[file]), _first_tracks(own[other])
             why = f"{here} and {there} (line {before}) are of two files, which would both be called {video!r}"
             faults.append((line, f"column track: {why}: rename one of these tracks"))
     return faults
 
 
-def _tracks_of(rows: Sequence[_Row], file: str) -> tuple[int, str]:
-    """The first line of a file, and the names of its tracks."""
-    own = [row for row in rows if row.file == file]
-    return own[0].line, ", ".join(repr(row.track) for row in own)
+def _first_tracks(own: Sequence[_Row]) -> tuple[int, str]:
+    """The first line of a file with these rows, and the names of its first tracks."""
+    some = ", ".join(repr(row.track) for row in own[:NAMES_SHOWN])
+    return own[0].line, some + (f" and {len(own) - NAMES_SHOWN} more" if own[NAMES_SHOWN:] else "")
 
 
 def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
@@ -265,11 +276,12 @@ def _notes(tracks: Sequence[RawTrack]) -> tuple[str, ...]:
     return (f"{counted(len(loose), 'track')} of no split: features only, neither trained on nor scored: {some}",)
 
 
-def _from_root(path: Path | None, root: Path) -> str:
+def _from_root(path: Path | None, roots: Sequence[Path]) -> str:
+    """The path relative to the root (resolved, and as given) if it lies below it, else as it is."""
     if path is None:
         return ""
-    real = root.resolve()
-    for place, base in ((path, real), (path, root), (path.resolve(), real)):
-        if place.is_relative_to(base):
-            return place.relative_to(base).as_posix()
-    return path.as_posix()
+    for base in roots:
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
+    real = path.resolve()
+    return (real.relative_to(roots[0]) if real.is_relative_to(roots[0]) else path).as_posix()

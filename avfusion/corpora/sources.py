@@ -50,13 +50,16 @@ class ScanSummary:
         return f"{found}: {change}"
 
 
-def scan(root: Path, params: CorpusSettings, out: Path, memory: Path | None = None) -> ScanSummary:
+def scan(
+    root: Path, params: CorpusSettings, out: Path, memory: Path | None = None, *, layout: CorpusLayout | None = None
+) -> ScanSummary:
     """Describe the raw files of the corpus in `root` (the folder of the data) and write the list to `out`.
 
     Args:
         memory: As for `describe_sources`.
+        layout: The corpus, if it is open already.
     """
-    layout = open_corpus(params, Path(root))
+    layout = layout or open_corpus(params, Path(root))
     sources = describe_sources(layout, Path(root), memory)
     summary = compare(layout, sources, read_sources(out) if Path(out).is_file() else {})
     write_text(out, "".join(f"{path}\t{one.size}\t{one.digest}\n" for path, one in sorted(sources.items())))
