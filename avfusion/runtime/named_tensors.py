@@ -171,8 +171,12 @@ def _ordinary(tensor: Tensor) -> bool:
 
 def _is_overstated(tensor: Tensor) -> bool:
     """Whether a tensor has more numbers than its storage, which strides of 0 make possible."""
-    dense = tensor.layout is torch.strided and tensor.device.type != "meta"
-    return dense and tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    if tensor.layout is not torch.strided or tensor.device.type == "meta":
+        return False
+    try:
+        return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
+    except RuntimeError:  # no storage at all
+        return True
 
 
 def shortened(text: str) -> str:
