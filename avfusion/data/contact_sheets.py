@@ -10,12 +10,11 @@ from avfusion.data.frames import (
     decode_crops,
     encode_crop,
     read_crops_at,
+    read_cuts,
     read_face_confidence,
     read_frame_times,
-    read_warnings,
 )
 from avfusion.media.contact_sheet import contact_sheet, sample_frames
-from avfusion.media.cut_warnings import cut_times
 from avfusion.runtime.stamps import Stamp
 
 _COMMENT = b"\xff\xfe"  # JPEG's marker
@@ -38,7 +37,7 @@ def make_sheet(task: SheetTask, path: Path, wanted: Stamp) -> None:
     crops: list[np.ndarray | None] = [
         None if jpeg is None else decode_crops([jpeg])[0] for jpeg in read_crops_at(task.frames, indices.tolist())
     ]
-    cuts = np.searchsorted(times, cut_times(read_warnings(task.frames)))
+    cuts = np.searchsorted(times, read_cuts(task.frames))
     subtitle = (
         f"{len(times)} frames, {times[-1]:.1f} s, face in {100 * present.mean():.1f} % ({task.source}); "
         f"blue bar: face, orange: none{f', black: the {len(cuts)} cuts of the track' if len(cuts) else ''}"

@@ -28,10 +28,12 @@ def make_frames_of_faces(task: DetectedCropsTask, path: Path, wanted: Stamp) -> 
     """Write one track's frame table to `path`."""
     refuse_changed(task.video, task.video_hash)
     warnings: list[str] = []
-    write_frames(path, _rows(task, read_timeline(task.video), warnings), wanted, lambda: warnings)
+    cuts_s: list[float] = []
+    rows = _rows(task, read_timeline(task.video), warnings, cuts_s)
+    write_frames(path, rows, wanted, lambda: warnings, lambda: cuts_s)
 
 
-def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> Iterator[FrameRow]:
+def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str], cuts_s: list[float]) -> Iterator[FrameRow]:
     found = False
     for crop in face_crops(
         task.video,
@@ -41,6 +43,7 @@ def _rows(task: DetectedCropsTask, timeline: Timeline, warnings: list[str]) -> I
         side=task.side,
         timeline=timeline,
         on_warning=warnings.append,
+        on_cuts=cuts_s.extend,
     ):
         found |= crop.rgb is not None
         jpeg = None if crop.rgb is None else encode_crop(crop.rgb, task.settings.jpeg_quality)

@@ -12,7 +12,7 @@ from avfusion.corpora.table import Track
 from avfusion.data import contact_sheets
 from avfusion.data.contact_sheets import SheetTask, make_sheet
 from avfusion.data.detected_crops import DetectedCropsTask, make_frames_of_faces
-from avfusion.data.frames import read_face_confidence, read_stamp, read_warnings
+from avfusion.data.frames import read_cuts, read_face_confidence, read_stamp, read_warnings
 from avfusion.data.settings import FramesSettings
 from avfusion.data.source_crops import SourceCropsTask, make_frames_of_crops
 from avfusion.data.store import Store, StoreReport, refuse_failures, update_store
@@ -118,8 +118,8 @@ def _task(track: Track, root: Path, settings: FramesSettings) -> FrameTask:
 
 
 def _sheet_made(frames: Path, source: str) -> str:
-    """Fingerprint of a sheet's inputs: the frames, and the cuts named in their warnings."""
-    return fingerprint(frames=content_of(frames, read_stamp), warnings=read_warnings(frames), source=source)
+    """Fingerprint of a sheet's inputs: the frames, and the cuts of their track."""
+    return fingerprint(frames=content_of(frames, read_stamp), cuts_s=read_cuts(frames), source=source)
 
 
 def _side(track: Track) -> Side | None:

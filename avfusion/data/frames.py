@@ -23,6 +23,7 @@ CROP_SIZE = 112
 _ROWS_PER_GROUP = 1024  # small, so that writing, and reading single crops, takes little memory
 _STAMP_KEY = "avfusion.stamp"
 _WARNINGS_KEY = "avfusion.warnings"
+_CUTS_KEY = "avfusion.cuts_s"
 _HASHED = struct.Struct("<idfi")  # frame, time, confidence, length of the crop (-1: none), followed by its bytes
 # JPEG does not compress further, and a dictionary only costs time.
 _STORED: dict[str, Any] = {
@@ -127,17 +128,19 @@ def write_frames(
     rows: Iterable[FrameRow],
     wanted: Stamp = UNSTAMPED,
     warnings: Callable[[], Sequence[str]] = tuple,
+    cuts_s: Callable[[], Sequence[float]] = tuple,
 ) -> None:
     """Write rows, a thousand at a time.
 
     Args:
         path: The file (the caller's temporary path, since it is not written atomically).
         warnings: Called after the last row; its warnings are kept in the file.
+        cuts_s: Called after the last row; its times of cuts of the track, in seconds, are kept in the file.
     """
     with FrameWriter(path, wanted) as writer:
         for row in rows:
             writer.write(row)
-        writer.remark(warnings())
+        writer.remark(warnings(), cuts_s())
 
 
 class FrameWriter:
@@ -157,10 +160,10 @@ class FrameWriter:
         if len(self._waiting) == _ROWS_PER_GROUP:
             self._flush()
 
-    def remark(self, warnings: Sequence[str]) -> None:
-        """Keep warnings in the file, after its last row."""
+    def remark(self, warnings: Sequence[str], cuts_s: Sequence[float]) -> None:
+        """Keep warnings and times of cuts in the file, after its last row."""
         self._flush()
-        self._writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(list(warnings))})
+        self._writer.add_key_value_metadata(_remarks(warnings, cuts_s))
 
     def _flush(self) -> None:
         if self._waiting:
@@ -241,14 +244,27 @@ def restamp(source: Path, target: Path, stamp: Stamp) -> None:
     with pq.ParquetFile(source) as file, pq.ParquetWriter(target, _SCHEMA, **_STORED) as writer:
         for group in range(file.num_row_groups):
             writer.write_table(file.read_row_group(group))
-        writer.add_key_value_metadata({_WARNINGS_KEY: json.dumps(read_warnings(source))})
+        writer.add_key_value_metadata(_remarks(read_warnings(source), read_cuts(source)))
         writer.add_key_value_metadata({_STAMP_KEY: stamp.to_json()})
 
 
 def read_warnings(path: str | Path) -> list[str]:
     """The warnings kept in a frame file."""
+    return _read_remark(path, _WARNINGS_KEY)
+
+
+def read_cuts(path: str | Path) -> list[float]:
+    """The times of the cuts of the track kept in a frame file, in seconds, ascending."""
+    return _read_remark(path, _CUTS_KEY)
+
+
+def _remarks(warnings: Sequence[str], cuts_s: Sequence[float]) -> dict[str, str]:
+    return {_WARNINGS_KEY: json.dumps(list(warnings)), _CUTS_KEY: json.dumps(list(cuts_s))}
+
+
+def _read_remark(path: str | Path, key: str) -> list[Any]:
     metadata = pq.read_metadata(path).metadata or {}
-    return json.loads(metadata.get(_WARNINGS_KEY.encode(), b"[]"))
+    return json.loads(metadata.get(key.encode(), b"[]"))
 
 
 def decode_crops(jpegs: Sequence[bytes]) -> np.ndarray:

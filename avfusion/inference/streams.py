@@ -205,7 +205,7 @@ def _looked_for(
         on_warning=damage.append,
     )
     persons = everybody(tracks) if people == "all" else [main_person(tracks)]
-    warnings += doubts(persons)
+    warnings += doubts(persons, tracks)
     if people == "all":
         warnings += others_left_out(persons, tracks)
     else:

@@ -1,6 +1,5 @@
-"""Warnings about cuts of a track, readable for people and parsed by the contact sheet."""
+"""Cuts of a person's track: their times, and warnings in words."""
 
-import re
 from collections.abc import Sequence
 
 from avfusion.media.association import FaceTrack
@@ -10,18 +9,21 @@ MOST = 20  # times named in a warning
 
 _ONE_MOMENT_S = 1.0
 _REASONS = {"unclear": "unclear who is who", "scene": "the picture changes as a whole"}
-_WORDS = re.compile(r"^track cut (?:once|[\d,]+ times) \(([^)]*)\), at ([\d., ]+) s")
 
 
-def cut_warnings(stretches: Sequence[FaceTrack]) -> list[str]:
-    """One warning per reason why stretches of one person, in order of time, were cut."""
-    return [_warning(times, reason) for end, reason in _REASONS.items() if (times := _moments(stretches, end))]
+def cut_warnings(stretches: Sequence[FaceTrack], whose: str = "") -> list[str]:
+    """One warning per reason why stretches of one person, in order of time, were cut; `whose`: "person 2"."""
+    track = f"track of {whose}" if whose else "track"
+    return [
+        f"{track} cut {often(len(times))} ({reason}), at {in_words(times)}"
+        for end, reason in _REASONS.items()
+        if (times := _moments(stretches, end))
+    ]
 
 
-def cut_times(warnings: Sequence[str]) -> list[float]:
-    """Times of the cuts that the warnings name, in seconds, ascending; other warnings are ignored."""
-    found = [match[2] for text in warnings if (match := _WORDS.match(text))]
-    return sorted(float(time) for times in found for time in times.split(", "))
+def cut_times(stretches: Sequence[FaceTrack]) -> list[float]:
+    """Times at which stretches of one person, in order of time, were cut, in seconds, ascending."""
+    return sorted(time for end in _REASONS for time in _moments(stretches, end))
 
 
 def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
@@ -31,10 +33,6 @@ def _moments(stretches: Sequence[FaceTrack], end: str) -> list[float]:
     return [
         time for before, time in zip([-_ONE_MOMENT_S, *times], times, strict=False) if time - before >= _ONE_MOMENT_S
     ]
-
-
-def _warning(times: Sequence[float], reason: str) -> str:
-    return f"track cut {often(len(times))} ({reason}), at {in_words(times)}"
 
 
 def in_words(times: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from avfusion.media.alignment import TEMPLATE_SIZE, align_face
 from avfusion.media.association import FaceTrack, FaceTracker, SeenFace
-from avfusion.media.cut_warnings import MOST, cut_warnings, in_words
+from avfusion.media.cut_warnings import MOST, cut_times, cut_warnings, in_words
 from avfusion.media.face_descriptor import CROP_SIZE, describe_face
 from avfusion.media.faces import USUAL_FACE, FaceDetector
 from avfusion.media.persons import Followed, Side, main_person, scene_cuts
@@ -66,6 +66,7 @@ def face_crops(
     side: Side | None = None,
     timeline: Timeline | None = None,
     on_warning: Callable[[str], None] | None = None,
+    on_cuts: Callable[[list[float]], None] | None = None,
     on_detection: Callable[[int], None] | None = None,
 ) -> Iterator[FaceCrop]:
     """Aligned crops of the main person, one item per video frame, also where there is no face.
@@ -80,6 +81,7 @@ def face_crops(
         side: "left" or "right": follow the one of the two main persons on that side of the picture.
         on_warning: Called with warnings: cuts of the track, doubtful identities, the share of detections of other
             persons, cuts to other people, frames that cannot be decoded.
+        on_cuts: Called once with the times of the cuts of the track, in seconds.
         on_detection: Called during the first pass with the number of frames scanned so far.
     """
     timeline = timeline or read_timeline(path)
@@ -94,8 +96,10 @@ def face_crops(
     )
     person = main_person(tracks, side)
     if on_warning:
-        for text in doubts([person]) + (others_than(person, tracks) if side is None else []):
+        for text in doubts([person], tracks) + (others_than(person, tracks) if side is None else []):
             on_warning(text)
+    if on_cuts:
+        on_cuts(cut_times(person.stretches))
     longest_gap = 2 * detect_every
     for (crop,) in cut_crops(path, [person], timeline, longest_gap=longest_gap, size=size, on_warning=on_warning):
         yield crop
@@ -143,14 +147,18 @@ def cut_crops(
     yield from (crops(index, None) for index in range(following, timeline.frames))
 
 
-def doubts(persons: Sequence[Followed]) -> list[str]:
-    """Warnings: when persons' tracks were cut, and where identities are doubtful."""
+def doubts(persons: Sequence[Followed], tracks: Sequence[FaceTrack]) -> list[str]:
+    """Warnings: when persons' tracks were cut, and where identities are doubtful; of several persons with numbers."""
     found: list[str] = []
-    for person in persons:
-        found += cut_warnings(person.stretches)
+    cuts = set(scene_cuts(tracks))
+    for number, person in enumerate(persons, 1):
+        who = f"person {number}" if len(persons) > 1 else ""
+        found += cut_warnings(person.stretches, who)
         if _share(person.doubtful, person.stretches) >= NOTABLE_SHARE:
-            times = in_words([track.times_s[0] for track in person.doubtful])
-            found.append(f"looks do not say whether it is the same person who is followed on from {times}")
+            times = [track.times_s[0] for track in person.doubtful]
+            at_cuts = all(track.indices[0] in cuts for track in person.doubtful)
+            when = _after_cuts(times) if at_cuts else f"from {in_words(times)} on"
+            found.append(f"{who or 'the person followed'} may be somebody else {when}: looks do not tell")
     return found
 
 
@@ -181,15 +189,18 @@ def others_than(person: Followed, tracks: Sequence[FaceTrack], advice: str = "")
     unused = _unused([person], tracks)
     alone = _alone(unused, [person])
     cuts = set(scene_cuts(tracks))
-    strangers = [track for track in [*person.doubtful, *alone] if track.indices[0] in cuts]
+    strangers = [track for track in alone if track.indices[0] in cuts]
     if _share(strangers, tracks) < NOTABLE_SHARE:
         return others_left_out([person], tracks)
-    times = sorted({track.times_s[0] for track in strangers})
-    words = ", ".join(f"{time:.1f} s" for time in times[:MOST]) + (" and later" if len(times) > MOST else "")
-    after_cuts = f"probably several people after the cut{'s' * (len(times) > 1)} at {words}"
+    after_cuts = f"probably several people {_after_cuts(sorted({track.times_s[0] for track in strangers}))}"
     beside = [track for track in unused if track not in alone]
     told = _not_used(beside, tracks, "at the same time", 1)
     return [*told, f"{after_cuts}: {advice}" if advice else after_cuts]
+
+
+def _after_cuts(times: Sequence[float]) -> str:
+    words = ", ".join(f"{time:.1f} s" for time in times[:MOST]) + (" and later" if len(times) > MOST else "")
+    return f"after the cut{'s' * (len(times) > 1)} at {words}"
 
 
 def _unused(persons: Sequence[Followed], tracks: Sequence[FaceTrack]) -> list[FaceTrack]:

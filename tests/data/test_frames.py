@@ -12,6 +12,7 @@ from avfusion.data.frames import (
     decode_crops,
     encode_crop,
     read_crops_at,
+    read_cuts,
     read_face_confidence,
     read_frame_times,
     read_frames,
@@ -41,7 +42,7 @@ def _rows(count):
 
 def test_round_trip_of_a_table_of_several_row_groups(tmp_path):
     path = tmp_path / "t.parquet"
-    write_frames(path, _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"])
+    write_frames(path, _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"], lambda: [1.5, 2.04])
     table = read_frames(path)
     expected = list(_rows(2500))
     assert table.frame.dtype == np.int32
@@ -57,7 +58,7 @@ def test_round_trip_of_a_table_of_several_row_groups(tmp_path):
     assert read_crops_at(path, [1025, 2498]) == [b"crop 1025", b"crop 2498"]
     stamp = read_stamp(path)
     assert (stamp.made, stamp.code, stamp.libraries) == ("inputs", "code", library_versions())
-    assert read_warnings(path) == ["one remark"]
+    assert (read_warnings(path), read_cuts(path)) == (["one remark"], [1.5, 2.04])
 
 
 def test_the_content_depends_on_the_rows_alone(tmp_path):
@@ -80,13 +81,13 @@ def test_the_content_depends_on_the_rows_alone(tmp_path):
 
 
 def test_another_stamp_changes_nothing_else(tmp_path):
-    write_frames(tmp_path / "a", _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"])
+    write_frames(tmp_path / "a", _rows(2500), Stamp("inputs", "code"), lambda: ["one remark"], lambda: [1.5])
     stamp = read_stamp(tmp_path / "a")
     restamp(tmp_path / "a", tmp_path / "same", stamp)
     assert (tmp_path / "same").read_bytes() == (tmp_path / "a").read_bytes()
     restamp(tmp_path / "a", tmp_path / "b", replace(stamp, code="other"))
     assert read_stamp(tmp_path / "b") == replace(stamp, code="other")
-    assert read_warnings(tmp_path / "b") == ["one remark"]
+    assert (read_warnings(tmp_path / "b"), read_cuts(tmp_path / "b")) == (["one remark"], [1.5])
     assert read_frames(tmp_path / "b").jpeg == read_frames(tmp_path / "a").jpeg
 
 

@@ -100,4 +100,4 @@ def test_cuts_are_told(rendered):
     cuts = [text for text in warnings if text.startswith("track cut ")]
     assert len(cuts) == 1
     assert "unclear who is who" in cuts[0]
-    assert any(text.startswith("looks do not say whether it is the same person") for text in warnings)
+    assert any(text.startswith("the person followed may be somebody else from ") for text in warnings)

@@ -3,7 +3,7 @@ import pytest
 from skimage import data
 
 from avfusion.media.association import FaceTrack
-from avfusion.media.face_tracks import face_crops, interpolate_faces, others_than
+from avfusion.media.face_tracks import doubts, face_crops, interpolate_faces, others_than
 from avfusion.media.faces import Face
 from avfusion.media.persons import Followed
 
@@ -103,8 +103,7 @@ def test_of_whom_looks_do_not_tell_that_it_is_the_same_is_said(tmp_path, media):
     assert all(crop.rgb is not None for crop in crops[20:]), "whoever is seen is followed"
     assert warnings == [
         "track cut once (the picture changes as a whole), at 0.8 s",
-        "looks do not say whether it is the same person who is followed on from 0.8 s",
-        "probably several people after the cut at 0.8 s",
+        "the person followed may be somebody else after the cut at 0.8 s: looks do not tell",
     ]
 
 
@@ -135,6 +134,21 @@ def test_who_begins_at_a_cut_is_told_by_frames_not_by_times():
     assert both[1:] == ["probably several people after the cut at 0.6 s"]
     later = FaceTrack([20, 25], [0.8, 1.0])
     assert others_than(Followed([main]), [main, later])[0].startswith("several faces one after the other: 40 % ")
+
+
+def test_of_several_persons_it_is_said_whose_track_is_cut_and_who_is_doubtful():
+    before, after, later = (FaceTrack([start, start + 5], [start / 25, start / 25 + 0.2]) for start in (0, 10, 30))
+    before.close("scene", 10, 0.4)
+    tracks = [before, after, later]
+    cut = "track cut once (the picture changes as a whole), at 0.4 s"
+    assert doubts([Followed(tracks, [after])], tracks) == [
+        cut,
+        "the person followed may be somebody else after the cut at 0.4 s: looks do not tell",
+    ]
+    assert doubts([Followed(), Followed(tracks, [after, later])], tracks) == [
+        cut.replace("track", "track of person 2", 1),
+        "person 2 may be somebody else from 0.4, 1.2 s on: looks do not tell",
+    ]
 
 
 def test_a_cut_from_one_face_to_another_in_the_same_place_ends_the_track(tmp_path, media):
