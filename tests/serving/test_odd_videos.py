@@ -52,8 +52,8 @@ def page(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 def test_the_command_says_nothing_else(folder: Path, predicted: tuple[Path, list[str]]) -> None:
     out, lines = predicted
     bad = [name for name, odd in ODD.items() if odd.refused]
-    assert f"{len(ODD)} videos: {len(ODD) - len(bad)} predicted, {len(bad)} failed" in lines
-    told = ("model: ", "note: ", "error: ", f"{len(ODD)} videos: ", f"  {folder}")
+    assert f"{len(ODD)} files: {len(ODD) - len(bad)} predicted, {len(bad)} failed" in lines
+    told = ("model: ", "note: ", "error: ", f"{len(ODD)} files: ", f"  {folder}")
     assert [line for line in lines if not line.startswith(told) and " of " not in line] == []
     kinds = (".csv", ".trace.png")
     assert {path.name for path in out.iterdir()} == {
