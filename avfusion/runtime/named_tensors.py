@@ -79,7 +79,7 @@ def load_pickled(path: Path, allowed: Sequence[Any] = ()) -> Any:
     """What `torch.save` wrote, on the CPU; neither code is run, nor more memory taken than a file of its size needs.
 
     Raises:
-        Exception: of many kinds, for other files; `reason_of` says why.
+        Exception: of many kinds, for other files; `pickle_fault` says why.
     """
     check_archive(path)
     with (
@@ -89,7 +89,7 @@ def load_pickled(path: Path, allowed: Sequence[Any] = ()) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def reason_of(error: Exception) -> str:
+def pickle_fault(error: Exception) -> str:
     """Why a file cannot be loaded, in one line."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "weights_only" in reason:  # replaces torch's advice to load it in a way that runs code
@@ -107,7 +107,7 @@ def _unpickle(path: Path, allowed: Sequence[Any]) -> Any:
         if named:
             code = f"names {shortened(named[1])}, which no checkpoint of tensors needs: not loaded"
             raise BadInputError(f"{path} {code}") from None
-        raise BadInputError(f"{path} is not a whole checkpoint of tensors: {reason_of(error)}") from None
+        raise BadInputError(f"{path} is not a whole checkpoint of tensors: {pickle_fault(error)}") from None
 
 
 def check_fit(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str) -> None:

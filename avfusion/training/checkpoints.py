@@ -7,7 +7,7 @@ import torch
 
 from avfusion.runtime.atomic import atomic_path
 from avfusion.runtime.errors import AVFusionError
-from avfusion.runtime.named_tensors import load_pickled, reason_of
+from avfusion.runtime.named_tensors import load_pickled, pickle_fault
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -31,7 +31,9 @@ def load_checkpoint(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = load_pickled(path)
     except Exception as error:  # torch raises many kinds of errors for other files
-        raise AVFusionError(f"{path} cannot be read ({reason_of(error)}): delete it to train from the start") from None
+        raise AVFusionError(
+            f"{path} cannot be read ({pickle_fault(error)}): delete it to train from the start"
+        ) from None
     if state.get("fingerprint") != fingerprint:
         raise AVFusionError(
             f"{path} belongs to another training, or was begun on another kind of device: delete it to train from the "

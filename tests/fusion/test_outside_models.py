@@ -346,7 +346,7 @@ def test_a_decorator_that_can_be_read(write: Callable[..., str], arguments: str)
 
 def test_check_model_of_a_good_model(write: Callable[..., str]) -> None:
     found = CliRunner().invoke(app, ["check-model", write("good")])
-    assert [line.split()[0] for line in found.output.splitlines()] == ["ok"] * 12
+    assert [line.split()[0] for line in found.output.splitlines()] == ["ok"] * 13
     assert found.exit_code == 0
 
 
