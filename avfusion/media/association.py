@@ -20,6 +20,7 @@ from avfusion.media.faces import Face
 
 SAME_PLACE = 0.3  # intersection over union of a face's box with an expected one
 LOST_AFTER_S = 3.0  # a face that appears there later begins a new track
+SAME_AFTER_CUT = 0.1  # greatest squared distance of looks at which a face goes on after a change of the whole picture
 SURE = 3.0  # nats by which any other assignment must cost more
 TOLD_APART = 0.7  # least value of `nearer_by`
 _LOOK_NAT = 0.1  # squared distance of looks that costs one nat
@@ -157,6 +158,7 @@ class FaceTracker:
             gap = index - track.indices[-1]
             if new_scene:
                 rivals = [other for other in around if other is not track]
+                alike = looks[t] <= SAME_AFTER_CUT
                 possible = near & alike & [all(_tells(s.look, track, other) for other in rivals) for s in seen]
             elif gap <= self.step:
                 possible = near | (nearby & alike)

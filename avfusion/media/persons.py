@@ -8,11 +8,13 @@ from typing import Literal
 import numpy as np
 
 from avfusion.media.association import FaceTrack
-from avfusion.media.face_descriptor import UNLIKE, distance, nearer_by
+from avfusion.media.face_descriptor import UNLIKE, distance, nearer_by, steady_look
 
-LIKENESS = 0.4  # greatest squared distance of mean looks at which two stretches may be one person's
-DIFFERENT = 0.15  # least squared distance of mean looks that tells two people apart
-TOLD_APART = 0.5  # least value of `nearer_by`; mean looks vary less than looks of single faces
+# Squared distances of mean steady looks: those of two people are 0.14 in their 1st percentile, those of one person in
+# two shots 0.35 in their 99th (`benchmarks/likeness.py`).
+DIFFERENT = 0.15  # least that tells two people apart; up to it two stretches are taken for one person's
+LIKENESS = 0.4  # greatest at which two stretches may be one person's, with doubt
+TOLD_APART = 0.35  # least value of `nearer_by`: mean steady looks vary less than looks of single faces
 
 LEAST_S = 1.0  # least seconds in view of a person followed beside the main person
 MOST = 20  # persons followed
@@ -26,7 +28,7 @@ class Followed:
 
     Attributes:
         stretches: Tracks that do not overlap in time.
-        doubtful: The stretches among them that looks do not assign to this person.
+        doubtful: The stretches among them that may be somebody else's: looks do not tell.
     """
 
     stretches: list[FaceTrack] = field(default_factory=list)
@@ -34,10 +36,15 @@ class Followed:
 
 
 class Stretches:
-    """Tracks with their times and looks as arrays, for comparing the thousands of tracks of a film."""
+    """Tracks with their times and looks as arrays, for comparing the thousands of tracks of a film.
 
-    def __init__(self, tracks: Sequence[FaceTrack]) -> None:
+    Attributes:
+        doubtful: The tracks among those of one person that may be somebody else's.
+    """
+
+    def __init__(self, tracks: Sequence[FaceTrack], doubtful: Sequence[FaceTrack] = ()) -> None:
         self.tracks = list(tracks)
+        self.doubtful = list(doubtful)
         self.first = np.array([track.indices[0] for track in tracks], np.int64)
         self.last = np.array([track.indices[-1] for track in tracks], np.int64)
         self.clear_looks = np.array([track.clear_looks for track in tracks])
@@ -51,13 +58,15 @@ class Stretches:
 
     @cached_property
     def looks(self) -> np.ndarray:
-        """Mean looks, (n, K)."""
-        return np.stack([track.look for track in self.tracks])
+        """Mean steady looks, (n, K)."""
+        return steady_look(np.stack([track.look for track in self.tracks]))
 
     @cached_property
     def look(self) -> np.ndarray:
-        """Mean look of all, (K,)."""
-        return np.average(self.looks, axis=0, weights=self.clear_looks)
+        """Mean steady look, (K,), of all that are not doubtful."""
+        doubtful = {id(track) for track in self.doubtful}
+        weights = [0.0 if id(track) in doubtful else track.clear_looks for track in self.tracks]
+        return np.average(self.looks, axis=0, weights=weights)
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -90,12 +99,12 @@ def main_person(tracks: Sequence[FaceTrack], side: Side | None = None) -> Follow
     """The stretches of detections that make up the main person.
 
     Cuts and absences break a person's detections into stretches. Stretches belong to one person if their mean looks are
-    close, and clearly closer than to any other candidate; people seen at the same time are different people. The main
-    person has the greatest weight: area of the face, summed over the detections. Gaps are filled, by descending weight,
-    with stretches that looks assign to nobody. Excluded are other people, stretches that look more like one of those,
-    and stretches in which the face is always mixed with another. Other people are those seen together with the main
-    person, and those seen for a second or longer who look unlike the main person (squared distance above `UNLIKE`) or
-    are only in scenes without the main person.
+    close, and clearly closer than to any other candidate; if they are only one of these, they are doubtful. People seen
+    at the same time are different people. The main person has the greatest weight: area of the face, summed over the
+    detections. Gaps are filled, by descending weight, with stretches that looks assign to nobody. Excluded are other
+    people, stretches that look more like one of those, and stretches in which the face is always mixed with another.
+    Other people are those seen together with the main person, and those seen for a second or longer who look unlike the
+    main person (squared distance above `UNLIKE`) or are only in scenes without the main person.
 
     With `side` there are two main persons: the one of greatest weight, and the next one seen together with that person
     (if there is none: the next by weight). The left person is the one further left on average where both are seen.
@@ -126,9 +135,10 @@ def everybody(tracks: Sequence[FaceTrack]) -> list[Followed]:
     persons = who_is_who(tracks)
     main = _main(persons, _ranked(tracks))
     taken = {id(track) for track in main.stretches}
-    rest = [Stretches([track for track in p.tracks if id(track) not in taken]) for p in persons[1:]]
-    others = [person for person in rest if person.seen_s >= LEAST_S][: MOST - 1]
-    return [main, *(Followed(sorted(other.tracks, key=lambda track: track.indices[0])) for other in others)]
+    rest = [[track for track in person.tracks if id(track) not in taken] for person in persons[1:]]
+    others = [_in_time(tracks) for tracks in rest if Stretches(tracks).seen_s >= LEAST_S][: MOST - 1]
+    doubtful = {id(track) for person in persons[1:] for track in person.doubtful}
+    return [main, *(Followed(other, [track for track in other if id(track) in doubtful]) for other in others)]
 
 
 def scene_cuts(tracks: Sequence[FaceTrack]) -> list[int]:
@@ -140,43 +150,58 @@ def who_is_who(tracks: Sequence[FaceTrack]) -> list[Stretches]:
     """The persons, by descending weight; a stretch that looks assign to nobody becomes a person of its own."""
     everything = _ranked(tracks)
     clear = everything.take(everything.clear_looks >= 1)
-    owners = np.full(len(clear), -1)
+    owners, sure = np.full(len(clear), -1), np.ones(len(clear), bool)
     sums, counts = np.zeros((len(clear), everything.looks.shape[1])), np.zeros(len(clear))
+    cuts = scene_cuts(tracks)
+    scenes = np.stack([np.searchsorted(cuts, ends, side="right") for ends in (clear.first, clear.last)])
     known = 0
     for i, track in enumerate(clear.tracks):
         free = np.ones(known, bool)
         free[owners[:i][clear.during(track)[:i]]] = False
         looks = sums[:known] / counts[:known, None]
-        owner = _owner(i, clear, owners, looks, free)
-        if owner is None:
-            owner, known = known, known + 1
-        owners[i] = owner
-        sums[owner] += track.clear_looks * track.look
-        counts[owner] += track.clear_looks
-    persons = [clear.take(owners == owner) for owner in range(known)]
+        owner, sure[i] = _owner(i, clear, owners, looks, free, scenes) or (known, True)
+        owners[i], known = owner, max(known, owner + 1)
+        sums[owner] += sure[i] * track.clear_looks * clear.looks[i]
+        counts[owner] += sure[i] * track.clear_looks
+    persons = [
+        Stretches(clear.take(owners == owner).tracks, clear.take((owners == owner) & ~sure).tracks)
+        for owner in range(known)
+    ]
     persons += [Stretches([track]) for track in everything.tracks if track.clear_looks < 1]
     return sorted(persons, key=lambda person: -person.weights.sum())
 
 
-def _owner(i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free: np.ndarray) -> int | None:
-    """The owner of the i-th stretch among persons with mean looks (P, K); `free` (P,): not seen during it.
+def _owner(
+    i: int, clear: Stretches, owners: np.ndarray, looks: np.ndarray, free: np.ndarray, scenes: np.ndarray
+) -> tuple[int, bool] | None:
+    """The owner of the i-th stretch among persons with mean steady looks (P, K), and whether that is sure, or None.
 
-    The stretch must be nearer to its owner than to anybody else, and the owner nearer to it than to anybody seen then.
+    The stretch must be clearly nearer to its owner than to anybody seen with the owner, and the owner to it than to
+    anybody seen with it. It is sure if, moreover, everybody else is clearly farther, and the two are alike or in one
+    scene, into which nobody comes by a cut.
+
+    Args:
+        free: (P,) bool: not seen during the stretch.
+        scenes: (2, n), the scenes in which the stretches begin and end, by number.
     """
-    track = clear.tracks[i]
-    far = np.where(free, distance(track.look, looks), np.inf)
+    look = clear.looks[i]
+    far = np.where(free, distance(look, looks), np.inf)
     if not free.any() or far.min() > LIKENESS:
         return None
     owner = int(far.argmin())
-    during, with_owner = clear.during(track), clear.during_any(clear.take(owners == owner))
-    rivals = np.concatenate(
-        [np.delete(looks, owner, 0)[np.delete(free, owner)], clear.looks[with_owner & ~during & (owners != owner)]]
-    )
+    during, with_owner = clear.during(clear.tracks[i]), clear.during_any(clear.take(owners == owner))
+    beside_owner = clear.looks[with_owner & ~during & (owners != owner)]
     during[i] = False
     beside = clear.looks[during & ~with_owner]
-    is_owners = nearer_by(track.look, looks[owner], rivals, DIFFERENT) >= TOLD_APART
-    is_it = nearer_by(looks[owner], track.look, beside, DIFFERENT) >= TOLD_APART
-    return owner if is_owners.all() and is_it.all() else None
+    is_owners = nearer_by(look, looks[owner], beside_owner, DIFFERENT) >= TOLD_APART
+    is_it = nearer_by(looks[owner], look, beside, DIFFERENT) >= TOLD_APART
+    if not (is_owners.all() and is_it.all()):
+        return None
+    others = np.delete(looks, owner, 0)[np.delete(free, owner)]
+    alone = (nearer_by(look, looks[owner], others, DIFFERENT) >= TOLD_APART).all()
+    owners_scenes = scenes[:, owners == owner]
+    in_one_scene = ((owners_scenes[0] <= scenes[1, i]) & (owners_scenes[1] >= scenes[0, i])).any()
+    return owner, bool(alone and (far[owner] <= DIFFERENT or in_one_scene))
 
 
 def _main(persons: Sequence[Stretches], everything: Stretches) -> Followed:
@@ -206,17 +231,16 @@ def _filled(person: Stretches, others: Sequence[Stretches], further: Stretches) 
     """The person's stretches, with gaps filled, by weight, by clear stretches that looks assign to nobody else."""
     theirs = {id(track) for other in others for track in other.tracks}
     looks = np.stack([other.look for other in others]) if others else np.zeros((0, len(person.look)))
-    doubtful: list[FaceTrack] = []
-    filled = np.zeros(max(further.last, default=0) + 1, bool)  # frames in which a doubtful stretch is followed
+    filling: list[FaceTrack] = []
+    filled = np.zeros(max(further.last, default=0) + 1, bool)  # frames of the stretches that fill gaps
     gaps = further.take((further.clear_looks >= 1) & ~further.during_any(person))
-    for track in gaps.tracks:
+    for i, track in enumerate(gaps.tracks):
         if id(track) in theirs or filled[track.indices[0] : track.indices[-1] + 1].any():
             continue
-        if not (nearer_by(track.look, looks, person.look, DIFFERENT) >= TOLD_APART).any():
+        if not (nearer_by(gaps.looks[i], looks, person.look, DIFFERENT) >= TOLD_APART).any():
             filled[track.indices[0] : track.indices[-1] + 1] = True
-            doubtful.append(track)
-    in_time = [sorted(some, key=lambda track: track.indices[0]) for some in (person.tracks + doubtful, doubtful)]
-    return Followed(*in_time)
+            filling.append(track)
+    return Followed(_in_time([*person.tracks, *filling]), _in_time([*person.doubtful, *filling]))
 
 
 def _pair(persons: Sequence[Stretches]) -> tuple[Stretches, Stretches]:
@@ -232,7 +256,7 @@ def _is_on_side(track: FaceTrack, wanted: Stretches, other: Stretches, side: Sid
     if beside:
         return (_further_right(alone, everything.take(np.array(beside[:1]))) < 0) == (side == "left")
     to_wanted, to_other = (abs(alone.centre_x - person.centre_x) for person in (wanted, other))
-    return bool(to_wanted <= to_other and distance(track.look, wanted.look) <= UNLIKE)
+    return bool(to_wanted <= to_other and distance(alone.look, wanted.look) <= UNLIKE)
 
 
 def _further_right(some: Stretches, others: Stretches) -> float:
@@ -243,6 +267,10 @@ def _further_right(some: Stretches, others: Stretches) -> float:
     )
     shared = sorted(ours.keys() & theirs.keys())
     return float(np.mean([ours[i] - theirs[i] for i in shared])) if shared else some.centre_x - others.centre_x
+
+
+def _in_time(tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    return sorted(tracks, key=lambda track: track.indices[0])
 
 
 def _ranked(tracks: Sequence[FaceTrack]) -> Stretches:

@@ -13,7 +13,7 @@ from avfusion.presentation.batch import DONE, Request, predict_files
 from avfusion.presentation.pictures import Pictures
 from avfusion.presentation.video_statistics import video_statistics
 from avfusion.runtime.errors import BadInputError
-from tests.media.shots import Shot, alone, render_shots, unlike
+from tests.media.shots import Shot, alone, drawn, render_shots, unlike
 
 STEP = 5  # frames from one detection to the next
 TOGETHER = Shot(40, ((0, 0.26, 0.44), (1, 0.74, 0.44)), scale=0.55, room=9)
@@ -136,6 +136,22 @@ def test_numbers_are_over_the_persons_own_frames(everybody: Analysis, clip: tupl
             assert found["valence"]["mean"] == pytest.approx(table.loc[on_screen, "valence"].mean(), abs=1e-6)
         assert sum(found["quadrants"].values()) == pytest.approx(1)
         assert on_screen[round(found["valence"]["low_s"] * 25)] or person.number == 1
+
+
+def test_who_may_be_somebody_else_after_a_cut_is_said_at_every_door(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person beside somebody unlike, then somebody alike in the person's place."""
+    people = drawn(14)
+    together, alone_after = ((0, 0.28, 0.44), (1, 0.74, 0.44)), ((2, 0.28, 0.44),)
+    shots = [Shot(30, together, scale=0.5), Shot(30, alone_after, scale=0.45, room=2)]
+    render_shots(tmp_path / "alike.mp4", shots, [people[2], unlike(2)[1], people[13]])
+    request = Request(people="all", form="json", pictures=Pictures(report=True))
+    assert predict_files([tmp_path / "alike.mp4"], predictor, folder=tmp_path, request=request) == DONE
+    note = "person 1 may be somebody else after the cut at 1.2 s: looks do not tell"
+    assert capsys.readouterr().err.count(note) == 1
+    assert note in (tmp_path / "alike.report.html").read_text()
+    assert note in json.loads((tmp_path / "alike.json").read_text())["notes"]
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])

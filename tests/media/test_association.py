@@ -121,6 +121,11 @@ def test_someone_lost_is_taken_up_again_by_place_and_look_but_not_far_and_not_la
         assert (len(tracks) == 1) is same, (x, look, away)
 
 
+def test_a_new_scene_ends_whom_looks_do_not_clearly_tell_to_be_the_same():
+    assert len(_follow([_seen(0)], [_seen(0)], [_seen(0, BETWEEN)])) == 1
+    assert len(_follow([_seen(0)], [_seen(0)], [_seen(0, BETWEEN)], new_scene_at=2)) == 2
+
+
 def test_a_new_scene_ends_what_does_not_look_and_lie_like_before():
     for x, look, same in ((0, ANNA, True), (0, BEN, False), (60, ANNA, False)):
         tracks = _follow([_seen(0)], [_seen(0)], [_seen(x, look)], new_scene_at=2)

@@ -7,7 +7,7 @@ from avfusion.corpora.demo.features import Expression
 from avfusion.corpora.demo.identity import draw_identity
 from avfusion.corpora.demo.scene import Sitter
 from avfusion.media.alignment import align_face
-from avfusion.media.face_descriptor import describe_face, distance, nearer_by
+from avfusion.media.face_descriptor import describe_face, distance, nearer_by, steady_look
 
 
 def _crops(seed, poses=6):
@@ -53,6 +53,27 @@ def test_light_does_not_change_it():
     for alpha, beta, most in ((0.8, 0, 0.02), (1.0, 15, 0.02), (0.7, 20, 0.05)):
         assert distance(look, describe_face(cv2.convertScaleAbs(crop, alpha=alpha, beta=beta))) < most
     assert distance(look, describe_face(crop[:, ::-1])) > 0.3
+
+
+def test_a_steady_look_is_the_same_from_the_other_side():
+    crop = cv2.resize(data.astronaut()[:224, 112:336], (112, 112), interpolation=cv2.INTER_AREA)
+    looks = np.stack([describe_face(crop), describe_face(crop[:, ::-1]), describe_face(crop[:, :, ::-1])])
+    steady = steady_look(looks)
+    assert steady.shape == (3, 224)
+    assert distance(steady[0], steady[1]) < 0.01
+    assert distance(steady[0], steady[2]) > 1, "colours are not the same"
+    np.testing.assert_allclose(steady_look(looks.mean(axis=0)), steady.mean(axis=0), atol=1e-6)
+
+
+def test_as_steady_looks_one_person_is_nearer_to_themselves_and_as_far_from_others(looks):
+    def medians(found):
+        one, other = found[:, :3].mean(axis=1), found[:, 3:].mean(axis=1)
+        apart = distance(one[:, None], other)
+        return np.median(np.diag(apart)), np.median(apart[~np.eye(len(apart), dtype=bool)])
+
+    (own, others), (steady_own, steady_others) = medians(looks), medians(steady_look(looks))
+    assert steady_own < 0.6 * own
+    assert steady_others > 0.9 * others
 
 
 def test_a_plain_crop_has_a_look_too():

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from avfusion.media.association import FaceTrack
+from avfusion.media.face_descriptor import steady_look
 from avfusion.media.faces import Face
 from avfusion.media.persons import MOST, everybody, main_person, who_is_who
 
@@ -9,9 +10,16 @@ ANNA, BEN = np.array([0.0, 0.0], np.float32), np.array([1.0, 0.0], np.float32)
 LIKE_ANNA, LIKE_BEN = ANNA + 0.1, BEN - 0.1
 BETWEEN = np.array([0.5, 0.0], np.float32)
 CARL = np.array([0.0, 1.5], np.float32)
+SCALE = np.linalg.norm(steady_look(np.concatenate([np.zeros(192), np.tile([1.0, 0.0], 16)])))
+
+
+def _look(place):
+    """A look (224,) of one chroma, as far from others' as places (2,) are, when seen as a steady look."""
+    return np.concatenate([np.zeros(192), np.tile(place, 16)]).astype(np.float32) / SCALE
 
 
 def _track(start, stop, x=0.0, side=100.0, look=ANNA, clear_looks=None):
+    look = _look(look)
     face = Face(np.array([x, 0, x + side, side], np.float32), 1.0, np.zeros((5, 2), np.float32))
     indices = list(range(start, stop))
     looks = len(indices) if clear_looks is None else clear_looks
@@ -59,7 +67,7 @@ def test_whoever_is_seen_is_followed_while_the_main_person_is_not():
 def test_but_not_somebody_known_from_being_seen_together():
     anna, ben, ben_alone = _track(0, 20), _track(10, 20, x=300, look=BEN), _track(25, 30, look=LIKE_BEN)
     assert _followed([anna, ben, ben_alone]) == ([anna], [])
-    perhaps_ben = _track(25, 30, look=np.array([0.72, 0.5], np.float32))
+    perhaps_ben = _track(25, 30, look=np.array([0.65, 0.5], np.float32))
     assert _followed([anna, ben, perhaps_ben]) == ([anna, perhaps_ben], [perhaps_ben])
 
 
@@ -173,3 +181,30 @@ def test_the_main_person_is_the_same_with_and_without_the_others(look, cut):
     taken = [id(track) for person in (main, *others) for track in person.stretches]
     assert len(taken) == len(set(taken)), "nobody's stretch is another's, too"
     assert id(other) in taken
+
+
+def _who(tracks):
+    return [(person.tracks, person.doubtful) for person in who_is_who(tracks)]
+
+
+def test_after_a_cut_a_stretch_between_alike_and_different_is_joined_with_doubt():
+    anna, like_anna, perhaps = _track(0, 60), _track(65, 100, look=LIKE_ANNA), _track(105, 135, look=BETWEEN)
+    assert _who([anna, like_anna, perhaps]) == [([anna, like_anna, perhaps], [])], "in one scene"
+    _cut(anna, at=65)
+    assert _who([anna, like_anna]) == [([anna, like_anna], [])]
+    _cut(like_anna, at=105)
+    assert _who([anna, like_anna, perhaps]) == [([anna, like_anna, perhaps], [perhaps])]
+    assert _followed([anna, perhaps]) == ([anna, perhaps], [perhaps])
+    assert [(f.stretches, f.doubtful) for f in everybody([anna, perhaps])] == [([anna, perhaps], [perhaps])]
+    unlike_anna = _track(140, 165, look=np.array([0.75, 0.0], np.float32))
+    assert _who([anna, perhaps, unlike_anna]) == [([anna, perhaps], [perhaps]), ([unlike_anna], [])], (
+        "what is doubtful does not lead on to others"
+    )
+
+
+def test_a_stretch_that_two_known_people_are_about_as_like_is_joined_with_doubt():
+    anna, dora = _track(0, 60), _track(65, 105, look=np.array([0.7, 0.0], np.float32))
+    either = _track(110, 130, look=np.array([0.33, 0.0], np.float32))
+    assert _who([anna, dora, either]) == [([anna, either], [either]), ([dora], [])]
+    second = everybody([_track(0, 60, side=200, look=CARL), anna, dora, either])[1]
+    assert (second.stretches, second.doubtful) == ([anna, either], [either])
