@@ -15,7 +15,7 @@ class Late(FusionModel):
     """w ŷ_a + (1 - w) ŷ_v per clip: a convex mix of both streams' predictions, with w learnt per target.
 
     Args:
-        renormalise: a stream that is absent alone has no weight: w is 1 without a face, 0 without sound. Otherwise the
+        renormalise: a stream that is absent alone has no weight: w is 1 without a face, 0 without sound. False: the
             prediction from its learnt token keeps its weight.
     """
 
@@ -29,7 +29,7 @@ class Late(FusionModel):
         dropout: Share = 0.6,
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "relu",
-        renormalise: bool = False,
+        renormalise: bool = True,
     ) -> None:
         super().__init__(audio_dim, visual_dim, length)
         self.renormalise = renormalise

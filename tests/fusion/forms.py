@@ -14,7 +14,7 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "leader_follower, abaw3": ("leader_follower", {"form": "abaw3", **NARROW}),
     "grjca, hierarchical": ("grjca", {"hierarchical": True, "attention": "joint", "temporal": "none", **NARROW}),
     "tagf, linear": ("tagf", {"score": "linear", **NARROW}),
-    "late, renormalised": ("late", {"renormalise": True, **NARROW}),
+    "late, not renormalised": ("late", {"renormalise": False, **NARROW}),
 }
 """(Name, options) by title."""
 EVERY: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in fusion_names()} | FORMS

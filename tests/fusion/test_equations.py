@@ -96,7 +96,7 @@ def test_late() -> None:
 @torch.no_grad()
 def test_late_renormalised_gives_an_absent_stream_no_weight() -> None:
     torch.manual_seed(3)
-    model = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7, renormalise=True).eval()
+    model = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7).eval()
     model.mix.copy_(torch.tensor([0.7, -1.5]))
     model.audio_encoder.missing.fill_(9), model.visual_encoder.missing.fill_(-9)
     audio, visual = torch.randn(1, 4, 5), torch.randn(1, 4, 6)
@@ -108,7 +108,7 @@ def test_late_renormalised_gives_an_absent_stream_no_weight() -> None:
     by_audio = model.audio_heads(model.audio_encoder.linear(audio))[0, 1]
     by_visual = model.visual_heads(model.visual_encoder.linear(visual))[0, 2]
     torch.testing.assert_close(out.predictions[0, 1:3], torch.stack([by_audio, by_visual]))
-    kept = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7).eval()
+    kept = build_fusion("late", audio_dim=5, visual_dim=6, length=4, encoder_width=7, renormalise=False).eval()
     kept.load_state_dict(model.state_dict())
     assert (kept(audio, visual, heard, seen).predictions - out.predictions)[0, 1:3].abs().min() > 1e-3
 
