@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from avfusion.media.sniffing import describe_content
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import counted, duration
-from avfusion.runtime.work_limits import TooCostlyError, work_limits
+from avfusion.runtime.work_limits import TooCostlyError, spent_s, work_limits
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,wav,w64,mp3,flac,aac,aiff,caf,amr"
 ALMOST_SQUARE, WIDEST = 0.02, 4.0
@@ -76,7 +76,11 @@ def open_media(
             _check_limits(container, path, limits)
             yield container
     except av.FFmpegError as error:
-        raise BadInputError(f"{path} cannot be read as media: {describe_content(file, error)}") from None
+        raise BadInputError(  # demuxers that FFmpeg interrupts may call the file broken
+            f"{path} cannot be read as media: opening it takes more than {limits.read_timeout_s:g} s"
+            if spent_s(error) >= limits.read_timeout_s
+            else f"{path} cannot be read as media: {describe_content(file, error)}"
+        ) from None
 
 
 def _opened(file: Path, options: dict[str, str], limits: MediaLimits) -> InputContainer:

@@ -1,6 +1,7 @@
 """Limits on what work may cost, for input that asks for more than it is worth."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import byte_size
 
 _STATM = Path("/proc/self/statm")
+_SPENT = "spent_s"
 _in_worker = False
 
 
@@ -49,18 +51,29 @@ def work_limits(memory_bytes: float, cpu_s: float) -> Iterator[None]:
     """Let the block take at most so many bytes of memory, as `memory_limit`, and so much time of the processor.
 
     A process beyond the time is killed (SIGXCPU), since code of libraries cannot be interrupted. Only on Linux, and
-    only in a worker process: other processes have other work to do.
+    only in a worker process: other processes have other work to do. Of an error that leaves the block, `spent_s` tells
+    how long the block took.
 
     Raises:
         TooCostlyError: as `memory_limit`.
     """
-    if not _in_worker or not _STATM.exists():
-        yield
-        return
-    import resource
+    begun = time.monotonic()
+    try:
+        if not _in_worker or not _STATM.exists():
+            yield
+            return
+        import resource
 
-    with _limit(resource.RLIMIT_CPU, sum(os.times()[:2]) + cpu_s), memory_limit(memory_bytes):
-        yield
+        with _limit(resource.RLIMIT_CPU, sum(os.times()[:2]) + cpu_s), memory_limit(memory_bytes):
+            yield
+    except Exception as error:
+        error.__dict__[_SPENT] = time.monotonic() - begun
+        raise
+
+
+def spent_s(error: Exception) -> float:
+    """Seconds that the block of `work_limits` took which this error left; 0 of other errors."""
+    return float(error.__dict__.get(_SPENT, 0))
 
 
 @contextmanager

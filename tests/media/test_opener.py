@@ -7,6 +7,7 @@ import pytest
 from avfusion.media.opener import MediaLimits, check_media_file, open_media
 from avfusion.media.probe import probe
 from avfusion.runtime.errors import BadInputError
+from tests.fuzz.bombs import many_tags
 
 SCRIPT = "ffconcat version 1.0\nfile 'plain.mp4'\n"
 PLAYLIST = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nplain.mp4\n#EXT-X-ENDLIST\n"
@@ -104,6 +105,13 @@ def test_truncated_before_its_index(tmp_path, plain_video):
     cut.write_bytes(plain_video.read_bytes()[:3000])  # the index is at the end
     with pytest.raises(BadInputError, match="truncated or damaged"):
         probe(cut)
+
+
+def test_an_interrupted_opening_is_told_as_such(tmp_path):
+    """FFmpeg's error of a file with many tags is that of a truncated one."""
+    many_tags(tmp_path / "tags.mp4")
+    with pytest.raises(BadInputError, match=r"tags\.mp4 cannot be read as media: opening it takes more than 0\.2 s$"):
+        open_media(tmp_path / "tags.mp4", MediaLimits(read_timeout_s=0.2)).__enter__()
 
 
 def test_audio_file_has_no_video_stream(tmp_path):
