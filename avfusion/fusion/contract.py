@@ -98,7 +98,7 @@ class Case:
 
 
 def check_shapes(case: Case) -> str | None:
-    """`forward` returns a `FusionOutput` with predictions (B, L, 2) in float32."""
+    """`forward` returns a `FusionOutput` with predictions (B, L, 2) in float32, all finite."""
     output = case.model(case.batch["audio"], case.batch["visual"])
     if not isinstance(output, FusionOutput):
         return f"forward returns {type(output).__name__}, must return a FusionOutput"
@@ -106,7 +106,7 @@ def check_shapes(case: Case) -> str | None:
     wanted = (BATCH, case.model.length, 2)
     if plain.shape != wanted or plain.dtype != torch.float32:
         return f"predictions are {tuple(plain.shape)} in {plain.dtype}, must be {wanted} in torch.float32"
-    return None
+    return None if plain.isfinite().all() else "predictions are not finite"
 
 
 def check_masks(case: Case) -> str | None:

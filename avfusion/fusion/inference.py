@@ -175,7 +175,7 @@ def predict_latest(
 
 def _refuse_not_finite(predictions: np.ndarray) -> None:
     if not np.isfinite(predictions).all():
-        raise NotFiniteError("the model's predictions are not finite: its weights are unusable")
+        raise NotFiniteError("the model's predictions are not finite")
 
 
 def _hold(values: np.ndarray, present: np.ndarray) -> np.ndarray:

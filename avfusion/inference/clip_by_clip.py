@@ -1,6 +1,8 @@
 """Predict clips one by one as they end, from the past alone: mode `causal`, live."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +15,27 @@ from avfusion.data.geometry import clip_sound_spans, clips_apart
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.inference import predict_latest
 from avfusion.inference.playback import Moment
+from avfusion.runtime.errors import AVFusionError, UnusableModelError
 from avfusion.runtime.forks import works_after_fork
 
 _TICK_TOLERANCE = 1e-3  # as in `avfusion.data.geometry.clock_frames`
 _TIE_S = 1e-9
+
+
+@contextmanager
+def overflow_refused(model: str) -> Iterator[None]:
+    """In the block, features or predictions that are not finite refuse the model by name.
+
+    Args:
+        model: its source, for people.
+
+    Raises:
+        UnusableModelError: they are not finite.
+    """
+    try:
+        yield
+    except AVFusionError as error:
+        raise UnusableModelError(f"model {model} cannot be used, since its weights overflow: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -101,10 +120,15 @@ class ClipValue:
 
 
 class ClipPredictor:
-    """Predicts the clips of one video in order."""
+    """Predicts the clips of one video in order.
 
-    def __init__(self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec) -> None:
+    Args:
+        source: name of the model for people.
+    """
+
+    def __init__(self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec, source: str) -> None:
         apart = clips_apart(spec.stride, spec.geometry.clip_frames)
+        self._source = source
         self._extractor, self._model, self._spec = extractor.one_by_one(), model, spec
         self._device = next(model.parameters()).device
         self._past: deque[tuple[np.ndarray, np.ndarray, bool, bool]] = deque(maxlen=(model.length - 1) * apart + 1)
@@ -115,18 +139,20 @@ class ClipPredictor:
         """Predict the next clip; a clip with neither stream gets the values of the clip before.
 
         Raises:
-            AVFusionError: features are not finite.
+            UnusableModelError: features or predictions are not finite.
         """
         end = np.array([len(window.crops) - 1])
         visual, seen = self._extractor.visual_clips(window.crops, end, kind=np.float16)
         audio, heard = self._extractor.audio_clips(window.sound, window.span, kind=np.float16)
-        refuse_not_finite(audio, visual, "the model's weights are unusable")
+        with overflow_refused(self._source):
+            refuse_not_finite(audio, visual, "this video")
         self._past.append((audio[0], visual[0], bool(heard[0]), bool(seen[0])))
         if heard[0] or seen[0]:
             self._model.eval()
-            latest = predict_latest(
-                self._model, *self._tensors(), stride=self._spec.stride, clip_frames=self._spec.geometry.clip_frames
-            )
+            with overflow_refused(self._source):
+                latest = predict_latest(
+                    self._model, *self._tensors(), stride=self._spec.stride, clip_frames=self._spec.geometry.clip_frames
+                )
             self._values = np.clip(latest, -1, 1)
         return ClipValue(self._values, bool(heard[0]), bool(seen[0]))
 

@@ -86,7 +86,8 @@ def predict_live(
     Raises:
         BadInputError: the video cannot be read, has no such audio track, has neither a face nor sound, or `stride` does
             not suit the model.
-        AVFusionError: the process that shows the video died or hangs, or features are not finite.
+        UnusableModelError: features or predictions are not finite.
+        AVFusionError: the process that shows the video died or hangs.
     """
     watcher = _Watcher(predictor, stride, on_value, realtime)
     worker = Worker()

@@ -29,7 +29,7 @@ from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.fusion.model_folder import CONFIG, ModelFolder
 from avfusion.inference.advice import IN_PYTHON, Advice
 from avfusion.inference.analysis import Analysis, Person, person_names
-from avfusion.inference.clip_by_clip import ClipPredictor
+from avfusion.inference.clip_by_clip import ClipPredictor, overflow_refused
 from avfusion.inference.columns import SPREADS, VALUES
 from avfusion.inference.own_frames import own_frames
 from avfusion.inference.streams import People, PersonFaces, Progress, StreamReader, VideoStreams
@@ -37,6 +37,7 @@ from avfusion.media.faces import USUAL_SIDE
 from avfusion.runtime.devices import working_device
 from avfusion.runtime.errors import AVFusionError, BadInputError, describe_os_error
 from avfusion.runtime.forks import works_after_fork
+from avfusion.runtime.named_tensors import refuse_unusable
 from avfusion.runtime.scratch import scratch_folder
 from avfusion.runtime.settings import divisors, fault_text
 from avfusion.runtime.units import unit_digest
@@ -80,6 +81,8 @@ class Predictor:
         }
         self._extractor = FeatureExtractor(backbones["visual"], backbones["audio"], self.spec, device=str(self.device))
         self._networks = (self._model, *(backbone.network for backbone in backbones.values()))
+        for network in self._networks:  # numbers of 64 bits in its files may be beyond the range of 32
+            refuse_unusable(network.state_dict(), f"of {self.source}, loaded as 32 bits,")
 
     @cached_property
     def code(self) -> str:
@@ -182,8 +185,9 @@ class Predictor:
 
         Raises:
             BadInputError: the file cannot be read, has no such audio track, or neither stream can be used.
-            AVFusionError: the decoding process died or took too long, features are not finite, or the model lies on a
-                GPU and this process was forked from the one that loaded it.
+            UnusableModelError: features or predictions are not finite.
+            AVFusionError: the decoding process died or took too long, or the model lies on a GPU and this process was
+                forked from the one that loaded it.
         """
         _check_gpu(self.device)
         _check_choice("people", people, PEOPLE)
@@ -220,9 +224,10 @@ class Predictor:
             for number, features in enumerate(_features(extractor, streams, spec.stride)):
                 if progress:
                     progress("features", number, len(streams.persons))
-                refuse_not_finite(features.audio, features.visual, f"{path}: the model's weights are unusable")
                 faces = streams.persons[number]
-                table = self._table(streams, faces, features, mode, uncertainty)
+                with overflow_refused(self.source):
+                    refuse_not_finite(features.audio, features.visual, str(path))
+                    table = self._table(streams, faces, features, mode, uncertainty)
                 if people == "all" and any(person.present.any() for person in streams.persons):
                     values = [name for name in VALUES if name in table.columns]
                     table.loc[~self._own(streams, faces), values] = np.nan
@@ -291,7 +296,7 @@ class Predictor:
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
         """A predictor of incoming clips of one video, with a spec from `spec_at`."""
         self._tell_of_other_code()
-        return ClipPredictor(self._extractor, self._model, spec)
+        return ClipPredictor(self._extractor, self._model, spec, self.source)
 
     def _tell_of_other_code(self) -> Thread:
         """Compare the code of the model's features with ours, which takes half a second, while a video is decoded."""

@@ -24,6 +24,12 @@ class BadInputError(AVFusionError):
     exit_code = 2
 
 
+class UnusableModelError(AVFusionError):
+    """The weights of the model that the user chose give no numbers; whoever sent a video to it is not to blame."""
+
+    exit_code = 2
+
+
 def describe_exception(error: BaseException) -> str:
     """An unexpected exception in one line: its type, text and place."""
     frames = traceback.extract_tb(error.__traceback__)

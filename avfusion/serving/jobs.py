@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError, UnusableModelError
 from avfusion.runtime.scratch import remove_folder
 from avfusion.runtime.work_limits import TooCostlyError
 from avfusion.runtime.workers import WorkerError
@@ -273,6 +273,9 @@ class Jobs:
         if isinstance(error, WorkerError):
             _log.error("%s: %s", name, text)
             return 500, f"{name}: {OURS}"
+        if isinstance(error, UnusableModelError):
+            _log.error("%s: %s", name, text)
+            text = text.replace(f"model {self._model} ", "the server's model ")
         text = text.replace(str(folder / VIDEO), name).replace(str(self._scratch), "…")
         if isinstance(error, TooCostlyError) and name not in text:
             text = f"{name}: {text}"

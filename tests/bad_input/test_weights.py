@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from safetensors.torch import load_file, save_file
 
 from avfusion.backbones.pretrained import start_backbone
@@ -15,6 +17,7 @@ from avfusion.fusion import load_paper_jca
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.inference.predictor import Predictor
+from avfusion.inference.pyfunc_model import VideoModel
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 
@@ -158,14 +161,41 @@ def test_weights_of_other_kinds_are_refused_by_name(kind, trained_models, tmp_pa
         load_fusion(tmp_path)
 
 
-def test_weights_that_overflow_write_no_prediction(trained_models, short_video, tmp_path):
+@pytest.fixture
+def filled(trained_models: Path, tmp_path: Path) -> Callable[[float, torch.dtype], Path]:
+    """A self-contained model whose fusion weights all have one value."""
+
+    def fill(value: float, kind: torch.dtype) -> Path:
+        ModelFolder.open(trained_models / "fusion").copy_to(tmp_path / "model")
+        weights = tmp_path / "model" / "fusion" / "model.safetensors"
+        save_file({name: torch.full_like(old, value, dtype=kind) for name, old in load_file(weights).items()}, weights)
+        return tmp_path / "model"
+
+    return fill
+
+
+def test_weights_that_overflow_write_no_prediction(filled, project, short_video):
     """Finite, yet the sums are not."""
-    ModelFolder.open(trained_models / "fusion").copy_to(tmp_path / "model")
-    weights = tmp_path / "model" / "fusion" / "model.safetensors"
-    tensors = {name: torch.full_like(tensor, 3e38) for name, tensor in load_file(weights).items()}
-    save_file(tensors, weights)
-    with pytest.raises(AVFusionError, match="predictions are not finite: its weights are unusable"):
-        Predictor.load(tmp_path / "model").predict(short_video)
+    model = filled(3e38, torch.float32)
+    refusal = f"model {model} cannot be used, since its weights overflow: the model's predictions are not finite"
+    shutil.copyfile(short_video, project.root / "x.mp4")
+    for command in (("predict", "x.mp4", "-o", "out"), ("live", "--source", "x.mp4", "--no-realtime")):
+        done = project.avfusion(*command, "--model", model)
+        errors = [line for line in done.error.splitlines() if line.startswith("error: ")]  # beside progress and notes
+        assert (done.code, errors) == (2, [f"error: {refusal}"])
+        assert done.out == ""
+    assert not (project.root / "out").exists()
+    served = VideoModel()
+    served._predictor = Predictor.load(model)
+    with pytest.raises(MlflowException) as raised:  # which is no fault of the client's
+        served.predict(None, pd.DataFrame({"video": ["x.mp4"]}))
+    assert (raised.value.error_code, raised.value.message) == ("INTERNAL_ERROR", refusal)
+
+
+def test_weights_that_overflow_when_they_are_loaded_are_refused_by_name(filled):
+    model = filled(1e300, torch.float64)
+    with pytest.raises(BadInputError, match=rf"weights of {model}, .* hold NaN or infinity in \S+\.weight"):
+        Predictor.load(model)
 
 
 @pytest.mark.parametrize(

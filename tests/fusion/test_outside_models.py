@@ -181,6 +181,7 @@ def test_what_shows_at_import_is_said_in_one_line(write: Callable[..., str], mod
             "predictions are (4, 16, 1), must be (4, 16, 2)",
             2,
         ),
+        ("endless", FUSE.replace("/ 2)", "/ 0)"), "shapes", "predictions are not finite", 2),
         ("none", "None", "shapes", "`fuse` returns NoneType, must return a FusionOutput", 2),
         ("leaky", FUSE + LEAK.format("audio"), "padded clips", "padded clips change the predictions of others", 2),
         ("heedless", FUSE + LEAK.format("audio"), "absent clips", "features of absent audio clips change pred", 2),

@@ -14,7 +14,7 @@ from avfusion import Predictor
 from avfusion.cli import main
 from avfusion.inference.live import LiveValue, _Watcher, predict_live
 from avfusion.inference.playback import Moment
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import BadInputError, UnusableModelError
 from tests.inference.test_analysis import face, pictures
 from tests.media.conftest import tone, write_media
 
@@ -116,7 +116,7 @@ def test_features_that_are_not_finite_are_an_error(trained_models: Path, face_vi
     with torch.no_grad():
         for weights in predictor._extractor._networks["visual"].parameters():
             weights.mul_(1e4)
-    with pytest.raises(AVFusionError, match="weights are unusable"):
+    with pytest.raises(UnusableModelError, match=r"weights overflow: visual feature of clip 1 is .* in this video$"):
         watched(predictor, face_video)
 
 

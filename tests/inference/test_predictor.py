@@ -18,7 +18,7 @@ from avfusion.inference.predictor import _say_other_code
 from avfusion.media.audio import read_aligned_audio
 from avfusion.media.face_tracks import face_crops
 from avfusion.media.video import read_video
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError, UnusableModelError
 from avfusion.tracking.registry import ensure_registered
 
 COLUMNS = {
@@ -335,7 +335,8 @@ def test_features_that_are_not_finite_are_an_error_and_no_numbers(project: Path,
     with torch.no_grad():
         for weights in predictor._extractor._networks["visual"].parameters():
             weights.mul_(1e4)
-    with pytest.raises(AVFusionError, match=r"visual feature of clip \d+ is NaN or infinite in .*weights are unusable"):
+    named = r"^model .*/models/fusion cannot be used, since its weights overflow: visual feature of clip \d+ is NaN"
+    with pytest.raises(UnusableModelError, match=rf"{named} or infinite in {face_video}$"):
         predictor.predict(face_video)
 
 

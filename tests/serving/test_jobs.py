@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError, UnusableModelError
 from avfusion.runtime.workers import WorkerError
 from avfusion.serving.jobs import DISK_FULL, OURS, Job, Jobs, State, _remove_leftovers
 from avfusion.serving.limits import Limits
@@ -73,6 +73,10 @@ def test_what_is_wrong_is_told_without_paths_and_traces(tmp_path: Path) -> None:
             (BadInputError(f"{video} has no video stream"), (400, "a.mp4 has no video stream")),
             (BadInputError(f"there is no model folder {tmp_path}/model"), (400, "there is no model folder …/model")),
             (AVFusionError(f"{video}: its worker process died"), (500, "a.mp4: its worker process died")),
+            (
+                UnusableModelError(f"model {tmp_path}/gone cannot be used: no numbers in {video}"),
+                (500, "the server's model cannot be used: no numbers in a.mp4"),
+            ),
             (WorkerError("KeyError: 'x' (at y.py:1)"), (500, f"a.mp4: {OURS}")),
             (WorkerError("OSError: [Errno 28] No space left on device"), (507, DISK_FULL)),
         ):
