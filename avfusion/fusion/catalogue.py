@@ -79,15 +79,15 @@ def has_attention(name: str, options: Mapping[str, Any]) -> bool:
 def control_of(name: str, options: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Name and options of the model that is this one without attention, trained so; None: there is none.
 
-    It is that of the class attribute `control_model`, with the options that both models have; else the same model with
-    the option `attention` false. Without the option `attention`, networks of the option `faithful` have none.
+    It is that of the class attribute `control_model`, with the options that both models have; else, and for networks of
+    the option `faithful`, the same model with the option `attention` false.
     """
     declared = fusion_options(name)
     switch = "attention" in declared and declared["attention"].kind is bool
-    if not has_attention(name, options) or (options.get("faithful") and not switch):
+    if not has_attention(name, options):
         return None
     given: dict[str, Any] = dict(find_fusion(name).facts.get("control_model") or {})
-    if given:
+    if given and not options.get("faithful"):
         other = given.pop("model")
         shared = tunable_options(name).keys() & tunable_options(other).keys() - given.keys()
         return other, {key: options.get(key, declared[key].default) for key in sorted(shared)} | given

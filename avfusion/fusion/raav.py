@@ -6,15 +6,17 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Gt, Lt
 from torch import nn
+from torch.nn import functional as F
 
 from avfusion.fusion.base import FusionModel, FusionOutput, RegressionHeads, StreamEncoder, masked_softmax
+from avfusion.fusion.neutral import Attending
 from avfusion.fusion.registry import register_fusion
 from avfusion.fusion.self_attention import TransformerLayer
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import Count, Share
 
 
-class FrameGate(nn.Module):
+class FrameGate(Attending):
     """Sum of what is seen of a frame, each part weighted by its reliability and its prior π:
 
     ℓ_m = MLP_m(x_m) + log π_m,   α = softmax_m(ℓ),   X = Σ_m α_m x_m
@@ -33,10 +35,13 @@ class FrameGate(nn.Module):
         """Parts (B, L, M, width), valid (B, L, M) → X (B, L, width), α (B, L, M); both are zero where none is valid."""
         scores = [scorer(part) for scorer, part in zip(self.scorers, parts.unbind(dim=2), strict=True)]
         gates = masked_softmax(torch.cat(scores, dim=-1) + self.log_priors, valid) * valid
+        if self.neutral is not None:
+            held = self.hold("gates", gates) * valid
+            gates = held / held.sum(dim=-1, keepdim=True).clamp_min(torch.finfo(held.dtype).tiny)
         return (gates[..., None] * parts).sum(dim=2), gates
 
 
-class AudioLatents(nn.Module):
+class AudioLatents(Attending):
     """Frames attend to a few latents, which attend to all sound of the sequence. With the frames X and the sound A:
 
         Z = LN(Z₀ + MHA(q = Z₀, k = v = A)),   X' = LN(X + MHA(q = LN(X), k = v = Z))
@@ -68,11 +73,29 @@ class AudioLatents(nn.Module):
         heard = audible.any(dim=1)[:, None]
         start = self.latents.expand(frames.shape[0], -1, -1)
         # In a sequence without sound nothing is masked: a softmax over nothing is NaN.
-        attended, of_latents = self.listen(start, sound, sound, key_padding_mask=heard & ~audible)
+        attended, of_latents = self._attend(self.listen, start, sound, heard & ~audible)
         latents = torch.where(heard[..., None], self.latent_norm(start + attended), start)
-        attended, of_frames = self.look(self.query_norm(frames), latents, latents)
+        attended, of_frames = self._attend(self.look, self.query_norm(frames), latents)
         fused = torch.where(heard[..., None], self.frame_norm(frames + attended), frames)
         return fused, of_latents * heard[..., None], of_frames * heard[..., None]
+
+    def _attend(
+        self,
+        attention: nn.MultiheadAttention,
+        query: torch.Tensor,
+        values: torch.Tensor,
+        masked: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attend (B, N, width) to values (B, T, width), some of them `masked` (B, T): (B, N, width), (B, N, T)."""
+        if self.neutral is None:
+            attended, weights = attention(query, values, values, key_padding_mask=masked)
+            return attended, weights
+        used = torch.ones_like(values[..., 0]) if masked is None else (~masked).to(values.dtype)
+        weights = (used / used.sum(dim=1, keepdim=True))[:, None]
+        _, _, to_value = attention.in_proj_weight.chunk(3)
+        mean = F.linear(weights @ values, to_value, attention.in_proj_bias.chunk(3)[2])
+        rows = query.shape[1]
+        return attention.out_proj(mean).expand(-1, rows, -1), weights.expand(-1, rows, -1)
 
 
 @register_fusion("raav")
@@ -95,7 +118,11 @@ class ReliabilityAwareFusion(FusionModel):
         dropout: dropout in the head.
         head: `gelu`: normalised frames, then two linear layers with a GELU in between, for both targets; `linear`,
             `relu`: see `RegressionHeads`.
+        attention: false trains the control: weights and gates are uniform, in training and after.
     """
+
+    neutral_form = "uniform weights, gates at their mean"
+    gate_maps = ("gates",)
 
     def __init__(
         self,
@@ -113,6 +140,7 @@ class ReliabilityAwareFusion(FusionModel):
         attention_dropout: Share = 0.1,
         dropout: Share = 0.6,
         head: Literal["gelu", "linear", "relu"] = "gelu",
+        attention: bool = True,
     ) -> None:
         if encoder_width % heads:
             raise BadInputError(f"{self.name}: heads is {heads}: must be a divisor of encoder_width ({encoder_width})")
@@ -135,6 +163,8 @@ class ReliabilityAwareFusion(FusionModel):
             if head == "gelu"
             else RegressionHeads(encoder_width, encoder_width, dropout, relu=head == "relu")
         )
+        if not attention:
+            self.train_without_attention()
 
     def fuse(
         self,

@@ -29,6 +29,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         shared: all iterations use the same attention weights.
         faithful: the network of the authors' code (see `RecurrentCoAttention`), whose T is 1; `k`, `shared` and
             `head` are not part of it.
+        attention: false trains a control: C (S where `faithful`) is 0, in training and after. Without `faithful` the
+            control is `temporal_concat` with `bilstm`, which lacks the weights of attention, too.
     """
 
     neutral_form = "C = 0"
@@ -49,6 +51,7 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         head_hidden: Count = 128,
         head: Literal["linear", "relu"] = "linear",
         faithful: bool = False,
+        attention: bool = True,
     ) -> None:
         if encoder_width % 2:
             raise BadInputError(f"{self.name}: encoder_width is {encoder_width}: must be an even number")
@@ -63,6 +66,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
                 head_hidden=head_hidden,
             )
             super().__init__(audio_dim, visual_dim, length, encoder_width, network)
+            if not attention:
+                self.train_without_attention()
             return
         super().__init__(audio_dim, visual_dim, length, encoder_width)
         self.iterations = iterations
@@ -73,6 +78,8 @@ class RecursiveJointCrossAttention(TwoStreamModel):
         self.visual_attention = nn.ModuleList(CrossAttention(encoder_width, length, k) for _ in range(own))
         self.joint_lstm = BiLSTM(2 * encoder_width, 2 * encoder_width)
         self.heads = RegressionHeads(2 * encoder_width, head_hidden, dropout, relu=head == "relu")
+        if not attention:
+            self.train_without_attention()
 
     def fuse_encoded(self, x_a: torch.Tensor, x_v: torch.Tensor, valid: torch.Tensor) -> FusionOutput:
         """See `TwoStreamModel.fuse_encoded`; `maps` holds C of both streams in each iteration, (B, d_m, d)."""

@@ -21,9 +21,18 @@ def batch() -> tuple[torch.Tensor, ...]:
     return audio, visual, *present, padding
 
 
+def mixed(name: str, gates: torch.Tensor) -> torch.Tensor:
+    """The gates; those of `raav` give no weight to absent sound and none to padding."""
+    if name != "raav":
+        return gates
+    heard, used = batch()[2], ~batch()[4]
+    gates = gates * torch.stack([heard & used, used], dim=-1)
+    return gates / gates.sum(dim=-1, keepdim=True).clamp_min(1e-9)
+
+
 FORMS = [
     *((name, {}) for name in WITH_OPTION),
-    *((name, {"faithful": True}) for name in ("dynamic", "modality_gate")),
+    *((name, {"faithful": True}) for name in ("dynamic", "modality_gate", "recursive_jca")),
     *(("leader_follower", {"form": form}) for form in ("paper", "abaw2", "abaw3")),
 ]
 
@@ -42,10 +51,11 @@ def test_the_control_is_the_model_with_neutral_attention(name: str, options: dic
     assert not torch.equal(model(*batch()).predictions, neutral.predictions)
     for title, values in neutral.maps.items():
         if title in model.gate_maps or values.shape[-2:] == (2, 2):
-            assert values.eq(0.5).all(), title
+            assert torch.equal(values, mixed(name, torch.full_like(values, 0.5))), title
         elif "correlation" in title or "similarity" in title:
             assert not values.any(), title
-    assert control_of(name, options) == (name, {**options, "attention": False})
+    if not find_fusion(name).facts.get("control_model") or options:
+        assert control_of(name, options) == (name, {**options, "attention": False})
     assert control_of(name, {"attention": False}) is None
 
 
@@ -62,6 +72,23 @@ def test_neutral_weights_are_even_over_the_clips_that_are_there(name: str) -> No
         torch.testing.assert_close(weights, wanted.expand_as(weights))
 
 
+@torch.no_grad()
+def test_neutral_latents_hear_the_mean_of_all_sound_and_frames_look_at_their_mean() -> None:
+    model, inputs = build_fusion("raav", **SIZES).eval(), batch()
+    with model.neutralised():
+        maps = model(*inputs).maps
+    heard = inputs[2] & ~inputs[4]
+    wanted = (heard / heard.sum(dim=1, keepdim=True))[:, None]
+    torch.testing.assert_close(maps["latent_attention"], wanted.expand(-1, 4, -1))
+    torch.testing.assert_close(maps["frame_attention"], torch.full((3, 6, 4), 0.25))
+    latents = model.audio_latents
+    values = torch.randn(2, 5, 8)
+    alike = values.mean(dim=1, keepdim=True).expand(-1, 5, -1)  # of equal rows any weights give the mean
+    attended, _ = latents.look(torch.randn(2, 3, 8), alike, alike)
+    with model.neutralised():
+        torch.testing.assert_close(latents._attend(latents.look, torch.randn(2, 3, 8), values)[0], attended)
+
+
 @pytest.mark.parametrize("name", GATED)
 @torch.no_grad()
 def test_gates_are_held_at_their_mean_over_clips_that_are_there(name: str) -> None:
@@ -75,7 +102,7 @@ def test_gates_are_held_at_their_mean_over_clips_that_are_there(name: str) -> No
         held = model(*inputs).maps
     for title in model.gate_maps:
         mean = torch.cat([maps[title][used], again[title][used[:1]]]).mean(dim=0)
-        torch.testing.assert_close(held[title], mean.expand_as(held[title]))
+        torch.testing.assert_close(held[title], mixed(name, mean.expand_as(held[title])))
 
 
 def test_an_error_inside_the_context_leaves_attention_on() -> None:
@@ -91,7 +118,7 @@ def test_controls_keep_the_options_that_both_models_have() -> None:
         "temporal_concat",
         {"encoder_width": 8, "head": "relu", "head_hidden": 128, "temporal": "bilstm"},
     )
-    assert control_of("recursive_jca", {"faithful": True}) is None
+    assert control_of("recursive_jca", {"faithful": True}) == ("recursive_jca", {"faithful": True, "attention": False})
     assert control_of("grjca", {"temporal": "none", "iterations": 3}) == (
         "temporal_concat",
         {
