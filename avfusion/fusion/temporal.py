@@ -42,11 +42,11 @@ class TCNBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, rows: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """(B, dim, L) → (B, width, L); `valid` (B, 1, L)."""
+        """(B, dim, L) → (B, width, L); `valid` (B, 1, L), 1 or 0."""
         # A bias makes a signal of padding, which the next convolution would read.
-        hidden = torch.where(valid, self.dropout(F.leaky_relu(self.first(rows))), 0)
+        hidden = self.dropout(F.leaky_relu(self.first(rows))) * valid
         hidden = self.dropout(F.leaky_relu(self.second(hidden)))
-        return torch.where(valid, F.leaky_relu(hidden + self.residual(rows)), 0)
+        return F.leaky_relu(hidden + self.residual(rows)) * valid
 
 
 class TCN(nn.Module):
@@ -67,9 +67,9 @@ class TCN(nn.Module):
 
     def forward(self, clips: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """(B, L, dim) → (B, L, widths[-1]); zero at clips that are not `valid` (B, L), in and out."""
-        rows, mask = clips.transpose(1, 2), valid[:, None]
+        rows = clips.transpose(1, 2)
         for block in self.blocks:
-            rows = block(rows, mask)
+            rows = block(rows, valid[:, None].to(rows.dtype))
         return rows.transpose(1, 2)
 
 
@@ -101,6 +101,8 @@ class MaskedBatchNorm(nn.Module):
         """Zero at clips that are not `valid` (B, L); in training at least two must be."""
         clips = clips.to(self.norm.weight.dtype)  # statistics in half precision would be coarse
         if self.training:
+            if bool(valid.all()):
+                return self.norm(clips.flatten(0, 1)).view_as(clips)
             return torch.zeros_like(clips).masked_scatter(valid[..., None], self.norm(clips[valid]))
         return torch.where(valid[..., None], self.norm(clips.transpose(1, 2)).transpose(1, 2), 0)
 
