@@ -107,11 +107,22 @@ def _sequences(first: np.ndarray, clips: int, apart: int, length: int) -> np.nda
     return np.where((index >= 0) & (index < clips), index, PADDING)
 
 
-def training_sequences(clips: int, stride: int, length: int = 16, clip_frames: int = 32) -> np.ndarray:
-    """Sequences (S, length) of clip indices with every clip exactly once; -1 is padding after the last clip."""
+def training_sequences(
+    clips: int, stride: int, length: int = 16, clip_frames: int = 32, shifts: np.ndarray | None = None
+) -> np.ndarray:
+    """Sequences (S, length) of clip indices with every clip exactly once; -1 is padding around a track's clips.
+
+    Args:
+        shifts: (`clips_apart`,) from 0 below `length`: so many places before the first clip begin the sequences of
+            clips 0, apart, 2 apart, …, those of clips 1, 1 + apart, …, and so on. None: 0, there is no padding before.
+    """
     apart = clips_apart(stride, clip_frames)
-    blocks = range(0, clips, apart * length)
-    first = [start + offset for offset in range(apart) for start in blocks if start + offset < clips]
+    before = np.zeros(apart, np.int64) if shifts is None else apart * shifts
+    first = [
+        start
+        for offset in range(min(apart, clips))
+        for start in range(offset - int(before[offset]), clips, apart * length)
+    ]
     return _sequences(np.array(first, dtype=np.int64), clips, apart, length)
 
 

@@ -5,30 +5,49 @@ once for each and twice more for its gradient, half the time of a training step 
 differentiated a few sequences at a time, within the processor's cache.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 CACHED_BYTES = 2**21
 
 
-def correlate(keys: torch.Tensor, joint: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def correlate(
+    keys: torch.Tensor, joint: torch.Tensor, weight: torch.Tensor, dropout: float = 0.0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """C = tanh(keysᵀ joint) and W_c Cᵀ (arXiv 2209.09068, equations 6 to 9).
 
     Args:
         keys: (B, L, d_m).
         joint: (B, L, d).
         weight: W_c (k, d).
+        dropout: share of the entries of C that W_c does not see.
 
     Returns:
-        W_c Cᵀ (B, k, d_m), and C (B, d_m, d).
+        W_c Cᵀ (B, k, d_m), and C (B, d_m, d), whole.
     """
-    if torch.compiler.is_compiling():  # an exported graph takes batches of any size, so it has no parts
+    # An exported graph takes batches of any size, so it has no parts.
+    if dropout or torch.compiler.is_compiling():
         correlation = torch.tanh(keys.transpose(1, 2) @ joint)
-        return weight @ correlation.transpose(1, 2), correlation
+        kept = F.dropout(correlation, dropout) if dropout else correlation
+        return weight @ kept.transpose(1, 2), correlation
     hidden, correlation = _Correlate.apply(keys, joint, weight)
     return hidden, correlation
+
+
+def tanh_gain(spread: float, std: float) -> float:
+    """The factor g for which tanh(g x) has the standard deviation `std`, x being normal with mean 0 and `spread`."""
+    x = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    density = torch.exp(-(x**2) / 2)
+    low, high = 0.0, 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        variance = float((torch.tanh(middle * x) ** 2 * density).sum() / density.sum())
+        low, high = (low, middle) if math.sqrt(variance) > std else (middle, high)
+    return low / spread
 
 
 class _Correlate(torch.autograd.Function):

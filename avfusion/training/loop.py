@@ -177,7 +177,7 @@ class FusionTraining:
         state = _State(
             model,
             optimiser,
-            LearningRate(optimiser, self.config.schedule, self.config.epochs),
+            LearningRate(optimiser, config.schedule, config.epochs, config.warmup_epochs),
             torch.amp.GradScaler(torch.device(self.device).type, enabled=precision.scales_loss),
             torch.Generator().manual_seed(self.config.seed),
             best={"epoch": 0, "score": -float("inf"), "model": _copy(model)},
@@ -193,13 +193,14 @@ class FusionTraining:
 
     def _train_epoch(self, state: _State, precision: Precision) -> dict[str, float]:
         state.model.train()
-        order = torch.randperm(len(self.data), generator=state.shuffle)
+        data = self.data if self.config.sequence_offsets == "fixed" else self.data.redrawn(state.shuffle)
+        order = torch.randperm(len(data), generator=state.shuffle)
         losses, predictions, targets = [], [], []
         for step, rows in enumerate(order.split(self.config.batch_size), start=1):
-            batch = drop_streams(self.data.batch(rows), self.config.modality_dropout, state.shuffle)
+            batch = drop_streams(data.batch(rows), self.config.modality_dropout, state.shuffle)
             if int(batch.valid.sum()) < 2:
                 continue  # the CCC of fewer than two clips is undefined
-            output = self._step(state, precision, batch, f"epoch {state.epoch}, step {step}", rows)
+            output = self._step(state, precision, batch, f"epoch {state.epoch}, step {step}", data.names(rows))
             losses.append(output[0])
             predictions.append(output[1][batch.valid])
             targets.append(batch.targets[batch.valid])
@@ -209,7 +210,7 @@ class FusionTraining:
         return {"loss": float(torch.stack(losses).mean())} | _scores("train", *pooled)
 
     def _step(
-        self, state: _State, precision: Precision, batch: Batch, where: str, rows: torch.Tensor
+        self, state: _State, precision: Precision, batch: Batch, where: str, names: Sequence[str]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One optimiser step; returns the loss and the predictions (B, L, 2) in float32, detached."""
         device = torch.device(self.device).type
@@ -219,7 +220,7 @@ class FusionTraining:
             ).predictions
         loss = ccc_loss(predictions, batch.targets, batch.valid)
         if not torch.isfinite(loss):
-            raise self._broken("the loss", where, self.data.names(rows), state)
+            raise self._broken("the loss", where, names, state)
         state.optimiser.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.unscale_(state.optimiser)
@@ -228,7 +229,7 @@ class FusionTraining:
         overflow = not bool(torch.isfinite(norm))
         state.skipped = state.skipped + 1 if overflow else 0
         if overflow and (not precision.scales_loss or state.skipped > MAX_SKIPPED_STEPS):
-            raise self._broken("a gradient", where, self.data.names(rows), state)
+            raise self._broken("a gradient", where, names, state)
         state.scaler.step(state.optimiser)
         state.scaler.update()
         return loss.detach(), predictions.detach().float()

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from avfusion.data.geometry import PADDING, training_sequences
+from avfusion.data.geometry import PADDING, clips_apart, training_sequences
 from avfusion.data.track_data import TrackData
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.mapped_features import MappedFeatures, feature_table
@@ -38,6 +38,7 @@ class SequenceData:
         targets: (N, 2) float32 labels, 0 where not valid.
         index: (S, L) rows of the table, every row once; -1 is padding.
         owner: (S,) index of each sequence's track.
+        clips: number of clips of each track, in the order of the table; with `stride` and `clip_frames` for `redrawn`.
     """
 
     audio: torch.Tensor | MappedFeatures
@@ -49,6 +50,9 @@ class SequenceData:
     index: torch.Tensor
     owner: torch.Tensor
     tracks: tuple[str, ...]
+    clips: tuple[int, ...] = ()
+    stride: int = 1
+    clip_frames: int = 32
 
     def __len__(self) -> int:
         return len(self.index)
@@ -67,6 +71,18 @@ class SequenceData:
             targets=self.targets[at],
             valid=self.valid[at] & ~padding,
         )
+
+    def redrawn(self, generator: torch.Generator) -> "SequenceData":
+        """The same clips, each once and at any place of a sequence with equal chance.
+
+        A track's sequences begin 0 to L - 1 places before its first clip, drawn for each set of clips that follow each
+        other (`training_sequences`).
+        """
+        length = self.index.shape[1]
+        apart = clips_apart(self.stride, self.clip_frames)
+        shifts = torch.randint(length, (len(self.clips), apart), generator=generator).numpy()
+        index, owner = _sequences_of_tracks(self.clips, self.stride, length, self.clip_frames, shifts)
+        return replace(self, index=torch.from_numpy(index).to(self.index.device), owner=torch.from_numpy(owner))
 
     def names(self, rows: torch.Tensor) -> list[str]:
         """Names of the tracks of the sequences `rows`, sorted."""
@@ -104,6 +120,19 @@ def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> 
     return mean, total(lambda vectors: (vectors - mean) ** 2).sqrt()
 
 
+def _sequences_of_tracks(
+    clips: Sequence[int], stride: int, length: int, clip_frames: int, shifts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the table of all clips by sequence, (S, length), and each one's track (S,); `shifts`: a row per track."""
+    index, owner, start = [], [], 0
+    for number, count in enumerate(clips):
+        rows = training_sequences(count, stride, length, clip_frames, None if shifts is None else shifts[number])
+        index.append(np.where(rows == PADDING, PADDING, rows + start))
+        owner.append(np.full(len(rows), number))
+        start += count
+    return np.concatenate(index), np.concatenate(owner)
+
+
 def sequence_data(
     tracks: Sequence[TrackData], *, stride: int, length: int = 16, clip_frames: int = 32, device: str = "cpu"
 ) -> SequenceData:
@@ -117,13 +146,10 @@ def sequence_data(
     """
     if not tracks:
         raise BadInputError("there is no training track with features: look at data/corpus/tracks.parquet")
-    index, owner, start = [], [], 0
-    for number, track in enumerate(tracks):
+    for track in tracks:
         check_finite(track)
-        rows = training_sequences(len(track.clip_ticks), stride, length, clip_frames)
-        index.append(np.where(rows == PADDING, PADDING, rows + start))
-        owner.append(np.full(len(rows), number))
-        start += len(track.clip_ticks)
+    clips = tuple(len(track.clip_ticks) for track in tracks)
+    index, owner = _sequences_of_tracks(clips, stride, length, clip_frames)
     targets, valid = zip(*(track_targets(track) for track in tracks), strict=True)
     if not any(mask.any() for mask in valid):
         raise BadInputError("no clip of the training tracks has a valid label: look at data/labels/")
@@ -138,9 +164,12 @@ def sequence_data(
         visual_present=table([track.visual_present for track in tracks]),
         targets=table(targets),
         valid=table(valid),
-        index=table(index),
-        owner=torch.from_numpy(np.concatenate(owner)),
+        index=torch.from_numpy(index).to(device),
+        owner=torch.from_numpy(owner),
         tracks=tuple(track.track for track in tracks),
+        clips=clips,
+        stride=stride,
+        clip_frames=clip_frames,
     )
 
 

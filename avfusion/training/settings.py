@@ -33,10 +33,12 @@ class TrainSettings(Section):
     lr: Positive = 1e-4
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    warmup_epochs: Annotated[int, Field(ge=0, strict=True)] = 0
     patience: Count = 10
     clip_norm: Positive = 1.0
     dropout: Share = 0.6
     modality_dropout: Fraction = 0.0
+    sequence_offsets: Literal["fixed", "random"] = "fixed"
     amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
     inference: Literal["overlap", "tile", "causal"] = "overlap"
 
@@ -45,6 +47,12 @@ class TrainSettings(Section):
         if wrong := option_fault(self.model, self.options):
             option, allowed = wrong
             raise section_fault(f"options.{option}", self.options[option], allowed)
+        return self
+
+    @model_validator(mode="after")
+    def _warmed_up(self) -> "TrainSettings":
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise section_fault("warmup_epochs", self.warmup_epochs, f"must be below train.epochs ({self.epochs})")
         return self
 
     @model_validator(mode="after")

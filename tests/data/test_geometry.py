@@ -75,6 +75,24 @@ def test_training_holds_every_clip_exactly_once(clips: int, stride: int, length:
     assert (sequences[:, 0] != PADDING).all()
 
 
+@given(st.integers(1, 300), st.sampled_from(STRIDES), st.integers(1, 16), st.data())
+def test_shifted_sequences_hold_every_clip_once_at_its_shifted_place(
+    clips: int, stride: int, length: int, data: st.DataObject
+) -> None:
+    apart = 32 // stride
+    shifts = np.array(data.draw(st.lists(st.integers(0, length - 1), min_size=apart, max_size=apart)))
+    sequences = training_sequences(clips, stride, length, shifts=shifts)
+    rows, places = np.nonzero(sequences != PADDING)
+    held = sequences[rows, places]
+    assert sorted(held.tolist()) == list(range(clips))
+    assert (places == (held // apart + shifts[held % apart]) % length).all()
+    assert set(rows) == set(range(len(sequences)))
+    firsts = dict(zip(rows[::-1], (held - apart * places)[::-1], strict=True))
+    assert (held == np.array([firsts[row] for row in rows]) + apart * places).all()
+    unshifted = training_sequences(clips, stride, length, shifts=0 * shifts)
+    np.testing.assert_array_equal(unshifted, training_sequences(clips, stride, length))
+
+
 def test_training_sequences_are_the_papers() -> None:
     """At stride 1 a sequence ends at frames 481 + o + 512 j, that is at tick 480 + o + 512 j."""
     sequences = training_sequences(2000, 1)

@@ -14,6 +14,17 @@ FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "leader_follower, abaw3": ("leader_follower", {"form": "abaw3", **NARROW}),
     "grjca, hierarchical": ("grjca", {"hierarchical": True, "attention": "joint", "temporal": "none", **NARROW}),
     "tagf, linear": ("tagf", {"score": "linear", **NARROW}),
+    "jca, awake": (
+        "jca",
+        {
+            "correlation_scale": "length",
+            "correlation_norm": True,
+            "correlation_std": 0.5,
+            "correlation_dropout": 0.3,
+            **NARROW,
+        },
+    ),
+    "jca, learnt gain": ("jca", {"correlation_scale": "learnt", "correlation_std": 0.5, **NARROW}),
     "late, not renormalised": ("late", {"renormalise": False, **NARROW}),
 }
 """(Name, options) by title."""

@@ -271,6 +271,10 @@ def test_unknown_names_are_answered_with_what_there_is() -> None:
     [
         ("jca", {"k": 0}, "jca: k is 0: must be a whole number from 1"),
         ("jca", {"encoder_width": "wide"}, "jca: encoder_width is 'wide': must be a whole number from 1"),
+        ("jca", {"correlation_scale": "sqrt"}, "correlation_scale is 'sqrt': must be one of width, length, learnt"),
+        ("jca", {"correlation_norm": 1}, "jca: correlation_norm is 1: must be true or false"),
+        ("jca", {"correlation_std": 1.0}, "jca: correlation_std is 1.0: must be a number from 0 to 0.9"),
+        ("jca", {"correlation_dropout": 1}, "jca: correlation_dropout is 1: must be a number from 0 to below 1"),
         ("concat", {"dropout": 1}, "concat: dropout is 1: must be a number from 0 to below 1"),
         ("recursive_jca", {"shared": 1}, "recursive_jca: shared is 1: must be true or false"),
         ("recursive_jca", {"encoder_width": 5}, "recursive_jca: encoder_width is 5: must be an even number"),

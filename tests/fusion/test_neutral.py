@@ -33,6 +33,8 @@ def mixed(name: str, gates: torch.Tensor) -> torch.Tensor:
 FORMS = [
     *((name, {}) for name in WITH_OPTION),
     *((name, {"faithful": True}) for name in ("dynamic", "modality_gate", "recursive_jca")),
+    ("jca", {"correlation_scale": "length", "correlation_norm": True, "correlation_std": 0.5}),
+    ("jca", {"correlation_scale": "learnt", "correlation_dropout": 0.5}),
     *(("leader_follower", {"form": form}) for form in ("paper", "abaw2", "abaw3")),
 ]
 

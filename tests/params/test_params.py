@@ -75,6 +75,15 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("train", "lr", ".nan", r"train\.lr"),
         ("train", "epochs", 2.5, r"train\.epochs is 2\.5: must be a valid integer"),
         ("train", "dropout", 1.0, r"train\.dropout is 1\.0: must be less than 1"),
+        ("train", "warmup_epochs", -1, r"train\.warmup_epochs is -1: must be greater than or equal to 0"),
+        ("train", "warmup_epochs", 50, r"train\.warmup_epochs is 50: must be below train\.epochs \(50\)"),
+        ("train", "sequence_offsets", "drawn", r"train\.sequence_offsets is 'drawn': must be 'fixed' or 'random'"),
+        (
+            "train",
+            "options",
+            {"correlation_std": 1},
+            r"train\.options\.correlation_std is 1: must be a number from 0 to",
+        ),
         (
             "features",
             "stride",

@@ -91,7 +91,7 @@ IN_FEATURES = {"kept_frames": 4, "fps": None}
 TRAIN_CHANGES = {
     "model": "jca", "options": {"head_hidden": 8}, "seed": 1, "epochs": 4, "batch_size": 8, "lr": 2e-3,
     "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1, "modality_dropout": 0.1,
-    "amp": "bfloat16", "inference": "tile",
+    "amp": "bfloat16", "inference": "tile", "warmup_epochs": 1, "sequence_offsets": "random",
 }  # fmt: skip
 OF_OTHERS = {"baselines": ("audio_only",), "weights": None}
 

@@ -16,6 +16,7 @@ from avfusion.training import loop
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining, _State
+from avfusion.training.sequences import Batch, SequenceData
 from tests.fusion.forms import EVERY
 
 Make = Callable[..., FusionTraining]
@@ -78,6 +79,47 @@ def test_resumed_training_gives_the_same_bits(form: str, training_of_any: Make, 
     for key, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
     assert logger.steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_drawn_offsets_and_warmup_go_on_with_the_same_bits(training: Make, tmp_path: Path) -> None:
+    options = {"epochs": 6, "sequence_offsets": "random", "warmup_epochs": 4}
+    whole = training(**options).fit()
+    for stop in (2, 4):
+        broken = tmp_path / str(stop)
+        with pytest.raises(KeyboardInterrupt):
+            training(folder=broken, **options).fit(Recorder(stop_after=stop))
+        torch.manual_seed(99)
+        resumed = training(folder=broken, **options).fit()
+        assert resumed.history == whole.history
+        for key, value in whole.model.state_dict().items():
+            assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert [row["lr"] for row in whole.history] == pytest.approx([6e-4, 1.2e-3, 1.8e-3, 2.4e-3, 3e-3, 3e-3])
+
+
+def test_offsets_are_drawn_for_each_epoch_and_only_where_asked_for(
+    training: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[list[list[int]]] = []
+    batch = SequenceData.batch
+
+    def spy(self: SequenceData, rows: torch.Tensor) -> Batch:
+        used[-1] += self.index[rows].tolist()
+        return batch(self, rows)
+
+    def follow(self: FusionTraining, state: _State) -> dict[str, float]:
+        used.append([])
+        return validate(self, state)
+
+    validate = FusionTraining._validate
+    monkeypatch.setattr(SequenceData, "batch", spy)
+    monkeypatch.setattr(FusionTraining, "_validate", follow)
+    for offsets, kinds in (("fixed", 1), ("random", 3)):
+        used[:] = [[]]
+        training(epochs=3, sequence_offsets=offsets).fit()
+        epochs = [sorted(rows) for rows in used[:3]]
+        assert len({str(rows) for rows in epochs}) == kinds
+        for rows in epochs:
+            assert sorted(clip for row in rows for clip in row if clip >= 0) == list(range(len(training().data.audio)))
 
 
 def test_says_where_it_resumed_and_trains_nothing_twice(

@@ -4,8 +4,8 @@ import torch
 from avfusion.training.schedule import LearningRate
 
 
-def make(kind: str, epochs: int = 10) -> LearningRate:
-    return LearningRate(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0), kind, epochs)
+def make(kind: str, epochs: int = 10, warmup: int = 0) -> LearningRate:
+    return LearningRate(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=1.0), kind, epochs, warmup)
 
 
 def test_plateau_halves_only_after_five_epochs_without_a_better_score() -> None:
@@ -39,3 +39,35 @@ def test_state_continues_the_count_of_bad_epochs() -> None:
 def test_unknown_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="plateau, cosine, constant"):
         make("warmup")
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine", "constant"])
+def test_warmup_rises_in_even_steps_and_the_schedule_begins_after_it(kind: str) -> None:
+    warmed, cold = make(kind, epochs=13, warmup=3), make(kind)
+    rates = []
+    for _ in range(3):
+        rates.append(warmed.value)
+        warmed.step(0.9)
+    assert rates == [0.25, 0.5, 0.75]
+    for score in (0.2, *[0.1] * 9):
+        assert warmed.value == pytest.approx(cold.value)
+        for rate in (warmed, cold):
+            rate.optimiser.step()
+            rate.step(score)
+    assert warmed.value == pytest.approx(cold.value)
+    assert cold.value == {"plateau": 0.5, "constant": 1}.get(kind, pytest.approx(0, abs=1e-9))
+
+
+@pytest.mark.parametrize("stopped", [1, 3, 5])
+def test_state_continues_a_warmup(stopped: int) -> None:
+    whole, first, second = (make("cosine", warmup=3) for _ in range(3))
+    rates = []
+    for epoch in range(8):
+        if epoch == stopped:
+            second.load_state_dict(first.state_dict())
+            second.optimiser.load_state_dict(first.optimiser.state_dict())
+        rates.append((whole.value, (first if epoch < stopped else second).value))
+        for rate in (whole, first if epoch < stopped else second):
+            rate.optimiser.step()
+            rate.step(0.1)
+    assert all(there == here for there, here in rates)

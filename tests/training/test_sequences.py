@@ -13,7 +13,7 @@ from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import sequences
 from avfusion.training.loop import drop_streams
 from avfusion.training.mapped_features import joined
-from avfusion.training.sequences import check_finite, sequence_data, track_targets
+from avfusion.training.sequences import SequenceData, check_finite, sequence_data, track_targets
 
 Plant = Callable[..., Path]
 
@@ -31,6 +31,33 @@ def test_every_clip_of_every_track_is_in_one_sequence_of_its_own_track(plant: Pl
     owner_of_clip = np.repeat(np.arange(3), [len(track.clip_ticks) for track in tracks])
     for row, owner in zip(data.index, data.owner, strict=True):
         assert set(owner_of_clip[row[row >= 0]]) == {int(owner)}
+
+
+def test_redrawn_sequences_hold_every_clip_once_and_at_other_places(plant: Plant) -> None:
+    data = sequence_data(load(plant(seconds=30, tracks={"train": 2})), stride=8)
+    fixed, owners = places(data), np.repeat(np.arange(2), data.clips)
+    seen, generator = [fixed], torch.Generator().manual_seed(0)
+    for _ in range(60):
+        drawn = data.redrawn(generator)
+        index = drawn.index.numpy()
+        assert sorted(index[index >= 0]) == list(range(len(owners)))
+        assert (np.where(index >= 0, owners[index], drawn.owner[:, None]) == drawn.owner.numpy()[:, None]).all()
+        seen.append(places(drawn))
+    for known in np.stack(seen, axis=1):  # of each clip
+        assert len(set(known)) > 12
+        assert set(known) <= set(range(16))
+    again = [places(data.redrawn(torch.Generator().manual_seed(1))) for _ in range(2)]
+    assert (again[0] == again[1]).all()
+    assert (again[0] != fixed).any()
+
+
+def places(data: SequenceData) -> np.ndarray:
+    """At which place of its sequence each clip stands."""
+    index = data.index.numpy()
+    found = np.zeros(index.max() + 1, int)
+    rows, columns = np.nonzero(index >= 0)
+    found[index[rows, columns]] = columns
+    return found
 
 
 def test_the_table_of_a_split_that_was_read_is_no_copy_of_its_tracks(plant: Plant) -> None:
