@@ -228,7 +228,8 @@ def _fusion_models(params: Params) -> list[str]:
 def _train(work: Workload, params: Params) -> _Work:
     stride, length = params.features.stride, params.geometry.sequence_clips
     sequences = math.ceil(work.clips(stride, "train") / length)
-    checked = work.clips(stride, "val")
+    validated = 2 if params.train.weight_averaging else 1  # the averaged weights, and the weights themselves
+    checked = validated * work.clips(stride, "val")
     names = _fusion_models(params)
     factor = rates.MAP_FACTOR if params.backbones.output == "map" else 1.0
     cost = 0.0

@@ -61,7 +61,7 @@ class Grid:
         fold = fold or Fold(self.inputs.train, self.inputs.validation)
         start = self.inputs.start if config.weights else None
         made = fingerprint(
-            train=config.model_dump(mode="json", exclude={"baselines", "weights"}),
+            train=config.identity(exclude=("baselines", "weights")),
             start=start.facts["sha256"] if start else None,
             tracks=[[[t.track, self.inputs.contents[t.track]] for t in side] for side in (fold.train, fold.validation)],
             # What else section `geometry` decides stands in the contents of the tracks.

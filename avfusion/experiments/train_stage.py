@@ -26,7 +26,7 @@ from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.tracking.training_runs import end_other_runs, log_trained_model
 from avfusion.training.logger import RunLogger
-from avfusion.training.loop import HISTORY_COLUMNS
+from avfusion.training.loop import HISTORY_COLUMNS, OPTIONAL_COLUMNS
 
 
 def run_train_stage(root: Path, project: Path, params: Params) -> None:
@@ -119,7 +119,8 @@ def train_models(
     reports = grid.root / "reports" / "train"
     histories = {name: finished.history for name, finished in trained.items()}
     rows = [{"model": name, **row} for name, history in histories.items() for row in history]
-    write_csv(reports / "history.csv", rows, ("model", *HISTORY_COLUMNS))
+    optional = (column for column in OPTIONAL_COLUMNS if any(column in row for row in rows))
+    write_csv(reports / "history.csv", rows, ("model", *HISTORY_COLUMNS, *optional))
     write_report(reports / "metrics.json", metrics)
     plot_curves(reports / "curves.png", histories, {name: finished.best_epoch for name, finished in trained.items()})
 

@@ -25,7 +25,7 @@ from avfusion.runtime.atomic import atomic_folder, atomic_path, write_json
 from avfusion.runtime.fingerprints import file_digest, fingerprint
 from avfusion.runtime.stamps import Stamp
 from avfusion.training.checkpoints import CHECKPOINT
-from avfusion.training.loop import HISTORY_COLUMNS, TrainedFusion
+from avfusion.training.loop import TrainedFusion, history_row
 from avfusion.training.settings import TrainSettings
 from avfusion.training.start import Start
 
@@ -84,8 +84,8 @@ class FinishedTraining:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """A row per epoch with `HISTORY_COLUMNS`; undefined scores are null in JSON."""
-        rows = [{key: row[key] for key in HISTORY_COLUMNS} for row in self.record["history"]]
+        """A row per epoch (`history_row`); undefined scores are null in JSON."""
+        rows = [history_row(row) for row in self.record["history"]]
         return [{key: math.nan if value is None else value for key, value in row.items()} for row in rows]
 
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
@@ -23,12 +24,13 @@ from avfusion.fusion.track_inference import predict_track
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.named_tensors import load_named
 from avfusion.scoring.ccc import ccc
+from avfusion.training.averaging import renew_statistics, weight_average
 from avfusion.training.checkpoints import CHECKPOINT, load_checkpoint, save_checkpoint
 from avfusion.training.logger import NullLogger, RunLogger
 from avfusion.training.losses import ccc_loss
 from avfusion.training.precision import MAX_SKIPPED_STEPS, Precision, resolve_precision
-from avfusion.training.schedule import LearningRate
-from avfusion.training.sequences import Batch, SequenceData
+from avfusion.training.schedule import LearningRate, SmoothedScore
+from avfusion.training.sequences import Batch, SequenceData, drop_streams
 from avfusion.training.settings import TrainSettings
 from avfusion.training.start import Start
 
@@ -38,6 +40,8 @@ HISTORY_COLUMNS = (
     "lr",
     *(f"{split}_ccc_{name}" for split in ("train", "val") for name in ("valence", "arousal", "mean")),
 )
+OPTIONAL_COLUMNS = ("val_ccc_smoothed", *(f"raw_val_ccc_{name}" for name in ("valence", "arousal", "mean")))
+"""Columns of trainings with `train.score_smoothing`, and with `train.weight_averaging`: scores of the last weights."""
 
 
 @dataclass
@@ -45,8 +49,8 @@ class TrainedFusion:
     """A trained model and the course of its training.
 
     Attributes:
-        model: the model with the weights of the best epoch, in eval mode.
-        history: a row per epoch with `HISTORY_COLUMNS`.
+        model: the model with the weights of the best epoch (averaged, with `train.weight_averaging`), in eval mode.
+        history: a row per epoch with `HISTORY_COLUMNS`, and with those of `OPTIONAL_COLUMNS` that apply.
         best_epoch: the best epoch, from 1; 0: untrained.
         seconds_per_epoch: wall time including validation; None if unknown.
     """
@@ -60,25 +64,32 @@ class TrainedFusion:
 
 @dataclass
 class _State:
-    """Everything that changes while a model trains."""
+    """Everything that changes while a model trains; `averaged`: None without `train.weight_averaging`."""
 
     model: FusionModel
     optimiser: torch.optim.Optimizer
     rate: LearningRate
     scaler: torch.amp.GradScaler
     shuffle: torch.Generator
+    smoothed: SmoothedScore
+    averaged: AveragedModel | None
     best: dict[str, Any]
     epoch: int = 0
     skipped: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def kept(self) -> FusionModel:
+        """The model that is validated and kept."""
+        return self.model if self.averaged is None else cast(FusionModel, self.averaged.module)
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("model", "optimiser", "rate", "scaler", "smoothed", "averaged")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "rate": self.rate.state_dict(),
-            "scaler": self.scaler.state_dict(),
+        return {name: part.state_dict() for name, part in self._parts().items()} | {
             "shuffle": self.shuffle.get_state(),
             "best": self.best,
             "epoch": self.epoch,
@@ -88,8 +99,8 @@ class _State:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for part in ("model", "optimiser", "rate", "scaler"):
-            getattr(self, part).load_state_dict(state[part])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self.shuffle.set_state(state["shuffle"])
         self.best, self.epoch, self.history = state["best"], state["epoch"], state["history"]
         self.skipped, self.seconds = state["skipped"], state["seconds"]
@@ -140,11 +151,14 @@ class FusionTraining:
             state.epoch += 1
             row = {"epoch": state.epoch, "lr": state.rate.value} | self._train_epoch(state, precision)
             row |= self._validate(state)
-            score = row["val_ccc_mean"]
+            score = state.smoothed.step(row["val_ccc_mean"])
+            if self.config.score_smoothing:
+                row["val_ccc_smoothed"] = score
             if score > state.best["score"]:
-                state.best = {"epoch": state.epoch, "score": score, "model": _copy(state.model)}
-            state.rate.step(score)
-            state.history.append({key: row[key] for key in HISTORY_COLUMNS})
+                state.best = {"epoch": state.epoch, "score": score, "model": _copy(state.kept)}
+            # By the weights' own score, so that neither averages nor smoothing change the course of the weights.
+            state.rate.step(row.get("raw_val_ccc_mean", row["val_ccc_mean"]))
+            state.history.append(history_row(row))
             seconds = time.perf_counter() - started
             state.seconds += seconds
             self._save(state)
@@ -180,6 +194,8 @@ class FusionTraining:
             LearningRate(optimiser, config.schedule, config.epochs, config.warmup_epochs),
             torch.amp.GradScaler(torch.device(self.device).type, enabled=precision.scales_loss),
             torch.Generator().manual_seed(self.config.seed),
+            SmoothedScore(self.config.score_smoothing),
+            weight_average(model, self.config.weight_averaging) if self.config.weight_averaging else None,
             best={"epoch": 0, "score": -float("inf"), "model": _copy(model)},
         )
         if self.folder and (saved := load_checkpoint(self.folder, self.fingerprint)):
@@ -220,7 +236,7 @@ class FusionTraining:
             ).predictions
         loss = ccc_loss(predictions, batch.targets, batch.valid)
         if not torch.isfinite(loss):
-            raise self._broken("the loss", where, names, state)
+            raise self._broken("the loss", where, names, state.epoch)
         state.optimiser.zero_grad(set_to_none=True)
         state.scaler.scale(loss).backward()
         state.scaler.unscale_(state.optimiser)
@@ -229,23 +245,31 @@ class FusionTraining:
         overflow = not bool(torch.isfinite(norm))
         state.skipped = state.skipped + 1 if overflow else 0
         if overflow and (not precision.scales_loss or state.skipped > MAX_SKIPPED_STEPS):
-            raise self._broken("a gradient", where, names, state)
+            raise self._broken("a gradient", where, names, state.epoch)
         state.scaler.step(state.optimiser)
         state.scaler.update()
+        if state.averaged is not None and not overflow:
+            state.averaged.update_parameters(state.model)
         return loss.detach(), predictions.detach().float()
 
     def _validate(self, state: _State) -> dict[str, float]:
         """CCC over every labelled frame of the validation tracks, pooled."""
+        if state.averaged is None:
+            return self._validation_scores("val", state.model, state.epoch)
+        renew_statistics(state.averaged, self.data.batches(self.config.batch_size))
+        averaged = self._validation_scores("val", state.kept, state.epoch)
+        return averaged | self._validation_scores("raw_val", state.model, state.epoch)
+
+    def _validation_scores(self, prefix: str, model: FusionModel, epoch: int) -> dict[str, float]:
         predictions = []
         for track in self.validation:
             try:
-                frames = predict_track(state.model, track, self.geometry, self.stride, self.config.inference)
+                frames = predict_track(model, track, self.geometry, self.stride, self.config.inference)
             except NotFiniteError:
-                where = f"epoch {state.epoch}, validation"
-                raise self._broken("a prediction", where, [track.track], state) from None
+                raise self._broken("a prediction", f"epoch {epoch}, validation", [track.track], epoch) from None
             predictions.append(frames[track.valid])
         labels = [track.labels[track.valid] for track in self.validation]
-        return _scores("val", np.concatenate(predictions), np.concatenate(labels))
+        return _scores(prefix, np.concatenate(predictions), np.concatenate(labels))
 
     def _save(self, state: _State) -> None:
         if self.folder:
@@ -264,18 +288,24 @@ class FusionTraining:
     def _line(self, row: Mapping[str, float], best: Mapping[str, Any], seconds: float) -> str:
         train, val = (f"{row[f'{s}_ccc_valence']:.3f} / {row[f'{s}_ccc_arousal']:.3f}" for s in ("train", "val"))
         epoch = f"epoch {row['epoch']:>{len(str(self.config.epochs))}} of {self.config.epochs}"
+        of = " smoothed" if self.config.score_smoothing else ""
         return (
             f"{self.name}: {epoch}  loss {row['loss']:.3f}  lr {row['lr']:.1e}  CCC valence / arousal "
-            f"train {train}  val {val}  best {best['score']:.3f} (epoch {best['epoch']})  {seconds:.2f} s"
+            f"train {train}  val {val}  best{of} {best['score']:.3f} (epoch {best['epoch']})  {seconds:.2f} s"
         )
 
-    def _broken(self, what: str, where: str, names: Sequence[str], state: _State) -> AVFusionError:
+    def _broken(self, what: str, where: str, names: Sequence[str], epoch: int) -> AVFusionError:
         tracks = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        kept = f"; the checkpoint of epoch {state.epoch - 1} is kept in {self.folder}" if self.folder else ""
+        kept = f"; the checkpoint of epoch {epoch - 1} is kept in {self.folder}" if self.folder else ""
         return AVFusionError(
             f"{self.name}: {what} is not finite at {where} (tracks {tracks}){kept}: lower train.lr or train.clip_norm, "
             "or set train.amp to off"
         )
+
+
+def history_row(row: Mapping[str, float]) -> dict[str, float]:
+    """The columns of a row of the history, in their order."""
+    return {key: row[key] for key in HISTORY_COLUMNS} | {key: row[key] for key in OPTIONAL_COLUMNS if key in row}
 
 
 def log_missing(history: Sequence[Mapping[str, float]], logger: RunLogger) -> None:
@@ -296,27 +326,6 @@ def split_scores(
         return dict.fromkeys((*(f"ccc_{name}" for name in names), "ccc_mean"))
     scores: dict[str, float | None] = {f"ccc_{name}": ccc(pooled[:, c], labels[:, c]) for c, name in enumerate(names)}
     return scores | {"ccc_mean": float(np.mean([value for value in scores.values() if value is not None]))}
-
-
-def drop_streams(batch: Batch, share: float, generator: torch.Generator) -> Batch:
-    """Modality dropout: a random `share` of the sequences loses one stream, each with equal chance.
-
-    Clips left without any stream do not count in the loss. Draws from `generator` only if `share` > 0.
-    """
-    if share <= 0:
-        return batch
-    draw = torch.rand(2, len(batch.audio), 1, generator=generator).to(batch.audio.device)
-    lost, audio = draw[0] < share, draw[1] < 0.5
-    audio_present, visual_present = batch.audio_present & ~(lost & audio), batch.visual_present & ~(lost & ~audio)
-    return Batch(
-        batch.audio,
-        batch.visual,
-        audio_present,
-        visual_present,
-        batch.padding,
-        batch.targets,
-        batch.valid & (audio_present | visual_present),
-    )
 
 
 def _scores(split: str, predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:

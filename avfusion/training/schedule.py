@@ -1,4 +1,4 @@
-"""The learning rate schedule."""
+"""What follows the epochs of a training: the learning rate, and the score by which epochs are compared."""
 
 from typing import Any
 
@@ -62,3 +62,31 @@ class LearningRate:
         self._warmed = state["warmed"]
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state["schedule"])
+
+
+class SmoothedScore:
+    """Exponentially weighted mean of the validation scores so far, by which the best epoch is chosen.
+
+    Weights are normalised, so that the mean is not drawn to a start: the first epoch's is its own score.
+
+    Args:
+        smoothing: weight of an epoch relative to the next one's, in [0, 1); 0: each epoch's own score.
+    """
+
+    def __init__(self, smoothing: float) -> None:
+        self.smoothing = smoothing
+        self._sum = self._weight = 0.0
+
+    def step(self, score: float) -> float:
+        """End an epoch with the validation score `score`; returns the mean."""
+        self._sum = self.smoothing * self._sum + score
+        self._weight = self.smoothing * self._weight + 1
+        return self._sum / self._weight
+
+    def state_dict(self) -> dict[str, float]:
+        """State for a checkpoint."""
+        return {"sum": self._sum, "weight": self._weight}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Restore a checkpoint's state."""
+        self._sum, self._weight = state["sum"], state["weight"]

@@ -1,7 +1,7 @@
 """Training sequences as indices into one table of all clips, so that a batch is one gather."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +84,13 @@ class SequenceData:
         index, owner = _sequences_of_tracks(self.clips, self.stride, length, self.clip_frames, shifts)
         return replace(self, index=torch.from_numpy(index).to(self.index.device), owner=torch.from_numpy(owner))
 
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All sequences in their order, `size` at a time, without batches of fewer than two valid clips."""
+        for rows in torch.arange(len(self)).split(size):
+            batch = self.batch(rows)
+            if int(batch.valid.sum()) >= 2:
+                yield batch
+
     def names(self, rows: torch.Tensor) -> list[str]:
         """Names of the tracks of the sequences `rows`, sorted."""
         return sorted({self.tracks[owner] for owner in self.owner[rows].tolist()})
@@ -98,6 +105,27 @@ class SequenceData:
             mean, std = _moments(getattr(self, stream), getattr(self, f"{stream}_present"))
             found |= {f"{stream}_mean": mean.float(), f"{stream}_std": std.float()}
         return found
+
+
+def drop_streams(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Modality dropout: a random `share` of the sequences loses one stream, each with equal chance.
+
+    Clips left without any stream do not count in the loss. Draws from `generator` only if `share` > 0.
+    """
+    if share <= 0:
+        return batch
+    draw = torch.rand(2, len(batch.audio), 1, generator=generator).to(batch.audio.device)
+    lost, audio = draw[0] < share, draw[1] < 0.5
+    audio_present, visual_present = batch.audio_present & ~(lost & audio), batch.visual_present & ~(lost & ~audio)
+    return Batch(
+        batch.audio,
+        batch.visual,
+        audio_present,
+        visual_present,
+        batch.padding,
+        batch.targets,
+        batch.valid & (audio_present | visual_present),
+    )
 
 
 def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

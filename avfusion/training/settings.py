@@ -1,5 +1,6 @@
 """Settings of the room: the training of a fusion model (arXiv 2209.09068)."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -21,7 +22,14 @@ FusionName = Annotated[str, AfterValidator(_known)]
 
 
 class TrainSettings(Section):
-    """Fusion training, with the paper's recipe as defaults."""
+    """Fusion training, with the paper's recipe as defaults.
+
+    Attributes:
+        score_smoothing: weight of an epoch relative to the next one's in the mean of validation scores by which the
+            best epoch is chosen; 0: each epoch's own score.
+        weight_averaging: decay per step of the moving average of the weights that is validated and kept; 0: the weights
+            themselves.
+    """
 
     model: FusionName = "jca"
     options: dict[str, Any] = Field(default_factory=dict)
@@ -35,6 +43,8 @@ class TrainSettings(Section):
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
     warmup_epochs: Annotated[int, Field(ge=0, strict=True)] = 0
     patience: Count = 10
+    score_smoothing: Share = 0.0
+    weight_averaging: Share = 0.0
     clip_norm: Positive = 1.0
     dropout: Share = 0.6
     modality_dropout: Fraction = 0.0
@@ -61,3 +71,13 @@ class TrainSettings(Section):
             message = "train.weights starts the main model alone and train.epochs is 0: must be []"
             raise section_fault("baselines", list(self.baselines), message)
         return self
+
+    def identity(self, exclude: Collection[str]) -> dict[str, Any]:
+        """The keys by value, to tell trainings apart.
+
+        Keys that came later are absent while they have their defaults, so that trainings from before them are found
+        again.
+        """
+        later = ("warmup_epochs", "sequence_offsets", "score_smoothing", "weight_averaging")
+        off = {key for key in later if getattr(self, key) == type(self).model_fields[key].default}
+        return self.model_dump(mode="json", exclude={*exclude, *off})

@@ -15,9 +15,8 @@ from avfusion.fusion.catalogue import fusion_options, head_kind
 from avfusion.fusion.contract import CHECKS, Case
 from avfusion.fusion.registry import fusion_class
 from avfusion.runtime.errors import BadInputError
-from avfusion.training.loop import drop_streams
 from avfusion.training.losses import ccc_loss
-from avfusion.training.sequences import Batch
+from avfusion.training.sequences import Batch, drop_streams
 from tests.fusion.forms import EVERY, FORMS
 
 B, L, D_A, D_V = 4, 16, 24, 40

@@ -124,6 +124,16 @@ def test_levels_stand_at_their_numbers_and_what_was_not_disturbed_at_0(drawn: li
     assert figure.get_figwidth() <= WIDEST
 
 
+def test_curves_of_averaged_weights_show_the_weights_themselves_as_well(drawn: list[Figure]) -> None:
+    splits = {"train": 0.7, "val": 0.6, "raw_val": 0.5}
+    scores = {f"{split}_ccc_{t}": value for split, value in splits.items() for t in ("valence", "arousal", "mean")}
+    curves.plot_curves(
+        Path("c.png"), {"jca": [{"epoch": e, "loss": 1.0, "lr": 1e-3} | scores for e in (1, 2)]}, {"jca": 1}
+    )
+    found = [(line.get_linestyle(), list(line.get_ydata())) for line in drawn[0].axes[0].lines[:3]]
+    assert found == [("-", [0.6, 0.6]), ("--", [0.7, 0.7]), (":", [0.5, 0.5])]
+
+
 @pytest.mark.parametrize(("models", "panels"), [(1, 2), (4, 8), (6, 16)])
 def test_curves_of_many_models_fit_a_page(drawn: list[Figure], models: int, panels: int) -> None:
     scores = {f"{split}_ccc_{target}": 0.5 for split in ("train", "val") for target in ("valence", "arousal")}

@@ -72,8 +72,8 @@ ELSEWHERE = {
         "experiments.train_unit": _TRAINED,
         **dict.fromkeys(
             (
-                *(f"training.{name}" for name in ("checkpoints", "logger", "loop", "losses", "mapped_features")),
-                *(f"training.{name}" for name in ("precision", "schedule", "sequences")),
+                *(f"training.{name}" for name in ("averaging", "checkpoints", "logger", "loop", "losses")),
+                *(f"training.{name}" for name in ("mapped_features", "precision", "schedule", "sequences")),
             ),
             _TRAINED,
         ),

@@ -92,6 +92,7 @@ TRAIN_CHANGES = {
     "model": "jca", "options": {"head_hidden": 8}, "seed": 1, "epochs": 4, "batch_size": 8, "lr": 2e-3,
     "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1, "modality_dropout": 0.1,
     "amp": "bfloat16", "inference": "tile", "warmup_epochs": 1, "sequence_offsets": "random",
+    "score_smoothing": 0.8, "weight_averaging": 0.99,
 }  # fmt: skip
 OF_OTHERS = {"baselines": ("audio_only",), "weights": None}
 
@@ -119,6 +120,13 @@ def test_changed_parameters_and_threads_change_it_and_the_device_does_not(root: 
     for amp in ("auto", "off", "float16"):
         assert digest(root, device="cuda", amp=amp) == digest(root, amp=amp), "a machine without a GPU pulls results"
     assert digest(root, **IN_FEATURES, **OF_OTHERS) == digest(root)
+
+
+def test_keys_that_are_off_leave_the_digest_as_it_was_before_there_were_such_keys() -> None:
+    later = {"warmup_epochs": 2, "sequence_offsets": "random", "score_smoothing": 0.5, "weight_averaging": 0.9}
+    assert TrainSettings().identity(exclude=()) == TrainSettings().model_dump(mode="json", exclude=set(later))
+    on = TrainSettings(**later)
+    assert on.identity(exclude=("seed",)) == on.model_dump(mode="json", exclude={"seed"})
 
 
 def test_its_code_is_that_of_its_model_and_of_training(root: Path) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from avfusion.training.schedule import LearningRate
+from avfusion.training.schedule import LearningRate, SmoothedScore
 
 
 def make(kind: str, epochs: int = 10, warmup: int = 0) -> LearningRate:
@@ -71,3 +71,17 @@ def test_state_continues_a_warmup(stopped: int) -> None:
             rate.optimiser.step()
             rate.step(0.1)
     assert all(there == here for there, here in rates)
+
+
+def test_smoothed_score_is_the_normalised_mean_of_the_scores_so_far() -> None:
+    smoothed, scores = SmoothedScore(0.5), (0.4, 0.8, 0.2)
+    found = [smoothed.step(score) for score in scores]
+    assert found == pytest.approx([0.4, (0.2 + 0.8) / 1.5, (0.1 + 0.4 + 0.2) / 1.75])
+    resumed = SmoothedScore(0.5)
+    resumed.load_state_dict(smoothed.state_dict())
+    assert resumed.step(0.6) == smoothed.step(0.6)
+
+
+def test_without_smoothing_the_score_keeps_its_bits() -> None:
+    smoothed = SmoothedScore(0.0)
+    assert [smoothed.step(score) for score in (0.1, -0.3, 1 / 3)] == [0.1, -0.3, 1 / 3]

@@ -11,9 +11,8 @@ from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training import sequences
-from avfusion.training.loop import drop_streams
 from avfusion.training.mapped_features import joined
-from avfusion.training.sequences import SequenceData, check_finite, sequence_data, track_targets
+from avfusion.training.sequences import SequenceData, check_finite, drop_streams, sequence_data, track_targets
 
 Plant = Callable[..., Path]
 

@@ -88,7 +88,7 @@ class Objective:
             trial.set_user_attr(ERROR, f"none of {len(trained.history)} epochs has a validation score")
             raise AVFusionError("no epoch has a validation score")
         trial.set_user_attr(BEST_EPOCH, trained.best_epoch)
-        return max(row["val_ccc_mean"] for row in trained.history)
+        return trained.history[trained.best_epoch - 1]["val_ccc_mean"]
 
 
 class _Epochs(NullLogger):

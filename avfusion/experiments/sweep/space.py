@@ -77,7 +77,7 @@ class SearchSpace:
 
     def fixed_values(self) -> dict[str, Any]:
         """What every trial has in common and its score depends on, for telling studies apart."""
-        values = self.fixed.model_dump(mode="json", exclude={"baselines", *self.dimensions})
+        values = self.fixed.identity(exclude=("baselines", *self.dimensions))
         models = self.dimensions.get("model")
         tried = not isinstance(models, Choice) or self.fixed.model in models.values
         return values | {"options": self._fixed_options() if tried else {}}

@@ -25,7 +25,10 @@ from avfusion.scoring.track_predictions import TARGETS
 def plot_curves(
     path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]], best_epochs: Mapping[str, int]
 ) -> None:
-    """Draw two panels per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate."""
+    """Draw two panels per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate.
+
+    A model whose weights were averaged has a dotted line: validation of the weights themselves.
+    """
     columns, rows = min(max(len(histories), 1), COLUMNS), max(ceil(len(histories) / COLUMNS), 1)
     figure = new_figure(min(3.3 * columns + 0.6, WIDEST), 5.2 * rows)
     panels = figure.subplots(2 * rows, columns, squeeze=False, sharey="row", height_ratios=(2, 1) * rows)
@@ -52,9 +55,12 @@ def plot_curves(
 
 def _scores(axes: Axes, history: Sequence[Mapping[str, float]], best: int) -> None:
     epochs = [row["epoch"] for row in history]
+    lines = [("val", "-", "validation"), ("train", "--", "training, dropout on")]
+    if history and "raw_val_ccc_mean" in history[0]:
+        lines.append(("raw_val", ":", "validation, weights not averaged"))
     for target in TARGETS:
         colour = TARGET_COLOURS[target]
-        for split, line, title in (("val", "-", "validation"), ("train", "--", "training, dropout on")):
+        for split, line, title in lines:
             values = [row[f"{split}_ccc_{target}"] for row in history]
             axes.plot(
                 epochs,
