@@ -1,6 +1,7 @@
 """Small files that ask for much: indices, sizes and rates that no file of their length has."""
 
 import struct
+import tempfile
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -154,3 +155,12 @@ BOMBS: dict[str, Callable[[Path], None]] = {
     "codec private.mkv": lambda path: with_size(path, b"\x63\xa2"),
     "block.mkv": lambda path: with_size(path, b"\xa3"),
 }
+
+
+def bomb_seeds() -> list[bytes]:
+    """Every bomb's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in BOMBS]
+        for file in files:
+            BOMBS[file.name](file)
+        return [file.read_bytes() for file in files]

@@ -3,8 +3,8 @@
     python tests/fuzz/run.py [--seconds 600] [--only TARGET …] [--seed N] [--out FOLDER]
     python tests/fuzz/run.py --again FILE …      files of earlier findings, named <target>-…
 
-A wrong answer is a crash, 20 seconds of computing or 120 of waiting, memory beyond 4 GB, another file opened than the
-one given, or an exception that is no error for people. The smallest file of each is kept in the folder.
+A wrong answer is a crash, 10 seconds of computing or 120 of waiting, 1 GB more memory than before, another file opened
+than the one given, or an exception that is no error for people. The smallest file of each is kept in the folder.
 """
 
 import argparse

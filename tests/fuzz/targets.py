@@ -17,6 +17,7 @@ from avfusion.media.audio_timeline import read_any_timeline
 from avfusion.media.probe import media_info
 from avfusion.media.video import read_video
 from avfusion.params.params import load_params
+from tests.fuzz.bombs import bomb_seeds
 from tests.fuzz.media_seeds import media_seeds
 from tests.fuzz.own_data import OWN_DATA
 from tests.fuzz.target import SEPARATORS, Target
@@ -154,3 +155,4 @@ TARGETS = {
     "tracks": Target("tracks.parquet", read_tracks, _table_seeds),
 }
 TARGETS |= OWN_DATA
+TARGETS["bombs"] = Target("damaged.mp4", read_media, bomb_seeds, MEDIA_TOKENS)

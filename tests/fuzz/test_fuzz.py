@@ -16,6 +16,7 @@ from tests.fuzz.targets import TARGETS, Target
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the worker is watched by Linux's inotify and /proc")
 
+SHORT = [name for name in TARGETS if name != "bombs"]  # `test_bombs.py` reads those
 EXAMPLES = {"media": 160, "labels": 150, "crops": 100, "params": 40, "sources": 100, "tracks": 60}
 
 
@@ -25,7 +26,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield made
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", SHORT)
 def test_damaged_files_are_read_or_refused_by_name(reader, target):
     counts, findings = explore(reader, target, EXAMPLES.get(target, 100))
     assert [(finding.answer, finding.content[:200]) for finding in findings] == []
@@ -34,7 +35,7 @@ def test_damaged_files_are_read_or_refused_by_name(reader, target):
         assert counts["refused"] >= 5
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", SHORT)
 def test_whole_files_are_read(reader, target):
     answers = [reader.read(target, content) for content in TARGETS[target].seeds()]
     refused = [answer for answer in answers if answer.kind == "refused"]
@@ -58,7 +59,7 @@ def test_only_errors_for_people_that_name_the_file_are_right_answers(monkeypatch
         (BadInputError("it is bad"), "does not name the file"),
         (BadInputError("x.bin is\nbad"), "of several lines"),
         (IndexError("list index"), r"IndexError at test_fuzz.py:"),
-        (MemoryError(), "MemoryError at "),
+        (MemoryError(), "it asks for more than 1.0 GB of memory"),
         (AssertionError("frames"), "AssertionError at "),
         (SystemExit(1), "SystemExit at "),
     ):
@@ -74,6 +75,8 @@ def test_crashes_and_hangs_are_told_and_the_next_file_is_read(tmp_path, monkeypa
         os.kill(reader.process_id, signal.SIGSEGV)
         assert reader.read("sources", good) == Answer("crash", "exit status -11")
         assert reader.read("sources", good) == Answer("read")
+        os.kill(reader.process_id, signal.SIGXCPU)
+        assert reader.read("sources", good).kind == "refused"
         monkeypatch.setattr(harness, "DEADLINE_S", 0.2)
         os.kill(reader.process_id, signal.SIGSTOP)
         assert reader.read("sources", good).kind == "hang"

@@ -1,7 +1,8 @@
 """The process that reads damaged files, so that a crash inside a library costs one file: `python worker.py FOLDER`.
 
 A line of JSON in, `{"target": …, "file": …}`, a line out: `{"kind": "read" | "refused" | "finding", "what": …}`.
-Address space is limited, and every file of FOLDER that is opened beside the one named is a finding.
+A file that makes the process grow by more than GROWTH is a finding, and so is every file of FOLDER that is opened
+beside the one named.
 """
 
 import json
@@ -12,16 +13,18 @@ import traceback
 from pathlib import Path
 
 from avfusion.runtime.errors import AVFusionError
+from avfusion.runtime.work_limits import memory_limit, work_limits_apply
 from tests.fuzz.opened_files import OpenedFiles
 from tests.fuzz.targets import TARGETS
 
-MEMORY = 4 << 30  # bytes of address space
+GROWTH = 1e9  # bytes of address space
 
 
 def attempt(target: str, file: Path) -> tuple[str, str]:
     """Read the file as a target reads it; an error for people that names it is as good as success."""
     try:
-        TARGETS[target].read(file)
+        with memory_limit(GROWTH):
+            TARGETS[target].read(file)
     except AVFusionError as error:
         message = str(error)
         if file.name not in message:
@@ -39,7 +42,7 @@ def attempt(target: str, file: Path) -> tuple[str, str]:
 def main() -> None:
     """Answer until the input ends."""
     folder = Path(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    work_limits_apply()  # as in the workers of `predict` and `serve`
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with OpenedFiles(folder) as opened:
         for line in sys.stdin:
