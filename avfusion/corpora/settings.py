@@ -37,6 +37,7 @@ class RenderSettings(Section):
     min_seconds: Positive = 25
     max_seconds: Positive = 30
     size: Annotated[int, Field(ge=96, le=1024, multiple_of=16, strict=True)] = 256
+    emotions: Literal["direct", "interaction"] = "direct"
 
     @model_validator(mode="after")
     def _seconds(self) -> "RenderSettings":

@@ -50,6 +50,8 @@ def print_summary(root: Path) -> None:
     demo = "oracle" in _scored(metrics.get("val", {}))
     if demo:
         explained += " Oracles: the best predictions from the known cues of both streams, or of one."
+        if "oracle_clip" in metrics["val"]:
+            explained += " oracle_linear: by sums of both streams over time; oracle_clip: from one clip of both."
     console.print(explained, style="dim")
     if times := stage_times(root):
         console.print(times, markup=False)

@@ -22,7 +22,7 @@ def values() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_text())
 
 
-@pytest.mark.parametrize("preset", ["demo", "affwild2", "affwild2-tsav", "manifest"])
+@pytest.mark.parametrize("preset", ["demo", "demo-interaction", "affwild2", "affwild2-tsav", "manifest"])
 def test_presets_validate_and_name_every_key(preset: str) -> None:
     path = ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml"
     params = load_params(path)
@@ -32,7 +32,7 @@ def test_presets_validate_and_name_every_key(preset: str) -> None:
         assert set(keys) == set(written[section]), section
 
 
-@pytest.mark.parametrize("preset", ["demo", "affwild2", "manifest"])
+@pytest.mark.parametrize("preset", ["demo", "demo-interaction", "affwild2", "manifest"])
 def test_comments_of_the_presets_name_every_backbone(preset: str) -> None:
     text = (ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml").read_text()
     for stream in ("visual", "audio"):

@@ -72,6 +72,15 @@ class Spans:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """How one stream of a track leads the other: see `interaction`, which has the meaning of the values."""
+
+    leader: str
+    excited: bool
+    ironic: bool
+
+
+@dataclass(frozen=True)
 class Signals:
     """One track's drawn signals on the knots `times` (K,) in seconds; values are roughly in [-1, 1].
 
@@ -82,6 +91,8 @@ class Signals:
     latents: np.ndarray
     cues: dict[str, np.ndarray]
     spans: Spans
+    lead: Lead | None = None
+    """How one stream leads the other, where emotions show in their interaction (`interaction`)."""
 
     def latents_at(self, times: np.ndarray) -> np.ndarray:
         """Return valence and arousal (N, 2) in [-1, 1] at `times` (N,) in seconds."""
@@ -134,18 +145,26 @@ def draw_split(rngs: Sequence[np.random.Generator], durations_s: Sequence[float]
     the videos of this corpus, not for corpora of other seeds.
     """
     times = [knots(duration) for duration in durations_s]
+    return [
+        _signals(rng, duration, grid, path)
+        for rng, duration, grid, path in zip(rngs, durations_s, times, whitened_paths(rngs, times), strict=True)
+    ]
+
+
+def whitened_paths(rngs: Sequence[np.random.Generator], times: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Draw the paths (K, 6) of a split on the knots of each track, whitened together: mean 0, variance 1, uncorrelated.
+
+    Columns are valence and arousal, the slow errors of both in the visual, then in the audio stream.
+    """
     paths = [_draw_paths(rng, grid) for rng, grid in zip(rngs, times, strict=True)]
     pooled = np.concatenate(paths)
     centre = pooled.mean(axis=0)
     whitener = np.linalg.inv(np.linalg.cholesky(np.cov(pooled.T, bias=True))).T
-    return [
-        _signals(rng, duration, grid, (path - centre) @ whitener)
-        for rng, duration, grid, path in zip(rngs, durations_s, times, paths, strict=True)
-    ]
+    return [(path - centre) @ whitener for path in paths]
 
 
 def _draw_paths(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
-    """Draw unit-variance paths (K, 6): two latents, then the slow errors of the visual and of the audio stream."""
+    """Draw unit-variance paths (K, 6) of one track, as in `whitened_paths`."""
     latents = _draw(rng, latent_kernel(times) / LATENT_SD**2, len(TARGETS))
     return np.concatenate([latents, _draw(rng, slow_error_kernel(times), len(TARGETS) * len(STREAMS))], axis=1)
 
@@ -153,16 +172,23 @@ def _draw_paths(rng: np.random.Generator, times: np.ndarray) -> np.ndarray:
 def _signals(rng: np.random.Generator, duration_s: float, times: np.ndarray, paths: np.ndarray) -> Signals:
     latents = LATENT_SD * paths[:, :2] @ np.linalg.cholesky(target_correlation()).T
     latents = np.clip(latents, -1.0, 1.0)
-    fast = rbf(times, CUE_NOISE_LENGTH_S)
-    cues = {}
-    for index, stream in enumerate(STREAMS):
-        loadings = np.array(list(LOADINGS[stream].values()))
-        first = len(TARGETS) * (index + 1)
-        expressed = latents + paths[:, first : first + len(TARGETS)] * np.array(SLOW_ERROR_SD[stream])
-        noise = CUE_NOISE_SD * _draw(rng, fast, len(loadings))
-        offset = IDENTITY_OFFSET_SD * rng.standard_normal(len(loadings))
-        cues[stream] = expressed @ loadings.T + noise + offset
+    errors = {stream: slow_errors(paths, stream) for stream in STREAMS}
+    cues = {stream: draw_cues(rng, times, stream, latents + errors[stream]) for stream in STREAMS}
     return Signals(times, latents, cues, draw_spans(rng, duration_s))
+
+
+def slow_errors(paths: np.ndarray, stream: str) -> np.ndarray:
+    """Return the slow errors (K, 2) of `stream` in valence and arousal, from the paths (K, 6) of a track."""
+    first = len(TARGETS) * (STREAMS.index(stream) + 1)
+    return paths[:, first : first + len(TARGETS)] * np.array(SLOW_ERROR_SD[stream])
+
+
+def draw_cues(rng: np.random.Generator, times: np.ndarray, stream: str, expressed: np.ndarray) -> np.ndarray:
+    """Draw the cues (K, C) of `stream` on the knots `times` (K,), which show the `expressed` values (K, 2)."""
+    loadings = np.array(list(LOADINGS[stream].values()))
+    noise = CUE_NOISE_SD * _draw(rng, rbf(times, CUE_NOISE_LENGTH_S), len(loadings))
+    offset = IDENTITY_OFFSET_SD * rng.standard_normal(len(loadings))
+    return expressed @ loadings.T + noise + offset
 
 
 def target_correlation() -> np.ndarray:

@@ -20,10 +20,9 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from avfusion.corpora.demo import latents as model
-from avfusion.corpora.demo.latents import Signals, inside
-
-_WHITE_NOISE = 1e-4
-"""Variance of a cue's reading error; without it smooth kernels are numerically singular."""
+from avfusion.corpora.demo import lead_oracle
+from avfusion.corpora.demo.cue_estimates import estimate, estimate_noise, visible
+from avfusion.corpora.demo.latents import Signals
 
 SOURCES = {"audio": ("audio",), "visual": ("visual",), "both": ("visual", "audio")}
 
@@ -36,11 +35,9 @@ class Scale:
     offset: Mapping[str, tuple[float, float]]
 
 
-def visible(signals: Signals, stream: str) -> np.ndarray:
-    """Return at which knots (K,) `stream` is expressed."""
-    if stream == "visual":
-        return ~inside(signals.spans.occlusions, signals.times)
-    return ~inside(signals.spans.bursts + signals.spans.pauses, signals.times)
+def sources(signals: Signals) -> tuple[str, ...]:
+    """Return the names of what a track's oracles see."""
+    return tuple(SOURCES if signals.lead is None else lead_oracle.SOURCES)
 
 
 def posterior_mean(signals: Signals, source: str) -> np.ndarray:
@@ -49,19 +46,16 @@ def posterior_mean(signals: Signals, source: str) -> np.ndarray:
     The cues of a stream share one noise kernel, so their generalised least-squares estimate of the two expressed values
     is a sufficient statistic: the linear system has two unknowns per knot and stream instead of one per cue.
     """
+    if signals.lead is not None:
+        return lead_oracle.posterior_mean(signals, source)
     times = signals.times
     prior = np.kron(model.target_correlation(), model.latent_kernel(times))
     slow = model.slow_error_kernel(times)
-    noise = model.CUE_NOISE_SD**2 * model.rbf(times, model.CUE_NOISE_LENGTH_S) + model.IDENTITY_OFFSET_SD**2
-    noise += _WHITE_NOISE * np.eye(len(times))
     observed, rows, errors = [], [], []
     for stream in SOURCES[source]:
-        loadings = np.array(list(model.LOADINGS[stream].values()))
-        gram_inverse = np.linalg.inv(loadings.T @ loadings)
         seen = np.tile(visible(signals, stream), 2)
-        estimate = signals.cues[stream] @ loadings @ gram_inverse
-        error = np.kron(np.diag(np.square(model.SLOW_ERROR_SD[stream])), slow) + np.kron(gram_inverse, noise)
-        observed.append(estimate.T.reshape(-1)[seen])
+        error = np.kron(np.diag(np.square(model.SLOW_ERROR_SD[stream])), slow) + estimate_noise(stream, times)
+        observed.append(estimate(signals, stream).T.reshape(-1)[seen])
         rows.append(np.flatnonzero(seen))
         errors.append(error[np.ix_(seen, seen)])
     row = np.concatenate(rows)
@@ -82,7 +76,7 @@ def fit_scale(tracks: Iterable[Signals]) -> Scale:
     tracks = list(tracks)
     truth = np.concatenate([signals.latents for signals in tracks])
     factor, offset = {}, {}
-    for source in SOURCES:
+    for source in sources(tracks[0]):
         mean = np.concatenate([posterior_mean(signals, source) for signals in tracks])
         spread = truth.std(axis=0) / np.maximum(mean.std(axis=0), 1e-6)
         centre = truth.mean(axis=0) - spread * mean.mean(axis=0)
@@ -94,7 +88,7 @@ def fit_scale(tracks: Iterable[Signals]) -> Scale:
 def predictions(signals: Signals, scale: Scale, times: np.ndarray) -> dict[str, np.ndarray]:
     """Return the oracle's predictions (N, 2) in [-1, 1] at `times` (N,) in seconds, per source."""
     result = {}
-    for source in SOURCES:
+    for source in sources(signals):
         mean = posterior_mean(signals, source)
         scaled = mean * np.array(scale.factor[source]) + np.array(scale.offset[source])
         columns = [np.interp(times, signals.times, scaled[:, target]) for target in range(2)]
@@ -105,12 +99,12 @@ def predictions(signals: Signals, scale: Scale, times: np.ndarray) -> dict[str, 
 def oracle_table(
     tracks: Iterable[Signals], scale: Scale, ccc: Callable[[np.ndarray, np.ndarray], float]
 ) -> dict[str, tuple[float, float]]:
-    """Return the pooled score `ccc` (valence, arousal) over `tracks` of the audio, visual and two-stream oracle."""
+    """Return the pooled score `ccc` (valence, arousal) over `tracks` of each oracle."""
     tracks = list(tracks)
     truth = np.concatenate([signals.latents for signals in tracks])
     predicted = [predictions(signals, scale, signals.times) for signals in tracks]
     table = {}
-    for source in SOURCES:
+    for source in sources(tracks[0]):
         values = np.concatenate([track[source] for track in predicted])
         table[source] = (float(ccc(values[:, 0], truth[:, 0])), float(ccc(values[:, 1], truth[:, 1])))
     return table

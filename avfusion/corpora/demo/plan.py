@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from avfusion.corpora.demo.latents import Signals, Span, Spans, draw_split
+from avfusion.corpora.demo import interaction, latents
+from avfusion.corpora.demo.latents import Signals, Span, Spans
 from avfusion.corpora.settings import RenderSettings
 
 SPLITS = ("train", "val", "test")
@@ -115,6 +116,7 @@ def plan_videos(params: RenderSettings) -> list[VideoPlan]:
 
 def draw_corpus(params: RenderSettings, videos: list[VideoPlan]) -> dict[str, tuple[Signals, ...]]:
     """Draw the signals of every track; return, per video, one `Signals` per track."""
+    draw_split = interaction.draw_split if params.emotions == "interaction" else latents.draw_split
     drawn: dict[str, tuple[Signals, ...]] = {}
     for split in SPLITS:
         chosen = [video for video in videos if video.split == split]

@@ -9,8 +9,15 @@ import pyarrow.parquet as pq
 from avfusion.corpora.settings import DEMO_ROOT, CorpusSettings
 from avfusion.scoring.track_predictions import TARGETS
 
-# Name in reports → columns of the truth file: predictions from the known cues of both streams, or of one.
-ORACLES = {"oracle": "oracle_both", "oracle_audio": "oracle_audio", "oracle_visual": "oracle_visual"}
+# Name in reports → columns of the truth file: predictions from the known cues of both streams, or of one. The last two
+# are known where `render.emotions` is `interaction`: from both streams by sums over time, and from one clip of both.
+ORACLES = {
+    "oracle": "oracle_both",
+    "oracle_audio": "oracle_audio",
+    "oracle_visual": "oracle_visual",
+    "oracle_linear": "oracle_linear",
+    "oracle_clip": "oracle_clip",
+}
 CONDITIONS = ("occluded", "pause", "burst")
 
 
@@ -55,6 +62,10 @@ def read_truth(folder: Path | None, track: str, frames: int) -> Truth | None:
     return Truth(
         labels=np.where(valid[:, None], pair(""), 0).astype(np.float32),
         valid=valid,
-        oracles={name: np.clip(pair(f"{prefix}_"), -1, 1) for name, prefix in ORACLES.items()},
+        oracles={
+            name: np.clip(pair(f"{prefix}_"), -1, 1)
+            for name, prefix in ORACLES.items()
+            if f"{prefix}_{TARGETS[0]}" in table.column_names
+        },
         conditions={name: flag(name) for name in CONDITIONS},
     )

@@ -124,7 +124,7 @@ def truth_table(signals: Signals, scale: Scale, times: np.ndarray, valid: np.nda
         "burst": inside(spans.bursts, times),
     }
     best = predictions(signals, scale, times)
-    for source in ("both", "audio", "visual"):
+    for source in ("both", *(name for name in best if name != "both")):
         for index, target in enumerate(("valence", "arousal")):
             columns[f"oracle_{source}_{target}"] = best[source][:, index].astype(np.float32)
     return pa.table(columns)

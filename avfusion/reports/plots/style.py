@@ -29,6 +29,8 @@ MODEL_TITLES = {
     "oracle": "oracle, both streams",
     "oracle_audio": "oracle, audio",
     "oracle_visual": "oracle, visual",
+    "oracle_linear": "oracle, sums over time",
+    "oracle_clip": "oracle, one clip",
 }
 
 
