@@ -12,7 +12,7 @@ from avfusion.corpora.demo.interaction import LAG_S, LEADS, LEVEL
 from avfusion.corpora.demo.latents import KNOT_S, STREAMS, Lead, Signals
 from avfusion.corpora.demo.lead_oracle import SOURCES, posterior_mean
 from avfusion.corpora.demo.oracle import fit_scale, predictions
-from avfusion.corpora.demo.plan import draw_corpus, plan_videos
+from avfusion.corpora.demo.plan import draw_corpus, plan_videos, planned_times
 from avfusion.corpora.demo.render import render_demo
 from avfusion.corpora.demo.truth import ORACLES, read_truth
 from avfusion.corpora.settings import RenderSettings
@@ -143,8 +143,10 @@ def test_a_rendered_corpus_knows_all_oracles(tmp_path: Path) -> None:
     truth = read_truth(tmp_path / "truth", name, rows)
     assert truth is not None
     assert list(truth.oracles) == list(ORACLES)
-    drawn = draw_corpus(TINY, plan_videos(TINY))[name][0]
-    np.testing.assert_allclose(truth.labels, drawn.latents_at(np.arange(rows) / 24), atol=0.2)
+    videos = plan_videos(TINY)
+    times = planned_times(next(video for video in videos if video.video == name), TINY.seed)
+    drawn = draw_corpus(TINY, videos)[name][0]
+    np.testing.assert_allclose(truth.labels, drawn.latents_at(times), atol=1e-4)
     entry = TrackPredictions(
         track=name,
         video=name,
