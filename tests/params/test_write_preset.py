@@ -89,9 +89,8 @@ def test_a_broken_file_is_an_edited_one(bare_project):
 
 
 def test_unknown_presets_and_missing_roots_are_named(bare_project):
-    with pytest.raises(
-        BadInputError, match="'affwild' is unknown: must be one of affwild2, affwild2-tsav, demo, manifest"
-    ):
+    names = "affwild2, affwild2-tsav, demo, demo-interaction, manifest"
+    with pytest.raises(BadInputError, match=f"'affwild' is unknown: must be one of {names}"):
         write_preset(bare_project, "affwild")
     with pytest.raises(BadInputError, match=r"--root /not/here: must be the folder"):
         write_preset(bare_project, "affwild2", "/not/here")
