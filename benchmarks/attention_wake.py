@@ -5,14 +5,14 @@
 
 DEMO is a project whose corpus went through the stage `features`; nothing is written into it. A variant is jca under
 some options, with three seeds. Its control is trained without attention, likewise; options of C change no number of it,
-so variants share controls. FOLDER keeps the sums of every finished variant, so an interrupted run goes on. Of each: the
-standard deviation of C, and the share of the cross part in the attended update, at the start, at
-the best epoch (the model that is scored) and after the last; the score; its difference from attention neutral at test,
-from the control, and from the plain jca. Over test tracks, into FOLDER/wake.csv and wake.md.
+so variants share controls. FOLDER keeps the sums of every finished variant and the epochs of an unfinished one, so an
+interrupted run goes on. Of each variant: the standard deviation of C, and the share of the cross part in the attended
+update, at the start, at the best epoch (the model that is scored) and after the last; the score; its difference from
+attention neutral at test, from the control, and from the plain jca. Over test tracks, into FOLDER/wake.csv and wake.md.
 """
 
 import argparse
-import tempfile
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -173,10 +173,9 @@ def run(project: Project, variant: Variant, path: Path) -> None:
         if attends:
             untrained = project.training(variant, seed, epochs=0, warmup_epochs=0).fit().model
             awake.append(wakefulness(untrained, project.test, project.stride, clip_frames))
-        with tempfile.TemporaryDirectory() as folder:
-            training = project.training(variant, seed)
-            result = replace(training, folder=Path(folder)).fit()
-            last = torch.load(Path(folder) / CHECKPOINT, weights_only=True)["model"]
+        folder = path.parent.parent / "unfinished" / variant.name / str(seed)
+        result = replace(project.training(variant, seed), folder=folder).fit()
+        last = torch.load(folder / CHECKPOINT, weights_only=True)["model"]
         model = result.model
         predictions = {"jca": project.predict(model)}
         if attends:
@@ -194,6 +193,7 @@ def run(project: Project, variant: Variant, path: Path) -> None:
     kept = {name: np.concatenate(found) for name, found in sums.items()}
     kept["best_epoch"], kept["epochs"], kept["awake"] = (np.array(facts[key]) for key in facts)
     save_cell(path, kept, factor=variant.name, level="", seconds=time.process_time() - began)
+    shutil.rmtree(path.parent.parent / "unfinished" / variant.name)
 
 
 def rows_of(cells: Mapping[str, Scores], variant: Variant, resamples: int, draw: int) -> list[dict[str, Any]]:
@@ -254,16 +254,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[""], help="beginnings of the names of variants")
     arguments = parser.parse_args()
     project, work = Project(arguments.project.resolve()), arguments.work.resolve()
-    chosen = [variant for variant in VARIANTS if variant.name.startswith(tuple(arguments.only))]
+    chosen = [variant for start in arguments.only for variant in VARIANTS if variant.name.startswith(start)]
 
     def path_of(variant: Variant) -> Path:
         return work / "cells" / f"{variant.name}.npz"
 
-    for variant in dict.fromkeys(one.name for v in chosen for one in (v, v.control)):
-        one = next(x for v in chosen for x in (v, v.control) if x.name == variant)
-        if not path_of(one).is_file():
-            print(one.name, flush=True)
-            run(project, one, path_of(one))
+    for variant in [*chosen, *(variant.control for variant in chosen)]:
+        if not path_of(variant).is_file():
+            print(variant.name, flush=True)
+            run(project, variant, path_of(variant))
     cells = {path.stem: read_cell(path) for path in (work / "cells").glob("*.npz")}
     settings = project.params.evaluate
     found = [variant for variant in VARIANTS if variant.name in cells]
