@@ -47,8 +47,20 @@ def _no_outside_project(monkeypatch: pytest.MonkeyPatch, model_cache: Path) -> N
     monkeypatch.setenv("AVFUSION_CACHE", str(model_cache))
 
 
-def write_model(models: Path, *, seed: int = 0, name: str = "jca", corpus: dict[str, object] | None = None) -> Path:
-    """Random narrow backbones and a fusion model on them, as training leaves them; returns `models`/fusion."""
+def write_model(
+    models: Path,
+    *,
+    seed: int = 0,
+    name: str = "jca",
+    corpus: dict[str, object] | None = None,
+    layout: str = "clips",
+    length: int = 16,
+) -> Path:
+    """Random narrow backbones and a fusion model on them, as training leaves them; returns `models`/fusion.
+
+    Args:
+        length: rows of a sequence; with the layout `frames`, windows start every half of them.
+    """
     import torch
 
     from avfusion.backbones.registry import build_backbone
@@ -66,16 +78,19 @@ def write_model(models: Path, *, seed: int = 0, name: str = "jca", corpus: dict[
     spec = FeatureSpec(
         geometry=ClipGeometry(fps=25.0),
         stride=8,
+        layout=layout,
         audio=AudioTransform(),
         visual=VisualTransform(input_size=32),
         backbones=identities,
     )
     model = build_fusion(
-        name, audio_dim=identities["audio"].feature_dim, visual_dim=identities["visual"].feature_dim, length=16
+        name, audio_dim=identities["audio"].feature_dim, visual_dim=identities["visual"].feature_dim, length=length
     )
+    geometry = {"clip_frames": 32, "kept_frames": 8, "sequence_clips": 16, "fps": 25.0, "target_offset": 0}
+    windows = {"window_frames": 8 * length, "window_hop": 8 * (length // 2)}
     facts = {
         "feature_spec": spec.to_dict(),
-        "geometry": {"clip_frames": 32, "kept_frames": 8, "sequence_clips": 16, "fps": 25.0, "target_offset": 0},
+        "geometry": geometry | (windows if layout == "frames" else {}),
         "inference": "overlap",
         "corpus": corpus or {"name": "demo", "validation_digest": "v" * 32},
     }

@@ -13,6 +13,7 @@ def write_planted_corpus(
     rates: tuple[float, ...] = (25.0,),
     fps: float | None = 25,
     stride: int = 8,
+    layout: str = "clips",
     noise: float = 0.3,
     seed: int = 0,
 ) -> list[str]:
@@ -49,6 +50,7 @@ def write_planted_corpus(
     spec = FeatureSpec(
         geometry=ClipGeometry(fps=fps),
         stride=stride,
+        layout=layout,
         audio=AudioTransform(),
         visual=VisualTransform(input_size=32),
         backbones={

@@ -20,6 +20,7 @@ _FACTS = {  # class attributes of a network, and whether they are required
     "features": True,
     "map_stride": False,
     "normalisation": False,
+    "per_frame": False,
 }
 _SIZES = ("width", "input_size", "output")
 _ENTRY = ("width", "pretrained", "imported")  # arguments of the decorator that are not passed to the network
@@ -74,6 +75,11 @@ def feature_shape(stream: str, name: str, width: int, input_size: int, output: s
         raise BadInputError(f"backbones.output is 'map': must be 'pooled', since {name} has no map")
     side = math.ceil(input_size / facts["map_stride"])
     return (channels, side, side)
+
+
+def encodes_frames(name: str) -> bool:
+    """Whether a visual backbone encodes each frame of a clip by itself, so that a frame has a vector of its own."""
+    return bool(find_backbone("visual", name).facts.get("per_frame", False))
 
 
 def pretrained(name: str) -> str | None:

@@ -114,13 +114,13 @@ class FeatureExtractor:
         Raises:
             AVFusionError: a crop cannot be decoded (the frame store should hold only crops that can).
         """
-        geometry, transform = self.spec.geometry, self.spec.visual
+        window, transform = self.spec.shown, self.spec.visual
         face = np.array([crops[row] is not None for row in range(len(crops))], dtype=bool)
         clock = np.arange(len(face)) if clock is None else clock
-        ticks, present = select_clip_frames(face[clock], ends, geometry.clip_frames, geometry.kept_frames)
+        ticks, present = select_clip_frames(face[clock], ends, window.clip_frames, window.kept_frames)
         # The crops shown by any clip, in order, and the positions among them of each present clip's crops.
         shown, places = np.unique(clock[ticks[present]], return_inverse=True)
-        clips, places = np.flatnonzero(present), places.reshape(-1, geometry.kept_frames)
+        clips, places = np.flatnonzero(present), places.reshape(-1, window.kept_frames)
         batches = _batches(np.arange(len(clips)), self.spec.batch_size)
         first, behind = _held_range([places[batch] for batch in batches])
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import torch
 
-from avfusion.backbones.catalogue import extraction_code
+from avfusion.backbones.catalogue import encodes_frames, extraction_code
 from avfusion.backbones.folds import STREAMS, backbone_folders, weights_of_fold
 from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
@@ -44,6 +44,8 @@ def feature_spec(params: FeatureSections, records: Mapping[str, BackboneRecord])
     return FeatureSpec(
         geometry=clip_geometry(params),
         stride=params.features.stride,
+        layout=params.features.layout,
+        frame_encoder=params.features.layout == "frames" and encodes_frames(visual.name),
         audio=audio_transform(params, audio.input_size),
         visual=visual_transform(visual.name, visual.input_size),
         backbones={"audio": audio, "visual": visual},

@@ -18,7 +18,8 @@ def register_backbone(name: str, **about: Any) -> Callable[[type[Network]], type
 
     Its `__init__` takes `width`, `input_size` and `output` by keyword, with types and bounds. Class attributes declare
     the rest: `stream`; `features`, (n, "width" or "input_size"), for n features per unit of either; `map_stride`, the
-    stride of the map, None without a map; `normalisation`, mean and std of colours for its weights.
+    stride of the map, None without a map; `normalisation`, mean and std of colours for its weights; `per_frame`, true
+    if it encodes each frame of a clip by itself.
 
     Args:
         about: `width`, if fixed; `pretrained`, torchvision's weights; `imported`, weights from `avfusion

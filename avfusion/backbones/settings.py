@@ -63,6 +63,7 @@ class BackbonesSettings(Section):
 class FeaturesSettings(Section):
     """Features cached for fusion."""
 
+    layout: Literal["clips", "frames"] = "clips"
     stride: Count = 8
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     threads: Count = 1

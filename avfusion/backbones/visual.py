@@ -65,6 +65,7 @@ class FrameResNet(ResNet):
     stream = "visual"
     features = (8, "width")
     map_stride = STRIDE
+    per_frame = True
     normalisation: ClassVar = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # ImageNet's
 
     def __init__(

@@ -73,10 +73,15 @@ class FeatureSpec(_Part):
 
     `code` is the digest of the extracting code, "" if unknown. It is a record, not part of `digest()`: other code may
     give the same numbers, and files carry the code in their stamp.
+
+    With the layout `frames` a row belongs to a frame, for models that read windows of frames. `frame_encoder`: its
+    visual vector is of that frame's crop alone; else it is of the clip that ends there, as with `clips`.
     """
 
     geometry: ClipGeometry
     stride: Ticks
+    layout: Literal["clips", "frames"] = "clips"
+    frame_encoder: bool = False
     audio: AudioTransform
     visual: VisualTransform
     backbones: dict[Literal["audio", "visual"], BackboneIdentity]
@@ -88,7 +93,14 @@ class FeatureSpec(_Part):
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude=self._unused())
+
+    @property
+    def shown(self) -> ClipGeometry:
+        """The frames of which the visual backbone sees some for a row: a clip's, or the frame alone."""
+        return (
+            ClipGeometry(clip_frames=1, kept_frames=1, fps=self.geometry.fps) if self.frame_encoder else self.geometry
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "FeatureSpec":
@@ -111,7 +123,14 @@ class FeatureSpec(_Part):
 
     def deciding(self) -> dict[str, Any]:
         """The deciding parts as JSON: all except `code` and the origins of weights."""
-        return self.model_dump(mode="json", exclude={"code": True, "backbones": {"__all__": {"source", "licence"}}})
+        left_out = dict.fromkeys(self._unused(), True)
+        origins = {"backbones": {"__all__": {"source", "licence"}}}
+        return self.model_dump(mode="json", exclude={"code": True, **left_out, **origins})
+
+    def _unused(self) -> set[str]:
+        """Keys of layouts, where they say nothing: specs of clips are those from before there were layouts."""
+        fields = type(self).model_fields
+        return {key for key in ("layout", "frame_encoder") if getattr(self, key) == fields[key].default}
 
     def digest(self) -> str:
         """Hexadecimal digest; equal for specs that give equal numbers."""

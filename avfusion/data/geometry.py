@@ -1,8 +1,9 @@
-"""Clips and sequences in time, as integer arithmetic on frame numbers (arXiv 2209.09068, section 4.2).
+"""Clips, sequences and windows in time, as integer arithmetic on frame numbers (arXiv 2209.09068, section 4.2).
 
 A *tick* is a position on a video's clock: its own frames, or a fixed rate. Arrays are 0-based. A clip is the window of
 `clip_frames` ticks that ends at a tick; clips end at ticks 0, s, 2s, … (s: the stride). A sequence is `length` clips
-whose ends lie `clip_frames` ticks apart: `clip_frames // s` clips apart in the list.
+whose ends lie `clip_frames` ticks apart: `clip_frames // s` clips apart in the list. A window is `length` neighbours in
+the list.
 """
 
 import numpy as np
@@ -95,11 +96,11 @@ def clip_sound_spans(
     return np.stack([first, last], axis=1)
 
 
-def clips_apart(stride: int, clip_frames: int = 32) -> int:
-    """Distance, in clips, between neighbours in a sequence: clip_frames / stride."""
-    if clip_frames % stride:
-        raise ValueError(f"stride {stride} does not divide the {clip_frames} frames of a clip")
-    return clip_frames // stride
+def clips_apart(stride: int, spacing: int = 32) -> int:
+    """Distance, in clips, between neighbours in a sequence that lie `spacing` ticks apart: spacing / stride."""
+    if spacing % stride:
+        raise ValueError(f"stride {stride} does not divide the {spacing} frames of a clip")
+    return spacing // stride
 
 
 def _sequences(first: np.ndarray, clips: int, apart: int, length: int) -> np.ndarray:
@@ -108,7 +109,7 @@ def _sequences(first: np.ndarray, clips: int, apart: int, length: int) -> np.nda
 
 
 def training_sequences(
-    clips: int, stride: int, length: int = 16, clip_frames: int = 32, shifts: np.ndarray | None = None
+    clips: int, stride: int, length: int = 16, spacing: int = 32, shifts: np.ndarray | None = None
 ) -> np.ndarray:
     """Sequences (S, length) of clip indices with every clip exactly once; -1 is padding around a track's clips.
 
@@ -116,7 +117,7 @@ def training_sequences(
         shifts: (`clips_apart`,) from 0 below `length`: so many places before the first clip begin the sequences of
             clips 0, apart, 2 apart, …, those of clips 1, 1 + apart, …, and so on. None: 0, there is no padding before.
     """
-    apart = clips_apart(stride, clip_frames)
+    apart = clips_apart(stride, spacing)
     before = np.zeros(apart, np.int64) if shifts is None else apart * shifts
     first = [
         start
@@ -126,15 +127,29 @@ def training_sequences(
     return _sequences(np.array(first, dtype=np.int64), clips, apart, length)
 
 
-def overlap_sequences(clips: int, stride: int, length: int = 16, clip_frames: int = 32) -> np.ndarray:
+def overlap_sequences(clips: int, stride: int, length: int = 16, spacing: int = 32) -> np.ndarray:
     """Sequences (clips, length), one starting at every clip; each clip is in up to `length` of them."""
-    return _sequences(np.arange(clips), clips, clips_apart(stride, clip_frames), length)
+    return _sequences(np.arange(clips), clips, clips_apart(stride, spacing), length)
 
 
-def causal_sequences(clips: int, stride: int, length: int = 16, clip_frames: int = 32) -> np.ndarray:
+def causal_sequences(clips: int, stride: int, length: int = 16, spacing: int = 32) -> np.ndarray:
     """Sequences (clips, length), one ending at every clip; -1 is padding before the first clip."""
-    apart = clips_apart(stride, clip_frames)
+    apart = clips_apart(stride, spacing)
     return _sequences(np.arange(clips) - apart * (length - 1), clips, apart, length)
+
+
+def windows(rows: int, length: int, hop: int, shift: int = 0) -> np.ndarray:
+    """Windows (W, length) of neighbouring rows that start every `hop` rows, as the ABAW challenge's networks have them.
+
+    The first starts with the track, the last ends with it. A track shorter than a window has a single one; -1 is
+    padding behind its last row.
+
+    Args:
+        shift: rows, from 0 below `hop`, by which all windows between lie earlier.
+    """
+    last = max(rows - length, 0)
+    first = np.unique(np.clip(np.arange(-shift, last + hop, hop), 0, last))
+    return _sequences(first[:rows], rows, 1, length)
 
 
 def interpolate_to_frames(

@@ -33,7 +33,7 @@ def frame_presence(time_s: np.ndarray, face_present: np.ndarray, samples: int, s
         return np.zeros((0, 2), dtype=bool)
     ticks = np.arange(len(clock))
     face = np.asarray(face_present, dtype=bool)[clock]
-    _, seen = select_clip_frames(face, ticks, geometry.clip_frames, geometry.kept_frames)
+    _, seen = select_clip_frames(face, ticks, spec.shown.clip_frames, spec.shown.kept_frames)
     spans = clip_sound_spans(
         time_s[clock],
         ticks,
@@ -54,7 +54,7 @@ def shown_frames(time_s: np.ndarray, face_present: np.ndarray, spec: FeatureSpec
         face_present: (N,) bool, the frame has a face crop.
         spec: geometry and stride of the clips.
     """
-    geometry = spec.geometry
+    geometry = spec.shown
     clock = clock_frames(np.asarray(time_s, dtype=np.float64), geometry.fps)
     shown = np.zeros(len(time_s), dtype=bool)
     if len(clock):

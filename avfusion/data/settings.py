@@ -8,11 +8,13 @@ from avfusion.runtime.settings import Count, Fraction, Positive, Section, diviso
 
 
 class GeometrySettings(Section):
-    """Clips and sequences in time (SCIENCE: 32-frame clips, 16 clips a sequence)."""
+    """Clips and sequences in time (SCIENCE: 32-frame clips, 16 clips a sequence), and windows of frames."""
 
     clip_frames: Count = 32
     kept_frames: Count = 8
     sequence_clips: Count = 16
+    window_frames: Count = 300
+    window_hop: Count = 200
     fps: Positive | None = None
     target_offset: Annotated[int, Field(ge=-512, le=512, strict=True)] = 0
 
@@ -22,6 +24,15 @@ class GeometrySettings(Section):
             allowed = ", ".join(map(str, divisors(self.clip_frames)))
             message = f"must be a divisor of clip_frames ({allowed})"
             raise section_fault("kept_frames", self.kept_frames, message)
+        return self
+
+    @model_validator(mode="after")
+    def _windows(self) -> "GeometrySettings":
+        if self.window_hop > self.window_frames:
+            message = (
+                f"must be at most window_frames ({self.window_frames}), or frames between windows have no prediction"
+            )
+            raise section_fault("window_hop", self.window_hop, message)
         return self
 
 

@@ -91,7 +91,8 @@ def run_comparison(
                 return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
 
             rows, summary = comparison.run(models, seeds, training)
-            text = write_comparison(folder, rows, summary, params.corpus.name, _remarks(params.train, models))
+            remarks = [*_remarks(params.train, models), *comparison.readings(models)]
+            text = write_comparison(folder, rows, summary, params.corpus.name, remarks)
             plot_comparison(folder / "comparison.png", rows)
             for name in ("comparison.csv", "comparison.json", "comparison.md", "comparison.png"):
                 parent.log_artifact(folder / name)
@@ -189,6 +190,13 @@ class Comparison:
         rows = comparison_rows(found, means, heads, params.evaluate.bootstrap, params.evaluate.seed)
         summary = self._summary(tracks, models, seeds)
         return rows, summary | ({"attention": self._gains(tracks, models, seeds)} if self.ablate else {})
+
+    def readings(self, models: Sequence[str]) -> list[str]:
+        """A remark on what the models read, if some of them read windows of frames."""
+        found = {name: self.grid.inputs.reading(self.config(name), self.params.geometry) for name in models}
+        if all(reading.hop is None for reading in found.values()):
+            return []
+        return ["; ".join(f"{name} reads {reading.words}" for name, reading in found.items()) + "."]
 
     def _predict(
         self, tracks: Sequence[TrackPredictions], entry: str, model: FusionModel

@@ -23,7 +23,8 @@ from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import head_kind
 from avfusion.fusion.files import load_fusion
-from avfusion.fusion.track_inference import predict_track
+from avfusion.fusion.reading import Reading
+from avfusion.fusion.track_inference import predict_track, track_reading
 from avfusion.reports.page.page import PageSources, write_page
 from avfusion.reports.plots.bars import plot_ccc
 from avfusion.reports.plots.plane import plot_plane
@@ -78,6 +79,9 @@ def evaluate_models(
     names, folder = list(models), root / "reports" / "evaluate"
     protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
     protocol["heads"] = {name: head_kind(model.name, model.options) for name, model in models.items()}
+    protocol["sequences"] = {
+        name: track_reading(model, everything[0], geometry, stride).words for name, model in models.items()
+    }
     gains = {}
     if config.ablate:
         gains = {
@@ -263,6 +267,7 @@ def protocol_facts(
         "inference": mode,
         "geometry": geometry.model_dump(mode="json"),
         "stride": stride,
+        "sequences": {model["name"]: Reading(geometry.sequence_clips, geometry.clip_frames).words},
         "between_clips": "linear, held at the ends",
         "clipped_to": [-1, 1],
         "smoothing": {

@@ -15,6 +15,7 @@ from avfusion.experiments.train_unit import train_unit, training_table
 from avfusion.experiments.training import TrainingInputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingStore, TrainingUnit
 from avfusion.fusion.catalogue import fusion_module
+from avfusion.fusion.reading import Reading
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.progress import TrainingLines
 from avfusion.runtime.stamps import Stamp
@@ -46,7 +47,7 @@ class Grid:
     geometry: GeometrySettings
     threads: int
     device: str = "cpu"
-    _sequences: tuple[list[str], SequenceData] | None = field(default=None, init=False, repr=False)
+    _sequences: tuple[tuple[list[str], Reading], SequenceData] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.store = TrainingStore(self.root)
@@ -60,12 +61,16 @@ class Grid:
         """
         fold = fold or Fold(self.inputs.train, self.inputs.validation)
         start = self.inputs.start if config.weights else None
+        windowed = self.inputs.reading(config, self.geometry).hop is not None
+        keys = {"clip_frames", "sequence_clips", "target_offset"} | (
+            {"window_frames", "window_hop"} if windowed else set()
+        )
         made = fingerprint(
             train=config.identity(exclude=("baselines", "weights")),
             start=start.facts["sha256"] if start else None,
             tracks=[[[t.track, self.inputs.contents[t.track]] for t in side] for side in (fold.train, fold.validation)],
             # What else section `geometry` decides stands in the contents of the tracks.
-            geometry=self.geometry.model_dump(mode="json", include={"clip_frames", "sequence_clips", "target_offset"}),
+            geometry=self.geometry.model_dump(mode="json", include=keys),
             stride=self.inputs.feature_spec.stride,
             threads=self.threads,
         )
@@ -119,7 +124,7 @@ class Grid:
                 return finished
             result = train_unit(
                 unit,
-                self._data(unit.fold),
+                self._data(unit.fold, self.inputs.reading(unit.config, self.geometry)),
                 self.inputs.feature_spec,
                 self.geometry,
                 run,
@@ -130,10 +135,10 @@ class Grid:
             )
             return self.store.finish(unit, result, self.device)
 
-    def _data(self, fold: Fold) -> SequenceData:
-        """The clips that a fold trains on; those of the last fold stay, so that its models share them."""
-        names = [track.track for track in fold.train]
-        if self._sequences is None or self._sequences[0] != names:
+    def _data(self, fold: Fold, reading: Reading) -> SequenceData:
+        """The clips that a fold trains on; those of the last fold and reading stay, so that its models share them."""
+        known = [track.track for track in fold.train], reading
+        if self._sequences is None or self._sequences[0] != known:
             self._sequences = None  # two tables at once may be more than memory holds
-            self._sequences = names, training_table(fold.train, self.inputs.feature_spec, self.geometry, self.device)
+            self._sequences = known, training_table(fold.train, self.inputs.feature_spec, reading, self.device)
         return self._sequences[1]

@@ -10,6 +10,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.reading import Reading
 from avfusion.runtime.fingerprints import fingerprint
 from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import RunLogger
@@ -23,11 +24,16 @@ if TYPE_CHECKING:
 
 
 def training_table(
-    tracks: Sequence[TrackData], spec: FeatureSpec, geometry: GeometrySettings, device: str = "cpu"
+    tracks: Sequence[TrackData], spec: FeatureSpec, reading: Reading, device: str = "cpu"
 ) -> SequenceData:
-    """The clips of training tracks as one table on `device`."""
+    """The clips of training tracks as one table on `device`, with the sequences of models of this reading."""
     return sequence_data(
-        tracks, stride=spec.stride, length=geometry.sequence_clips, clip_frames=geometry.clip_frames, device=device
+        tracks,
+        stride=spec.stride,
+        length=reading.length,
+        spacing=reading.spacing,
+        hop=reading.hop,
+        device=device,
     )
 
 

@@ -13,6 +13,7 @@ from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.start import read_start
 from avfusion.experiments.train_unit import training_table
 from avfusion.fusion.contract import refuse_outside
+from avfusion.fusion.reading import Reading, reading_of
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.runtime.fingerprints import arrays_digest, fingerprint
 from avfusion.training.sequences import SequenceData
@@ -40,9 +41,18 @@ class TrainingInputs:
     digests: dict[str, str]
     start: Start | None = None
 
-    def sequences(self, geometry: GeometrySettings, device: str = "cpu") -> SequenceData:
-        """The training split as one table of clips."""
-        return training_table(self.train, self.feature_spec, geometry, device)
+    def reading(self, config: TrainSettings, geometry: GeometrySettings) -> Reading:
+        """Which sequences the model `config.model` reads from these features."""
+        spec = self.feature_spec
+        return reading_of(config.model, config.options, geometry, spec.stride, spec.layout)
+
+    def sequences(
+        self, geometry: GeometrySettings, device: str = "cpu", config: TrainSettings | None = None
+    ) -> SequenceData:
+        """The training split as one table, with the sequences that a model reads; default: one that reads clips."""
+        clips = Reading(geometry.sequence_clips, geometry.clip_frames)
+        reading = self.reading(config, geometry) if config else clips
+        return training_table(self.train, self.feature_spec, reading, device)
 
     def refuse_models(self, configs: Iterable[TrainSettings], geometry: GeometrySettings) -> None:
         """Refuse models from outside the package that break the contract of `forward` on features of these sizes.
@@ -52,9 +62,10 @@ class TrainingInputs:
         """
         track = self.train[0]
         width, *map_shape = track.visual.shape[1:]
-        sizes = {"audio_dim": track.audio.shape[1], "visual_dim": width, "length": geometry.sequence_clips}
+        sizes = {"audio_dim": track.audio.shape[1], "visual_dim": width}
         for config in {json.dumps([c.model, c.options], sort_keys=True): c for c in configs}.values():
-            refuse_outside(config.model, sizes, config.options, tuple(map_shape))
+            length = self.reading(config, geometry).length
+            refuse_outside(config.model, sizes | {"length": length}, config.options, tuple(map_shape))
 
 
 def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | None = None) -> TrainingInputs:

@@ -3,10 +3,12 @@
 import numpy as np
 import torch
 
-from avfusion.data.geometry import PADDING, overlap_sequences
+from avfusion.data.geometry import PADDING
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
+from avfusion.fusion.inference import sequences_of
+from avfusion.fusion.track_inference import track_reading
 
 MOST_CHANNELS = 4  # of a gate
 CHANNELS = {
@@ -38,7 +40,9 @@ def attention_over_time(
     if not clips:
         return {}
     device = next(model.parameters()).device
-    index = torch.from_numpy(overlap_sequences(clips, stride, model.length, geometry.clip_frames)).to(device)
+    reading = track_reading(model, track, geometry, stride)
+    rows = sequences_of("overlap", clips, stride, model.length, reading.spacing, reading.hop)
+    index = torch.from_numpy(rows).to(device)
     audio, visual = (torch.from_numpy(features).to(device) for features in (track.audio, track.visual))
     present = [torch.from_numpy(flags).to(device) for flags in (track.audio_present, track.visual_present)]
     totals: dict[str, torch.Tensor] = {}

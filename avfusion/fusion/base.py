@@ -44,6 +44,8 @@ class FusionModel(Attending):
             visual map); empty if any will do.
         neutral_form: what `neutralised` does to this model's attention, in words; "": the model has no attention.
         gate_maps: names of those `maps` that are gates, (B, L, channels), which `neutralised` holds at their mean.
+        frame_level: whether the model comes from code that reads windows of frames, and reads them here too if
+            `features.layout` is frames; or those values of its options, by name, with which it does.
         control_model: the model, with its options, that is this one without attention; empty: this one with `attention`
             false, if it has that option.
 
@@ -58,6 +60,7 @@ class FusionModel(Attending):
     fixed_sizes: ClassVar[Mapping[str, int]] = {}
     neutral_form: ClassVar[str] = ""
     gate_maps: ClassVar[tuple[str, ...]] = ()
+    frame_level: ClassVar[bool | Mapping[str, tuple[str, ...]]] = False
     control_model: ClassVar[Mapping[str, Any]] = {}
     audio_mean: torch.Tensor
     audio_scale: torch.Tensor

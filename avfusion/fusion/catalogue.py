@@ -60,6 +60,17 @@ def fixed_sizes(name: str) -> Mapping[str, int]:
     return sizes
 
 
+def reads_frames(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether a fusion model with these options reads windows of frames where `features.layout` is frames.
+
+    See `FusionModel.frame_level`.
+    """
+    declared, given = fusion_options(name), find_fusion(name).facts.get("frame_level", False)
+    if not isinstance(given, Mapping):
+        return bool(given)
+    return all(options.get(option, declared[option].default) in values for option, values in given.items())
+
+
 def head_kind(name: str, options: Mapping[str, Any]) -> str | None:
     """The type of head of a fusion model with these options; None: unknown.
 

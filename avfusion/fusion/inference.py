@@ -8,10 +8,10 @@ import torch
 from avfusion.data.geometry import (
     PADDING,
     causal_sequences,
-    clips_apart,
     interpolate_to_frames,
     overlap_sequences,
     training_sequences,
+    windows,
 )
 from avfusion.fusion.base import FusionModel
 from avfusion.runtime.errors import AVFusionError
@@ -36,7 +36,8 @@ def predict_frames(
     clip_ticks: np.ndarray,
     frame_ticks: np.ndarray,
     stride: int,
-    clip_frames: int = 32,
+    spacing: int = 32,
+    hop: int | None = None,
     mode: Mode = "overlap",
     target_offset: int = 0,
     spread: bool = False,
@@ -44,7 +45,7 @@ def predict_frames(
     """Predict valence and arousal of every video frame of a track, on the model's device.
 
     Args:
-        model, audio, visual, audio_present, visual_present, stride, clip_frames, mode: as for `predict_clips`.
+        model, audio, visual, audio_present, visual_present, stride, spacing, hop, mode: as for `predict_clips`.
         clip_ticks: (T,) clock ticks at which the clips end.
         frame_ticks: (N,) position of every video frame on the clock.
         target_offset: ticks from a clip's end to the time that its prediction describes.
@@ -62,7 +63,8 @@ def predict_frames(
         model,
         *(torch.from_numpy(array).to(device) for array in (audio, visual, audio_present, visual_present)),
         stride=stride,
-        clip_frames=clip_frames,
+        spacing=spacing,
+        hop=hop,
         mode=mode,
     )
     if not len(clips):
@@ -72,15 +74,22 @@ def predict_frames(
         _refuse_not_finite(frames)
     if not spread:
         return frames
-    deviations[_positions(len(clips), mode, stride, model.length, clip_frames) < 2] = np.nan
+    index = sequences_of(mode, len(clips), stride, model.length, spacing, hop)
+    deviations[_positions(index, mode, len(clips)) < 2] = np.nan
     return np.concatenate([frames, interpolate_to_frames(deviations, clip_ticks, frame_ticks, target_offset)], axis=1)
 
 
-def _positions(clips: int, mode: Mode, stride: int, length: int, clip_frames: int) -> np.ndarray:
-    """Number of sequence positions of each clip, (clips,)."""
-    if mode == "overlap":
-        return np.minimum(np.arange(clips) // clips_apart(stride, clip_frames) + 1, length)
-    return np.ones(clips, np.int64)
+def sequences_of(mode: Mode, clips: int, stride: int, length: int, spacing: int, hop: int | None) -> np.ndarray:
+    """The sequences (S, length) by which clips are predicted; -1 is padding."""
+    if mode == "overlap" and hop is not None:
+        return windows(clips, length, hop)
+    return _SEQUENCES[mode](clips, stride, length, spacing)
+
+
+def _positions(index: np.ndarray, mode: Mode, clips: int) -> np.ndarray:
+    """Number of sequence positions by which each clip is predicted, (clips,)."""
+    used = index[:, -1:] if mode == "causal" else index
+    return np.bincount(used[used != PADDING], minlength=clips)
 
 
 @torch.inference_mode()
@@ -92,7 +101,8 @@ def predict_clips(
     visual_present: torch.Tensor,
     *,
     stride: int,
-    clip_frames: int = 32,
+    spacing: int = 32,
+    hop: int | None = None,
     mode: Mode = "overlap",
     batch_size: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -104,9 +114,11 @@ def predict_clips(
         visual: (T, D_v) or (T, C, H, W).
         audio_present: (T,) bool.
         visual_present: (T,) bool.
-        mode: `overlap`: mean over the up to L sequence positions of the clip; `tile`: the sequences of training, with
-            each clip once (as published); `causal`: each clip is the last of its sequence, so that nothing after it is
-            used.
+        spacing: frames between neighbours in a sequence: a clip's, or in windows `stride`.
+        hop: clips between the starts of windows, for a model that reads windows of frames; None: it reads clips.
+        mode: `overlap`: mean over the up to L sequence positions of the clip, or over the windows that hold it; `tile`:
+            each clip in one sequence (as published: those of training), or windows side by side; `causal`: each clip is
+            the last of its sequence, so that nothing after it is used.
         batch_size: sequences at a time; None: a number that surely fits into memory.
 
     Returns:
@@ -117,7 +129,7 @@ def predict_clips(
     clips = len(audio)
     if clips == 0:
         return np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32)
-    index = torch.from_numpy(_SEQUENCES[mode](clips, stride, model.length, clip_frames)).to(audio.device)
+    index = torch.from_numpy(sequences_of(mode, clips, stride, model.length, spacing, hop)).to(audio.device)
     if visual.ndim > 2 and model.visual_width == model.visual_dim:
         # The model averages maps; averaging here does it once per clip, not once per sequence with the clip.
         visual = torch.cat([part.float().mean(dim=(2, 3)) for part in visual.split(MAP_BATCH)])
@@ -153,18 +165,18 @@ def predict_latest(
     visual_present: torch.Tensor,
     *,
     stride: int,
-    clip_frames: int = 32,
+    spacing: int = 32,
 ) -> np.ndarray:
     """Valence and arousal (2,) float32 of the last of T clips, as `predict_clips` in mode `causal`.
 
     Args:
-        audio, visual, audio_present, visual_present, stride, clip_frames: as for `predict_clips`; clips before the last
+        audio, visual, audio_present, visual_present, stride, spacing: as for `predict_clips`; clips before the last
             clip's sequence may be omitted.
 
     Raises:
         NotFiniteError: as `predict_frames`.
     """
-    sequence = causal_sequences(len(audio), stride, model.length, clip_frames)[-1:]
+    sequence = causal_sequences(len(audio), stride, model.length, spacing)[-1:]
     index = torch.from_numpy(sequence).to(audio.device)
     gather = index.clamp_min(0)
     inputs = (values[gather] for values in (audio, visual, audio_present, visual_present))

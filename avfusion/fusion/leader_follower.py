@@ -1,7 +1,7 @@
 """Leader-follower attention: the face leads, the voice follows (LFAN, arXiv 2107.01175)."""
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -37,6 +37,7 @@ class LeaderFollower(TwoStreamModel):
     """
 
     neutral_form = "uniform weights"
+    frame_level: ClassVar = {"form": ("paper", "abaw2", "abaw3")}
 
     def __init__(
         self,

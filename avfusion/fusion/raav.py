@@ -123,6 +123,7 @@ class ReliabilityAwareFusion(FusionModel):
 
     neutral_form = "uniform weights, gates at their mean"
     gate_maps = ("gates",)
+    frame_level = True
 
     def __init__(
         self,

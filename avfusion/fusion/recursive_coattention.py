@@ -78,6 +78,7 @@ class GatedRecursion(TwoStreamModel):
     """
 
     neutral_form = "S = 0 in every step, gates at work"
+    frame_level = True
     control_model: ClassVar = {"model": "temporal_concat"}
 
     def __init__(

@@ -5,7 +5,7 @@ head with batch normalisation behind it; recursive joint cross-attention (arXiv 
 attention adds to either is its gain over the same network without attention, which is this model.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
@@ -36,6 +36,9 @@ class TemporalConcat(TwoStreamModel):
         dropout: dropout in the heads `linear` and `relu`.
         head_hidden: width of the head's hidden layer.
     """
+
+    # With a BiLSTM it is the control of recursive_jca, which reads clips.
+    frame_level: ClassVar = {"temporal": ("tcn", "none")}
 
     def __init__(
         self,

@@ -6,6 +6,13 @@ from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.inference import Mode, predict_frames
+from avfusion.fusion.reading import Reading, reading_of
+
+
+def track_reading(model: FusionModel, track: TrackData, geometry: GeometrySettings, stride: int) -> Reading:
+    """Which sequences a model reads from the features of a track."""
+    layout = track.feature_spec.layout if track.feature_spec else "clips"
+    return reading_of(model.name, model.options if layout == "frames" else {}, geometry, stride, layout)
 
 
 def predict_track(
@@ -18,6 +25,7 @@ def predict_track(
     Raises:
         NotFiniteError: the model gives NaN or infinity.
     """
+    reading = track_reading(model, track, geometry, stride)
     frames = predict_frames(
         model,
         track.audio,
@@ -27,7 +35,8 @@ def predict_track(
         clip_ticks=track.clip_ticks,
         frame_ticks=track.frame_ticks,
         stride=stride,
-        clip_frames=geometry.clip_frames,
+        spacing=reading.spacing,
+        hop=reading.hop,
         mode=mode,
         target_offset=geometry.target_offset,
     )

@@ -123,11 +123,14 @@ class ClipPredictor:
     """Predicts the clips of one video in order.
 
     Args:
+        spacing: ticks between neighbours in the model's sequences.
         source: name of the model for people.
     """
 
-    def __init__(self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec, source: str) -> None:
-        apart = clips_apart(spec.stride, spec.geometry.clip_frames)
+    def __init__(
+        self, extractor: FeatureExtractor, model: FusionModel, spec: FeatureSpec, spacing: int, source: str
+    ) -> None:
+        apart, self._spacing = clips_apart(spec.stride, spacing), spacing
         self._source = source
         self._extractor, self._model, self._spec = extractor.one_by_one(), model, spec
         self._device = next(model.parameters()).device
@@ -150,9 +153,7 @@ class ClipPredictor:
         if heard[0] or seen[0]:
             self._model.eval()
             with overflow_refused(self._source):
-                latest = predict_latest(
-                    self._model, *self._tensors(), stride=self._spec.stride, clip_frames=self._spec.geometry.clip_frames
-                )
+                latest = predict_latest(self._model, *self._tensors(), stride=self._spec.stride, spacing=self._spacing)
             self._values = np.clip(latest, -1, 1)
         return ClipValue(self._values, bool(heard[0]), bool(seen[0]))
 

@@ -140,7 +140,7 @@ def networks(fusion: FusionModel, backbones: list[Backbone], spec: FeatureSpec) 
             output: tuple[int | str, ...] = ("batch", *feature["audio"])
             yield Network("audio", frozen, inputs, output, {"steps": steps}, exportable=_poolable(frozen))
         else:
-            inputs = {"clips": ("batch", 3, spec.geometry.kept_frames, size, size)}
+            inputs = {"clips": ("batch", 3, spec.shown.kept_frames, size, size)}
             yield Network("visual", frozen, inputs, ("batch", *feature["visual"]))
     flags = ("audio_present", "visual_present", "padding")
     inputs = {stream: ("batch", fusion.length, *feature[stream]) for stream in ("audio", "visual")}

@@ -23,10 +23,11 @@ from avfusion.data.features import FeatureTable, refuse_not_finite
 from avfusion.data.frames import CropFile
 from avfusion.data.geometry import clip_end_ticks, clock_frames, frame_positions
 from avfusion.data.presence import frame_presence
-from avfusion.data.settings import MIN_FACES, FramesSettings
+from avfusion.data.settings import MIN_FACES, FramesSettings, GeometrySettings
 from avfusion.fusion.files import load_fusion
 from avfusion.fusion.inference import Mode, predict_frames
 from avfusion.fusion.model_folder import CONFIG, ModelFolder
+from avfusion.fusion.reading import reading_of
 from avfusion.inference.advice import IN_PYTHON, Advice
 from avfusion.inference.analysis import Analysis, Person, person_names
 from avfusion.inference.clip_by_clip import ClipPredictor, overflow_refused
@@ -54,6 +55,7 @@ class Predictor:
         corpus: name of its training corpus; empty if its config does not say.
         notes: what readers of its values must know; none for a model trained on real data.
         spec: the feature spec by which features of videos are extracted.
+        reading: the sequences of clips, or windows of frames, that the model reads.
     """
 
     @works_after_fork
@@ -68,11 +70,14 @@ class Predictor:
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
         self.frames = _frames_settings(folder, min_face)
         self.mode = folder.config.get("inference", "overlap")
-        self.target_offset = int((folder.config.get("geometry") or {}).get("target_offset", 0))
+        geometry = GeometrySettings.model_validate(folder.config.get("geometry") or {})
+        self.target_offset = geometry.target_offset
         self.device = _device(device)
         _check_gpu(self.device)
         self._reader = StreamReader()
         self._model = load_fusion(folder.fusion)[0].to(self.device)
+        geometry = geometry.model_copy(update={"clip_frames": self.spec.geometry.clip_frames})
+        self.reading = reading_of(self.name, self._model.options, geometry, self.spec.stride, self.spec.layout)
         backbones = {
             stream: load_backbone(weights.parent, stream, output=self.spec.output if stream == "visual" else "pooled")[
                 0
@@ -260,7 +265,8 @@ class Predictor:
             clip_ticks=clip_end_ticks(len(clock_frames(streams.time_s, fps)), spec.stride),
             frame_ticks=frame_positions(streams.time_s, fps),
             stride=spec.stride,
-            clip_frames=spec.geometry.clip_frames,
+            spacing=self.reading.spacing,
+            hop=self.reading.hop,
             mode=mode,
             target_offset=self.target_offset,
             spread=uncertainty,
@@ -285,8 +291,12 @@ class Predictor:
         """The feature spec with clips `stride` ticks apart; None: as in training.
 
         Raises:
-            BadInputError: `stride` does not divide the clip's length.
+            BadInputError: `stride` does not divide the clip's length, or is not the one of training for a model that
+                reads windows of frames.
         """
+        if stride not in (None, self.spec.stride) and self.reading.hop is not None:
+            why = f"since {self.name} reads {self.reading.words} (features.layout is frames)"
+            raise BadInputError(f"stride is {stride}: must be {self.spec.stride}, {why}")
         clip_frames = self.spec.geometry.clip_frames
         if stride is not None and (stride < 1 or clip_frames % stride):
             allowed = ", ".join(map(str, divisors(clip_frames)))
@@ -296,7 +306,7 @@ class Predictor:
     def clip_predictor(self, spec: FeatureSpec) -> ClipPredictor:
         """A predictor of incoming clips of one video, with a spec from `spec_at`."""
         self._tell_of_other_code()
-        return ClipPredictor(self._extractor, self._model, spec, self.source)
+        return ClipPredictor(self._extractor, self._model, spec, self.reading.spacing, self.source)
 
     def _tell_of_other_code(self) -> Thread:
         """Compare the code of the model's features with ours, which takes half a second, while a video is decoded."""

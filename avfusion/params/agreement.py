@@ -4,11 +4,14 @@ from typing import TYPE_CHECKING
 
 from avfusion.backbones.catalogue import feature_shape
 from avfusion.fusion.catalogue import fixed_sizes, takes_maps
+from avfusion.fusion.reading import reading_of
+from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.settings import divisors
 
 if TYPE_CHECKING:
     from avfusion.backbones.settings import BackbonesSettings, FeaturesSettings
     from avfusion.data.settings import GeometrySettings
+    from avfusion.experiments.settings import RobustnessSettings
     from avfusion.training.settings import TrainSettings
 
 
@@ -17,14 +20,19 @@ def disagreements(
     backbones: "BackbonesSettings | None" = None,
     features: "FeaturesSettings | None" = None,
     train: "TrainSettings | None" = None,
+    robustness: "RobustnessSettings | None" = None,
 ) -> list[str]:
     """Faults between sections, also sections that a stage does not read: one of them relies on the other."""
     faults = []
+    if backbones and features and features.layout == "frames" and backbones.output == "map":
+        faults.append("backbones.output is 'map': must be pooled with features.layout frames")
     if geometry and features and geometry.clip_frames % features.stride:
         allowed = ", ".join(map(str, divisors(geometry.clip_frames)))
         stride = f"features.stride is {features.stride}"
         faults.append(f"{stride}: must be a divisor of geometry.clip_frames ({allowed})")
     for name in dict.fromkeys((train.model, *train.baselines)) if train else ():
+        if train and geometry and features and features.layout == "frames":
+            faults += _unreadable_frames(name, train, geometry, features, robustness)
         if backbones and takes_maps(name) and backbones.output != "map":
             faults.append(
                 f"backbones.output is {backbones.output!r}: must be map, since the fusion model {name} takes "
@@ -38,6 +46,28 @@ def disagreements(
                 f"geometry.sequence_clips is {geometry.sequence_clips}: must be {length}, the length of {name}"
             )
     return faults
+
+
+def _unreadable_frames(
+    model: str,
+    train: "TrainSettings",
+    geometry: "GeometrySettings",
+    features: "FeaturesSettings",
+    robustness: "RobustnessSettings | None",
+) -> list[str]:
+    """Faults of the layout `frames` with a model of section `train`."""
+    if takes_maps(model):
+        return [f"features.layout is 'frames': must be clips, since {model} takes visual maps, which frames have not"]
+    try:
+        reading = reading_of(
+            model, train.options if model == train.model else {}, geometry, features.stride, features.layout
+        )
+    except BadInputError as error:
+        return [str(error)]
+    if robustness and reading.hop is not None and robustness.stride != features.stride:
+        wanted = f"must be features.stride ({features.stride})"
+        return [f"robustness.stride is {robustness.stride}: {wanted}, since {model} reads {reading.words}"]
+    return []
 
 
 def _other_features(model: str, backbones: "BackbonesSettings") -> list[str]:

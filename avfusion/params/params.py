@@ -116,7 +116,7 @@ def check_params(values: dict[str, Any], sections: Iterable[str] | None = None, 
 def _valid_sections(values: Mapping[str, Any]) -> dict[str, Any]:
     """The valid sections among those that `disagreements` compares; faults inside sections are reported elsewhere."""
     valid = {}
-    for name in ("geometry", "backbones", "features", "train"):
+    for name in ("geometry", "backbones", "features", "train", "robustness"):
         try:
             valid[name] = SECTIONS[name].model_validate(values[name])
         except (KeyError, ValidationError):

@@ -44,7 +44,8 @@ def model_card(predictor: "Predictor", root: Path | None = None) -> ModelCard:
         for stream, identity in sorted(spec.backbones.items())
     }
     clock = "every video frame" if spec.geometry.fps is None else f"{spec.geometry.fps:g} frames per second"
-    timing = f"{predictor.mode}; clips of {spec.geometry.clip_frames} frames at {clock}"
+    seen = f"clips of {spec.geometry.clip_frames} frames" if predictor.reading.hop is None else predictor.reading.words
+    timing = f"{predictor.mode}; {seen} at {clock}"
     scores = _recorded_scores(predictor.digest, root)
     known = predictor.name, predictor.source, predictor.digest, predictor.corpus
     return ModelCard(*known, scores, backbones, timing, predictor.notes)

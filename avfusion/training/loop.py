@@ -179,7 +179,7 @@ class FusionTraining:
             self.name,
             audio_dim=self.data.audio.shape[1],
             visual_dim=self.data.visual.shape[1],
-            length=self.geometry.sequence_clips,
+            length=self.data.index.shape[1],
             **(common | dict(self.options)),
         ).to(self.device)
         if self.start is None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from avfusion.data.geometry import PADDING, clips_apart, training_sequences
+from avfusion.data.geometry import PADDING, clips_apart, training_sequences, windows
 from avfusion.data.track_data import TrackData
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.training.mapped_features import MappedFeatures, feature_table
@@ -36,9 +36,9 @@ class SequenceData:
         audio: (N, D_a) features of the clips of all tracks, track after track, as stored.
         visual: (N, D_v), or maps (N, C, H, W); `feature_table` decides where both streams are kept.
         targets: (N, 2) float32 labels, 0 where not valid.
-        index: (S, L) rows of the table, every row once; -1 is padding.
+        index: (S, L) rows of the table, every row once (in windows: at least once); -1 is padding.
         owner: (S,) index of each sequence's track.
-        clips: number of clips of each track, in the order of the table; with `stride` and `clip_frames` for `redrawn`.
+        clips: number of clips of each track, in the order of the table; with the fields below for `redrawn`.
     """
 
     audio: torch.Tensor | MappedFeatures
@@ -52,7 +52,8 @@ class SequenceData:
     tracks: tuple[str, ...]
     clips: tuple[int, ...] = ()
     stride: int = 1
-    clip_frames: int = 32
+    spacing: int = 32
+    hop: int | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,12 +77,12 @@ class SequenceData:
         """The same clips, each once and at any place of a sequence with equal chance.
 
         A track's sequences begin 0 to L - 1 places before its first clip, drawn for each set of clips that follow each
-        other (`training_sequences`).
+        other (`training_sequences`). Windows lie 0 to hop - 1 rows earlier (`windows`).
         """
         length = self.index.shape[1]
-        apart = clips_apart(self.stride, self.clip_frames)
-        shifts = torch.randint(length, (len(self.clips), apart), generator=generator).numpy()
-        index, owner = _sequences_of_tracks(self.clips, self.stride, length, self.clip_frames, shifts)
+        places = (length, clips_apart(self.stride, self.spacing)) if self.hop is None else (self.hop, 1)
+        shifts = torch.randint(places[0], (len(self.clips), places[1]), generator=generator).numpy()
+        index, owner = _sequences_of_tracks(self.clips, self.stride, length, self.spacing, self.hop, shifts)
         return replace(self, index=torch.from_numpy(index).to(self.index.device), owner=torch.from_numpy(owner))
 
     def batches(self, size: int) -> Iterator[Batch]:
@@ -149,12 +150,21 @@ def _moments(features: torch.Tensor | MappedFeatures, present: torch.Tensor) -> 
 
 
 def _sequences_of_tracks(
-    clips: Sequence[int], stride: int, length: int, clip_frames: int, shifts: np.ndarray | None = None
+    clips: Sequence[int],
+    stride: int,
+    length: int,
+    spacing: int,
+    hop: int | None = None,
+    shifts: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the table of all clips by sequence, (S, length), and each one's track (S,); `shifts`: a row per track."""
     index, owner, start = [], [], 0
     for number, count in enumerate(clips):
-        rows = training_sequences(count, stride, length, clip_frames, None if shifts is None else shifts[number])
+        own = None if shifts is None else shifts[number]
+        if hop is None:
+            rows = training_sequences(count, stride, length, spacing, own)
+        else:
+            rows = windows(count, length, hop, 0 if own is None else int(own[0]))
         index.append(np.where(rows == PADDING, PADDING, rows + start))
         owner.append(np.full(len(rows), number))
         start += count
@@ -162,11 +172,20 @@ def _sequences_of_tracks(
 
 
 def sequence_data(
-    tracks: Sequence[TrackData], *, stride: int, length: int = 16, clip_frames: int = 32, device: str = "cpu"
+    tracks: Sequence[TrackData],
+    *,
+    stride: int,
+    length: int = 16,
+    spacing: int = 32,
+    hop: int | None = None,
+    device: str = "cpu",
 ) -> SequenceData:
     """Put the clips of all tracks into one table on `device`.
 
     Maps, and features without room on `device`, stay in place and are moved batch by batch.
+
+    Args:
+        length, spacing, hop: see `avfusion.fusion.reading.Reading`.
 
     Raises:
         BadInputError: there is no track, or no clip with a valid label.
@@ -177,7 +196,7 @@ def sequence_data(
     for track in tracks:
         check_finite(track)
     clips = tuple(len(track.clip_ticks) for track in tracks)
-    index, owner = _sequences_of_tracks(clips, stride, length, clip_frames)
+    index, owner = _sequences_of_tracks(clips, stride, length, spacing, hop)
     targets, valid = zip(*(track_targets(track) for track in tracks), strict=True)
     if not any(mask.any() for mask in valid):
         raise BadInputError("no clip of the training tracks has a valid label: look at data/labels/")
@@ -197,7 +216,8 @@ def sequence_data(
         tracks=tuple(track.track for track in tracks),
         clips=clips,
         stride=stride,
-        clip_frames=clip_frames,
+        spacing=spacing,
+        hop=hop,
     )
 
 

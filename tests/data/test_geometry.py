@@ -15,6 +15,7 @@ from avfusion.data.geometry import (
     overlap_sequences,
     select_clip_frames,
     training_sequences,
+    windows,
 )
 
 STRIDES = [1, 2, 4, 8, 16, 32]
@@ -107,6 +108,41 @@ def test_overlap_starts_and_causal_ends_at_every_clip(clips: int, stride: int) -
     causal = causal_sequences(clips, stride)
     assert causal[:, -1].tolist() == list(range(clips))
     assert (causal.max(axis=1) == np.arange(clips)).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "starts"),
+    [
+        (700, [0, 200, 400]),  # the third reaches the end
+        (701, [0, 200, 400, 401]),  # one more window ends with the track
+        (650, [0, 200, 350]),
+        (300, [0]),
+        (299, [0]),
+        (0, []),
+    ],
+)
+def test_windows_start_every_hop_and_the_last_ends_with_the_track(rows: int, starts: list[int]) -> None:
+    found = windows(rows, 300, 200)
+    assert found.shape == (len(starts), 300)
+    assert found[:, 0].tolist() == starts
+    assert rows == 0 or found.max() == rows - 1
+
+
+def test_shifted_windows_lie_earlier_within_the_track() -> None:
+    assert windows(700, 300, 200, 50)[:, 0].tolist() == [0, 150, 350, 400]
+    assert windows(290, 300, 200, 50)[:, 0].tolist() == [0]
+
+
+@given(st.integers(1, 500), st.integers(1, 60), st.data())
+def test_windows_hold_every_row_and_pad_only_a_track_shorter_than_one(
+    rows: int, length: int, data: st.DataObject
+) -> None:
+    hop = data.draw(st.integers(1, length))
+    found = windows(rows, length, hop, data.draw(st.integers(0, hop - 1)))
+    assert set(found[found != PADDING]) == set(range(rows))
+    assert (found == PADDING).sum() == max(length - rows, 0)
+    assert (np.diff(found[found[:, -1] != PADDING], axis=1) == 1).all()
+    assert len(np.unique(found[:, 0])) == len(found)
 
 
 def test_clock_keeps_an_equal_rate_and_resamples_others() -> None:

@@ -96,6 +96,13 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
             5,
             r"geometry\.kept_frames is 5: must be a divisor of clip_frames \(1, 2, 4",
         ),
+        (
+            "geometry",
+            "window_hop",
+            301,
+            r"geometry\.window_hop is 301: must be at most window_frames \(300\), or frames between windows have no",
+        ),
+        ("features", "layout", "frame", r"features\.layout is 'frame': must be 'clips' or 'frames'"),
         ("render", "min_seconds", 31, r"render\.min_seconds is 31\.0: must be at most max_seconds \(30\.0\)"),
         (
             "train",
@@ -131,6 +138,51 @@ def test_faults_name_section_key_and_what_is_allowed(
     values: dict[str, Any], section: str, key: str, value: object, message: str
 ) -> None:
     values.setdefault(section, {})[key] = value
+    with pytest.raises(BadInputError, match=message):
+        check_params(values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),  # jca reads clips, at any stride
+        (
+            {"train": {"model": "grjca"}},
+            r"^params\.yaml: geometry\.window_frames is 300: must be a multiple of features\.stride \(8\), since grjca",
+        ),
+        (
+            {"train": {"baselines": ["concat", "raav"]}, "geometry": {"window_frames": 320, "window_hop": 160}},
+            r"^params\.yaml: robustness\.stride is 32: must be features\.stride \(8\), since raav reads windows",
+        ),
+        (
+            {
+                "train": {"model": "temporal_concat"},
+                "geometry": {"window_frames": 320, "window_hop": 160},
+                "robustness": {"stride": 8},
+            },
+            None,
+        ),
+        ({"train": {"model": "temporal_concat", "options": {"temporal": "bilstm"}}}, None),
+        ({"train": {"model": "leader_follower", "options": {"form": "abaw3"}}}, r"since leader_follower reads windows"),
+        (
+            {"train": {"baselines": ["released_coattention"]}},
+            r"features\.layout is 'frames': must be clips, since released_coattention takes visual maps",
+        ),
+        (
+            {"backbones": {"output": "map"}},
+            r"^params\.yaml: backbones\.output is 'map': must be pooled with features\.layout frames$",
+        ),
+    ],
+)
+def test_the_layout_frames_agrees_with_the_models_that_read_it(
+    values: dict[str, Any], changes: dict[str, dict[str, Any]], message: str | None
+) -> None:
+    values["features"]["layout"] = "frames"
+    for section, some in changes.items():
+        values[section] |= some
+    if message is None:
+        assert check_params(values).features.layout == "frames"
+        return
     with pytest.raises(BadInputError, match=message):
         check_params(values)
 

@@ -41,6 +41,7 @@ ANYWHERE = {
     "corpora.layout": "where files of a corpus lie",
     "corpora.settings": "forms of sections of params.yaml, whose values are among the inputs",
     "corpora.table": "which tracks there are; their hashes are among the inputs",
+    "fusion.reading": "which sequences a model reads: where no model is run, a check of parameters",
     "media.time_limits": "when a worker is given up",
     "runtime.named_tensors": "how published weights are read, once",
     "runtime.settings": "forms of sections of params.yaml, whose values are among the inputs",

@@ -88,6 +88,7 @@ FACTS: dict[str, Change] = {
 }
 GEOMETRY_CHANGES = {"clip_frames": 16, "sequence_clips": 8, "target_offset": -16}
 IN_FEATURES = {"kept_frames": 4, "fps": None}
+OF_WINDOWS = {"window_frames": 200, "window_hop": 100}  # which no model reads from features of clips
 TRAIN_CHANGES = {
     "model": "jca", "options": {"head_hidden": 8}, "seed": 1, "epochs": 4, "batch_size": 8, "lr": 2e-3,
     "weight_decay": 0.1, "schedule": "cosine", "patience": 2, "clip_norm": 2.0, "dropout": 0.1, "modality_dropout": 0.1,
@@ -111,7 +112,7 @@ def test_changed_inputs_change_it(name: str, root: Path) -> None:
 
 
 def test_changed_parameters_and_threads_change_it_and_the_device_does_not(root: Path) -> None:
-    assert set(GEOMETRY_CHANGES | IN_FEATURES) == set(GeometrySettings.model_fields)
+    assert set(GEOMETRY_CHANGES | IN_FEATURES | OF_WINDOWS) == set(GeometrySettings.model_fields)
     assert set(TRAIN_CHANGES | OF_OTHERS) == set(TrainSettings.model_fields)
     changes = [{key: value} for key, value in (GEOMETRY_CHANGES | TRAIN_CHANGES).items()]
     found = [digest(root)] + [digest(root, **change) for change in changes]
@@ -119,7 +120,7 @@ def test_changed_parameters_and_threads_change_it_and_the_device_does_not(root: 
     assert len(set(found)) == len(found)
     for amp in ("auto", "off", "float16"):
         assert digest(root, device="cuda", amp=amp) == digest(root, amp=amp), "a machine without a GPU pulls results"
-    assert digest(root, **IN_FEATURES, **OF_OTHERS) == digest(root)
+    assert digest(root, **IN_FEATURES, **OF_WINDOWS, **OF_OTHERS) == digest(root)
 
 
 def test_keys_that_are_off_leave_the_digest_as_it_was_before_there_were_such_keys() -> None:

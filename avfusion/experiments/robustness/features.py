@@ -113,7 +113,7 @@ def _seen_frames(table: FrameTable, spec: FeatureSpec) -> list[int]:
     clock = clock_frames(table.time_s, spec.geometry.fps)
     ends = clip_end_ticks(len(clock), spec.stride)
     face = table.face_present[clock]
-    ticks, present = select_clip_frames(face, ends, spec.geometry.clip_frames, spec.geometry.kept_frames)
+    ticks, present = select_clip_frames(face, ends, spec.shown.clip_frames, spec.shown.kept_frames)
     return [int(frame) for frame in np.unique(clock[ticks[present]])]
 
 

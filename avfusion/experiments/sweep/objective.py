@@ -15,6 +15,7 @@ from avfusion.runtime.errors import AVFusionError, describe_exception
 from avfusion.training.logger import NullLogger
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import SequenceData
+from avfusion.training.settings import TrainSettings
 
 HISTORY, HOST, BEST_EPOCH, CPU_S = "history", "host", "best_epoch", "cpu_s"
 
@@ -30,13 +31,14 @@ class Objective:
     and its error.
 
     Args:
+        data: gives the training split with the sequences that a trial's model reads.
         stopping: called after every epoch; True interrupts the trial.
     """
 
     def __init__(
         self,
         space: SearchSpace,
-        data: SequenceData,
+        data: Callable[[TrainSettings], SequenceData],
         validation: Sequence[TrackData],
         geometry: GeometrySettings,
         stride: int,
@@ -62,7 +64,7 @@ class Objective:
             config = self.space.train_config(self.space.suggest(trial))
             training = FusionTraining(
                 config.model,
-                self.data,
+                self.data(config),
                 self.validation,
                 config,
                 self.geometry,

@@ -16,10 +16,13 @@ from avfusion.experiments.sweep.space import SearchSpace
 from avfusion.experiments.sweep.storage import open_storage, public_url, storage_errors
 from avfusion.experiments.sweep.study import INTERRUPTED, KEY, fail_stale, open_study, standing, try_again
 from avfusion.experiments.training import read_inputs
+from avfusion.fusion.reading import Reading
 from avfusion.params.params import Params
 from avfusion.runtime.devices import default_device
 from avfusion.runtime.errors import AVFusionError
 from avfusion.training.determinism import make_deterministic
+from avfusion.training.sequences import SequenceData
+from avfusion.training.settings import TrainSettings
 
 WAIT_S = 1.0
 MAX_FAULTS = 5
@@ -63,7 +66,14 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
     device = _device(task.index)
     inputs = read_inputs(task.root, task.params.geometry)
     space = SearchSpace.of(task.params.sweep.space, task.params.train)
-    data = inputs.sequences(task.params.geometry, device)
+    tables: dict[Reading, SequenceData] = {}
+
+    def data(config: TrainSettings) -> SequenceData:
+        reading = inputs.reading(config, task.params.geometry)
+        if reading not in tables:
+            tables[reading] = inputs.sequences(task.params.geometry, device, config)
+        return tables[reading]
+
     objective = Objective(
         space,
         data,

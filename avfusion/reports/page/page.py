@@ -249,7 +249,7 @@ def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
     """The protocol in words."""
     smoothing, draws, geometry = protocol["smoothing"], protocol["bootstrap"], protocol["geometry"]
     frames = f"{smoothing['valence_frames']} frames in valence, {smoothing['arousal_frames']} in arousal"
-    sequences = f"sequences of {geometry['sequence_clips']} clips of {geometry['clip_frames']} frames"
+    sequences = protocol["sequences"][protocol["model"]["name"]]
     resamples = f"bootstrap of {draws['resamples']:,} resamples over {draws['clusters']}"
     return [
         ("Pooling", f"{protocol['pooling']}. Mean: of the two targets' CCCs."),
