@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from avfusion.backbones.catalogue import feature_shape
+from avfusion.backbones.catalogue import encodes_frames, feature_shape
 from avfusion.backbones.settings import BackboneSettings
 from avfusion.doctor import rates
 from avfusion.doctor.last_runs import StageTime
 from avfusion.doctor.workload import CROP_BYTES, Workload
+from avfusion.fusion.catalogue import reads_frames
 from avfusion.params.params import Params
 from avfusion.runtime.quantities import counted
 from avfusion.scoring.conditions import CONDITIONS, MASKED
@@ -214,8 +215,11 @@ def _features(work: Workload, params: Params, spread: int, cores: int) -> _Work:
     per_clip = 0.0
     for backbone in (backbones.visual, backbones.audio):
         rate = rates.backbone_rate(backbone.name)
-        per_clip += rate.features(features.dtype) * rate.scale(backbone.width, backbone.input_size)
-    text = f"{clips:,} clips (stride {features.stride}), {backbones.visual.name} and {backbones.audio.name}"
+        cost = rate.features(features.dtype) * rate.scale(backbone.width, backbone.input_size)
+        alone = backbone is backbones.visual and features.layout == "frames" and encodes_frames(backbone.name)
+        per_clip += cost / params.geometry.kept_frames if alone else cost
+    rows = "frames" if features.layout == "frames" else "clips"
+    text = f"{clips:,} {rows} (stride {features.stride}), {backbones.visual.name} and {backbones.audio.name}"
     text += f", {features.dtype}" + (", maps" if backbones.output == "map" else "")
     reached = min(spread * features.threads, max(cores, spread))
     return _Work(text, clips * per_clip, reached, feature_bytes(clips, params))
@@ -234,11 +238,26 @@ def _train(work: Workload, params: Params) -> _Work:
     factor = rates.MAP_FACTOR if params.backbones.output == "map" else 1.0
     cost = 0.0
     for name in names:
-        rate = rates.FUSION.get(name, rates.OTHER_FUSION)
-        cost += params.train.epochs * (sequences * rate.sequence + checked * rate.clip) * factor
+        rate, passes = rates.FUSION.get(name, rates.OTHER_FUSION), _window_passes(name, params)
+        trained, predicted = sequences * rate.sequence * (passes or 1.0), checked * _clip_cost(name, params)
+        cost += params.train.epochs * (trained + predicted) * factor
     epochs = counted(params.train.epochs, "epoch")
     text = f"{counted(len(names), 'model')}, at most {epochs} of {counted(sequences, 'sequence')}"
     return _Work(text, cost, 1, len(names) * 2e6)
+
+
+def _window_passes(name: str, params: Params) -> float | None:
+    """How many windows of frames hold a frame; None: the model reads clips."""
+    options = params.train.options if name == params.train.model else {}
+    if params.features.layout != "frames" or not reads_frames(name, options):
+        return None
+    return params.geometry.window_frames / params.geometry.window_hop
+
+
+def _clip_cost(name: str, params: Params) -> float:
+    """CPU-seconds of a clip's prediction by `overlap`: at 16 positions, or in the windows that hold it."""
+    cost, passes = rates.FUSION.get(name, rates.OTHER_FUSION).clip, _window_passes(name, params)
+    return cost if passes is None else cost * passes / rates.POSITIONS
 
 
 def _evaluate(work: Workload, params: Params) -> _Work:
@@ -246,7 +265,7 @@ def _evaluate(work: Workload, params: Params) -> _Work:
     clips = work.clips(params.features.stride, "val", "test")
     names = _fusion_models(params)
     factor = rates.MAP_FACTOR if params.backbones.output == "map" else 1.0
-    predicted = clips * factor * sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in names)
+    predicted = clips * factor * sum(_clip_cost(name, params) for name in names)
     text = f"{frames:,} frames of val and test"
     return _Work(text, frames * rates.EVALUATED_FRAME + predicted, 1, frames * 8.0 * len(names))
 
@@ -265,7 +284,7 @@ def _robustness(work: Workload, params: Params, spread: int) -> _Work:
         spent += signals * clips * cost * rates.DISTURBED_CLIP
     factor = rates.MAP_FACTOR if backbones.output == "map" else 1.0
     models = [*_fusion_models(params), params.train.model]
-    predicted = sum(rates.FUSION.get(name, rates.OTHER_FUSION).clip for name in models)
+    predicted = sum(_clip_cost(name, params) for name in models)
     spent += len(CONDITIONS) * clips * predicted * factor
     alone = params.replaced(train=params.train.model_copy(update={"baselines": ()}))
     again = _train(work, alone).cpu_s

@@ -82,5 +82,6 @@ FUSION = {
     "concat": FusionRate(220e-6, 105e-6),
     "jca": FusionRate(700e-6, 480e-6),
 }
+POSITIONS = 16  # of a clip, by `overlap`
 OTHER_FUSION = FUSION["jca"]  # for models that were not measured
 MAP_FACTOR = 6.0  # visual maps are 49 times as long, but averaged first: the cost is moving them

@@ -170,6 +170,30 @@ def test_costs_follow_the_parameters(changes, stage, factor):
     assert after[stage] / before[stage] == pytest.approx(factor, rel=0.1)
 
 
+def test_the_layout_frames_costs_rows_and_windows():
+    work, at_once = aff_wild2(), {"window_frames": 320, "window_hop": 160}
+    frames = {"features": {"layout": "frames", "stride": 8}, "geometry": at_once, "robustness": {"stride": 8}}
+    encoder = {"visual": {"name": "resnet18_frames", "weights": "imagenet"}, "audio": {"name": "resnet18"}}
+    found = {}
+    for layout in ("clips", "frames"):
+        frames["features"]["layout"] = layout
+        params = params_of("affwild2", **frames, train={"model": "grjca", "baselines": []})
+        alone = {
+            stream: one.model_copy(update=encoder[stream]) for stream, one in params.backbones if stream in encoder
+        }
+        params = params.replaced(backbones=params.backbones.model_copy(update=alone))
+        found[layout] = costs_of(work, params)
+    clips, rows = (by_stage(found[layout]) for layout in ("clips", "frames"))
+    audio, visual = 337_500 * 7e-3, 337_500 * 0.07
+    assert clips["features"] == pytest.approx(audio + visual, rel=1e-3)
+    assert rows["features"] == pytest.approx(audio + visual / 8, rel=1e-3), "a crop is encoded once"
+    assert "337,500 frames (stride 8)" in {stage.stage: stage.work for stage in found["frames"].stages}["features"]
+    trained, checked = 50 * 12_500 * 700e-6, 50 * 43_750 * 480e-6
+    assert clips["train"] == pytest.approx(trained + checked, rel=1e-3)
+    assert rows["train"] == pytest.approx(2 * trained + checked * 2 / 16, rel=1e-3), "two windows hold a frame"
+    assert rows["evaluate"] < clips["evaluate"]
+
+
 def test_robustness_costs_its_tracks_and_one_more_training():
     untrained = {"train": {"epochs": 0}}
     settings = [{"tracks": 12}, {"tracks": 24}, {"tracks": 12, "stride": 16}]
