@@ -137,7 +137,7 @@ def test_what_training_does_not_read_changes_nothing(stream, digest):
     for amp in ("auto", "off", "bfloat16"):
         own = {"amp": amp}
         assert digest(stream, device="cuda:0", backbones=own) == digest(stream, backbones=own), "whatever machine"
-    assert set(GeometrySettings.model_fields) - set(GEOMETRY) == {"sequence_clips"}
+    assert set(GeometrySettings.model_fields) - set(GEOMETRY) == {"sequence_clips", "window_frames", "window_hop"}
     assert digest(stream, geometry={"sequence_clips": 8}) == before
 
 

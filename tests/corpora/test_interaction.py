@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from avfusion.corpora.demo import interaction
-from avfusion.corpora.demo.cue_estimates import estimate, visible
+from avfusion.corpora.demo.cue_estimates import cue_estimate, visible
 from avfusion.corpora.demo.interaction import LAG_S, LEADS, LEVEL
 from avfusion.corpora.demo.latents import KNOT_S, STREAMS, Lead, Signals
-from avfusion.corpora.demo.lead_oracle import SOURCES, posterior_mean
+from avfusion.corpora.demo.lead_oracle import SOURCES, mixture_mean
 from avfusion.corpora.demo.oracle import fit_scale, predictions
 from avfusion.corpora.demo.plan import draw_corpus, plan_videos, planned_times
 from avfusion.corpora.demo.render import render_demo
@@ -29,13 +29,13 @@ TINY = RenderSettings(seed=4, train=2, val=1, test=1, min_seconds=2, max_seconds
 def tracks() -> list[Signals]:
     """Five tracks with each lead, 11 s long."""
     rngs = [np.random.default_rng([3, number]) for number in range(5 * len(LEADS))]
-    return interaction.draw_split(rngs, [SECONDS] * len(rngs))
+    return interaction.draw_interacting_split(rngs, [SECONDS] * len(rngs))
 
 
 @pytest.fixture(scope="module")
 def best(tracks: list[Signals]) -> dict[str, np.ndarray]:
     """Posterior means (all knots, 2) by source."""
-    return {source: np.concatenate([posterior_mean(track, source) for track in tracks]) for source in SOURCES}
+    return {source: np.concatenate([mixture_mean(track, source) for track in tracks]) for source in SOURCES}
 
 
 def test_leads_are_spread_evenly() -> None:
@@ -58,7 +58,8 @@ def test_the_follower_shows_the_leaders_past(tracks: list[Signals], lead: Lead) 
 
     def agreement(stream: str, lag: int, target: int) -> float:
         pairs = [
-            (track.latents[: len(track.times) - lag, target], estimate(track, stream)[lag:, target]) for track in own
+            (track.latents[: len(track.times) - lag, target], cue_estimate(track, stream)[lag:, target])
+            for track in own
         ]
         return float(np.corrcoef(np.concatenate(pairs, axis=1))[0, 1])
 
@@ -76,7 +77,7 @@ def test_levels_go_with_irony_and_lag_and_are_not_shown(tracks: list[Signals]) -
             [np.mean([read(track).mean() for track in group]) for group in groups]
             for read in (
                 lambda track, target=target: track.latents[:, target],
-                lambda track, target=target: np.stack([estimate(track, stream)[:, target] for stream in STREAMS]),
+                lambda track, target=target: np.stack([cue_estimate(track, stream)[:, target] for stream in STREAMS]),
             )
         )
         assert truth[1] - truth[0] == pytest.approx((-2 if value == "ironic" else 2) * LEVEL, abs=0.25)
@@ -117,15 +118,15 @@ def test_oracles_do_not_look_at_hidden_cues_and_those_of_a_clip_not_beyond_it(tr
     visual[hidden] += 10.0
     changed = Signals(track.times, track.latents, {**track.cues, "visual": visual}, track.spans, track.lead)
     for source in SOURCES:
-        np.testing.assert_allclose(posterior_mean(changed, source), posterior_mean(track, source), atol=1e-9)
+        np.testing.assert_allclose(mixture_mean(changed, source), mixture_mean(track, source), atol=1e-9)
     knot = len(track.times) // 2
     cues = {stream: values.copy() for stream, values in track.cues.items()}
     for values in cues.values():
         values[: knot - 6] += 1.0
         values[knot + 1 :] -= 1.0
     changed = Signals(track.times, track.latents, cues, track.spans, track.lead)
-    np.testing.assert_allclose(posterior_mean(changed, "clip")[knot], posterior_mean(track, "clip")[knot], atol=1e-9)
-    assert np.abs(posterior_mean(changed, "both")[knot] - posterior_mean(track, "both")[knot]).max() > 0.01
+    np.testing.assert_allclose(mixture_mean(changed, "clip")[knot], mixture_mean(track, "clip")[knot], atol=1e-9)
+    assert np.abs(mixture_mean(changed, "both")[knot] - mixture_mean(track, "both")[knot]).max() > 0.01
 
 
 def test_direct_is_the_default_and_draws_no_leads() -> None:

@@ -52,9 +52,9 @@ OF_TAGF = [
 OF_RAAV = [
     Mistake(FrameGate, "forward", " + self.log_priors", ""),
     Mistake(FrameGate, "forward", "dim=-1) + self", "dim=-1) * 0 + self"),
-    Mistake(AudioLatents, "forward", "key_padding_mask=heard & ~audible", "key_padding_mask=None"),
+    Mistake(AudioLatents, "forward", "start, sound, heard & ~audible)", "start, sound)"),
     Mistake(AudioLatents, "forward", "self.latent_norm(start + attended)", "start + attended"),
-    Mistake(AudioLatents, "forward", "self.look(self.query_norm(frames)", "self.look((frames)"),
+    Mistake(AudioLatents, "forward", "self.look, self.query_norm(frames)", "self.look, (frames)"),
     Mistake(
         AudioLatents,
         "forward",

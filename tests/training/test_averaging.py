@@ -146,7 +146,7 @@ def test_smoothing_decides_the_best_epoch_and_the_end(scored: FusionTraining) ->
 
 def test_a_trial_has_the_score_of_the_epoch_that_is_kept(scored: FusionTraining) -> None:
     space = SearchSpace.of({}, scored.config)
-    objective = Objective(space, scored.data, scored.validation, scored.geometry, scored.stride)
+    objective = Objective(space, lambda _: scored.data, scored.validation, scored.geometry, scored.stride)
     trial = optuna.trial.FixedTrial({})
     assert objective(trial) == SCORES[4] < max(SCORES[:8])  # type: ignore[arg-type]
     assert trial.user_attrs["best_epoch"] == 5

@@ -16,7 +16,7 @@ def visible(signals: Signals, stream: str) -> np.ndarray:
     return ~inside(signals.spans.bursts + signals.spans.pauses, signals.times)
 
 
-def estimate(signals: Signals, stream: str) -> np.ndarray:
+def cue_estimate(signals: Signals, stream: str) -> np.ndarray:
     """Return the generalised least-squares estimate (K, 2) of what `stream` expresses, from its cues.
 
     The cues of a stream share one noise kernel, so the estimate is a sufficient statistic of them.

@@ -55,7 +55,7 @@ def draw_leads(rng: np.random.Generator, count: int) -> list[Lead]:
     return [LEADS[order[place % len(LEADS)]] for place in rng.permutation(count)]
 
 
-def draw_split(rngs: Sequence[np.random.Generator], durations_s: Sequence[float]) -> list[Signals]:
+def draw_interacting_split(rngs: Sequence[np.random.Generator], durations_s: Sequence[float]) -> list[Signals]:
     """Draw the signals of all tracks of a split, as `latents.draw_split` does, with one leading stream a track."""
     before = round(max(LAG_S.values()) / KNOT_S)  # knots before the track, which its follower still echoes
     times = [knots(duration) for duration in durations_s]

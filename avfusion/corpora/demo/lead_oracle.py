@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avfusion.corpora.demo import latents as model
-from avfusion.corpora.demo.cue_estimates import estimate, estimate_noise, visible
+from avfusion.corpora.demo.cue_estimates import cue_estimate, estimate_noise, visible
 from avfusion.corpora.demo.interaction import LEADS, SLOW_ERROR_SHARE, delay_s, level, signs
 from avfusion.corpora.demo.latents import KNOT_S, STREAMS, TARGETS, Lead, Signals
 
@@ -38,10 +38,10 @@ class _Moments:
     cross: np.ndarray
 
 
-def posterior_mean(signals: Signals, source: str) -> np.ndarray:
+def mixture_mean(signals: Signals, source: str) -> np.ndarray:
     """Return the best prediction (K, 2) of valence and arousal at the knots, from the cues of `source`."""
     times, streams = signals.times, SOURCES[source]
-    values = np.stack([estimate(signals, stream).T for stream in streams], axis=1)  # (target, stream, knot)
+    values = np.stack([cue_estimate(signals, stream).T for stream in streams], axis=1)  # (target, stream, knot)
     seen = np.broadcast_to([visible(signals, stream) for stream in streams], values.shape)
     if source == "clip":
         clip = int(CLIP_S / KNOT_S) + 1

@@ -21,7 +21,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from avfusion.corpora.demo import latents as model
 from avfusion.corpora.demo import lead_oracle
-from avfusion.corpora.demo.cue_estimates import estimate, estimate_noise, visible
+from avfusion.corpora.demo.cue_estimates import cue_estimate, estimate_noise, visible
 from avfusion.corpora.demo.latents import Signals
 
 SOURCES = {"audio": ("audio",), "visual": ("visual",), "both": ("visual", "audio")}
@@ -47,7 +47,7 @@ def posterior_mean(signals: Signals, source: str) -> np.ndarray:
     is a sufficient statistic: the linear system has two unknowns per knot and stream instead of one per cue.
     """
     if signals.lead is not None:
-        return lead_oracle.posterior_mean(signals, source)
+        return lead_oracle.mixture_mean(signals, source)
     times = signals.times
     prior = np.kron(model.target_correlation(), model.latent_kernel(times))
     slow = model.slow_error_kernel(times)
@@ -55,7 +55,7 @@ def posterior_mean(signals: Signals, source: str) -> np.ndarray:
     for stream in SOURCES[source]:
         seen = np.tile(visible(signals, stream), 2)
         error = np.kron(np.diag(np.square(model.SLOW_ERROR_SD[stream])), slow) + estimate_noise(stream, times)
-        observed.append(estimate(signals, stream).T.reshape(-1)[seen])
+        observed.append(cue_estimate(signals, stream).T.reshape(-1)[seen])
         rows.append(np.flatnonzero(seen))
         errors.append(error[np.ix_(seen, seen)])
     row = np.concatenate(rows)

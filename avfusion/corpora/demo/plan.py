@@ -116,7 +116,7 @@ def plan_videos(params: RenderSettings) -> list[VideoPlan]:
 
 def draw_corpus(params: RenderSettings, videos: list[VideoPlan]) -> dict[str, tuple[Signals, ...]]:
     """Draw the signals of every track; return, per video, one `Signals` per track."""
-    draw_split = interaction.draw_split if params.emotions == "interaction" else latents.draw_split
+    draw_split = interaction.draw_interacting_split if params.emotions == "interaction" else latents.draw_split
     drawn: dict[str, tuple[Signals, ...]] = {}
     for split in SPLITS:
         chosen = [video for video in videos if video.split == split]
