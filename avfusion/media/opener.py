@@ -40,7 +40,7 @@ class MediaLimits:
     read_timeout_s: float = 30.0
     demux_deadline_s: float = 600.0
     opening_bytes: float = 7e8
-    opening_cpu_s: float = 5.0
+    opening_cpu_s: float = 2.0
 
 
 DEFAULT_LIMITS = MediaLimits()
