@@ -32,12 +32,8 @@ def read_aligned_audio(path: str | os.PathLike[str], *, timeline: Timeline | Non
     timeline = timeline or timeline_with_sound(path)
     if timeline.audio_start_s is None:
         return None
-    samples = np.empty(_last_sample(timeline), np.float32)
-    end = 0
-    for block in aligned_audio(path, timeline):
-        samples[end : end + len(block)] = block
-        end += len(block)
-    return samples[:end]
+    # Nothing is allocated for the duration of the pictures: one absurd time stamp makes that hours.
+    return np.concatenate([np.empty(0, np.float32), *aligned_audio(path, timeline)])
 
 
 def aligned_audio(

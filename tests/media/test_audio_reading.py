@@ -1,3 +1,5 @@
+import tracemalloc
+
 import av
 import numpy as np
 import pytest
@@ -87,6 +89,18 @@ def test_late_sound_leaves_zeros_and_long_sound_ends_with_the_video(tmp_path, me
     assert len(samples) == 88200
     assert not samples[: 22050 - 20].any()
     assert np.abs(samples[22050:22100]).max() > 0.4
+
+
+def test_an_absurd_time_stamp_of_a_picture_takes_no_memory_for_sound(tmp_path, media, make_tone, make_flash):
+    video = media(tmp_path / "absurd.mkv", make_flash(50, 5), [*TIMES[:-1], 3 * 3600], sound=make_tone(2.0))
+    assert timeline_with_sound(video).end_s > 3 * 3600
+    tracemalloc.start()
+    try:
+        samples = read_aligned_audio(video)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+    assert len(samples) == pytest.approx(88200, abs=2000)
 
 
 def test_a_hole_in_the_stream_is_silent_and_moves_nothing(tmp_path, media, make_tone, make_flash):
