@@ -76,6 +76,14 @@ def main() -> None:
     except OSError as error:  # disk full, no permission
         _say_error(describe_os_error(error))
         raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        from avfusion.runtime.extras import missing_extra
+
+        missing = missing_extra(error)
+        if missing is None:
+            raise
+        _say_error(str(missing))
+        raise SystemExit(missing.exit_code) from None
 
 
 def _end(number: int, frame: object) -> None:

@@ -101,9 +101,9 @@ def is_data(path: Path) -> bool:
     return path.suffix not in (".py", ".pyc") and "__pycache__" not in path.parts and path.is_file()
 
 
-def test_the_extra_app_serves_the_page(installed: Path, elsewhere: Path) -> None:
+def test_the_extra_serve_serves_the_page(installed: Path, elsewhere: Path) -> None:
     (wheel,) = installed.parent.glob("*.whl")
-    install(installed, f"avfusion[app] @ {wheel.as_uri()}")
+    install(installed, f"avfusion[serve] @ {wheel.as_uri()}")
     command = [str(installed / "bin" / "avfusion"), "serve", "--model", "model", "--port", "0"]
     with (elsewhere / "log").open("w") as log:
         server = subprocess.Popen(

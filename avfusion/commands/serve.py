@@ -1,14 +1,10 @@
 """`avfusion serve`."""
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from avfusion.commands.options import DeviceOption, MinFaceOption, ModelOption
-from avfusion.runtime.errors import AVFusionError
-
-EXTRA = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 
 
 def serve(
@@ -25,8 +21,9 @@ def serve(
 
     Ctrl-C or SIGTERM ends it; it leaves no file behind. See docs/serving.md.
     """
-    if missing := [package for module, package in EXTRA.items() if find_spec(module) is None]:
-        raise AVFusionError(f"avfusion serve needs {', '.join(missing)}: pip install 'avfusion[app]'")
+    from avfusion.runtime.extras import require_extra
+
+    require_extra("fastapi", "uvicorn", "python_multipart")
     from avfusion.serving.limits import Limits
     from avfusion.serving.server import run_server
 

@@ -18,6 +18,8 @@ from avfusion.tracking.model_cache import VARIABLE, cache_folder
 from avfusion.tracking.store import moved_store, public_uri
 
 ENVIRONMENT_SIZE = "about 3 GB to download, 6 GB on disk (.venv)"
+PROJECT_EXTRAS = ("", "pipeline", "track", "sweep")
+"""What a project needs beside the core."""
 SHOWN = ("torch", "torchvision", "av", "opencv-python-headless", "mlflow", "dvc", "optuna")
 # Compiled packages that may be installed and yet not load, and their names in imports.
 COMPILED = {
@@ -60,13 +62,16 @@ def check_packages(requirements: Iterable[str]) -> tuple[dict[str, str], list[It
     """Versions of the installed packages, and an item for each that is missing or has another version than required.
 
     Args:
-        requirements: As in pyproject.toml; extras are ignored.
+        requirements: As in pyproject.toml; other extras than `PROJECT_EXTRAS` are ignored.
     """
     versions: dict[str, str] = {}
     items = []
     for text in requirements:
         requirement = Requirement(text)
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        marker = requirement.marker
+        if marker and not any(marker.evaluate({"extra": extra}) for extra in PROJECT_EXTRAS):
+            continue
+        if requirement.name == "avfusion":  # an extra that includes another
             continue
         try:
             version = versions[requirement.name] = metadata.version(requirement.name)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Generic, Literal, TypeVar
 
-from avfusion.runtime.errors import AVFusionError, BadInputError, describe_exception
+from avfusion.runtime.errors import AVFusionError, describe_exception
+from avfusion.runtime.extras import require_extra
 from avfusion.runtime.progress import PLAIN_SECONDS, TaskProgress
 from avfusion.runtime.workers import THREAD_VARIABLES, Reply, Worker, WorkerError, attempt
 
@@ -67,7 +68,7 @@ def run_tasks(
 
     Raises:
         AVFusionError: `on_error` is "fail" and tasks failed (after all have run).
-        BadInputError: the executor is "ray" and Ray is not installed.
+        MissingExtraError: the executor is "ray" and Ray is not installed.
     """
     if executor == "serial" and limits_s:
         executor, workers = "processes", 1
@@ -169,13 +170,9 @@ def _ray(
     function: Callable[[Any], Any], tasks: list[_Task], workers: int, gpus: int, progress: TaskProgress
 ) -> Replies:
     """One Ray task per payload, at most `workers` at a time, on the cluster of RAY_ADDRESS or on a local one."""
-    try:
-        import ray
-    except ImportError:
-        raise BadInputError(
-            "execution.executor is ray, but Ray is not installed: `pip install 'avfusion[ray]'`, "
-            "or choose serial or processes"
-        ) from None
+    require_extra("ray")
+    import ray
+
     started = not ray.is_initialized()
     if started:
         variables = dict.fromkeys(THREAD_VARIABLES, "1")

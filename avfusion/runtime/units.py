@@ -67,6 +67,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.runtime.lazy_names": "where names lie; a digest finds their modules by itself",
     "avfusion.runtime.own_folder": "how files are written, not what stands in them",
     "avfusion.runtime.errors": _TOLD,
+    "avfusion.runtime.extras": _TOLD,
     "avfusion.runtime.printable": _TOLD,
     "avfusion.runtime.progress": _TOLD,
     "avfusion.runtime.quantities": _TOLD,

@@ -18,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.extras import require_extra
 
 MAX_RETRIES = 2
 GRACE_BEATS = 3
@@ -149,8 +150,9 @@ def open_storage(url: str, heartbeat: int, stop: threading.Event | None = None) 
                 )
             )
         except ImportError:
-            hint = ", it is the extra [postgres]" if parsed.get_backend_name() == "postgresql" else ""
-            raise BadInputError(f"storage {name}: the driver of that database is not installed{hint}") from None
+            if parsed.get_backend_name() == "postgresql":
+                require_extra("psycopg2")
+            raise BadInputError(f"storage {name}: the driver of that database is not installed") from None
     if stop is not None:
         storage.stop = stop
         event.listen(storage.engine, "do_connect", functools.partial(_connect_patiently, stop))
