@@ -25,6 +25,7 @@ def scan(
 def scan_project(project: Path, *, if_there: bool = False) -> None:
     """Scan the corpus of a project; print what was found and what is missing since the last scan."""
     from avfusion.corpora.adapters import corpus_root, open_corpus
+    from avfusion.corpora.groups import describe_groups
     from avfusion.corpora.source_hashes import MEMORY
     from avfusion.corpora.sources import scan as scan_corpus
     from avfusion.corpora.switching import removed_files
@@ -46,6 +47,11 @@ def scan_project(project: Path, *, if_there: bool = False) -> None:
     layout = open_corpus(params, folder)
     summary = scan_corpus(folder, params, project / "data" / "sources.txt", project / MEMORY, layout=layout)
     print(f"{params.root}: {summary}")
+    several, crossing = describe_groups(layout.tracks)
+    if several:
+        print(several)
+    if crossing:
+        print(f"warning: {crossing}", file=sys.stderr)
     _note(removed_files(project, params, layout.tracks))
 
 

@@ -6,10 +6,13 @@
 <root>/annotations/**/Valence_Arousal_*test_set_release.txt
 """
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from avfusion.corpora.groups import warn_of_leaks
 from avfusion.corpora.layout import (
     VIDEO_SUFFIXES,
     CorpusLayout,
@@ -20,7 +23,6 @@ from avfusion.corpora.layout import (
     require_folder,
     split_side,
     walk_files,
-    warn_of_leaks,
 )
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.track_list import read_track_list
@@ -28,6 +30,8 @@ from avfusion.runtime.errors import BadInputError
 
 HEADER = "valence,arousal"
 SPLIT_FOLDERS = {"train_set": "train", "training_set": "train", "validation_set": "val", "val_set": "val"}
+# Names of parts of an original: 122-60-1920x1080-3 (number, frame rate, size, part), video86_2 (number, part).
+PART = re.compile(r"(?P<original>\d+-\d+-\d+x\d+-|video\d+_)\d+")
 TEST_LIST = "Valence_Arousal_*test_set_release.txt"
 
 
@@ -77,7 +81,21 @@ def open_affwild2(params: CorpusSettings, root: Path) -> CorpusLayout:
     doubles = {path for track in tracks for path in videos.get(track.video, [])[1:]}
     doubles |= {path for place in found.values() for path in place.labels[1:]}
     extra = (*([_relative(test_list, root)] if test_list else []), *sorted(doubles))
-    return CorpusLayout(warn_of_leaks(tracks), extra, tuple(notes))
+    return CorpusLayout(warn_of_leaks(group_parts(tracks)), extra, tuple(notes))
+
+
+def group_parts(tracks: Sequence[RawTrack]) -> list[RawTrack]:
+    """The tracks, those of videos that are parts of one original by their names in one group, `<original>*`.
+
+    The whole name but the part has to agree: 5-60-1920x1080 and 5-30-1920x1080-1 are other videos than
+    5-60-1920x1080-1. A part without another stays a group of its own.
+    """
+    originals = {track.video: found["original"] for track in tracks if (found := PART.fullmatch(track.video))}
+    parts = Counter(originals.values())
+    return [
+        replace(track, group=f"{original}*") if parts[original := originals.get(track.video, "")] > 1 else track
+        for track in tracks
+    ]
 
 
 def annotation_sets(folder: Path) -> list[AnnotationSet]:

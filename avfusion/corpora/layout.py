@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,8 @@ class RawTrack:
         label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
         label_delay_s: Seconds by which the labels lag behind the video.
         side: Side of the track's person among two in the video; "" for the main person.
+        group: Name of what it shares with other tracks that are not independent of it: an original recording, a session
+            or a person (`avfusion.corpora.groups`). Default: its video.
     """
 
     track: str
@@ -42,6 +44,11 @@ class RawTrack:
     label_format: str = "aff-wild2"
     label_delay_s: float = 0.0
     side: Side = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Give a track without group that of its video alone."""
+        object.__setattr__(self, "group", self.group or self.video)
 
 
 @dataclass(frozen=True)
@@ -90,19 +97,6 @@ def check_track_names(tracks: list[RawTrack]) -> None:
             faults.append(f"{other!r} and {track.track!r} differ only by case")
     if faults:
         raise BadInputError(f"track names become file names, and some cannot: {'; '.join(faults)}: rename them")
-
-
-def warn_of_leaks(tracks: list[RawTrack]) -> tuple[RawTrack, ...]:
-    """The tracks, with a warning if the tracks of a video are in several splits."""
-    splits: dict[str, set[str]] = {}
-    for track in tracks:
-        splits.setdefault(track.video, set()).add(track.split)
-    return tuple(
-        replace(track, warnings=(*track.warnings, f"its video is in several splits ({', '.join(sorted(found))})"))
-        if len(found := splits[track.video] - {""}) > 1
-        else track
-        for track in tracks
-    )
 
 
 def require_folder(root: Path, *names: str) -> None:

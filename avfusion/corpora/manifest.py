@@ -5,7 +5,8 @@
 | `video` | the video file (the only required column) | | `track` | name of the track; blank: the file's stem | |
 `split` | train, val, test, or blank: features and predictions only | | `crops` | folder of face crops numbered by video
 frame; blank: faces are detected | | `labels` | CSV of own labels (`avfusion.data.own_labels`); blank: none | |
-`label_delay_s` | seconds by which the labels lag behind the video, subtracted; blank: 0 |
+`label_delay_s` | seconds by which the labels lag behind the video, subtracted; blank: 0 | | `group` | person or
+session, whose videos stay together in folds and intervals; blank: the video is a group of its own |
 
 Paths are absolute or relative to the manifest's folder. The tables hold them relative to the corpus root if they lie
 below it, else absolute.
@@ -21,14 +22,15 @@ from pathlib import Path
 from rich.console import Console
 
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
-from avfusion.corpora.layout import CorpusLayout, RawTrack, Side, contents, name_fault, split_side, warn_of_leaks
+from avfusion.corpora.groups import join_by_video, warn_of_leaks
+from avfusion.corpora.layout import LONGEST_NAME, CorpusLayout, RawTrack, Side, contents, name_fault, split_side
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.progress import TaskProgress
 from avfusion.runtime.quantities import counted
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s")
+COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s", "group")
 SPLITS = ("train", "val", "test")
 LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; larger values are probably milliseconds
 FAULTS_SHOWN = 20
@@ -47,6 +49,7 @@ class _Row:
     crops_path: str
     labels_path: str
     label_delay_s: float
+    group: str
 
 
 def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
@@ -75,10 +78,10 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
                     faults += [(line, fault) for fault in found]
                 progress.advance(1.0)
         faults += _name_faults(rows)
-    faults = faults or _video_faults(rows)
+    faults = faults or _video_faults(rows) or _group_faults(rows)
     if faults:
         raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
-    tracks = _tracks(rows)
+    tracks = join_by_video(_tracks(rows))
     return CorpusLayout(warn_of_leaks(tracks), (_from_root(path, (root.resolve(), root)),), _notes(tracks))
 
 
@@ -142,6 +145,9 @@ def _check_row(
     delay = table.number(cells.get("label_delay_s", "") or "0")
     if delay is None or abs(delay) > LONGEST_DELAY_S:
         fault("label_delay_s", f"must be from {-LONGEST_DELAY_S:g} to {LONGEST_DELAY_S:g} seconds, or blank")
+    group = cells.get("group", "")
+    if not group.isprintable() or " + " in group or len(group) > LONGEST_NAME:
+        fault("group", f"must be printable, at most {LONGEST_NAME} characters, and without ' + '; or blank")
     video = places["video"]
     row = _Row(
         line=line,
@@ -152,6 +158,7 @@ def _check_row(
         crops_path=_from_root(places["crops"], roots),
         labels_path=_from_root(places["labels"], roots),
         label_delay_s=delay or 0.0,
+        group=group,
     )
     return row, faults
 
@@ -218,6 +225,22 @@ def _video_faults(rows: Sequence[_Row]) -> list[Fault]:
     return faults
 
 
+def _group_faults(rows: Sequence[_Row]) -> list[Fault]:
+    """Groups named like the video of another row, whose group is blank: they might be meant as one, or not."""
+    named = {row.group for row in rows} - {""}
+    grouped = {row.file for row in rows if row.group}
+    videos = _videos(rows)
+    return [
+        (
+            row.line,
+            f"column group: blank, and the video is called {videos[row.file]!r}, like a group of other rows: "
+            "write the group into this row, too, or name the other one otherwise",
+        )
+        for row in rows
+        if row.file not in grouped and videos[row.file] in named
+    ]
+
+
 def _first_tracks(own: Sequence[_Row]) -> tuple[int, str]:
     """The first line of a file with these rows, and the names of its first tracks."""
     some = ", ".join(repr(row.track) for row in own[:NAMES_SHOWN])
@@ -243,6 +266,7 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
             label_format="csv",
             label_delay_s=row.label_delay_s,
             side=_side(row, paths),
+            group=row.group,
         )
         for row in rows
     ]

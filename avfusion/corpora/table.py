@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
         ("label_format", pa.string()),
         ("label_delay_s", pa.float64()),
         ("side", pa.string()),
+        ("group", pa.string()),
     ]
 )
 
@@ -42,7 +43,7 @@ class Track:
 
     Attributes:
         track: Unique name, also of the files of later stages.
-        video: Base video; its tracks share sound, time line and split.
+        video: Base video; its tracks share sound and time line.
         split: train, val, test, or "" for none.
         video_path: The video, relative to the corpus root, like the next two; "" for no file.
         video_hash: Hash of the video's content.
@@ -53,6 +54,8 @@ class Track:
         label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
         label_delay_s: Seconds by which the labels lag behind the video.
         side: "left" or "right" person of two in the video; "" for the main person.
+        group: Name that it shares with all tracks that are not independent of it (`avfusion.corpora.groups`); by
+            default its video.
     """
 
     track: str
@@ -74,6 +77,11 @@ class Track:
     label_format: str = "aff-wild2"
     label_delay_s: float = 0.0
     side: Side = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Give a track without group that of its video alone."""
+        object.__setattr__(self, "group", self.group or self.video)
 
 
 def write_tracks(path: str | Path, tracks: list[Track], shared_digest: str = "") -> None:

@@ -22,7 +22,7 @@ class TrackData:
     """Features and labels of one track.
 
     Attributes:
-        video: its base video; tracks of one video are one cluster of the bootstrap.
+        video: its base video; tracks of one video share their sound.
         clip_ticks: (T,) clock ticks at which the clips end.
         audio: (T, D_a) features as stored (float16 or float32).
         visual: (T, D_v) or (T, C, H, W), likewise; maps of a stored track are memory-mapped.
@@ -30,6 +30,7 @@ class TrackData:
         frame_ticks: (N,) position of every video frame on the clock.
         target_frames: (T,) 0-based frame of each clip's target label; -1: outside the video.
         fingerprint: digest of the contents of its features and frame times (`inputs_digest`).
+        group: tracks of one group are never apart: not in folds, not in resamples of the bootstrap; default: the video.
     """
 
     track: str
@@ -47,6 +48,11 @@ class TrackData:
     valid: np.ndarray
     feature_spec: FeatureSpec | None = None
     fingerprint: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Give a track without group that of its video alone."""
+        object.__setattr__(self, "group", self.group or self.video)
 
 
 def feature_path(root: Path, track: str) -> Path:
@@ -98,6 +104,7 @@ def load_track(root: Path, track: Track, geometry: GeometrySettings) -> TrackDat
         valid=valid,
         feature_spec=stored.feature_spec,
         fingerprint=_inputs_digest(stored.content, time_s),
+        group=track.group,
     )
 
 

@@ -213,6 +213,7 @@ def describe_track(
         label_format=raw.label_format,
         label_delay_s=raw.label_delay_s,
         side=raw.side,
+        group=raw.group,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avfusion.corpora.adapters import corpus_root, open_corpus
+from avfusion.corpora.groups import describe_groups
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.source_hashes import MEMORY, RESCAN, Source
@@ -60,7 +61,15 @@ def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | No
     own, faults = _read_labels(folder, layout)
     state, table = _state(root, folder, layout, sources, own, scanned=scan.status == "ok")
     labels = _label_item(state, faults)
-    items = [*_training(state, params.name), *_split_items(state), *_no_files(folder, layout), labels, scan, table]
+    items = [
+        *_training(state, params.name),
+        *_split_items(state),
+        *_groups(layout),
+        *_no_files(folder, layout),
+        labels,
+        scan,
+        table,
+    ]
     items += _failures(root)
     if note := removed_files(root, params, layout.tracks):
         items.append(Item("corpus", "other corpus", "warn", note))
@@ -118,6 +127,13 @@ def _split_items(state: CorpusState) -> list[Item]:
         bad = facts.no_video or facts.unreadable or not facts.tracks
         items.append(Item("corpus", split or "no split", "warn" if bad else "ok", text))
     return items
+
+
+def _groups(layout: CorpusLayout) -> list[Item]:
+    """The groups that join videos; those that cross splits."""
+    several, crossing = describe_groups(layout.tracks)
+    items = [Item("corpus", "groups", "ok", several)] if several else []
+    return items + ([Item("corpus", "groups", "warn", crossing)] if crossing else [])
 
 
 def _no_files(folder: Path, layout: CorpusLayout) -> list[Item]:
@@ -248,7 +264,7 @@ def _state(
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:
     """Whether a row of the table was made from the same files with the same contents."""
-    names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s")
+    names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s", "group")
     same = all(getattr(row, name) == getattr(raw, name) for name in names)
     return same and (row.video_hash, row.crops_hash, row.labels_hash) == source_hashes(raw, sources)
 

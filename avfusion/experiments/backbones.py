@@ -17,7 +17,7 @@ from typing import Any
 
 from avfusion.backbones.catalogue import backbone_module
 from avfusion.backbones.feature_files import audio_transform, clip_geometry
-from avfusion.backbones.folds import HELD_OUT, STREAMS, fold_folder, split_videos, without_videos
+from avfusion.backbones.folds import HELD_OUT, STREAMS, fold_folder, split_groups, without_groups
 from avfusion.backbones.pretrained import start_backbone, weights_digest, weights_start
 from avfusion.backbones.registry import visual_transform
 from avfusion.backbones.settings import BackboneSettings
@@ -52,7 +52,7 @@ class BackboneTask:
     Attributes:
         tracks: without those that the fold holds out.
         fold: from 1; 0: the training on all training tracks.
-        held_out: base videos of the fold.
+        held_out: groups of the fold.
     """
 
     root: Path
@@ -89,13 +89,13 @@ def backbone_tasks(
     root: Path, tracks: Sequence[Track], params: Params, work: Path, processes: Processes | None = None
 ) -> list[BackboneTask]:
     """The backbones that the parameters ask for: both streams on all training tracks, and of each fold."""
-    folds = split_videos(tracks, params.backbones.folds) if params.backbones.folds else []
+    folds = split_groups(tracks, params.backbones.folds) if params.backbones.folds else []
     return [
         BackboneTask(
-            *(root, tuple(without_videos(tracks, videos)), params, work, stream, fold, tuple(videos)),
+            *(root, tuple(without_groups(tracks, groups)), params, work, stream, fold, tuple(groups)),
             processes or Processes(),
         )
-        for fold, videos in enumerate([[], *folds])
+        for fold, groups in enumerate([[], *folds])
         for stream in reversed(STREAMS)  # the longer one, visual, starts first
     ]
 
@@ -325,7 +325,7 @@ def _find(task: BackboneTask, wanted: Stamp) -> bool:
         if folder != task.folder:
             _keep(task.folder, task.stream, task.work)
             _copy(folder, task.folder, task.stream)
-        if record.provenance.get(HELD_OUT, []) != list(task.held_out):  # the same tracks, but other videos apart
+        if record.provenance.get(HELD_OUT, []) != list(task.held_out):  # the same tracks, but other groups apart
             own = {key: value for key, value in record.provenance.items() if key != HELD_OUT}
             own |= {HELD_OUT: list(task.held_out)} if task.fold else {}
             write_backbone_record(task.folder, replace(record, provenance=own))

@@ -51,7 +51,6 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
     Raises:
         BadInputError: a model does not exist, there are too few videos for the folds, or params.yaml, features or
             labels are missing.
-        AVFusionError: a base video is both a training and a validation video.
     """
     params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
     refuse_start(params.train, "cross-validation")
@@ -134,11 +133,13 @@ class CrossValidation:
             tested[number] = self._predict(tested[number], self.test, name, model)
             scores = self._scores(scored[number], name)
             run.log_metrics({f"fold/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
-            videos = [len({track.video for track in side}) for side in (fold.train, fold.validation)]
-            row = {"model": name, "fold": number, "train_videos": videos[0], "scored_videos": videos[1]}
+            row = {"model": name, "fold": number}
+            for side, tracks in (("train", fold.train), ("scored", fold.validation)):
+                row |= {f"{side}_videos": len({track.video for track in tracks})}
+                row |= {f"{side}_groups": len({track.group for track in tracks})}
             rows.append(row | {"best_epoch": finished.best_epoch} | scores)
             shown = "no labels" if scores["ccc_mean"] is None else f"mean CCC {scores['ccc_mean']:.3f}"
-            return f"{name}, fold {number}: {shown} on {videos[1]} videos"
+            return f"{name}, fold {number}: {shown} on {row['scored_videos']} videos"
 
         self.grid.run(self.units(models, parts), open_run, use)
         test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]

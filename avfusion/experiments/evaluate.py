@@ -157,6 +157,7 @@ def predict_tracks(
             presence=stored_presence(root, track),
             predictions=predictions,
             features=track.fingerprint,
+            group=track.group,
         )
         if known := read_truth(truth, track.track, len(track.time_s)):
             entry = replace(entry, predictions=predictions | known.oracles, conditions=known.conditions)

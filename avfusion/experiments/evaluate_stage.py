@@ -108,6 +108,7 @@ def evaluation_stamp(
         files, known = track_files(root, track), truth / f"{track.track}.parquet" if truth else None
         tracks[track.track] = {
             "video": track.video,
+            "group": track.group,
             "split": track.split,
             "features": content_of(feature_path(root, track.track), features.read_stamp),
             "frames": content_of(files.frames, frames.read_stamp),

@@ -55,8 +55,8 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
     shutil.rmtree(folder / "predictions", ignore_errors=True)
     for track in found.test:
         write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
-    videos = len({track.video for track in found.test if track.valid.any()})
-    text = crossval_markdown(found, videos, UNSEEN if out_of_fold else SEEN)
+    groups = len({track.group for track in found.test if track.valid.any()})
+    text = crossval_markdown(found, groups, UNSEEN if out_of_fold else SEEN)
     write_text(folder / "crossval.md", text)
     return text
 

@@ -109,16 +109,18 @@ def conditions(
 
 
 def bootstrap_facts(splits: Mapping[str, Sequence[TrackPredictions]], resamples: int, seed: int) -> dict[str, Any]:
-    """The method of the intervals, the number of videos behind them, and a warning if it is small."""
-    videos = {split: len({t.video for t in tracks if t.valid.any()}) for split, tracks in splits.items()}
+    """The method of the intervals, the numbers of videos and groups behind them, and a warning if these are few."""
+    scored = {split: [track for track in tracks if track.valid.any()] for split, tracks in splits.items()}
+    groups = {split: len({track.group for track in tracks}) for split, tracks in scored.items()}
     return {
         "form": "studentised, on Fisher's z (differences: on the difference itself)",
-        "clusters": "base videos",
+        "clusters": "groups of videos",
         "level": 0.95,
         "resamples": resamples,
         "seed": seed,
-        "videos": videos,
-        "notes": {split: NOTE for split, count in videos.items() if count < FEW_VIDEOS},
+        "videos": {split: len({track.video for track in tracks}) for split, tracks in scored.items()},
+        "groups": groups,
+        "notes": {split: NOTE for split, count in groups.items() if count < FEW_VIDEOS},
     }
 
 

@@ -46,26 +46,26 @@ BESIDE_CCC: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"pcc": pcc, 
 def valid_pairs(
     tracks: Sequence[TrackPredictions], model: str, windows: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Predictions (N, 2), labels (N, 2) and video numbers (N,) of all valid frames of the tracks, concatenated.
+    """Predictions (N, 2), labels (N, 2) and group numbers (N,) of all valid frames of the tracks, concatenated.
 
     Smoothing (`windows`: frames, per target) covers all frames of each track, before invalid frames are dropped.
     """
-    numbers = {video: number for number, video in enumerate(sorted({track.video for track in tracks}))}
+    numbers = {group: number for number, group in enumerate(sorted({track.group for track in tracks}))}
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for track in tracks:
         if model not in track.predictions:
             continue
         values = track.predictions[model] if windows is None else smooth(track.predictions[model], windows)
-        parts.append((values[track.valid], track.labels[track.valid], np.full(track.valid.sum(), numbers[track.video])))
+        parts.append((values[track.valid], track.labels[track.valid], np.full(track.valid.sum(), numbers[track.group])))
     if not parts:
         return np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, int)
-    predictions, labels, videos = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return predictions, labels, videos
+    predictions, labels, groups = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return predictions, labels, groups
 
 
-def target_sums(predictions: np.ndarray, labels: np.ndarray, videos: np.ndarray) -> np.ndarray:
-    """Sums (2, V, 6) of both targets, for `bootstrap.interval`."""
-    return np.stack([video_sums(predictions[:, c], labels[:, c], videos) for c in range(2)])
+def target_sums(predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sums (2, G, 6) of both targets, for `bootstrap.interval`."""
+    return np.stack([video_sums(predictions[:, c], labels[:, c], groups) for c in range(2)])
 
 
 def pooled_scores(
@@ -74,14 +74,14 @@ def pooled_scores(
     """The entry of one model in metrics.json.
 
     Pooled (all valid frames of all tracks concatenated) CCC of valence, arousal and their mean, with 95 % intervals
-    clustered on base videos; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); counts of
-    scored frames, tracks and videos. Undefined numbers are None.
+    clustered on groups; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); counts of
+    scored frames, tracks, videos and groups. Undefined numbers are None.
     """
-    predictions, labels, videos = valid_pairs(tracks, model, windows)
+    predictions, labels, groups = valid_pairs(tracks, model, windows)
     entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
     if len(predictions) >= 2:
         scores = [ccc(predictions[:, c], labels[:, c]) for c in range(2)]
-        sums = target_sums(predictions, labels, videos)
+        sums = target_sums(predictions, labels, groups)
         for name, weights in WEIGHTS.items():
             entry[f"ccc_{name}"] = float(np.dot(weights, scores))
             ends = interval(sums, weights, resamples=resamples, seed=seed)
@@ -90,8 +90,10 @@ def pooled_scores(
             values = [measure(predictions[:, c], labels[:, c]) for c in range(2)]
             entry |= {f"{kind}_{name}": float(np.dot(weights, values)) for name, weights in WEIGHTS.items()}
     entry["frames"] = len(predictions)
-    entry["videos"] = len(np.unique(videos))
-    entry["tracks"] = sum(bool(track.valid.any()) for track in tracks if model in track.predictions)
+    scored = [track for track in tracks if model in track.predictions and track.valid.any()]
+    entry["videos"] = len({track.video for track in scored})
+    entry["groups"] = len({track.group for track in scored})
+    entry["tracks"] = len(scored)
     return entry
 
 

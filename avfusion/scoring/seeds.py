@@ -55,7 +55,7 @@ def seed_summary(
     Returns:
         `models`: {model: {ccc_valence, ccc_arousal, ccc_mean, each {mean, sd, seeds: [...]}}}; `differences`: {"jca -
         concat": {valence|arousal|mean: {difference, ci95}}} of the means over seeds, with intervals paired over base
-        videos; `split`, `seeds`, `videos` and a `note` where the videos are few.
+        videos; `split`, `seeds`, `videos`, `groups` and a `note` where the groups are few.
     """
     entries = {name: [entry_name(name, seed) for seed in seeds] for name in models}
     entries |= {name: [name] for name in seedless}
@@ -63,7 +63,7 @@ def seed_summary(
     for name, own in entries.items():
         found = [pooled_scores(tracks, entry, resamples=100, seed=draw) for entry in own]
         scores[name] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"] for entry in found]) for target in NAMES}
-    videos = len({track.video for track in tracks if track.valid.any()})
+    groups = len({track.group for track in tracks if track.valid.any()})
     return {
         "split": tracks[0].split,
         "seeds": list(seeds),
@@ -72,6 +72,7 @@ def seed_summary(
             f"{first} - {second}": seed_difference(tracks, first, second, seeds, resamples, draw)
             for first, second in pairs
         },
-        "videos": videos,
-        "note": NOTE if videos < FEW_VIDEOS else "",
+        "videos": len({track.video for track in tracks if track.valid.any()}),
+        "groups": groups,
+        "note": NOTE if groups < FEW_VIDEOS else "",
     }

@@ -20,13 +20,14 @@ class TrackPredictions:
     """Predictions and labels of one track's N video frames.
 
     Attributes:
-        track, video, split: names; tracks of one video are one cluster of the bootstrap.
+        track, video, split: names.
         time_s: (N,) seconds, 0 at the first frame.
         labels: (N, 2) valence and arousal, 0 where not valid.
         presence: (N, 2) bool, audio and visual stream.
         predictions: (N, 2) in [-1, 1] by model or oracle.
         conditions: (N,) bool by name: frames in which a stream is known to carry no information (demo corpus).
         features: fingerprint of the features behind the predictions.
+        group: tracks of one group are one cluster of the bootstrap; default: the video.
     """
 
     track: str
@@ -39,6 +40,11 @@ class TrackPredictions:
     predictions: dict[str, np.ndarray]
     conditions: dict[str, np.ndarray] = field(default_factory=dict)
     features: str = ""
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Give a track without group that of its video alone."""
+        object.__setattr__(self, "group", self.group or self.video)
 
 
 def with_predictions(

@@ -9,7 +9,7 @@ import pytest
 
 from avfusion.backbones.extraction import FeatureExtractor
 from avfusion.backbones.feature_files import update_features
-from avfusion.backbones.folds import backbone_folders, split_videos, without_videos
+from avfusion.backbones.folds import backbone_folders, split_groups, without_groups
 from avfusion.backbones.weights import load_backbone, read_backbone_record, save_backbone
 from avfusion.corpora.table import Track
 from avfusion.data.audio import read_audio, write_audio
@@ -176,19 +176,19 @@ def test_a_video_more_in_what_a_fold_holds_out_trains_nothing(corpus, capsys):
 def test_folds_share_no_video_and_cover_all(corpus):
     _, tracks, _ = corpus
     for folds in (2, 3, 4):
-        parts = split_videos(tracks, folds)
+        parts = split_groups(tracks, folds)
         assert len(parts) == folds
         assert sorted(chain(*parts)) == ["a", "b", "d", "e"]
-        assert parts == split_videos(tracks[::-1], folds)
-    kept = without_videos(tracks, ["b", "c"])
+        assert parts == split_groups(tracks[::-1], folds)
+    kept = without_groups(tracks, ["b", "c"])
     assert [one.track for one in kept] == ["a", "d", "e", "c", "t"]  # validation tracks are never held out
-    with pytest.raises(BadInputError, match=r"backbones\.folds is 5: the training split has 4 videos"):
-        split_videos(tracks, 5)
+    with pytest.raises(BadInputError, match=r"backbones\.folds is 5: the training split has 4 groups of videos"):
+        split_groups(tracks, 5)
 
 
 def test_a_training_track_that_no_fold_held_out_is_named(corpus):
     root, tracks, sections = corpus
     train_backbones(root, tracks, checked(sections), root / ".avfusion" / "backbones")
-    new = replace(tracks[0], track="new", video="new")
+    new = replace(tracks[0], track="new", video="new", group="new")
     with pytest.raises(AVFusionError, match=r"no fold of .*backbones was trained without new: run the stage"):
         backbone_folders(root / "models" / "backbones", [*tracks, new], 2)

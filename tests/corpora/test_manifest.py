@@ -103,6 +103,7 @@ def test_a_leak_between_splits_but_not_from_no_split(root):
 
 
 FAULTS = [
+    ("videos/a.mp4,x,train,,,,a + b", "line 2: column group: 'a + b': must be printable, at most 200 characters"),
     ("videos/a.mp4,x,train,,,zwei", "line 2: column label_delay_s: 'zwei': must be from -60 to 60 seconds, or"),
     ("videos/a.mp4,x,train,,,nan", "line 2: column label_delay_s: 'nan': must be"),
     ("videos/a.mp4,x,train,,,2500", "line 2: column label_delay_s: '2500': must be"),
@@ -119,7 +120,7 @@ FAULTS = [
     ("videos/a.mp4,x,,,labels,", "line 2: column labels: 'labels': must be a file"),
     ("videos/a.mp4,x,,,\"la\tbels\",", "column labels: 'la\\tbels': file names must be without"),
     ("videos/a\u2028.mp4,x,,,,", "column video: 'videos/a\\u2028.mp4': file names must be"),
-    ("videos/a, b.mp4,x,,,,2", "line 2: 'videos/a,b.mp4,x,,,,2': 7 cells for 6 columns: a cell that holds ',' has"),
+    ("videos/a, b.mp4,x,,,,,2", "line 2: 'videos/a,b.mp4,x,,,,,2': 8 cells for 7 columns: a cell that holds ',' has"),
 ]  # fmt: skip
 
 
@@ -211,8 +212,10 @@ ROW = {
     "crops": st.sampled_from(["crops/a", ""]),
     "labels": st.sampled_from(["labels/a.csv", ""]),
     "label_delay_s": st.floats(-60, 60).map(repr) | st.just(""),
+    "group": st.sampled_from(["anna", "Ben, 2", ""]),
 }
 BROKEN = {"video": "gone.mp4", "track": "a/b", "split": "dev", "crops": "gone", "labels": "gone", "label_delay_s": "x"}
+BROKEN |= {"group": "a + b"}
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Folds over base videos."""
+"""Folds over groups of videos."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import pytest
 from avfusion.corpora.table import read_tracks
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
-from avfusion.experiments.folds import grouped_folds
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.experiments.folds import grouped_folds, shared_groups
+from avfusion.runtime.errors import BadInputError
 
 Tracks = dict[str, list[TrackData]]
 
@@ -24,8 +24,7 @@ def tracks(plant: Callable[..., Path]) -> Tracks:
 
 def test_the_official_split_comes_first_and_every_training_track_is_scored_once(tracks: Tracks) -> None:
     train, val = tracks["train"], tracks["val"]
-    # Two people in a video.
-    train[1] = dataclasses.replace(train[1], video=train[0].video)
+    train[1] = dataclasses.replace(train[1], group=train[0].group)  # two parts of an original
     folds = grouped_folds(train, val, 6)
     assert len(folds) == 6
     assert [track.track for track in folds[0].train] == [track.track for track in train]
@@ -33,18 +32,25 @@ def test_the_official_split_comes_first_and_every_training_track_is_scored_once(
     held = [track.track for fold in folds[1:] for track in fold.validation]
     assert sorted(held) == sorted(track.track for track in train)
     for fold in folds:
-        videos = [{track.video for track in side} for side in (fold.train, fold.validation)]
-        assert not videos[0] & videos[1]
+        assert not shared_groups(fold)
         assert len(fold.train) + len(fold.validation) == 10
     together = [fold for fold in folds[1:] if train[0].track in {track.track for track in fold.validation}]
     assert train[1].track in {track.track for track in together[0].validation}
 
 
-def test_leaks_and_too_many_folds_are_refused(tracks: Tracks) -> None:
+def test_a_group_in_both_official_splits_is_told_there_and_apart_in_every_other_fold(tracks: Tracks) -> None:
     train, val = tracks["train"], tracks["val"]
-    leaking = [*val[1:], dataclasses.replace(val[0], video="train-3")]
-    with pytest.raises(AVFusionError, match="fold 0: trained and scored on the same videos: train-3"):
-        grouped_folds(train, leaking, 3)
+    across = [*val[1:], dataclasses.replace(val[0], group=train[3].group)]
+    official, *others = grouped_folds(train, across, 3)
+    assert shared_groups(official) == [train[3].group]
+    assert [track.track for track in official.validation] == [track.track for track in across]
+    assert not any(shared_groups(fold) for fold in others)
+    sizes = [(len(fold.train), len(fold.validation)) for fold in others]
+    assert sorted(train + scored for train, scored in sizes) == [9, 10]  # the track is left out once
+
+
+def test_too_many_folds_are_refused(tracks: Tracks) -> None:
+    train, val = tracks["train"], tracks["val"]
     for folds in (1, 9):
         with pytest.raises(BadInputError, match=f"folds is {folds}: must be from 2 to 8"):
             grouped_folds(train, val, folds)

@@ -76,11 +76,15 @@ def test_smoothing_runs_over_all_frames_and_never_sees_labels() -> None:
     assert np.abs(valid_pairs(cut, "jca", windows)[0] - smoothed).max() > 1e-3
 
 
-def test_two_tracks_of_a_video_are_one_cluster() -> None:
-    pairs = [dataclasses.replace(t, video=f"v{number // 2}") for number, t in enumerate(TRACKS)]
+def test_the_tracks_of_a_group_are_one_cluster() -> None:
+    pairs = [dataclasses.replace(t, group=f"g{number // 2}") for number, t in enumerate(TRACKS)]
     assert set(valid_pairs(pairs, "jca")[2]) == {0, 1, 2}
-    assert pooled_scores(pairs, "jca", resamples=100, seed=0)["videos"] == 3
-    one = [dataclasses.replace(t, video="v") for t in TRACKS]
+    scores = pooled_scores(pairs, "jca", resamples=100, seed=0)
+    assert (scores["tracks"], scores["videos"], scores["groups"]) == (6, 6, 3)
+    alone = pooled_scores(TRACKS, "jca", resamples=100, seed=0)
+    assert scores["ccc_mean"] == alone["ccc_mean"]
+    assert scores["ci95_mean"] != alone["ci95_mean"]
+    one = [dataclasses.replace(t, group="g") for t in TRACKS]
     assert pooled_scores(one, "jca", resamples=100, seed=0)["ci95_mean"] is None
     assert pooled_scores(one, "jca", resamples=100, seed=0)["ccc_mean"] is not None
 

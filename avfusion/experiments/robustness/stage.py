@@ -143,7 +143,7 @@ def _wanted_stamp(
     }
     made = fingerprint(
         tracks=[
-            [track.track, track.video, track.fingerprint, arrays_digest({"labels": entry.labels, "valid": entry.valid})]
+            [track.track, track.group, track.fingerprint, arrays_digest({"labels": entry.labels, "valid": entry.valid})]
             for track, entry in zip(tracks, labelled, strict=True)
         ],
         conditions=conditions,
@@ -183,9 +183,9 @@ def _variant_training(root: Path, params: Params, device: str) -> tuple[Grid, Tr
 
 
 def _voices(root: Path) -> list[Path]:
-    """Sound of training videos, which no scored track shares."""
-    videos = {
-        track.video for track in read_tracks(root / "data" / "corpus" / "tracks.parquet") if track.split == "train"
-    }
+    """Sound of training videos in whose group no track is scored."""
+    tracks = read_tracks(root / "data" / "corpus" / "tracks.parquet")
+    scored = {track.group for track in tracks if track.split in ("val", "test")}
+    videos = {track.video for track in tracks if track.split == "train" and track.group not in scored}
     paths = [root / "data" / "audio" / f"{video}.wav" for video in sorted(videos)]
     return [path for path in paths if path.is_file()][:VOICES]
