@@ -1,14 +1,14 @@
 """By how much does the seed move a score, and which recipe of training makes that less?
 
-    python benchmarks/training_noise.py --project DEMO --work FOLDER            # about half an hour of one core
+    python benchmarks/training_noise.py --project DEMO --work FOLDER            # about an hour of one core
     python benchmarks/training_noise.py --project DEMO --work FOLDER --check    # do recipes trained alone agree?
 
 A recipe says when training stops, which epoch is kept, and whether its weights are averaged. None of that changes the
 course of the weights, so one training per model and seed serves all recipes: after every epoch the weights and their
-averages are validated, and each recipe keeps what it would have kept alone (`--check` trains it alone). What was kept
-is then scored on the test tracks. DEMO is a project whose demo corpus went through the stage `features`; nothing is
-written into it. FOLDER keeps the rows of every finished training, so an interrupted run goes on; noise.csv has all
-rows, noise.md the tables.
+averages are validated, and each recipe keeps what it would have kept alone (`--check` trains it alone). A second course
+draws the places of clips in their sequences anew each epoch. What was kept is then scored on the test tracks. DEMO is
+a project whose demo corpus went through the stage `features`; nothing is written into it. FOLDER keeps the rows of
+every finished training, so an interrupted run goes on; noise.csv has all rows, noise.md the tables.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,17 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """Keys of `train` that differ from the demo's."""
 REFERENCE = "as it is"
+COURSES: dict[str, dict[str, Any]] = {"": {}, "random offsets": {"sequence_offsets": "random"}}
+"""Keys of `train` that change the course of the weights; each course has all recipes."""
 DECAYS = sorted({changes.get("weight_averaging", 0.0) for changes in RECIPES.values()})
+
+
+def named_recipes(course: str) -> dict[str, dict[str, Any]]:
+    """The recipes of a course, under names that tell both."""
+    if not course:
+        return RECIPES
+    names = {name: course if name == REFERENCE else f"{course}, {name}" for name in RECIPES}
+    return {names[name]: changes | COURSES[course] for name, changes in RECIPES.items()}
 
 
 @dataclass
@@ -189,15 +200,16 @@ class Demo:
         }
         return {split: scores["ccc_mean"] for split, scores in scored.items()}
 
-    def follow(self, model: str, seed: int) -> list[dict[str, Any]]:
-        """Train once; a row for each recipe."""
-        followers = {name: Follower(self.config(model, seed, **changes)) for name, changes in RECIPES.items()}
-        config = self.config(model, seed)
+    def follow(self, model: str, seed: int, course: str) -> list[dict[str, Any]]:
+        """Train once; a row for each recipe of the course."""
+        recipes = named_recipes(course)
+        followers = {name: Follower(self.config(model, seed, **changes)) for name, changes in recipes.items()}
+        config = self.config(model, seed, **COURSES[course])
         assert config.schedule != "cosine", "whose course depends on the number of epochs"
-        course = Course(model, self.data, self.validation, config, self.geometry, self.stride, quiet=True,
-                        followers=followers)  # fmt: skip
-        trained = course.fit()
-        pace = {decay: spent / len(trained.history) for decay, spent in course.seconds.items()}
+        training = Course(model, self.data, self.validation, config, self.geometry, self.stride, quiet=True,
+                          followers=followers)  # fmt: skip
+        trained = training.fit()
+        pace = {decay: spent / len(trained.history) for decay, spent in training.seconds.items()}
         rows, known = [], {}
         for name, follower in followers.items():
             decay = follower.config.weight_averaging
@@ -212,7 +224,8 @@ class Demo:
 
     def alone(self, model: str, seed: int, recipe: str) -> dict[str, Any]:
         """A row for one recipe, trained as `avfusion` does."""
-        config = self.config(model, seed, **RECIPES[recipe])
+        (changes,) = (found[recipe] for course in COURSES if recipe in (found := named_recipes(course)))
+        config = self.config(model, seed, **changes)
         training = FusionTraining(model, self.data, self.validation, config, self.geometry, self.stride, quiet=True)
         trained = training.fit()
         row = {"model": model, "seed": seed, "recipe": recipe, "best_epoch": trained.best_epoch}
@@ -273,7 +286,8 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
 
     lines = ["| recipe | deviation, test | ratio to 'as it is' | ratio on validation | change of the test score "
              "| epochs | CPU s |", "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for recipe in RECIPES:
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    for recipe in recipes:
         spread = np.sqrt(np.mean([column(model, recipe, "test").var(ddof=1) for model in models]))
         cells = [recipe, f"{spread:.4f}", *_against(recipe, pairs, models)]
         every = [np.mean([column(model, recipe, name).mean() for model in models]) for name in ("epochs", "cpu_s")]
@@ -281,7 +295,7 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> str:
     lines += ["", "| model | recipe | test | validation | best epochs | ratio to 'as it is' | ratio on validation "
               "| change of the test score | CPU s |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for model in models:
-        for recipe in RECIPES:
+        for recipe in recipes:
             scores = [column(model, recipe, name) for name in ("test", "val")]
             cells = [model, recipe, *(f"{x.mean():.4f} ± {x.std(ddof=1):.4f}" for x in scores)]
             cells.append(", ".join(f"{value:.0f}" for value in column(model, recipe, "best_epoch")))
@@ -316,20 +330,20 @@ def main() -> None:
     arguments = parser.parse_args()
     work, demo = arguments.work.resolve(), None
     rows = []
-    for seed in arguments.seeds:
-        for model in arguments.models:
-            path = work / "trainings" / f"{model}-{seed}.json"
-            if not path.is_file():
-                demo = demo or Demo.read(arguments.project.resolve())
-                began = time.process_time()
-                found = demo.follow(model, seed)
-                spent = time.process_time() - began
-                write_json(path, {"rows": found, "cpu_s": spent})
-                print(f"{model}, seed {seed}: {spent:.0f} CPU-s (load {os.getloadavg()[0]:.1f})", flush=True)
-            rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
+    for course, seed, model in product(COURSES, arguments.seeds, arguments.models):
+        path = work / "trainings" / "-".join([model, str(seed), *course.split()])
+        path = path.with_name(f"{path.name}.json")
+        if not path.is_file():
+            demo = demo or Demo.read(arguments.project.resolve())
+            began = time.process_time()
+            found = demo.follow(model, seed, course)
+            spent = time.process_time() - began
+            write_json(path, {"rows": found, "cpu_s": spent})
+            print(f"{model}, seed {seed}, {course}: {spent:.0f} CPU-s (load {os.getloadavg()[0]:.1f})", flush=True)
+        rows += json.loads(path.read_text(encoding="utf-8"))["rows"]
     if arguments.check:
         demo = demo or Demo.read(arguments.project.resolve())
-        for recipe in RECIPES:
+        for recipe in (name for course in COURSES for name in named_recipes(course)):
             alone = demo.alone(arguments.models[0], arguments.seeds[0], recipe)
             (shared,) = (row for row in rows if all(row[key] == alone[key] for key in ("model", "seed", "recipe")))
             same = all(shared[key] == value for key, value in alone.items())
