@@ -302,9 +302,8 @@ def main() -> None:
         root = project_of(cell, demo, work)
         sums = run_cell(cell, root, SEEDS)
         save_cell(path, sums, factor=cell.factor, level=cell.level, seconds=time.process_time() - began)
-    params = load_params(demo / "params.yaml", ("evaluate",)).evaluate
     order = [cell.name for cell in CELLS]
-    print(write_table(work, order, resamples=params.bootstrap, seed=params.seed))
+    print(write_table(work, order))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from avfusion.data.geometry import training_sequences
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData
 from avfusion.fusion.base import FusionModel
-from avfusion.scoring.bootstrap import ccc_of_sums, interval
+from avfusion.scoring.intervals import ccc_of_sums, interval
 from avfusion.scoring.metrics import WEIGHTS, target_sums
+from avfusion.scoring.seeds import seed_coefficients
 from avfusion.training.determinism import make_deterministic
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
@@ -97,14 +98,13 @@ def sums_of(predictions: np.ndarray, tracks: Sequence[TrackData]) -> np.ndarray:
 
 def mean_ccc(sums: np.ndarray) -> float:
     """Mean of valence and arousal, pooled over tracks."""
-    return float(np.mean(ccc_of_sums(sums.sum(axis=1))[0]))
+    return float(np.mean(ccc_of_sums(sums.sum(axis=1))))
 
 
 def against(own: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> str:
     """The mean difference over seeds, with its interval."""
-    weights = [w / len(own) for _ in own for w in WEIGHTS["mean"]]
     both = np.concatenate([*own, *other])
-    ends = interval(both, [*weights, *(-w for w in weights)], fisher=False, resamples=1000, seed=0)
+    ends = interval(both, seed_coefficients(WEIGHTS["mean"], (1, -1), len(own)), fisher=False)
     difference = np.mean([mean_ccc(a) - mean_ccc(b) for a, b in zip(own, other, strict=True)])
     return f"{difference:+.3f}" + ("" if ends is None else f" [{ends[0]:+.3f}, {ends[1]:+.3f}]")
 

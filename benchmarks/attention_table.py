@@ -11,8 +11,9 @@ import numpy as np
 from avfusion.reports.plots.style import FAINT, INK, MUTED, TARGET_COLOURS, new_figure, quiet, save_png
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import atomic_path, write_text
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, ccc_of_sums, interval
+from avfusion.scoring.intervals import ccc_of_sums, effective_groups, few_note, interval
 from avfusion.scoring.metrics import NAMES, WEIGHTS
+from avfusion.scoring.seeds import seed_coefficients
 
 WINDOWS: dict[str, tuple[int, int] | None] = {"raw": None, "smoothed": (20, 50)}
 STREAMS_ALONE = ("audio_only", "visual_only")
@@ -40,15 +41,13 @@ class Scores:
 
     def ccc(self, view: str, model: str, target: str) -> np.ndarray:
         """Pooled CCCs (S,) of a model's seeds."""
-        scores = ccc_of_sums(self.of(view, model, target).sum(axis=1))[0]
+        scores = ccc_of_sums(self.of(view, model, target).sum(axis=1))
         return np.asarray(scores.reshape(-1, 2) @ WEIGHTS[target])
 
-    def difference(self, view: str, pair: tuple[str, str], target: str) -> tuple[np.ndarray, list[float]]:
-        """Sums (4 S, V, 6) of both models and the coefficients of their difference's mean over seeds."""
+    def difference(self, view: str, pair: tuple[str, str], target: str) -> tuple[np.ndarray, np.ndarray]:
+        """Sums (4 S, V, 6) of both models and the coefficients (S, 4 S) of their difference, a row per seed."""
         sums = [self.of(view, model, target) for model in pair]
-        seeds = len(sums[0]) // 2
-        signed = [sign * weight / seeds for sign in (1, -1) for _ in range(seeds) for weight in WEIGHTS[target]]
-        return np.concatenate(sums), signed
+        return np.concatenate(sums), seed_coefficients(WEIGHTS[target], (1, -1), len(sums[0]) // 2)
 
 
 def save_cell(path: Path, sums: Mapping[str, np.ndarray], **facts: Any) -> None:
@@ -64,12 +63,11 @@ def read_cell(path: Path) -> Scores:
         return Scores(path.stem, **facts, sums={key: file[key] for key in file.files if key != "facts"})
 
 
-def rows_of(cell: Scores, demo: Scores | None, resamples: int, seed: int) -> list[dict[str, Any]]:
+def rows_of(cell: Scores, demo: Scores | None) -> list[dict[str, Any]]:
     """A row per split, kind, pair and target: the difference over seeds and videos, and how it differs from the demo's.
 
     Videos are the same in all cells, so the change against the demo is paired over them, too.
     """
-    draws = {"resamples": resamples, "seed": seed, "fisher": False}
     rows = []
     for view in sorted({key.rsplit("/", 1)[0] for key in cell.sums}):
         split, kind = view.split("/")
@@ -77,9 +75,10 @@ def rows_of(cell: Scores, demo: Scores | None, resamples: int, seed: int) -> lis
             for target in NAMES:
                 first, second = (cell.ccc(view, model, target) for model in pair)
                 sums, signed = cell.difference(view, pair, target)
-                low, high = interval(sums, signed, **draws) or (None, None)  # type: ignore[arg-type]
+                low, high = interval(sums, signed, fisher=False) or (None, None)
                 row = {"cell": cell.name, "factor": cell.factor, "level": cell.level, "split": split, "kind": kind}
                 row["videos"] = int((sums[0, :, 0] > 0).sum())
+                row["effective_videos"] = effective_groups(sums[0, :, 0])
                 row |= {"first": pair[0], "second": pair[1], "target": target}
                 row |= {"ccc_first": float(first.mean()), "ccc_second": float(second.mean())}
                 row |= {"difference": float((first - second).mean()), "low": low, "high": high}
@@ -87,10 +86,8 @@ def rows_of(cell: Scores, demo: Scores | None, resamples: int, seed: int) -> lis
                 row |= dict.fromkeys(("change", "change_low", "change_high"))
                 if demo is not None and demo.name != cell.name:
                     there, known = demo.difference(view, pair, target)
-                    low, high = interval(np.concatenate([sums, there]), [*signed, *(-c for c in known)], **draws) or (
-                        None,
-                        None,
-                    )  # type: ignore[arg-type]
+                    both = np.concatenate([sums, there]), np.concatenate([signed, -known], axis=1)
+                    low, high = interval(*both, fisher=False) or (None, None)
                     base = [demo.ccc(view, model, target).mean() for model in pair]
                     change = row["difference"] - float(base[0] - base[1])
                     row |= {"change": change, "change_low": low, "change_high": high}
@@ -98,13 +95,13 @@ def rows_of(cell: Scores, demo: Scores | None, resamples: int, seed: int) -> lis
     return rows
 
 
-def write_table(work: Path, order: Sequence[str], *, resamples: int, seed: int) -> str:
+def write_table(work: Path, order: Sequence[str]) -> str:
     """Write factors.csv, factors.md and factors.png of the finished cells; returns the Markdown."""
     found = {path.stem: read_cell(path) for path in (work / "cells").glob("*.npz")}
     cells = [found[name] for name in order if name in found]
-    rows = [row for cell in cells for row in rows_of(cell, found.get(REFERENCE), resamples, seed)]
+    rows = [row for cell in cells for row in rows_of(cell, found.get(REFERENCE))]
     write_csv(work / "factors.csv", rows)
-    text = markdown(cells, rows) + level_table(cells, resamples, seed)
+    text = markdown(cells, rows) + level_table(cells)
     write_text(work / "factors.md", text)
     plot_factors(work / "factors.png", rows)
     return text
@@ -138,7 +135,7 @@ def markdown(cells: Sequence[Scores], rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def level_table(cells: Sequence[Scores], resamples: int, seed: int) -> str:
+def level_table(cells: Sequence[Scores]) -> str:
     """A Markdown table: by how much each factor moves a model's own mean CCC on the test tracks, paired over videos."""
     by_name = {cell.name: cell for cell in cells}
     lines = ["", "| factor | level | against | concat | jca |", "|---|---|---|---|---|"]
@@ -149,9 +146,8 @@ def level_table(cells: Sequence[Scores], resamples: int, seed: int) -> str:
         shown = []
         for model in ("concat", "jca"):
             sums = [side.of("test/raw", model, "mean") for side in (cell, other)]
-            seeds = len(sums[0]) // 2
-            signed = [sign * weight / seeds for sign in (1, -1) for _ in range(seeds) for weight in WEIGHTS["mean"]]
-            ends = interval(np.concatenate(sums), signed, resamples=resamples, seed=seed, fisher=False)
+            signed = seed_coefficients(WEIGHTS["mean"], (1, -1), len(sums[0]) // 2)
+            ends = interval(np.concatenate(sums), signed, fisher=False)
             change = float(np.mean([side.ccc("test/raw", model, "mean") for side in (cell, other)], axis=1) @ (1, -1))
             low, high = ends or (None, None)
             shown.append(_shown({"difference": change, "low": low, "high": high}))
@@ -170,8 +166,8 @@ def _shown(row: Mapping[str, Any], value: str = "difference", low: str = "low", 
 def plot_factors(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Both differences of all cells, with their intervals: a dot each, a line between factors."""
     names = list(dict.fromkeys(row["cell"] for row in rows))
-    videos = max(row["videos"] for row in rows if row["split"] == "test")
-    note = f" ({NOTE})" if videos < FEW_VIDEOS else ""
+    videos, effective = max((row["videos"], row["effective_videos"]) for row in rows if row["split"] == "test")
+    note = f" ({note})" if (note := few_note(effective)) else ""
     figure = new_figure(9, 1.3 + 0.27 * len(names))
     title = f"Differences of mean CCC on {videos} test videos, 95 % intervals over videos{note}; black: without 0"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)

@@ -36,8 +36,9 @@ from avfusion.params.params import load_params
 from avfusion.reports.attention_gain import shown_difference
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
-from avfusion.scoring.bootstrap import interval
+from avfusion.scoring.intervals import interval
 from avfusion.scoring.metrics import NAMES, WEIGHTS, target_sums, valid_pairs
+from avfusion.scoring.seeds import seed_coefficients
 from avfusion.training.checkpoints import CHECKPOINT
 from avfusion.training.determinism import make_deterministic
 from avfusion.training.loop import FusionTraining
@@ -196,7 +197,7 @@ def run(project: Project, variant: Variant, path: Path) -> None:
     shutil.rmtree(path.parent.parent / "unfinished" / variant.name)
 
 
-def rows_of(cells: Mapping[str, Scores], variant: Variant, resamples: int, draw: int) -> list[dict[str, Any]]:
+def rows_of(cells: Mapping[str, Scores], variant: Variant) -> list[dict[str, Any]]:
     """A row per target: means over seeds, and differences with their intervals, paired over videos."""
     cell, control, plain = (cells.get(name) for name in (variant.name, variant.control.name, PLAIN))
     assert cell is not None
@@ -209,16 +210,14 @@ def rows_of(cells: Mapping[str, Scores], variant: Variant, resamples: int, draw:
     rows = []
     for target in NAMES:
         own, scores = cell.of(VIEW, "jca", target), cell.ccc(VIEW, "jca", target)
-        weights = [weight / len(scores) for _ in scores for weight in WEIGHTS[target]]
-        draws = {"resamples": resamples, "seed": draw}
         row = common | {"target": target, "ccc": scores.mean(), "sd_over_seeds": scores.std(ddof=1)}
-        row["low"], row["high"] = interval(own, weights, **draws) or (None, None)  # type: ignore[arg-type]
+        row["low"], row["high"] = interval(own, seed_coefficients(WEIGHTS[target], (1,), len(scores))) or (None, None)
         for name, (other, model) in others.items():
             values = dict.fromkeys((f"over_{name}", f"over_{name}_low", f"over_{name}_high"))
             if other is not None and not (name == "plain" and other is cell):
                 both = np.concatenate([own, other.of(VIEW, model, target)])
-                signed = [*weights, *(-weight for weight in weights)]
-                low, high = interval(both, signed, fisher=False, **draws) or (None, None)  # type: ignore[arg-type]
+                signed = seed_coefficients(WEIGHTS[target], (1, -1), len(scores))
+                low, high = interval(both, signed, fisher=False) or (None, None)
                 difference = scores.mean() - other.ccc(VIEW, model, target).mean()
                 values = dict(zip(values, (difference, low, high), strict=True))
             row |= values
@@ -264,9 +263,8 @@ def main() -> None:
             print(variant.name, flush=True)
             run(project, variant, path_of(variant))
     cells = {path.stem: read_cell(path) for path in (work / "cells").glob("*.npz")}
-    settings = project.params.evaluate
     found = [variant for variant in VARIANTS if variant.name in cells]
-    rows = [row for variant in found for row in rows_of(cells, variant, settings.bootstrap, settings.seed)]
+    rows = [row for variant in found for row in rows_of(cells, variant)]
     write_csv(work / "wake.csv", rows)
     write_text(work / "wake.md", markdown(rows))
     print(markdown(rows))

@@ -79,8 +79,7 @@ def attention_gains(
         for ablation in [ablation for ablation in ABLATIONS if ablation in found]:
             other = ablated_name(name, ablation)
             both = with_predictions(entries, other, found[ablation])
-            draws = {"resamples": config.bootstrap, "seed": config.seed}
-            gains[name][ablation] = paired_difference(both, name, other, **draws)
+            gains[name][ablation] = paired_difference(both, name, other)
     return {name: gain for name, gain in gains.items() if gain}
 
 

@@ -176,7 +176,7 @@ class Comparison:
             if self.ablate and name in costs:
                 for ablation, values in self._ablated(model, gates).items():
                     tracks = with_predictions(tracks, entry_name(ablated_name(name, ablation), key[1]), values)
-            scores = pooled_scores(tracks, entry, resamples=100, seed=0)
+            scores = pooled_scores(tracks, entry)
             run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
             if name in costs:
                 size = complexity(model)
@@ -187,7 +187,7 @@ class Comparison:
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
         means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
         heads = {name: head_kind(name, self.config(name).options) for name in models}
-        rows = comparison_rows(found, means, heads, params.evaluate.bootstrap, params.evaluate.seed)
+        rows = comparison_rows(found, means, heads)
         summary = self._summary(tracks, models, seeds)
         return rows, summary | ({"attention": self._gains(tracks, models, seeds)} if self.ablate else {})
 
@@ -218,15 +218,12 @@ class Comparison:
     def _gains(
         self, tracks: Sequence[TrackPredictions], models: Sequence[str], seeds: Sequence[int]
     ) -> dict[str, dict[str, Any]]:
-        config, gains = self.params.evaluate, {}
+        gains = {}
         for name in models:
             found = [
                 kind for kind in ABLATIONS if entry_name(ablated_name(name, kind), seeds[0]) in tracks[0].predictions
             ]
-            differences = {
-                kind: seed_difference(tracks, name, ablated_name(name, kind), seeds, config.bootstrap, config.seed)
-                for kind in found
-            }
+            differences = {kind: seed_difference(tracks, name, ablated_name(name, kind), seeds) for kind in found}
             if differences:
                 gains[name] = attention_facts(name, self.config(name).options) | {"differences": differences}
         return gains
@@ -234,12 +231,12 @@ class Comparison:
     def _summary(
         self, tracks: Sequence[TrackPredictions], models: Sequence[str], seeds: Sequence[int]
     ) -> dict[str, Any]:
-        main, config = self.params.train.model, self.params.evaluate
+        main = self.params.train.model
         pairs = [(main, name) for name in models if name != main and main in models]
         if set(STREAMS_ALONE) <= set(models):
             pairs.append(("visual_only", "audio_only"))
         oracles = [name for name in ORACLES if name in tracks[0].predictions]
-        summary = seed_summary(tracks, models, seeds, pairs, config.bootstrap, config.seed, oracles)
+        summary = seed_summary(tracks, models, seeds, pairs, oracles)
         alone = [name for name in STREAMS_ALONE if name in models]
         better = max(alone, key=lambda name: float(summary["models"][name]["ccc_mean"]["mean"]), default=None)
         return summary | {"better_stream": better}

@@ -159,9 +159,8 @@ class CrossValidation:
     def _scores(
         self, tracks: Sequence[TrackPredictions], name: str, windows: tuple[int, int] | None = None, prefix: str = ""
     ) -> dict[str, Any]:
-        config = self.params.evaluate
-        entry = pooled_scores(tracks, name, resamples=config.bootstrap, seed=config.seed, windows=windows)
-        found: dict[str, float | None] = {}
+        entry = pooled_scores(tracks, name, windows=windows)
+        found: dict[str, float | None] = {f"{prefix}effective_videos": entry["effective_videos"]}
         for target in NAMES:
             low, high = entry[f"ci95_{target}"] or (None, None)
             found |= {f"{prefix}ccc_{target}": entry[f"ccc_{target}"]}

@@ -30,10 +30,10 @@ from avfusion.reports.plots.bars import plot_ccc
 from avfusion.reports.plots.plane import plot_plane
 from avfusion.reports.plots.traces import plot_track
 from avfusion.reports.report import (
-    bootstrap_facts,
     comparisons,
     conditions,
     headline,
+    interval_facts,
     metrics_table,
     write_report,
     write_track_scores,
@@ -230,12 +230,11 @@ def write_evaluation(
     """
     windows = (config.smoothing_valence, config.smoothing_arousal)
     main, others = models[0], models[1:]
-    draws = {"resamples": config.bootstrap, "seed": config.seed}
-    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol, **draws)
+    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol)
     for split, found in (gains or {}).items():
         for name, gain in found.items():
             metrics[split][name]["attention"] = gain
-    facts = bootstrap_facts(splits, **draws)
+    facts = interval_facts(splits)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for tracks in splits.values():
@@ -246,10 +245,10 @@ def write_evaluation(
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
-    differences = comparisons(splits, main, others, **draws)
+    differences = comparisons(splits, main, others)
     write_report(folder / "comparisons.json", differences)
     write_report(folder / "conditions.json", conditions(splits, models))
-    write_report(folder / "protocol.json", {**protocol, "bootstrap": facts})
+    write_report(folder / "protocol.json", {**protocol, "intervals": facts})
     shown = "test" if any(track.valid.any() for track in splits.get("test", [])) else "val"
     plot_plane(folder / "plane.png", splits[shown], main, shown)
     plot_ccc(folder / "ccc.png", metrics, [*others, main], facts["notes"])

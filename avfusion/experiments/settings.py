@@ -15,7 +15,6 @@ class RobustnessSettings(Section):
     stride: Count = 32
     tracks: Count | None = None
     modality_dropout: Fraction = 0.3
-    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 1000
     seed: Seed = 0
 
 

@@ -64,6 +64,8 @@ class Params:
 
 SECTIONS: dict[str, type[Section]] = dict(Params.__annotations__)
 MOST_BYTES = 64_000
+REMOVED = dict.fromkeys(("evaluate.bootstrap", "robustness.bootstrap"), "intervals are computed without resamples")
+"""Keys of earlier versions, and why they are gone."""
 _SHOWN = 200  # characters of a wrong value
 # Errors of the parser for malformed dates, numbers and tags, and for deep nesting.
 _YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -129,6 +131,8 @@ def _describe(section: str, fault: Any) -> str:
     if fault["type"] == "key":
         return f"{key}.{fault['msg']}"
     if fault["type"] == "extra_forbidden":
+        if key in REMOVED:
+            return f"{key} is no key any more, since {REMOVED[key]}: delete the line"
         return f"{key} is unknown: must be one of {', '.join(_siblings(section, fault['loc']))}"
     if fault["type"] == "missing":
         return f"{key} is missing"

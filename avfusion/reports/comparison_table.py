@@ -10,10 +10,10 @@ import numpy as np
 from avfusion.reports.attention_gain import attention_markdown
 from avfusion.reports.report import write_csv, write_report
 from avfusion.runtime.atomic import write_text
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval, paired_p_value
 from avfusion.scoring.ccc import ccc
+from avfusion.scoring.intervals import effective_groups, few_note, holm, interval, p_value
 from avfusion.scoring.metrics import NAMES, WEIGHTS, target_sums, valid_pairs
-from avfusion.scoring.seeds import seed_spread
+from avfusion.scoring.seeds import seed_coefficients, seed_spread
 from avfusion.scoring.track_predictions import TrackPredictions
 
 REFERENCE = "jca"
@@ -66,14 +66,13 @@ def comparison_rows(
     scores: Mapping[str, SeedScores],
     costs: Mapping[str, Mapping[str, float | None]],
     heads: Mapping[str, str | None],
-    resamples: int,
-    seed: int,
 ) -> list[dict[str, Any]]:
     """A row per model.
 
-    Columns: model, head (its type), seeds, videos; for valence, arousal and mean the CCC's mean over seeds `ccc_*`, its
-    standard deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, clustered on base videos; the
-    difference to jca `minus_jca_*` with its paired interval and p value (None without jca); `COSTS`.
+    Columns: model, head (its type), seeds, videos, effective_videos; for valence, arousal and mean the CCC's mean over
+    seeds `ccc_*`, its standard deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, over base
+    videos and seeds; the difference to jca `minus_jca_*` with its paired interval, its p value and that adjusted for
+    the number of models, `_p_holm` (None without jca); `COSTS`.
     """
     rows = []
     for name, own in scores.items():
@@ -83,32 +82,33 @@ def comparison_rows(
             "head": heads[name],
             "seeds": count,
             "videos": int((own.sums[0, :, 0] > 0).sum()),
+            "effective_videos": effective_groups(own.sums[0, :, 0]),
         }
         for target, weights in WEIGHTS.items():
             spread = seed_spread(own.ccc[target])
-            low, high = interval(own.sums, [w / count for w in weights * count], resamples=resamples, seed=seed) or (
-                None,
-                None,
-            )
+            low, high = interval(own.sums, seed_coefficients(weights, (1,), count)) or (None, None)
             row |= {f"ccc_{target}": spread["mean"], f"sd_{target}": spread["sd"]}
             row |= {f"low_{target}": low, f"high_{target}": high}
         for target in NAMES:
-            row |= _difference(own, None if name == REFERENCE else scores.get(REFERENCE), target, resamples, seed)
-        rows.append(row | dict(costs[name]))
-    return rows
+            row |= _difference(own, None if name == REFERENCE else scores.get(REFERENCE), target)
+        rows.append(row)
+    for target in NAMES:
+        key = f"minus_{REFERENCE}_{target}_p"
+        for row, p in zip(rows, holm([row[key] for row in rows]), strict=True):
+            row[f"{key}_holm"] = p
+    return [row | dict(costs[row["model"]]) for row in rows]
 
 
-def _difference(own: SeedScores, other: SeedScores | None, target: str, resamples: int, seed: int) -> dict[str, Any]:
+def _difference(own: SeedScores, other: SeedScores | None, target: str) -> dict[str, Any]:
     keys = [f"minus_{REFERENCE}_{target}{end}" for end in ("", "_low", "_high", "_p")]
     if other is None:
         return dict.fromkeys(keys)
     sums = np.concatenate([own.sums, other.sums])
     count = len(own.ccc[target])
-    signed = [sign * w / count for sign in (1, -1) for w in WEIGHTS[target] * count]
-    low, high = interval(sums, signed, resamples=resamples, seed=seed, fisher=False) or (None, None)
+    signed = seed_coefficients(WEIGHTS[target], (1, -1), count)
+    low, high = interval(sums, signed, fisher=False) or (None, None)
     difference = float(np.mean(own.ccc[target]) - np.mean(other.ccc[target]))
-    p = paired_p_value(sums, signed, resamples=resamples, seed=seed)
-    return dict(zip(keys, (difference, low, high, p), strict=True))
+    return dict(zip(keys, (difference, low, high, p_value(sums, signed)), strict=True))
 
 
 def write_comparison(
@@ -142,15 +142,15 @@ def write_comparison(
 
 def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
     """The rows as a Markdown table, with a line that explains it, and `remarks`."""
-    videos, seeds = rows[0]["videos"], rows[0]["seeds"]
-    difference = f"Difference to {REFERENCE}: of the mean CCC, paired over videos."
+    videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
+    difference = f"Difference to {REFERENCE}: of the mean CCC, paired; p adjusted for the number of models (Holm)."
     if REFERENCE not in [row["model"] for row in rows]:
         difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
     words = [
-        f"Pooled CCC on {split}, {videos} base videos: mean ± standard deviation over seeds ({seeds}), then the 95 % "
-        f"interval of that mean over videos.",
+        f"Pooled CCC on {split}, {videos} base videos (effectively {effective:.1f}): mean ± standard deviation over "
+        f"seeds ({seeds}), then the 95 % interval of that mean, over {'videos and seeds' if seeds > 1 else 'videos'}.",
         difference,
-        *([f"{NOTE.capitalize()}."] if videos < FEW_VIDEOS else []),
+        *([f"{note.capitalize()}."] if (note := few_note(effective)) else []),
         *remarks,
     ]
     lines = [
@@ -173,7 +173,8 @@ def scores_table(summary: Mapping[str, Any]) -> str:
     """The scores of a `seed_summary` as a Markdown table."""
     seeds = ", ".join(map(str, summary["seeds"]))
     lines = [
-        f"Pooled CCC on {summary['split']}, {summary['videos']} base videos: mean ± standard deviation over seeds "
+        f"Pooled CCC on {summary['split']}, {summary['videos']} base videos (effectively "
+        f"{summary['effective_videos']:.1f}): mean ± standard deviation over seeds "
         f"{seeds}.",
         "",
         "| model | valence | arousal | mean |",
@@ -218,7 +219,7 @@ def _shown(row: Mapping[str, Any], target: str) -> str:
 
 
 def _shown_difference(row: Mapping[str, Any]) -> str:
-    difference, low, high, p = (row[f"minus_{REFERENCE}_mean{end}"] for end in ("", "_low", "_high", "_p"))
+    difference, low, high, p = (row[f"minus_{REFERENCE}_mean{end}"] for end in ("", "_low", "_high", "_p_holm"))
     if difference is None:
         return "–"
     return f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}], p {p:.3f}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.intervals import few_note
 from avfusion.scoring.metrics import NAMES
 from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
 
@@ -64,7 +64,8 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
 def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
     """The rows as two Markdown tables, with an explanation."""
     scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
-    few = f" {NOTE.capitalize()}." if min([*scored, test_videos or FEW_VIDEOS]) < FEW_VIDEOS else ""
+    fewest = min(row["effective_videos"] for row in found.folds)
+    few = f" {note.capitalize()} (effectively {fewest:.1f} in a fold)." if (note := few_note(fewest)) else ""
     lines = [
         f"Pooled CCC in {len(scored)} folds that share no base video; fold 0 is the official split. In brackets the "
         f"95 % interval over videos.{few} {leakage} {STOPPED}",

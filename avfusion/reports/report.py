@@ -10,8 +10,15 @@ import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES
 from avfusion.runtime.atomic import write_json, write_text
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
-from avfusion.scoring.metrics import BESIDE_CCC, errors_by_condition, paired_difference, pooled_scores, track_scores
+from avfusion.scoring.intervals import effective_groups, few_note, holm
+from avfusion.scoring.metrics import (
+    BESIDE_CCC,
+    errors_by_condition,
+    paired_difference,
+    pooled_scores,
+    scored_frames,
+    track_scores,
+)
 from avfusion.scoring.released_protocol import released_scores
 from avfusion.scoring.track_predictions import TrackPredictions
 
@@ -32,8 +39,6 @@ def metrics_table(
     models: Sequence[str],
     *,
     windows: Sequence[int],
-    resamples: int,
-    seed: int,
     released: bool = False,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """`{split: {model: entry}}`, the form of metrics.json; oracles, if any, as further models.
@@ -47,25 +52,34 @@ def metrics_table(
     for split, tracks in splits.items():
         table[split] = {}
         for model in (*models, *oracles):
-            entry = pooled_scores(tracks, model, resamples=resamples, seed=seed)
-            entry["smoothed"] = pooled_scores(tracks, model, resamples=resamples, seed=seed, windows=windows)
+            entry = pooled_scores(tracks, model)
+            entry["smoothed"] = pooled_scores(tracks, model, windows=windows)
             if released and model in models:
-                entry["released_protocol"] = released_scores(
-                    tracks, model, windows=windows, resamples=resamples, seed=seed
-                )
+                entry["released_protocol"] = released_scores(tracks, model, windows=windows)
             table[split][model] = entry
     return table
 
 
 def comparisons(
-    splits: Mapping[str, Sequence[TrackPredictions]], main: str, others: Sequence[str], *, resamples: int, seed: int
+    splits: Mapping[str, Sequence[TrackPredictions]], main: str, others: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """`{split: {other: {valence|arousal|mean: {difference, ci95}}}}`: paired differences of the main model from each
-    other.
+    """`{split: {other: {valence|arousal|mean: {difference, ci95, p, p_holm}}}}`: paired differences of the main model
+    from each other; `p_holm` is the p value adjusted for the number of others (Holm).
     """
     return {
-        split: {other: paired_difference(tracks, main, other, resamples=resamples, seed=seed) for other in others}
+        split: adjusted({other: paired_difference(tracks, main, other) for other in others})
         for split, tracks in splits.items()
+    }
+
+
+def adjusted(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Comparisons with one reference, {other: {target: entry}}, with `p_holm` in each entry."""
+    by_target = {
+        target: holm([entries[target]["p"] for entries in found.values()]) for target in next(iter(found.values()), {})
+    }
+    return {
+        other: {target: {**entry, "p_holm": by_target[target][i]} for target, entry in entries.items()}
+        for i, (other, entries) in enumerate(found.items())
     }
 
 
@@ -108,19 +122,19 @@ def conditions(
     return {split: {model: errors_by_condition(tracks, model) for model in models} for split, tracks in splits.items()}
 
 
-def bootstrap_facts(splits: Mapping[str, Sequence[TrackPredictions]], resamples: int, seed: int) -> dict[str, Any]:
+def interval_facts(splits: Mapping[str, Sequence[TrackPredictions]]) -> dict[str, Any]:
     """The method of the intervals, the numbers of videos and groups behind them, and a warning if these are few."""
     scored = {split: [track for track in tracks if track.valid.any()] for split, tracks in splits.items()}
-    groups = {split: len({track.group for track in tracks}) for split, tracks in scored.items()}
+    frames = {split: scored_frames(tracks) for split, tracks in scored.items()}
+    effective = {split: effective_groups(counts.values()) for split, counts in frames.items()}
     return {
-        "form": "studentised, on Fisher's z (differences: on the difference itself)",
+        "form": "jackknife, Student's t, on Fisher's z (differences: on the difference itself)",
         "clusters": "groups of videos",
         "level": 0.95,
-        "resamples": resamples,
-        "seed": seed,
         "videos": {split: len({track.video for track in tracks}) for split, tracks in scored.items()},
-        "groups": groups,
-        "notes": {split: NOTE for split, count in groups.items() if count < FEW_VIDEOS},
+        "groups": {split: len(counts) for split, counts in frames.items()},
+        "effective_videos": effective,
+        "notes": {split: note for split, count in effective.items() if (note := few_note(count))},
     }
 
 

@@ -12,7 +12,6 @@ class EvaluateSettings(Section):
 
     smoothing_valence: Count = 20
     smoothing_arousal: Count = 50
-    bootstrap: Annotated[int, Field(ge=100, strict=True)] = 2000
     seed: Seed = 0
     released_protocol: bool = False
     ablate: bool = False

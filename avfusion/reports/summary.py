@@ -145,10 +145,15 @@ def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def _few_videos(scores: Mapping[str, Any]) -> str:
     """A remark on the intervals of a split with few videos."""
-    from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+    from avfusion.scoring.intervals import few_note
 
-    videos = [entry["videos"] for entry in scores.values() if entry and entry.get("videos")]
-    return f" ({max(videos)} videos; intervals of {NOTE})" if videos and max(videos) < FEW_VIDEOS else ""
+    known = ("videos", "effective_videos")  # of which metrics.json of older versions lack the second
+    counts = [tuple(entry[key] for key in known) for entry in scores.values() if entry and all(map(entry.get, known))]
+    if not counts:
+        return ""
+    videos, effective = max(counts)
+    note = few_note(effective)
+    return f" ({videos} videos, effectively {effective:.1f}{f'; {note}' if note else ''})"
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.scoring.bootstrap import interval, video_sums
 from avfusion.scoring.ccc import ccc
+from avfusion.scoring.intervals import effective_groups, group_sums, interval, p_value
 from avfusion.scoring.smoothing import smooth
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
@@ -64,18 +64,28 @@ def valid_pairs(
 
 
 def target_sums(predictions: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Sums (2, G, 6) of both targets, for `bootstrap.interval`."""
-    return np.stack([video_sums(predictions[:, c], labels[:, c], groups) for c in range(2)])
+    """Sums (2, G, 6) of both targets, for `intervals.interval`."""
+    return np.stack([group_sums(predictions[:, c], labels[:, c], groups) for c in range(2)])
+
+
+def scored_frames(tracks: Sequence[TrackPredictions]) -> dict[str, int]:
+    """Valid frames by group, of those that have any."""
+    found: dict[str, int] = {}
+    for track in tracks:
+        if count := int(track.valid.sum()):
+            found[track.group] = found.get(track.group, 0) + count
+    return found
 
 
 def pooled_scores(
-    tracks: Sequence[TrackPredictions], model: str, *, resamples: int, seed: int, windows: Sequence[int] | None = None
+    tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int] | None = None
 ) -> dict[str, Any]:
     """The entry of one model in metrics.json.
 
     Pooled (all valid frames of all tracks concatenated) CCC of valence, arousal and their mean, with 95 % intervals
     clustered on groups; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); counts of
-    scored frames, tracks, videos and groups. Undefined numbers are None.
+    scored frames, tracks, videos and groups, and `effective_videos`: how many equally long groups weigh as much
+    (`intervals.effective_groups`). Undefined numbers are None.
     """
     predictions, labels, groups = valid_pairs(tracks, model, windows)
     entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
@@ -84,7 +94,7 @@ def pooled_scores(
         sums = target_sums(predictions, labels, groups)
         for name, weights in WEIGHTS.items():
             entry[f"ccc_{name}"] = float(np.dot(weights, scores))
-            ends = interval(sums, weights, resamples=resamples, seed=seed)
+            ends = interval(sums, weights)
             entry[f"ci95_{name}"] = None if ends is None else list(ends)
         for kind, measure in BESIDE_CCC.items():
             values = [measure(predictions[:, c], labels[:, c]) for c in range(2)]
@@ -94,29 +104,30 @@ def pooled_scores(
     entry["videos"] = len({track.video for track in scored})
     entry["groups"] = len({track.group for track in scored})
     entry["tracks"] = len(scored)
+    entry["effective_videos"] = effective_groups(scored_frames(scored).values())
     return entry
 
 
-def paired_difference(
-    tracks: Sequence[TrackPredictions], first: str, second: str, *, resamples: int, seed: int
-) -> dict[str, Any]:
-    """CCC of `first` minus CCC of `second` on the same frames: per target and of the mean, each with its interval.
+def paired_difference(tracks: Sequence[TrackPredictions], first: str, second: str) -> dict[str, Any]:
+    """CCC of `first` minus CCC of `second` on the same frames: per target and of the mean, `difference`, its interval
+    `ci95` and its `p`.
 
-    The intervals are paired: both models are scored on the same resampled videos.
+    Paired: from both models the same videos are left out. The interval is for these two trained models.
     """
     pairs = [valid_pairs(tracks, model) for model in (first, second)]
     found: dict[str, Any] = {}
     for name, weights in WEIGHTS.items():
         if len(pairs[0][0]) < 2 or len(pairs[0][0]) != len(pairs[1][0]):
-            found[name] = {"difference": None, "ci95": None}
+            found[name] = {"difference": None, "ci95": None, "p": None}
             continue
         sums = np.concatenate([target_sums(*pair) for pair in pairs])
         scores = [ccc(pair[0][:, c], pair[1][:, c]) for pair in pairs for c in range(2)]
         signed = (*weights, *(-weight for weight in weights))
-        ends = interval(sums, signed, resamples=resamples, seed=seed, fisher=False)
+        ends = interval(sums, signed, fisher=False)
         found[name] = {
             "difference": float(np.dot(signed, scores)),
             "ci95": None if ends is None else list(ends),
+            "p": p_value(sums, signed),
         }
     return found
 

@@ -20,23 +20,19 @@ DESCRIPTION = (
 )
 
 
-def released_scores(
-    tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int], resamples: int, seed: int
-) -> dict[str, Any]:
+def released_scores(tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int]) -> dict[str, Any]:
     """The entry `released_protocol` of one model in metrics.json: as `pooled_scores`, with an entry `smoothed`.
 
     Args:
         tracks: of one split.
         windows: frames of the uniform filter for valence and arousal.
-        resamples: number of resamples of base videos.
     """
     zeroed = [_zeroed(track, model) for track in tracks if model in track.predictions and track.valid.any()]
     smoothed = [
         replace(track, predictions={model: smooth(track.predictions[model], windows, edges="constant")})
         for track in zeroed
     ]
-    entry = pooled_scores(zeroed, model, resamples=resamples, seed=seed)
-    return entry | {"smoothed": pooled_scores(smoothed, model, resamples=resamples, seed=seed)}
+    return pooled_scores(zeroed, model) | {"smoothed": pooled_scores(smoothed, model)}
 
 
 def _zeroed(track: TrackPredictions, model: str) -> TrackPredictions:

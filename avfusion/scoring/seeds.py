@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE, interval
-from avfusion.scoring.metrics import NAMES, WEIGHTS, pooled_scores, target_sums, valid_pairs
+from avfusion.scoring.intervals import ccc_of_sums, effective_groups, few_note, interval, p_value
+from avfusion.scoring.metrics import NAMES, WEIGHTS, pooled_scores, scored_frames, target_sums, valid_pairs
 from avfusion.scoring.track_predictions import TrackPredictions
 
 
@@ -15,19 +15,32 @@ def entry_name(name: str, seed: int) -> str:
     return f"{name}, seed {seed}"
 
 
+def seed_coefficients(weights: Sequence[float], signs: Sequence[int], seeds: int) -> np.ndarray:
+    """Coefficients (S, K) for `intervals.interval`, a row per seed, of scores in the order of sign, seed and target.
+
+    Args:
+        weights: of the targets, as in `WEIGHTS`.
+        signs: 1 for the model itself; 1 and -1 for a difference between two.
+        seeds: S.
+    """
+    return np.concatenate([np.kron(np.eye(seeds), [sign * weight for weight in weights]) for sign in signs], axis=1)
+
+
 def seed_difference(
-    tracks: Sequence[TrackPredictions], first: str, second: str, seeds: Sequence[int], resamples: int, draw: int
+    tracks: Sequence[TrackPredictions], first: str, second: str, seeds: Sequence[int]
 ) -> dict[str, Any]:
-    """{valence|arousal|mean: {difference, ci95}} of two models' mean scores over seeds, paired over base videos."""
-    sums = np.concatenate([target_sums(*valid_pairs(tracks, entry_name(n, s))) for n in (first, second) for s in seeds])
-    scores = [pooled_scores(tracks, entry_name(n, s), resamples=100, seed=draw) for n in (first, second) for s in seeds]
-    signs = [sign / len(seeds) for sign in (1, -1) for _ in seeds]
+    """{valence|arousal|mean: {difference, ci95, p}} of two models' mean scores over seeds, paired by video and seed.
+
+    With several seeds the interval holds for training both again with others; with one, for these two trained models.
+    """
+    pairs = [valid_pairs(tracks, entry_name(name, seed)) for name in (first, second) for seed in seeds]
+    sums = np.concatenate([target_sums(*pair) for pair in pairs])
     found = {}
     for target, weights in WEIGHTS.items():
-        coefficients = [sign * weight for sign in signs for weight in weights]
-        ends = interval(sums, coefficients, resamples=resamples, seed=draw, fisher=False)
-        value = sum(sign * score[f"ccc_{target}"] for sign, score in zip(signs, scores, strict=True))
-        found[target] = {"difference": value, "ci95": None if ends is None else list(ends)}
+        rows = seed_coefficients(weights, (1, -1), len(seeds))
+        ends = interval(sums, rows, fisher=False)
+        value = float(rows.mean(axis=0) @ ccc_of_sums(sums.sum(axis=1)))
+        found[target] = {"difference": value, "ci95": None if ends is None else list(ends), "p": p_value(sums, rows)}
     return found
 
 
@@ -42,8 +55,6 @@ def seed_summary(
     models: Sequence[str],
     seeds: Sequence[int],
     pairs: Sequence[tuple[str, str]],
-    resamples: int,
-    draw: int,
     seedless: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores of models that were trained with several seeds, and what lies between them.
@@ -54,25 +65,26 @@ def seed_summary(
 
     Returns:
         `models`: {model: {ccc_valence, ccc_arousal, ccc_mean, each {mean, sd, seeds: [...]}}}; `differences`: {"jca -
-        concat": {valence|arousal|mean: {difference, ci95}}} of the means over seeds, with intervals paired over base
-        videos; `split`, `seeds`, `videos`, `groups` and a `note` where the groups are few.
+        concat": {valence|arousal|mean: {difference, ci95, p}}} of the means over seeds (`seed_difference`); `split`,
+        `seeds`, `videos`, `groups`, `effective_videos` and a `note` where these are few.
     """
     entries = {name: [entry_name(name, seed) for seed in seeds] for name in models}
     entries |= {name: [name] for name in seedless}
     scores = {}
     for name, own in entries.items():
-        found = [pooled_scores(tracks, entry, resamples=100, seed=draw) for entry in own]
+        found = [pooled_scores(tracks, entry) for entry in own]
         scores[name] = {f"ccc_{target}": seed_spread([entry[f"ccc_{target}"] for entry in found]) for target in NAMES}
-    groups = len({track.group for track in tracks if track.valid.any()})
+    frames = scored_frames(tracks)
+    effective = effective_groups(frames.values())
     return {
         "split": tracks[0].split,
         "seeds": list(seeds),
         "models": scores,
         "differences": {
-            f"{first} - {second}": seed_difference(tracks, first, second, seeds, resamples, draw)
-            for first, second in pairs
+            f"{first} - {second}": seed_difference(tracks, first, second, seeds) for first, second in pairs
         },
         "videos": len({track.video for track in tracks if track.valid.any()}),
-        "groups": groups,
-        "note": NOTE if groups < FEW_VIDEOS else "",
+        "groups": len(frames),
+        "effective_videos": effective,
+        "note": few_note(effective),
     }

@@ -12,7 +12,6 @@ from avfusion.experiments.robustness.disturbed_files import read_disturbed
 from avfusion.experiments.robustness.scores import (
     COLUMNS,
     Disturbed,
-    Draws,
     dropout_gain,
     predict_conditions,
     score_rows,
@@ -21,7 +20,8 @@ from avfusion.experiments.robustness.scores import (
 from avfusion.fusion.base import FusionModel
 from avfusion.reports.plots.robustness import plot_robustness
 from avfusion.reports.report import write_csv, write_report
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.intervals import effective_groups, few_note
+from avfusion.scoring.metrics import scored_frames
 from avfusion.training.determinism import make_deterministic
 
 ABSENT_SHARE = 0.5  # at which modality dropout is judged
@@ -50,7 +50,7 @@ def write_robustness(
     truth: Path | None,
     kinds: Sequence[str],
     voices: Sequence[str],
-    draws: Draws,
+    seed: int,
     variant: Variant | None,
     threads: int,
 ) -> None:
@@ -61,6 +61,7 @@ def write_robustness(
         conditions: names of those whose features lie in data/robustness/.
         kinds: of disturbances that are scored.
         voices: videos whose voices are the babble.
+        seed: of what is drawn under a condition.
         variant: None: there is nothing to compare modality dropout with.
         threads: of torch; sums are split by it.
     """
@@ -71,21 +72,22 @@ def write_robustness(
     def disturbed(track: str) -> Disturbed:
         return read_disturbed(root / "data" / "robustness", conditions, track)
 
-    predicted = predict_conditions(clean, tracks, disturbed, models, geometry, stride, mode, draws.seed)
-    rows = score_rows(predicted, list(models), kinds, draws)
+    predicted = predict_conditions(clean, tracks, disturbed, models, geometry, stride, mode, seed)
+    rows = score_rows(predicted, list(models), kinds)
     dropout = None
     if variant:
         rates = variant.main_rate, variant.rate
         pair = (main, variant.name) if rates[0] <= rates[1] else (variant.name, main)
-        gain = dropout_gain(predicted, *pair, ABSENT_SHARE, draws)
+        gain = dropout_gain(predicted, *pair, ABSENT_SHARE)
         dropout = {"rates": sorted(rates), "absent_share": ABSENT_SHARE, "by_stream": gain}
     folder = root / "reports" / "robustness"
-    videos = int(rows[0]["videos"])
+    effective = effective_groups(scored_frames(clean).values())
     facts = {
         "split": split,
         "tracks": [track.track for track in tracks],
-        "videos": videos,
-        "note": NOTE if videos < FEW_VIDEOS else "",
+        "videos": int(rows[0]["videos"]),
+        "effective_videos": effective,
+        "note": few_note(effective),
         "stride": stride,
         "inference": mode,
         "pooling": "pooled: all valid frames of these tracks, concatenated; unsmoothed",

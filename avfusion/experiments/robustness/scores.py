@@ -1,7 +1,7 @@
 """Scores of all models under all conditions, and what each condition costs them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from avfusion.experiments.robustness.disturbances.absence import absent_span
 from avfusion.experiments.robustness.draws import track_random
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.track_inference import predict_track
-from avfusion.scoring.bootstrap import interval
 from avfusion.scoring.conditions import CONDITIONS, KINDS, MASKED, Condition
+from avfusion.scoring.intervals import interval
 from avfusion.scoring.metrics import NAMES, WEIGHTS, paired_difference, pooled_scores, target_sums, valid_pairs
 from avfusion.scoring.track_predictions import TrackPredictions
 
@@ -22,14 +22,6 @@ COLUMNS = (
     *("kind", "stream", "level", "unit", "model", "tracks", "videos", "frames"),
     *(f"{key}_{name}{end}" for name in NAMES for key in ("ccc", "change") for end in ("", "_low", "_high")),
 )
-
-
-@dataclass(frozen=True)
-class Draws:
-    """How intervals are drawn: number of resamples, and seed."""
-
-    resamples: int
-    seed: int
 
 
 def thin_out(track: TrackData, ratio: int) -> TrackData:
@@ -89,15 +81,13 @@ def condition_entry(model: str, condition: Condition) -> str:
     return f"{model}, {condition.name}"
 
 
-def score_rows(
-    tracks: Sequence[TrackPredictions], models: Sequence[str], kinds: Sequence[str], draws: Draws
-) -> list[dict[str, Any]]:
+def score_rows(tracks: Sequence[TrackPredictions], models: Sequence[str], kinds: Sequence[str]) -> list[dict[str, Any]]:
     """A row of `COLUMNS` per kind, level and model; the level at which nothing is done is empty.
 
     `ccc_` is pooled, `change_` what it is more or less than the clean score, each with its interval over videos; that
     of a change is paired.
     """
-    clean = {model: pooled_scores(tracks, model, resamples=draws.resamples, seed=draws.seed) for model in models}
+    clean = {model: pooled_scores(tracks, model) for model in models}
     rows = []
     for kind in kinds:
         entry = KINDS[kind]
@@ -106,8 +96,8 @@ def score_rows(
                 scores, changes = clean[model], {}
                 if level is not None:
                     name = condition_entry(model, Condition(kind, level))
-                    scores = pooled_scores(tracks, name, resamples=draws.resamples, seed=draws.seed)
-                    changes = paired_difference(tracks, name, model, resamples=draws.resamples, seed=draws.seed)
+                    scores = pooled_scores(tracks, name)
+                    changes = paired_difference(tracks, name, model)
                 row: dict[str, Any] = {"kind": kind, "stream": entry.stream, "level": level, "unit": entry.unit}
                 row |= {"model": model, **{key: scores[key] for key in ("tracks", "videos", "frames")}}
                 for target in NAMES:
@@ -119,23 +109,23 @@ def score_rows(
 
 
 def dropout_gain(
-    tracks: Sequence[TrackPredictions], without: str, trained: str, share: float, draws: Draws
+    tracks: Sequence[TrackPredictions], without: str, trained: str, share: float
 ) -> dict[str, dict[str, Any]]:
     """What training with modality dropout saves of the CCC that is lost when a stream is absent for `share` of clips.
 
     By kind and target: `lost_without`, `lost_with`, and `saved`, their difference, with its interval, all four scores
-    over the same resampled videos. Positive `saved`: modality dropout does what it is for.
+    over the same videos. Positive `saved`: modality dropout does what it is for.
     """
     found: dict[str, dict[str, Any]] = {}
     for kind in MASKED:
         absent = Condition(kind, share)
         names = [without, condition_entry(without, absent), trained, condition_entry(trained, absent)]
-        scores = [pooled_scores(tracks, name, resamples=100, seed=draws.seed) for name in names]
+        scores = [pooled_scores(tracks, name) for name in names]
         sums = np.concatenate([target_sums(*valid_pairs(tracks, name)) for name in names])
         found[kind] = {}
         for target, weights in WEIGHTS.items():
             coefficients = [sign * weight for sign in (1, -1, -1, 1) for weight in weights]
-            ends = interval(sums, coefficients, resamples=draws.resamples, seed=draws.seed, fisher=False)
+            ends = interval(sums, coefficients, fisher=False)
             values = [score[f"ccc_{target}"] for score in scores]
             lost = values[0] - values[1], values[2] - values[3]
             found[kind][target] = {

@@ -14,7 +14,6 @@ from avfusion.experiments.grid import Grid
 from avfusion.experiments.robustness.conditions import condition_store, signal_conditions, update_conditions
 from avfusion.experiments.robustness.evaluation import Variant, write_robustness
 from avfusion.experiments.robustness.features import ConditionTask
-from avfusion.experiments.robustness.scores import Draws
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
 from avfusion.experiments.training_store import TrainingUnit
 from avfusion.fusion.base import FusionModel
@@ -57,7 +56,7 @@ def evaluate_robustness(root: Path, params: Params, *, device: str) -> list[Path
         "mode": config["inference"],
         "kinds": [kind for kind in KINDS if kind != "babble" or voices],
         "voices": [voice.stem for voice in voices],
-        "draws": Draws(params.robustness.bootstrap, params.robustness.seed),
+        "seed": params.robustness.seed,
         "variant": variant,
     }
     wanted = _wanted_stamp(params, tracks, labelled, models, unit.digest if unit else None, store, options)

@@ -100,7 +100,7 @@ def compare_points(
         entry, model = entry_name(*key), finished.model(grid.device)
         for split in SPLITS:
             tracks[split] = with_model(tracks[split], evaluated[split], entry, model, params.geometry, stride, mode)
-        scores = [pooled_scores(tracks[split], entry, resamples=100, seed=0)["ccc_mean"] for split in SPLITS]
+        scores = [pooled_scores(tracks[split], entry)["ccc_mean"] for split in SPLITS]
         return f"{entry}: mean CCC {scores[0]:.3f} on val, {scores[1]:.3f} on test"
 
     units = {
@@ -109,8 +109,4 @@ def compare_points(
         for name, config in points.items()
     }
     grid.run(units, use=use)
-    config, pairs = params.evaluate, [(BEST, PAPER)]
-    return {
-        split: seed_summary(tracks[split], list(points), seeds, pairs, config.bootstrap, config.seed)
-        for split in SPLITS
-    }
+    return {split: seed_summary(tracks[split], list(points), seeds, [(BEST, PAPER)]) for split in SPLITS}

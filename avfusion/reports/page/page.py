@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,14 @@ from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tr
 from avfusion.reports.plots.style import model_title
 from avfusion.reports.plots.traces import CONDITION_TITLES
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
+from avfusion.reports.verdicts import verdict, verdict_sentences
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.errors import BadInputError
-from avfusion.scoring.bootstrap import NOTE
 from avfusion.scoring.metrics import scores_by_presence
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 SPLIT_WORDS = {"val": "validation", "test": "test"}
 FACES_NOT_TO_BE_SHOWN = ("affwild2",)
-LOWEST = -0.25  # left end of the scale of per-track scores
 WORST_ROWS = 8
 
 
@@ -69,10 +69,11 @@ def write_page(
     shown = scored[0] if scored else "val"
     tracks = splits.get(shown, [])
     worst = worst_tracks(tracks, main)
+    left_end = _left_end([-0.25, *(row[f"ccc_{target}"] for row in worst for target in TARGETS)])
     figures = _figures(tracks, worst, main, config, report, sources)
     drawn = {figure["track"]: f"track-{i}" for i, figure in enumerate(f for p in figures for f in p["figures"])}
-    notes = protocol["bootstrap"]["notes"]
-    noted = [SPLIT_WORDS[split] for split in scored if split in notes]
+    notes = protocol["intervals"]["notes"]
+    noted = [f"{SPLIT_WORDS[split].capitalize()}: {notes[split]}" for split in scored if split in notes]
     text = page_template("avfusion.reports.page", "page.html.jinja").render(
         title=model_title(main),
         corpus=sources.corpus,
@@ -82,14 +83,14 @@ def write_page(
         lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
         splits=[_split(split, metrics[split], models, notes, protocol.get("heads", {})) for split in scored],
         differences=[row for split in scored for row in _differences(split, comparisons.get(split, {}))],
-        note=f"{NOTE.capitalize()} ({' and '.join(noted)})." if noted else "",
+        note=f"{'; '.join(noted)}." if noted else "",
         gains=[_gains(split, metrics[split], models, protocol.get("attention", {}), notes) for split in scored],
         ablations=list(ABLATIONS.values()),
         explained=EXPLAINED,
         released=_released(metrics, scored, models),
         shown={"words": SPLIT_WORDS[shown]},
-        dots=[_dots(target, worst) for target in TARGETS],
-        scale=[{"left": _left(value), "text": f"{value:g}"} for value in (-0.25, 0, 0.25, 0.5, 0.75, 1)],
+        dots=[_dots(target, worst, left_end) for target in TARGETS],
+        scale=[{"left": _along(value, left_end), "text": f"{value:g}"} for value in np.arange(left_end, 1.01, 0.25)],
         worst=worst[:WORST_ROWS],
         drawn=drawn,
         figures=figures,
@@ -116,15 +117,8 @@ def _lead(
     )
     ends = entry["ci95_mean"]
     text += f" (95 % interval {ends[0]:.2f} to {ends[1]:.2f}{_colon(notes.get(split))})." if ends else "."
-    judged: dict[str, list[str]] = {}
-    for other, found in comparisons.get(split, {}).items():
-        judged.setdefault(_verdict(found["mean"]), []).append(f"{model_title(other)} ({_signed(found['mean'])})")
-    sentences = {
-        "better": "It is better than {}.",
-        "worse": "It is worse than {}.",
-        "may be luck": "The difference to {} may be luck.",
-    }
-    words = [sentences[verdict].format(_listed(names)) for verdict, names in judged.items() if verdict in sentences]
+    found = {model_title(other): entries["mean"] for other, entries in comparisons.get(split, {}).items()}
+    words = verdict_sentences(found, seeds=1)
     return [text, " ".join(words)] if words else [text]
 
 
@@ -138,21 +132,29 @@ def _split(
     main = models[0]
     ranked = sorted(models, key=lambda model: -(entries[model]["ccc_mean"] or -1))
     shown = [*ranked, *(oracle for oracle in ORACLES if entries.get(oracle, {}).get("ccc_mean") is not None)]
+    ends = [end for model in shown for end in (entries[model]["ccc_mean"], *(entries[model]["ci95_mean"] or ()))]
+    lowest = _left_end(ends)
     rows = []
     for model in shown:
         entry = entries[model]
-        row = {
-            **_row(model, main),
-            "head": heads.get(model) or "–",
-            "entry": entry,
-            "at": round(100 * float(np.clip(entry["ccc_mean"], 0, 1)), 2),
-        }
+        row = {**_row(model, main), "head": heads.get(model) or "–", "entry": entry}
         ends = entry["ci95_mean"]
-        low, high = np.clip(ends, 0, 1) * 100 if ends else (0, 0)
-        row["bar"] = {"low": round(float(low), 2), "width": round(float(high - low), 2)} if ends else None
+        row["at"] = _along(entry["ccc_mean"], lowest)
+        row["bar"] = {"low": _along(ends[0], lowest), "high": 100 - _along(ends[1], lowest)} if ends else None
         rows.append(row)
     counts = {key: entries[main][key] for key in ("frames", "tracks", "videos")}
+    counts |= {"effective": entries[main]["effective_videos"], "lowest": lowest, "zero": _along(0, lowest)}
     return {"words": SPLIT_WORDS[name].capitalize(), "note": notes.get(name, ""), "rows": rows, **counts}
+
+
+def _left_end(scores: Sequence[float]) -> float:
+    """Left end of an axis of CCCs that cuts none of them: at most 0, a multiple of a quarter."""
+    return min(0.0, floor(4 * min(scores)) / 4)
+
+
+def _along(score: float, lowest: float) -> float:
+    """Place of a score on an axis from `lowest` to 1, in percent."""
+    return round(100 * (score - lowest) / (1 - lowest), 2)
 
 
 def _released(metrics: Mapping[str, Any], scored: Sequence[str], models: Sequence[str]) -> list[dict[str, Any]]:
@@ -195,16 +197,14 @@ def _row(model: str, main: str) -> dict[str, str]:
 
 def _differences(split: str, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"split": SPLIT_WORDS[split], "title": model_title(other), "entry": entry, "words": _verdict(entry["mean"])}
+        {
+            "split": SPLIT_WORDS[split],
+            "title": model_title(other),
+            "entry": entry,
+            "words": verdict(entry["mean"], seeds=1).value,
+        }
         for other, entry in found.items()
     ]
-
-
-def _verdict(entry: Mapping[str, Any]) -> str:
-    ends = entry["ci95"]
-    if not ends:
-        return "unknown"
-    return "better" if ends[0] > 0 else "worse" if ends[1] < 0 else "may be luck"
 
 
 def _figures(
@@ -233,24 +233,29 @@ def _figures(
     return [{"title": title, "figures": [figure(track) for track in part]} for title, part in parts.items() if part]
 
 
-def _dots(target: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _dots(target: str, rows: Sequence[Mapping[str, Any]], left_end: float) -> dict[str, Any]:
     scores = [row[f"ccc_{target}"] for row in rows]
     dots = [
-        {"left": _left(score), "track": row["track"], "ccc": score} for score, row in zip(scores, rows, strict=True)
+        {"left": _along(score, left_end), "track": row["track"], "ccc": score}
+        for score, row in zip(scores, rows, strict=True)
     ]
-    return {"target": target, "dots": dots, "median": _left(float(np.median(scores)) if scores else LOWEST)}
-
-
-def _left(score: float) -> float:
-    return round(100 * float(np.clip((score - LOWEST) / (1 - LOWEST), 0, 1)), 2)
+    return {
+        "target": target,
+        "dots": dots,
+        "median": _along(float(np.median(scores)) if scores else left_end, left_end),
+    }
 
 
 def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
     """The protocol in words."""
-    smoothing, draws, geometry = protocol["smoothing"], protocol["bootstrap"], protocol["geometry"]
+    smoothing, intervals, geometry = protocol["smoothing"], protocol["intervals"], protocol["geometry"]
     frames = f"{smoothing['valence_frames']} frames in valence, {smoothing['arousal_frames']} in arousal"
     sequences = protocol["sequences"][protocol["model"]["name"]]
-    resamples = f"bootstrap of {draws['resamples']:,} resamples over {draws['clusters']}"
+    counts = ", ".join(
+        f"{SPLIT_WORDS[split]} {intervals['videos'][split]} (effectively {effective:.1f})"
+        for split, effective in intervals["effective_videos"].items()
+        if effective
+    )
     return [
         ("Pooling", f"{protocol['pooling']}. Mean: of the two targets' CCCs."),
         ("Masking", "frames without a valid label (-5 in either value) leave the score after smoothing"),
@@ -259,22 +264,14 @@ def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
         ("Range", f"predictions clipped to {protocol['clipped_to'][0]} … {protocol['clipped_to'][1]}"),
         ("Inference", f"{protocol['inference']}, {sequences}"),
         ("Clock", "the videos' own frames" if geometry["fps"] is None else f"{geometry['fps']:g} frames per second"),
-        ("Intervals", f"95 %, {resamples}, {draws['form']}"),
+        ("Intervals", f"95 %, over {intervals['clusters']}: {counts}; {intervals['form']}"),
         ("Test labels", protocol["test_labels"]),
         ("Traces, tracks", f"of the split {shown}"),
     ]
 
 
-def _signed(entry: Mapping[str, Any]) -> str:
-    return f"{entry['difference']:+.2f}"
-
-
 def _colon(note: str | None) -> str:
     return f"; {note}" if note else ""
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from avfusion.corpora.demo.truth import ORACLES
 from avfusion.reports.plots.style import FAINT, INK, TARGET_COLOURS, WIDEST, model_title, new_figure, quiet, save_png
+from avfusion.scoring.intervals import few_note
 from avfusion.scoring.metrics import NAMES
 
 
@@ -53,7 +54,7 @@ def _described(split: str, entry: Mapping[str, Any], note: str) -> str:
     tracks = f"{entry['tracks']} {'track' if entry['tracks'] == 1 else 'tracks'}"
     interval = f"95 % intervals over videos{f' ({note})' if note else ''}"
     if entry["ci95_mean"] is None:
-        interval = "no interval: fewer than two videos"
+        interval = f"no interval: {few_note(0)}"
     return f"{split}: {entry['frames']:,} frames, {tracks}; {interval}"
 
 

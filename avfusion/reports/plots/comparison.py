@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from avfusion.reports.comparison_table import REFERENCE
 from avfusion.reports.plots.style import INK, MUTED, TARGET_COLOURS, model_title, new_figure, quiet, save_png
-from avfusion.scoring.bootstrap import FEW_VIDEOS, NOTE
+from avfusion.scoring.intervals import few_note
 from avfusion.scoring.metrics import NAMES
 
 Bar = tuple[float | None, float | None, float | None]  # value, lower and upper end of its interval
@@ -22,9 +22,10 @@ def plot_comparison(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     paired = any(row["model"] == REFERENCE for row in rows) and len(rows) > 1
     figure = new_figure(11 + 3 * paired, 1.3 + 0.33 * len(rows))
     panels = figure.subplots(1, len(NAMES) + paired, sharey=True, squeeze=False)[0]
-    videos = rows[0]["videos"]
-    note = f" ({NOTE})" if videos < FEW_VIDEOS else ""
-    title = f"dots: mean over seeds; lines: 95 % intervals over {videos} videos{note}"
+    videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
+    note = f"; {note}" if (note := few_note(effective)) else ""
+    over = f"{videos} videos (effectively {effective:.1f})" + (f" and {seeds} seeds" if seeds > 1 else "")
+    title = f"dots: mean over seeds; lines: 95 % intervals over {over}{note}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
     for axes, target in zip(panels, NAMES, strict=False):
         bars = [tuple(row[f"{kind}_{target}"] for kind in ("ccc", "low", "high")) for row in rows]
