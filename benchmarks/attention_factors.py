@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from attention_table import WINDOWS, save_cell, write_table
 
-from avfusion.backbones.folds import split_videos, without_videos
+from avfusion.backbones.folds import split_groups, without_groups
 from avfusion.corpora.demo import latents
 from avfusion.corpora.demo.render import render_demo
 from avfusion.corpora.demo.truth import truth_folder
@@ -87,12 +87,12 @@ def drawn(count: int) -> Choice:
 
 def seen(tracks: Sequence[TrackData], seed: int) -> list[TrackData]:
     """Those that the backbones of the project `half` were trained on."""
-    return without_videos(tracks, split_videos(tracks, 2)[0])
+    return without_groups(tracks, split_groups(tracks, 2)[0])
 
 
 def unseen(tracks: Sequence[TrackData], seed: int) -> list[TrackData]:
     """The others."""
-    return without_videos(tracks, split_videos(tracks, 2)[1])
+    return without_groups(tracks, split_groups(tracks, 2)[1])
 
 
 def in_blocks(track: TrackData) -> np.ndarray:
@@ -218,7 +218,7 @@ def half_of_the_tracks(demo: Path, root: Path) -> None:
     _project(demo, root, shared=("raw", "labels", "frames", "audio"))
     table = read_tracks(demo / "data" / "corpus" / "tracks.parquet")
     (root / "data" / "corpus").mkdir()
-    for stage, tracks in (("backbones", without_videos(table, split_videos(table, 2)[0])), ("features", table)):
+    for stage, tracks in (("backbones", without_groups(table, split_groups(table, 2)[0])), ("features", table)):
         write_tracks(root / "data" / "corpus" / "tracks.parquet", tracks)
         _stages(root, stage)
 

@@ -33,6 +33,12 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 
+@pytest.fixture
+def few_videos_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small corpora have intervals, too, for tests of where these go."""
+    monkeypatch.setattr("avfusion.scoring.intervals.TOO_FEW_GROUPS", 2)
+
+
 @pytest.fixture(scope="session")
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of downloaded models of all tests."""

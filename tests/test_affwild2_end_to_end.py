@@ -31,7 +31,7 @@ NARROW = {
     },
     "features": {"stride": 16},
     "train": {"epochs": 3, "baselines": ["concat"], "batch_size": 8, "lr": 1e-3},
-    "evaluate": {"bootstrap": 200, "trace_plots": 1},
+    "evaluate": {"trace_plots": 1},
 }
 
 

@@ -32,7 +32,6 @@ def folder(tmp_path: Path, migrated_store: Path) -> Path:
     shutil.copyfile(migrated_store, root / "mlruns" / "mlflow.db")
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["train"] |= {"epochs": 2, "batch_size": 8, "model": NAME, "options": {"temperature": 0.5}, "baselines": []}
-    params["evaluate"] |= {"bootstrap": 200}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     (root / "dvc.yaml").write_text("stages: {}\n")
     (root / "own").mkdir()

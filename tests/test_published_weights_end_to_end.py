@@ -30,7 +30,7 @@ SMALL = {
     "common": {"threads": 2},
     "execution": {"executor": "serial", "workers": 1},
     "features": {"stride": 32, "batch_size": 3},
-    "evaluate": {"bootstrap": 200, "trace_plots": 0},
+    "evaluate": {"trace_plots": 0},
 }
 
 

@@ -20,8 +20,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "backbones": {"visual": {"input_size": 32, **SHORT}, "audio": SHORT},
     "features": {"stride": 16},
     "train": {"epochs": 2, "baselines": ["concat"], "batch_size": 8},
-    "evaluate": {"bootstrap": 100, "trace_plots": 1},
-    "robustness": {"bootstrap": 100, "tracks": 1, "modality_dropout": 0},
+    "evaluate": {"trace_plots": 1},
+    "robustness": {"tracks": 1, "modality_dropout": 0},
 }
 BACKBONES = {"visual backbone", "audio backbone"}
 MODELS = {"jca", "concat"}

@@ -1,6 +1,6 @@
 """Groups: tracks that are not independent of each other, since they show one recording, session or person.
 
-A group is never split: folds, the videos that stop a training, and the resamples of an interval are made of whole
+A group is never split: folds, the videos that stop a training, and what an interval leaves out are made of whole
 groups. A video is a group of its own unless the corpus says more: the names of Aff-Wild2's parts, or a manifest's
 column `group`. The tracks of a video share scene and sound, so a video with people of two groups joins these.
 """

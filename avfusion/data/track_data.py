@@ -30,7 +30,7 @@ class TrackData:
         frame_ticks: (N,) position of every video frame on the clock.
         target_frames: (T,) 0-based frame of each clip's target label; -1: outside the video.
         fingerprint: digest of the contents of its features and frame times (`inputs_digest`).
-        group: tracks of one group are never apart: not in folds, not in resamples of the bootstrap; default: the video.
+        group: tracks of one group stay together, in folds and where an interval leaves groups out; default: the video.
     """
 
     track: str

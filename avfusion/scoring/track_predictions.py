@@ -27,7 +27,7 @@ class TrackPredictions:
         predictions: (N, 2) in [-1, 1] by model or oracle.
         conditions: (N,) bool by name: frames in which a stream is known to carry no information (demo corpus).
         features: fingerprint of the features behind the predictions.
-        group: tracks of one group are one cluster of the bootstrap; default: the video.
+        group: intervals leave out whole groups; default: the video.
     """
 
     track: str

@@ -37,7 +37,7 @@ def evaluate(root: Path) -> None:
         split: predict_tracks(entries, models, GEOMETRY, 8, config["inference"], root, root / "data/raw/demo/truth")
         for split, entries in tracks.items()
     }
-    scoring = EvaluateSettings(bootstrap=100, trace_plots=0)
+    scoring = EvaluateSettings(trace_plots=0)
     digest = ModelFolder.open(root / "models/fusion").digest()
     protocol = protocol_facts(GEOMETRY, 8, "overlap", scoring, {"name": "concat", "digest": digest})
     write_evaluation(root / "reports/evaluate", splits, ["concat"], scoring, protocol)

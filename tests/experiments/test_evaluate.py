@@ -36,10 +36,10 @@ from avfusion.training.settings import TrainSettings
 
 GEOMETRY = GeometrySettings(fps=25)
 TRAIN = TrainSettings(model="jca", baselines=("audio_only",), epochs=2, batch_size=8, lr=3e-3)
-EVALUATE = EvaluateSettings(bootstrap=100, trace_plots=1)
+EVALUATE = EvaluateSettings(trace_plots=1)
 KINDS, NAMES = ("ccc", "ci95", "pcc", "rmse", "sagr"), ("valence", "arousal", "mean")
 ENTRY = {f"{kind}_{name}" for kind in KINDS for name in NAMES}
-COUNTS = {"frames", "tracks", "videos"}
+COUNTS = {"frames", "tracks", "videos", "groups", "effective_videos"}
 ENTRY |= COUNTS
 
 
@@ -73,6 +73,7 @@ def evaluate(root: Path, corpus: str = "demo") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_metrics_have_the_agreed_form(root: Path) -> None:
     metrics = evaluate(root)
     assert set(metrics) == {"val", "test"}
@@ -91,8 +92,8 @@ def test_metrics_have_the_agreed_form(root: Path) -> None:
     assert metrics["test"]["oracle"]["ccc_mean"] > metrics["test"]["oracle_audio"]["ccc_mean"]
     protocol = json.loads((root / "reports" / "evaluate" / "protocol.json").read_text())
     assert protocol["inference"] == "overlap"
-    assert protocol["bootstrap"]["videos"] == {"val": 2, "test": 3}
-    assert protocol["bootstrap"]["notes"]["test"] == "few videos: too narrow"
+    assert protocol["intervals"]["videos"] == {"val": 2, "test": 3}
+    assert protocol["intervals"]["notes"]["test"] == "few videos: intervals may be too narrow"
 
 
 def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
@@ -109,6 +110,7 @@ def test_a_licensed_corpus_has_no_test_labels_and_no_oracle(root: Path) -> None:
     assert predictions["true_valence"].null_count == len(predictions) == 300
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_the_summary_has_the_main_models_scores_and_its_gain_over_the_best_baseline(root: Path) -> None:
     metrics = evaluate(root)
     summary = json.loads((root / "reports" / "summary.json").read_text())

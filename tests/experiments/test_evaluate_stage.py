@@ -29,7 +29,7 @@ SECTIONS = ("common", "corpus", "evaluate", "geometry", "report", "train")
 def params() -> Params:
     values = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
     checked = check_params({name: values[name] for name in SECTIONS}, SECTIONS)
-    evaluate = checked.evaluate.model_copy(update={"bootstrap": 100, "trace_plots": 1})
+    evaluate = checked.evaluate.model_copy(update={"trace_plots": 1})
     geometry = checked.geometry.model_copy(update={"fps": 25})
     return checked.replaced(train=TRAIN, evaluate=evaluate, geometry=geometry)
 
@@ -156,6 +156,7 @@ def test_inputs_and_params_decide(root: Path, params: Params) -> None:
     assert len(set(found)) == len(found)
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_what_attention_adds_is_said_where_it_is_asked_for(root: Path, params: Params) -> None:
     def evaluate(ablate: bool) -> dict[str, Any]:
         asked = params.replaced(evaluate=params.evaluate.model_copy(update={"ablate": ablate}))

@@ -22,7 +22,6 @@ PARAMS["features"] |= {"layout": "frames"}
 PARAMS["robustness"] |= {"stride": 8}
 PARAMS["train"] |= {"model": "temporal_concat", "epochs": 3, "lr": 5e-3, "batch_size": 4, "baselines": ["jca"]}
 PARAMS["train"]["options"] = {"encoder_width": 8, "blocks": 1, "head_hidden": 8}
-PARAMS["evaluate"] |= {"bootstrap": 100}
 PARAMS["common"] |= {"threads": 1}
 SECTIONS = ("common", "geometry", "train")
 TRACKS = {"train": 3, "val": 2}

@@ -30,7 +30,6 @@ from avfusion.experiments.robustness.disturbances.noise import add_noise
 from avfusion.experiments.robustness.disturbed_files import file_name, read_disturbed, read_stamp, restamp
 from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import (
-    Draws,
     condition_entry,
     disturb,
     dropout_gain,
@@ -135,6 +134,7 @@ def predicted(tracks: list[TrackData], model: FusionModel) -> list[TrackPredicti
     ]
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_a_disturbed_stream_costs_the_target_that_it_tells(tracks: list[TrackData]) -> None:
     model, noise = Plain(), np.random.default_rng(1)
     assert np.diff(tracks[0].clip_ticks).tolist() == [32] * (len(tracks[0].clip_ticks) - 1)
@@ -147,11 +147,11 @@ def test_a_disturbed_stream_costs_the_target_that_it_tells(tracks: list[TrackDat
     }
     clean = predicted(tracks, model)
     found = predict_conditions(clean, tracks, spoiled.__getitem__, {"plain": model}, GEOMETRY, 32, "overlap", seed=0)
-    rows = score_rows(found, ["plain"], list(KINDS), Draws(100, 0))
+    rows = score_rows(found, ["plain"], list(KINDS))
     table = {(row["kind"], row["level"]): row for row in rows}
     assert len(table) == len(CONDITIONS) + len(KINDS)
     base = table["blur", None]
-    assert base["ccc_valence"] == pooled_scores(clean, "plain", resamples=100, seed=0)["ccc_valence"]
+    assert base["ccc_valence"] == pooled_scores(clean, "plain")["ccc_valence"]
     assert base["change_mean"] == 0
     assert table["audio_absent", 1.0]["ccc_arousal"] == pytest.approx(0, abs=1e-6)
     assert table["audio_absent", 1.0]["ccc_valence"] == base["ccc_valence"]
@@ -176,6 +176,7 @@ def test_masks_leave_the_features_and_the_other_stream_alone(tracks: list[TrackD
     assert disturb(tracks[0], Condition("babble", 0.0), {}, seed=3) is None
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_what_modality_dropout_saves_is_the_difference_of_the_losses(tracks: list[TrackData]) -> None:
     entries = predicted(tracks, Plain())
     noise = np.random.default_rng(2)
@@ -189,7 +190,7 @@ def test_what_modality_dropout_saves_is_the_difference_of_the_losses(tracks: lis
         values |= {condition_entry("trained", absent): bad}
         values |= {condition_entry(name, Condition("face_absent", 0.5)): good for name in ("plain", "trained")}
         filled.append(dataclasses.replace(entry, predictions=values))
-    found = dropout_gain(filled, "plain", "trained", 0.5, Draws(200, 0))
+    found = dropout_gain(filled, "plain", "trained", 0.5)
     saved = found["audio_absent"]["mean"]
     assert saved["saved"] == pytest.approx(saved["lost_without"] - saved["lost_with"])
     assert 0 < saved["ci95"][0] <= saved["saved"] <= saved["ci95"][1]

@@ -17,7 +17,6 @@ from avfusion.runtime.errors import AVFusionError
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 PARAMS["train"] |= {"epochs": 2, "batch_size": 8, "baselines": [], "options": {"k": 4}}
-PARAMS["evaluate"] |= {"bootstrap": 100}
 PARAMS["sweep"] |= {"startup_trials": 2, "space": {"model": ["late"], "lr": {"low": 1e-4, "high": 1e-2, "log": True}}}
 SIZES = {"tracks": {"train": 4, "val": 2, "test": 2}, "seconds": 8}
 

@@ -34,7 +34,6 @@ from avfusion.training.precision import resolve_precision
 
 PARAMS = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text(encoding="utf-8"))
 PARAMS["train"] |= {"epochs": 2, "lr": 5e-3, "batch_size": 8, "options": {"k": 4}, "baselines": ["late"]}
-PARAMS["evaluate"] |= {"bootstrap": 100}
 PARAMS["common"] |= {"threads": 1}
 SECTIONS = ("common", "corpus", "evaluate", "frames", "geometry", "robustness", "train")
 COUNT = re.compile(r"(\d+) trainings?: (\d+) found, (\d+) to do")

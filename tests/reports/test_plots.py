@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from avfusion.reports.plots import bars, comparison, curves, plane, robustness
 from avfusion.reports.plots.style import DPI, WIDEST, model_title
-from avfusion.reports.report import bootstrap_facts, metrics_table
+from avfusion.reports.report import interval_facts, metrics_table
 from avfusion.scoring.conditions import KINDS
 from avfusion.scoring.track_predictions import TrackPredictions
 
@@ -44,15 +44,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 @pytest.mark.parametrize(
     ("videos", "words"),
     [
-        (1, "val: 50 frames, 1 track; no interval: fewer than two videos"),
-        (2, "val: 100 frames, 2 tracks; 95 % intervals over videos (few videos: too narrow)"),
+        (1, "val: 50 frames, 1 track; too few videos for an interval"),
+        (9, "val: 450 frames, 9 tracks; 95 % intervals over videos (few videos: intervals may be too narrow)"),
         (20, "val: 1,000 frames, 20 tracks; 95 % intervals over videos"),
     ],
 )
 def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words: str) -> None:
     splits = {split: [_track(split, number) for number in range(videos)] for split in ("val", "test")}
-    metrics = metrics_table(splits, MODELS, windows=(3, 3), resamples=20, seed=0)
-    bars.plot_ccc(Path("ccc.png"), metrics, MODELS, bootstrap_facts(splits, 20, 0)["notes"])
+    metrics = metrics_table(splits, MODELS, windows=(3, 3))
+    bars.plot_ccc(Path("ccc.png"), metrics, MODELS, interval_facts(splits)["notes"])
     (figure,) = drawn
     figure.canvas.draw()
     parts = [(part, axes) for part in figure.subfigs for axes in part.axes]
@@ -70,10 +70,19 @@ def test_the_plane_counts_tracks_with_labels(drawn: list[Figure]) -> None:
     assert drawn[0].get_suptitle() == "joint cross-attention, val split, 100 labelled frames of 2 tracks"
 
 
-@pytest.mark.parametrize(("videos", "words"), [(19, "19 videos (few videos: too narrow)"), (20, "20 videos")])
+@pytest.mark.parametrize(
+    ("videos", "words"),
+    [
+        (19, "19 videos (effectively 19.0) and 3 seeds; few videos: intervals may be too narrow"),
+        (20, "20 videos (effectively 20.0) and 3 seeds"),
+    ],
+)
 def test_a_comparison_of_few_videos_says_so(drawn: list[Figure], videos: int, words: str) -> None:
     scores = {f"{kind}_{name}": 0.5 for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
-    comparison.plot_comparison(Path("comparison.png"), [{"model": "jca", "videos": videos} | scores])
+    comparison.plot_comparison(
+        Path("comparison.png"),
+        [{"model": "jca", "videos": videos, "effective_videos": float(videos), "seeds": 3} | scores],
+    )
     assert drawn[0].get_suptitle() == f"dots: mean over seeds; lines: 95 % intervals over {words}"
     assert len(drawn[0].axes) == 3
 
@@ -83,7 +92,11 @@ def test_a_comparison_shows_the_difference_to_joint_cross_attention(drawn: list[
     for model, score, difference in (("late", 0.6, (0.1, -0.02, 0.2)), ("jca", 0.5, (None, None, None))):
         scores = {f"{kind}_{name}": score for kind in ("ccc", "low", "high") for name in ("valence", "arousal", "mean")}
         keys = ("minus_jca_mean", "minus_jca_mean_low", "minus_jca_mean_high")
-        rows.append({"model": model, "videos": 30} | scores | dict(zip(keys, difference, strict=True)))
+        rows.append(
+            {"model": model, "videos": 30, "effective_videos": 30.0, "seeds": 1}
+            | scores
+            | dict(zip(keys, difference, strict=True))
+        )
     comparison.plot_comparison(Path("comparison.png"), rows)
     *scored, paired = drawn[0].axes
     assert len({axes.get_xlim() for axes in scored}) == 1

@@ -40,7 +40,7 @@ SOUND_READ = {"features", "audio backbone", *MODELS_USED}  # `evaluate` looks at
 NUMERIC = {  # (module, line, edited line): results that it decides
     ("scoring/ccc", "EPSILON = 1e-8", "EPSILON = 1e-7"): {*TRAININGS, *BACKBONES, *SCORED},
     ("scoring/smoothing", "len(predictions) == 0", "len(predictions) == 1"): SCORED,
-    ("scoring/bootstrap", "FEW_VIDEOS = 20", "FEW_VIDEOS = 21"): SCORED,
+    ("scoring/intervals", "FEW_GROUPS = 20", "FEW_GROUPS = 21"): SCORED,
     ("media/faces", "_PYRAMID_STEP = 0.709", "_PYRAMID_STEP = 0.7"): {"faces", "prediction"},
     ("media/audio", "JUMP_S = 0.015", "JUMP_S = 0.016"): {"audio", "prediction"},
     ("media/timestamps", "RESET_S = 1.0", "RESET_S = 2.0"): VIDEOS_READ,
@@ -82,7 +82,7 @@ NUMERIC = {  # (module, line, edited line): results that it decides
 HARMLESS = [  # (module, text, edited text)
     ("scoring/ccc", '"""', '"""Put otherwise. '),
     ("scoring/ccc", "EPSILON = 1e-8  #", "EPSILON = 1e-8  # small,"),
-    ("scoring/bootstrap", '"""', '"""Put otherwise. '),
+    ("scoring/intervals", '"""', '"""Put otherwise. '),
     ("media/opener", "is a folder, a media file is needed", "is a folder: name a file"),
     ("media/timestamps", "filled in", "guessed"),
     ("media/faces", "_PYRAMID_STEP = 0.709  #", "_PYRAMID_STEP = 0.709  # or so:"),

@@ -65,7 +65,7 @@ ELSEWHERE = {
             ("corpora.demo.truth", "reports.plots.style", "reports.report", "scoring.track_predictions"), _ANEW
         ),
         **dict.fromkeys(
-            (f"scoring.{name}" for name in ("bootstrap", "metrics", "released_protocol", "smoothing")), _ANEW
+            (f"scoring.{name}" for name in ("intervals", "metrics", "released_protocol", "smoothing")), _ANEW
         ),
     },
     "evaluate": {

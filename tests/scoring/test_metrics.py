@@ -42,7 +42,7 @@ TRACKS = [track(number) for number in range(6)]
 
 
 def test_pooled_is_the_ccc_of_all_valid_frames_concatenated() -> None:
-    entry = pooled_scores(TRACKS, "jca", resamples=100, seed=0)
+    entry = pooled_scores(TRACKS, "jca")
     predictions = np.concatenate([t.predictions["jca"][t.valid] for t in TRACKS])
     labels = np.concatenate([t.labels[t.valid] for t in TRACKS])
     scores = [ccc(predictions[:, c], labels[:, c]) for c in range(2)]
@@ -76,31 +76,33 @@ def test_smoothing_runs_over_all_frames_and_never_sees_labels() -> None:
     assert np.abs(valid_pairs(cut, "jca", windows)[0] - smoothed).max() > 1e-3
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_the_tracks_of_a_group_are_one_cluster() -> None:
     pairs = [dataclasses.replace(t, group=f"g{number // 2}") for number, t in enumerate(TRACKS)]
     assert set(valid_pairs(pairs, "jca")[2]) == {0, 1, 2}
-    scores = pooled_scores(pairs, "jca", resamples=100, seed=0)
+    scores = pooled_scores(pairs, "jca")
     assert (scores["tracks"], scores["videos"], scores["groups"]) == (6, 6, 3)
-    alone = pooled_scores(TRACKS, "jca", resamples=100, seed=0)
+    alone = pooled_scores(TRACKS, "jca")
     assert scores["ccc_mean"] == alone["ccc_mean"]
     assert scores["ci95_mean"] != alone["ci95_mean"]
     one = [dataclasses.replace(t, group="g") for t in TRACKS]
-    assert pooled_scores(one, "jca", resamples=100, seed=0)["ci95_mean"] is None
-    assert pooled_scores(one, "jca", resamples=100, seed=0)["ccc_mean"] is not None
+    assert pooled_scores(one, "jca")["ci95_mean"] is None
+    assert pooled_scores(one, "jca")["ccc_mean"] is not None
 
 
 def test_without_labels_numbers_are_none() -> None:
     blind = [dataclasses.replace(t, valid=np.zeros_like(t.valid)) for t in TRACKS]
-    entry = pooled_scores(blind, "jca", resamples=100, seed=0)
+    entry = pooled_scores(blind, "jca")
     assert [entry[key] for key in ("ccc_valence", "ccc_mean", "ci95_mean")] == [None, None, None]
     assert (entry["frames"], entry["tracks"], entry["videos"]) == (0, 0, 0)
-    assert paired_difference(blind, "jca", "concat", resamples=100, seed=0)["mean"]["difference"] is None
+    assert paired_difference(blind, "jca", "concat")["mean"]["difference"] is None
     assert track_scores(blind, "jca")[0]["ccc_valence"] is None
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_paired_difference_is_the_difference_of_the_scores() -> None:
-    found = paired_difference(TRACKS, "jca", "concat", resamples=500, seed=0)
-    scores = {name: pooled_scores(TRACKS, name, resamples=100, seed=0) for name in ("jca", "concat")}
+    found = paired_difference(TRACKS, "jca", "concat")
+    scores = {name: pooled_scores(TRACKS, name) for name in ("jca", "concat")}
     for target in ("valence", "arousal", "mean"):
         by_hand = scores["jca"][f"ccc_{target}"] - scores["concat"][f"ccc_{target}"]
         assert found[target]["difference"] == pytest.approx(by_hand)
@@ -108,7 +110,7 @@ def test_paired_difference_is_the_difference_of_the_scores() -> None:
 
 
 def test_pooled_entry_has_pcc_rmse_and_sagr_of_the_same_pairs() -> None:
-    entry = pooled_scores(TRACKS, "jca", resamples=100, seed=0, windows=(5, 9))
+    entry = pooled_scores(TRACKS, "jca", windows=(5, 9))
     predictions, labels, _ = valid_pairs(TRACKS, "jca", (5, 9))
     error = predictions.astype(np.float64) - labels
     by_hand = {

@@ -10,8 +10,6 @@ from avfusion.scoring.metrics import pooled_scores
 from avfusion.scoring.released_protocol import released_scores
 from avfusion.scoring.track_predictions import TrackPredictions
 
-DRAWS = {"resamples": 100, "seed": 0}
-
 
 def track(predictions: list[float], labels: list[float], valid: list[int], name: str = "a") -> TrackPredictions:
     """One track, arousal the negative of valence."""
@@ -44,8 +42,8 @@ ZEROS = [(Fraction(0), Fraction(0))] * 2
 
 
 def test_unlabelled_frames_count_as_pairs_of_zeros() -> None:
-    ours = pooled_scores([track(X, Y, VALID)], "jca", **DRAWS)
-    theirs = released_scores([track(X, Y, VALID)], "jca", windows=(1, 1), **DRAWS)
+    ours = pooled_scores([track(X, Y, VALID)], "jca")
+    theirs = released_scores([track(X, Y, VALID)], "jca", windows=(1, 1))
     assert ours["ccc_valence"] == pytest.approx(by_hand(LABELLED), abs=1e-6)
     assert theirs["ccc_valence"] == pytest.approx(by_hand(LABELLED + ZEROS), abs=1e-6)
     assert theirs["ccc_arousal"] == pytest.approx(theirs["ccc_valence"], abs=1e-6)
@@ -57,7 +55,7 @@ def test_unlabelled_frames_count_as_pairs_of_zeros() -> None:
 
 
 def test_smoothing_runs_over_the_zeros_and_fades_at_the_ends() -> None:
-    theirs = released_scores([track(X, Y, VALID)], "jca", windows=(3, 1), **DRAWS)
+    theirs = released_scores([track(X, Y, VALID)], "jca", windows=(3, 1))
     curve = [Fraction(6, 10), Fraction(2, 10), Fraction(0), Fraction(1, 10), Fraction(0)]
     padded = [Fraction(0), *curve, Fraction(0)]
     smoothed = [sum(padded[i : i + 3]) / 3 for i in range(5)]
@@ -69,16 +67,16 @@ def test_smoothing_runs_over_the_zeros_and_fades_at_the_ends() -> None:
 
 def test_tracks_without_any_label_are_left_out() -> None:
     tracks = [track(X, Y, VALID), track(X, Y, [0] * 5, "b")]
-    assert released_scores(tracks, "jca", windows=(1, 1), **DRAWS)["frames"] == 5
-    nothing = released_scores(tracks[1:], "jca", windows=(1, 1), **DRAWS)
+    assert released_scores(tracks, "jca", windows=(1, 1))["frames"] == 5
+    nothing = released_scores(tracks[1:], "jca", windows=(1, 1))
     assert (nothing["frames"], nothing["ccc_mean"], nothing["smoothed"]["ccc_mean"]) == (0, None, None)
 
 
 def test_it_stands_beside_ours_only_where_it_is_asked_for() -> None:
     splits = {"val": [track(X, Y, VALID)]}
-    plain = metrics_table(splits, ["jca"], windows=(1, 1), **DRAWS)["val"]
-    both = metrics_table(splits, ["jca"], windows=(1, 1), released=True, **DRAWS)["val"]
+    plain = metrics_table(splits, ["jca"], windows=(1, 1))["val"]
+    both = metrics_table(splits, ["jca"], windows=(1, 1), released=True)["val"]
     assert "released_protocol" not in plain["jca"]
     extra = both["jca"].pop("released_protocol")
-    assert extra == released_scores(splits["val"], "jca", windows=(1, 1), **DRAWS)
+    assert extra == released_scores(splits["val"], "jca", windows=(1, 1))
     assert both == plain

@@ -9,7 +9,7 @@ bound on systems that see and hear the media, which hold a little more than the 
 - a track's draws are whitened together with those of its split (`latents.draw_split`), which a posterior of one track
   does not use; and it is the best in squared error, rescaled for CCC, not the best in CCC.
 
-The whitening makes the tracks of a split dependent, too: bootstrap intervals of the scores, the oracle's and the
+The whitening makes the tracks of a split dependent, too: intervals of the scores, the oracle's and the
 models', hold for the videos of this corpus, not for other corpora of the same generator.
 """
 

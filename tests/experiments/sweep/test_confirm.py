@@ -16,6 +16,7 @@ from avfusion.params.params import load_params
 from avfusion.runtime.errors import BadInputError
 
 
+@pytest.mark.usefixtures("few_videos_are_enough")
 def test_points_are_compared_on_both_splits_with_new_seeds(sweep_project: Path) -> None:
     params = load_params(sweep_project / "params.yaml", SECTIONS)
     space = SearchSpace.of(params.sweep.space, params.train)
