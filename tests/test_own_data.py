@@ -62,6 +62,19 @@ def test_one_command_sets_a_project_to_own_videos(avfusion, own):
     assert items["manifest"][1].endswith("line 5: column track: 'a' is the track of line 2 already")
 
 
+def test_groups_that_cross_splits_are_named_by_scan_and_doctor(avfusion, own):
+    rows = ["a.mp4;train;a.csv;anna", "c.mp4;val;a.csv;anna", "b.mp4;;;"]
+    (own / "manifest.csv").write_text("\n".join(["video;split;labels;group", *rows, ""]))
+    crossing = "1 group in several splits: anna (train, val): scores of such a split are too high by what training"
+    code, out = avfusion("preset", "manifest", "--root", own)
+    assert code == 0
+    assert "2 groups of 3 videos: anna (2)\n" in out
+    assert f"warning: {crossing}" in out
+    items = json.loads(avfusion("doctor", "--json")[1])["items"]
+    groups = [(item["status"], item["text"][: len(crossing)]) for item in items if item["name"] == "groups"]
+    assert sorted(groups) == [("ok", "2 groups of 3 videos: anna (2)"), ("warn", crossing)]
+
+
 def test_a_folder_without_a_manifest_is_named(avfusion, own):
     (own / "manifest.csv").rename(own / "Videos.csv")
     code, out = avfusion("preset", "manifest", "--root", own)

@@ -21,9 +21,9 @@ def crossval(
     ] = "",
     folds: Annotated[int, typer.Option(metavar="N", help="Folds; fold 0 is the official split.")] = 6,
 ) -> None:
-    """Cross-validate fusion models on grouped folds of base videos and write reports/crossval/.
+    """Cross-validate fusion models on folds of whole groups of videos and write reports/crossval/.
 
-    Fold 0 is the official split, the other folds split the training videos. Test predictions are averaged over the
+    Fold 0 is the official split, the other folds split the training groups. Test predictions are averaged over the
     folds' models. The backbones are not retrained. After an interruption the same command continues. Exit status: 0
     done; 2 a model, the number of folds, params.yaml or the features cannot be used; 1 something failed.
     """

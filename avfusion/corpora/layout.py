@@ -32,6 +32,7 @@ class RawTrack:
         side: Side of the track's person among two in the video; "" for the main person.
         group: Name of what it shares with other tracks that are not independent of it: an original recording, a session
             or a person (`avfusion.corpora.groups`). Default: its video.
+        attributes: Names and categories of its person's attributes ("" for none), the same names in all tracks.
     """
 
     track: str
@@ -45,6 +46,7 @@ class RawTrack:
     label_delay_s: float = 0.0
     side: Side = ""
     group: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Give a track without group that of its video alone."""

@@ -6,7 +6,8 @@
 `split` | train, val, test, or blank: features and predictions only | | `crops` | folder of face crops numbered by video
 frame; blank: faces are detected | | `labels` | CSV of own labels (`avfusion.data.own_labels`); blank: none | |
 `label_delay_s` | seconds by which the labels lag behind the video, subtracted; blank: 0 | | `group` | person or
-session, whose videos stay together in folds and intervals; blank: the video is a group of its own |
+session, whose videos stay together in folds and intervals; blank: the video is a group of its own | | `attribute`,
+`attribute:NAME` | category of the person, scored apart (`avfusion.corpora.attributes`); blank: not given |
 
 Paths are absolute or relative to the manifest's folder. The tables hold them relative to the corpus root if they lie
 below it, else absolute.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from avfusion.corpora.attributes import COLUMN, Attributes, attribute_columns, category_fault, too_many_categories
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.corpora.groups import join_by_video, warn_of_leaks
 from avfusion.corpora.layout import LONGEST_NAME, CorpusLayout, RawTrack, Side, contents, name_fault, split_side
@@ -31,6 +33,7 @@ from avfusion.runtime.quantities import counted
 
 MANIFEST = "manifest.csv"
 COLUMNS = ("video", "track", "split", "crops", "labels", "label_delay_s", "group")
+ATTRIBUTES = (COLUMN, f"{COLUMN}:NAME")
 SPLITS = ("train", "val", "test")
 LONGEST_DELAY_S = 60.0  # annotators lag by 2 to 6 s; larger values are probably milliseconds
 FAULTS_SHOWN = 20
@@ -50,6 +53,7 @@ class _Row:
     labels_path: str
     label_delay_s: float
     group: str
+    attributes: Attributes
 
 
 def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
@@ -63,6 +67,8 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
     if not path.is_file():
         raise BadInputError(_missing(path))
     table = read_csv(path, COLUMNS, numeric=("label_delay_s",))
+    if attributes := attribute_columns(list(table.columns)):
+        table = read_csv(path, (*COLUMNS, *attributes), numeric=("label_delay_s",))  # none may be there twice
     faults = table.faults + _header_faults(table)
     rows = []
     if "video" in table.columns:
@@ -78,6 +84,9 @@ def open_manifest(params: CorpusSettings, root: Path) -> CorpusLayout:
                     faults += [(line, fault) for fault in found]
                 progress.advance(1.0)
         faults += _name_faults(rows)
+        categories = too_many_categories([row.attributes for row in rows])
+        columns = {name: column for column, name in attributes.items()}
+        faults += [(table.header_line, f"column {columns[name]}: {why}") for name, why in categories]
     faults = faults or _video_faults(rows) or _group_faults(rows)
     if faults:
         raise BadInputError(list_faults(str(path), faults, FAULTS_SHOWN))
@@ -112,13 +121,13 @@ def _header_faults(table: CsvTable) -> list[Fault]:
         near = difflib.get_close_matches("video", table.columns, 1)
         return [(table.header_line, why + (f"; did you mean it by {shown(near[0])}?" if near else ""))]
     faults = []
-    unknown = [column for column in table.columns if column not in COLUMNS]
+    allowed = (*COLUMNS, *attribute_columns(list(table.columns)))
+    unknown = [column for column in table.columns if column not in allowed]
     for number, column in enumerate(unknown):
-        near = difflib.get_close_matches(column, COLUMNS, 1) if number < FAULTS_SHOWN else []
+        near = difflib.get_close_matches(column, (*COLUMNS, COLUMN), 1) if number < FAULTS_SHOWN else []
         hint = f"did you mean {near[0]}? " if near else ""
-        faults.append(
-            (table.header_line, f"column {shown(column)} is unknown: {hint}must be one of {', '.join(COLUMNS)}")
-        )
+        meant = ", ".join((*COLUMNS, *ATTRIBUTES))
+        faults.append((table.header_line, f"column {shown(column)} is unknown: {hint}must be one of {meant}"))
     return faults
 
 
@@ -148,6 +157,10 @@ def _check_row(
     group = cells.get("group", "")
     if not group.isprintable() or " + " in group or len(group) > LONGEST_NAME:
         fault("group", f"must be printable, at most {LONGEST_NAME} characters, and without ' + '; or blank")
+    attributes = attribute_columns(list(cells))
+    for column in attributes:
+        if why := category_fault(cells[column]):
+            fault(column, why)
     video = places["video"]
     row = _Row(
         line=line,
@@ -159,6 +172,7 @@ def _check_row(
         labels_path=_from_root(places["labels"], roots),
         label_delay_s=delay or 0.0,
         group=group,
+        attributes=tuple((name, cells[column]) for column, name in attributes.items()),
     )
     return row, faults
 
@@ -267,6 +281,7 @@ def _tracks(rows: Sequence[_Row]) -> list[RawTrack]:
             label_delay_s=row.label_delay_s,
             side=_side(row, paths),
             group=row.group,
+            attributes=row.attributes,
         )
         for row in rows
     ]

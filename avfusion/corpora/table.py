@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("label_delay_s", pa.float64()),
         ("side", pa.string()),
         ("group", pa.string()),
+        ("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
 
@@ -56,6 +57,7 @@ class Track:
         side: "left" or "right" person of two in the video; "" for the main person.
         group: Name that it shares with all tracks that are not independent of it (`avfusion.corpora.groups`); by
             default its video.
+        attributes: Names and categories of its person's attributes ("" for none); no model sees them.
     """
 
     track: str
@@ -78,6 +80,7 @@ class Track:
     label_delay_s: float = 0.0
     side: Side = ""
     group: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Give a track without group that of its video alone."""
@@ -117,7 +120,7 @@ def read_tracks(path: str | Path, *, unusable: bool = False) -> list[Track]:
     tracks = []
     try:
         for row in table.select(names).cast(SCHEMA).to_pylist():
-            row["crops_paths"], row["warnings"] = tuple(row["crops_paths"]), tuple(row["warnings"])
+            row |= {name: tuple(row[name]) for name in ("crops_paths", "warnings", "attributes")}
             tracks.append(Track(**row))
     except (pa.ArrowException, UnicodeDecodeError, TypeError) as error:  # wrong types, invalid text, missing lists
         raise _damaged(path, error) from None

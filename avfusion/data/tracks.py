@@ -214,6 +214,7 @@ def describe_track(
         label_delay_s=raw.label_delay_s,
         side=raw.side,
         group=raw.group,
+        attributes=raw.attributes,
     )
 
 

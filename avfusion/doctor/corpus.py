@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from avfusion.corpora.adapters import corpus_root, open_corpus
+from avfusion.corpora.attributes import describe_attributes
 from avfusion.corpora.groups import describe_groups
 from avfusion.corpora.layout import CorpusLayout, RawTrack
 from avfusion.corpora.settings import CorpusSettings
@@ -65,6 +66,7 @@ def look_at_corpus(root: Path, params: CorpusSettings) -> tuple[CorpusState | No
         *_training(state, params.name),
         *_split_items(state),
         *_groups(layout),
+        *_attributes(layout),
         *_no_files(folder, layout),
         labels,
         scan,
@@ -134,6 +136,14 @@ def _groups(layout: CorpusLayout) -> list[Item]:
     several, crossing = describe_groups(layout.tracks)
     items = [Item("corpus", "groups", "ok", several)] if several else []
     return items + ([Item("corpus", "groups", "warn", crossing)] if crossing else [])
+
+
+def _attributes(layout: CorpusLayout) -> list[Item]:
+    """The categories of each attribute of people."""
+    return [
+        Item("corpus", f"attribute {name}", "warn" if odd else "ok", f"{text}; {odd}" if odd else text)
+        for name, (text, odd) in describe_attributes(layout.tracks).items()
+    ]
 
 
 def _no_files(folder: Path, layout: CorpusLayout) -> list[Item]:
@@ -264,8 +274,8 @@ def _state(
 
 def _same_sources(row: Track, raw: RawTrack, sources: Mapping[str, Source]) -> bool:
     """Whether a row of the table was made from the same files with the same contents."""
-    names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s", "group")
-    same = all(getattr(row, name) == getattr(raw, name) for name in names)
+    names = ("video", "split", "video_path", "crops_paths", "labels_path", "label_format", "label_delay_s")
+    same = all(getattr(row, name) == getattr(raw, name) for name in (*names, "group", "attributes"))
     return same and (row.video_hash, row.crops_hash, row.labels_hash) == source_hashes(raw, sources)
 
 

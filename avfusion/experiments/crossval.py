@@ -16,7 +16,7 @@ from avfusion.corpora.demo.truth import truth_folder
 from avfusion.data.features import read_features
 from avfusion.data.track_data import TrackData, feature_path
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
-from avfusion.experiments.folds import Fold, grouped_folds
+from avfusion.experiments.folds import Fold, grouped_folds, shared_groups
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
 from avfusion.experiments.training import config_of, model_names, read_inputs
@@ -143,7 +143,8 @@ class CrossValidation:
 
         self.grid.run(self.units(models, parts), open_run, use)
         test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]
-        return CrossValidated(rows, [self._summary(name, rows, scored, test) for name in models], test)
+        models_rows = [self._summary(name, rows, scored, test) for name in models]
+        return CrossValidated(rows, models_rows, test, shared_groups(parts[0]))
 
     def _not_predicted(self, tracks: Sequence[TrackData]) -> list[TrackPredictions]:
         stride = self.grid.inputs.feature_spec.stride

@@ -35,11 +35,13 @@ from avfusion.reports.report import (
     headline,
     interval_facts,
     metrics_table,
+    write_categories,
     write_report,
     write_track_scores,
 )
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.scoring.categories import Categories, scores_by_category
 from avfusion.scoring.released_protocol import DESCRIPTION
 from avfusion.scoring.track_predictions import TrackPredictions, with_predictions, write_track_predictions
 from avfusion.training.determinism import make_deterministic
@@ -89,7 +91,9 @@ def evaluate_models(
             for split, entries in tracks.items()
         }
         protocol["attention"] = {name: attention_facts(model.name, model.options) for name, model in models.items()}
-    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name), gains)
+    table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
+    attributes = {track.track: dict(track.attributes) for track in table if track.attributes}
+    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name), gains, attributes)
     sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
     write_page(folder, splits, names, config, report, sources)
 
@@ -218,12 +222,14 @@ def write_evaluation(
     protocol: Mapping[str, Any],
     notes: Sequence[str] = (),
     gains: Mapping[str, Mapping[str, Any]] | None = None,
+    attributes: Categories | None = None,
 ) -> dict[str, Any]:
     """Write the folder (reports/evaluate/) and summary.json beside it; `models` begins with the main one.
 
     Args:
         notes: what readers must know about the models, written on the traces.
         gains: `attention_gains` by split, which metrics.json then has in the models' entries, as `attention`.
+        attributes: of the people, a category by attribute, by track; metrics.json then has `attributes`, likewise.
 
     Returns:
         the contents of metrics.json.
@@ -234,6 +240,10 @@ def write_evaluation(
     for split, found in (gains or {}).items():
         for name, gain in found.items():
             metrics[split][name]["attention"] = gain
+    if attributes:
+        for split, entries in splits.items():
+            for name in models:
+                metrics[split][name]["attributes"] = scores_by_category(entries, name, attributes)
     facts = interval_facts(splits)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -245,6 +255,7 @@ def write_evaluation(
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
+    write_categories(folder / "attributes.csv", metrics)
     differences = comparisons(splits, main, others)
     write_report(folder / "comparisons.json", differences)
     write_report(folder / "conditions.json", conditions(splits, models))

@@ -34,8 +34,8 @@ from avfusion.tracking.answers import check_answers
 from avfusion.tracking.training_runs import log_evaluation
 
 OUTS = (
-    *("metrics.json", "comparisons.json", "conditions.json", "tracks.csv", "report.html", "ccc.png", "plane.png"),
-    *("predictions", "traces", "../summary.json"),
+    *("metrics.json", "comparisons.json", "conditions.json", "tracks.csv", "attributes.csv", "report.html"),
+    *("ccc.png", "plane.png", "predictions", "traces", "../summary.json"),
 )
 PROTOCOL = "protocol.json"
 TRAINING_RUNS = Path("reports/train/run.json")
@@ -109,6 +109,7 @@ def evaluation_stamp(
         tracks[track.track] = {
             "video": track.video,
             "group": track.group,
+            "attributes": track.attributes,
             "split": track.split,
             "features": content_of(feature_path(root, track.track), features.read_stamp),
             "frames": content_of(files.frames, frames.read_stamp),
@@ -143,6 +144,9 @@ def _templates() -> dict[str, str]:
 
 def _log(stage: Stage, folder: Path, names: Sequence[str]) -> None:
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    for entries in metrics.values():
+        for entry in entries.values():
+            entry.pop("attributes", None)  # categories are any text, names of MLflow's metrics are not
     files = {name: [folder / PROTOCOL] for name in names}
     files[names[0]] += [folder / "report.html", *trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
     log_evaluation(

@@ -1,13 +1,14 @@
 """The files of a cross-validation: rows as CSV, a Markdown page, and the averaged test predictions."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from avfusion.reports.report import write_csv
 from avfusion.runtime.atomic import write_text
+from avfusion.runtime.quantities import counted
 from avfusion.scoring.intervals import few_note
 from avfusion.scoring.metrics import NAMES
 from avfusion.scoring.track_predictions import TrackPredictions, write_track_predictions
@@ -37,11 +38,13 @@ class CrossValidated:
             folds' scored tracks pooled), `val_` (fold 0), `test_` (predictions averaged over the folds' models) and,
             under these windows, `val_smoothed_` and `test_smoothed_`. None without labels.
         test: the test tracks with averaged, unsmoothed predictions by model.
+        shared: groups on both sides of the official split.
     """
 
     folds: list[dict[str, Any]]
     models: list[dict[str, Any]]
     test: list[TrackPredictions]
+    shared: list[str] = field(default_factory=list)
 
 
 def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:
@@ -61,14 +64,15 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
     return text
 
 
-def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> str:
+def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str) -> str:
     """The rows as two Markdown tables, with an explanation."""
     scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
     fewest = min(row["effective_videos"] for row in found.folds)
     few = f" {note.capitalize()} (effectively {fewest:.1f} in a fold)." if (note := few_note(fewest)) else ""
     lines = [
-        f"Pooled CCC in {len(scored)} folds that share no base video; fold 0 is the official split. In brackets the "
-        f"95 % interval over videos.{few} {leakage} {STOPPED}",
+        f"Pooled CCC in {len(scored)} folds that part no group of videos; fold 0 is the official split. In brackets "
+        f"the 95 % interval over groups.{few} {leakage} {STOPPED}",
+        *(["", official_leak(found.shared)] if found.shared else []),
         "",
         "| model | fold | videos trained / scored | best epoch | valence | arousal | mean |",
         "|---|---|---|---|---|---|---|",
@@ -76,7 +80,7 @@ def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> 
     for row in sorted(found.folds, key=lambda row: [entry["model"] for entry in found.models].index(row["model"])):
         cells = [row["model"], row["fold"], f"{row['train_videos']} / {row['scored_videos']}", row["best_epoch"]]
         lines.append(_line(*cells, *(_shown(row, "", target) for target in NAMES)))
-    shown = f"test, predictions averaged over {len(scored)} models ({test_videos} videos with labels)"
+    shown = f"test, predictions averaged over {len(scored)} models ({test_groups} groups of videos with labels)"
     lines += [
         "",
         f"Smoothing windows (frames, valence / arousal) are chosen on the folds from 1 on; {shown}:",
@@ -97,6 +101,14 @@ def crossval_markdown(found: CrossValidated, test_videos: int, leakage: str) -> 
         cells += [_shown(row, "test_", target) for target in NAMES] + [_shown(row, "test_smoothed_", "mean")]
         lines.append(_line(*cells))
     return "\n".join(lines) + "\n"
+
+
+def official_leak(groups: Sequence[str]) -> str:
+    """What groups on both sides of the official split mean for its scores, and for the other folds."""
+    return (
+        f"The official split has {counted(len(groups), 'group')} on both sides ({', '.join(groups)}): fold 0 scores "
+        "them too high; in the other folds they are apart."
+    )
 
 
 def _line(*cells: object) -> str:

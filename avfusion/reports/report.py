@@ -155,6 +155,27 @@ def write_track_scores(path: Path, splits: Mapping[str, Sequence[TrackPrediction
     write_csv(path, rows)
 
 
+def write_categories(path: Path, metrics: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """CSV, a row per split, model, attribute and category: `scores_by_category`, ends of intervals as `_low`, `_high`.
+
+    Only the header for a corpus without attributes.
+    """
+    rows: list[dict[str, Any]] = []
+    for split, models in metrics.items():
+        for model, entry in models.items():
+            for attribute, categories in entry.get("attributes", {}).items():
+                for category, scores in categories.items():
+                    row = {"split": split, "model": model, "attribute": attribute, "category": category}
+                    for key, value in scores.items():
+                        if "_ci95_" in key:
+                            ends = value or (None, None)
+                            row |= {key.replace("ci95", end): ends[i] for i, end in enumerate(("low", "high"))}
+                        else:
+                            row[key] = value
+                    rows.append(row)
+    write_csv(path, rows, None if rows else ("split", "model", "attribute", "category"))
+
+
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:
     """Write rows as CSV, floats with 7 significant digits, None as blank; columns: `fields`, else the rows' keys."""
     text = io.StringIO()

@@ -92,6 +92,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.fusion.contract": "whether a model can be used, not what it computes",
     "avfusion.corpora.adapters": _RAW,
     "avfusion.corpora.affwild2": _RAW,
+    "avfusion.corpora.attributes": _RAW,
     "avfusion.corpora.groups": _RAW,
     "avfusion.corpora.manifest": _RAW,
     "avfusion.corpora.notes": _TOLD,

@@ -133,7 +133,7 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
     assert "Few videos: intervals may be too narrow (effectively 2.0 in a fold)." in text
     score = found.folds[1]
     assert f"| late | 1 | 2 / 5 | {score['best_epoch']} | {score['ccc_valence']:.3f} [" in text
-    assert "averaged over 2 models (2 videos with labels)" in text
+    assert "averaged over 2 models (2 groups of videos with labels)" in text
     for name, rows in (("folds", found.folds), ("models", found.models)):
         with (folder / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             written = list(csv.DictReader(file))
@@ -147,6 +147,8 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
     assert (
         crossval_markdown(CrossValidated(found.folds, blind, []), 0, "").splitlines()[-1].endswith("| – | – | – | – |")
     )
+    told = crossval_markdown(CrossValidated(found.folds, blind, [], ["anna"]), 0, "")
+    assert "The official split has 1 group on both sides (anna): fold 0 scores them too high" in told
 
 
 def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -> None:

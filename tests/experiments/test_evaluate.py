@@ -84,7 +84,7 @@ def test_metrics_have_the_agreed_form(root: Path) -> None:
             assert set(entry["smoothed"]) == ENTRY
             for part in (entry, entry["smoothed"]):
                 assert part["frames"] == tracks * 295
-                assert part["tracks"] == part["videos"] == tracks
+                assert part["tracks"] == part["videos"] == part["groups"] == tracks
                 assert part["ccc_mean"] == pytest.approx((part["ccc_valence"] + part["ccc_arousal"]) / 2, abs=1e-5)
                 for target in ("valence", "arousal", "mean"):
                     low, high = part[f"ci95_{target}"]
@@ -92,7 +92,7 @@ def test_metrics_have_the_agreed_form(root: Path) -> None:
     assert metrics["test"]["oracle"]["ccc_mean"] > metrics["test"]["oracle_audio"]["ccc_mean"]
     protocol = json.loads((root / "reports" / "evaluate" / "protocol.json").read_text())
     assert protocol["inference"] == "overlap"
-    assert protocol["intervals"]["videos"] == {"val": 2, "test": 3}
+    assert protocol["intervals"]["videos"] == protocol["intervals"]["groups"] == {"val": 2, "test": 3}
     assert protocol["intervals"]["notes"]["test"] == "few videos: intervals may be too narrow"
 
 
@@ -178,7 +178,7 @@ def test_the_same_models_give_the_same_bytes(root: Path) -> None:
     evaluate(root)
     folder = root / "reports" / "evaluate"
     names = {"metrics.json", "protocol.json", "comparisons.json", "conditions.json", "tracks.csv", "ccc.png"}
-    assert names | {"plane.png", "predictions", "traces"} == {path.name for path in folder.iterdir()}
+    assert names | {"attributes.csv", "plane.png", "predictions", "traces"} == {path.name for path in folder.iterdir()}
     before = folder_digest(folder)
     (folder / "traces" / "of an earlier corpus.png").write_bytes(b"")
     evaluate(root)

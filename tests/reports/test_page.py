@@ -87,6 +87,28 @@ def write(evaluated: Path, corpus: str = "own <b>", **settings: object) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
+def test_categories_of_people_are_scored_where_the_corpus_has_them(evaluated: Path, tmp_path: Path) -> None:
+    assert "Groups of people" not in write(evaluated).text
+    assert (evaluated / "report" / "attributes.csv").read_text() == "split,model,attribute,category\n"
+    protocol = json.loads((evaluated / "report" / "protocol.json").read_text())
+    attributes = {track.track: {"sex": sex} for track, sex in zip(TRACKS, ("f", "<b>", ""), strict=True)}
+    splits = {"val": TRACKS, "test": UNSEEN}
+    metrics = write_evaluation(tmp_path / "report", splits, MODELS, CONFIG, protocol, (), None, attributes)
+    assert list(metrics["val"]["concat"]["attributes"]["sex"]) == ["<b>", "f", ""]
+    rows = (tmp_path / "report" / "attributes.csv").read_text().splitlines()
+    assert [row.split(",")[:4] for row in rows[1:]] == [
+        ["val", model, "sex", category] for model in MODELS for category in ("<b>", "f", "")
+    ]
+    assert rows[0].endswith("ccc_arousal,ccc_low_arousal,ccc_high_arousal,note")
+    sources = PageSources(lambda name: (np.arange(2.0), {}), evaluated / "frames", "own")
+    path = write_page(tmp_path / "report", splits, MODELS, CONFIG, ReportSettings(), sources)
+    table = re.sub(r"\s+", " ", Page(path.read_text(encoding="utf-8")).text).split("Groups of people")[2]
+    assert "Validation: sex category tracks videos groups bias, valence" in table
+    assert " <b> " in table
+    assert " (not given) " in table
+    assert f"{metrics['val']['jca']['attributes']['sex']['f']['bias_valence']:+.2f}" in table
+
+
 def test_it_loads_nothing_and_runs_nothing(evaluated: Path) -> None:
     page = write(evaluated, thumbnails=True)
     assert not {"script", "link", "iframe", "object", "video", "audio"} & {tag for tag, _ in page.tags}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from avfusion.corpora.attributes import NOT_GIVEN
 from avfusion.corpora.demo.truth import ORACLES
 from avfusion.corpora.notes import as_sentence, corpus_notes
 from avfusion.reports.attention_gain import ABLATIONS, EXPLAINED, attention_rows, attention_sentence
@@ -88,6 +89,7 @@ def write_page(
         ablations=list(ABLATIONS.values()),
         explained=EXPLAINED,
         released=_released(metrics, scored, models),
+        people=[table for split in scored for table in _people(split, metrics[split][main].get("attributes", {}))],
         shown={"words": SPLIT_WORDS[shown]},
         dots=[_dots(target, worst, left_end) for target in TARGETS],
         scale=[{"left": _along(value, left_end), "text": f"{value:g}"} for value in np.arange(left_end, 1.01, 0.25)],
@@ -142,7 +144,7 @@ def _split(
         row["at"] = _along(entry["ccc_mean"], lowest)
         row["bar"] = {"low": _along(ends[0], lowest), "high": 100 - _along(ends[1], lowest)} if ends else None
         rows.append(row)
-    counts = {key: entries[main][key] for key in ("frames", "tracks", "videos")}
+    counts = {key: entries[main][key] for key in ("frames", "tracks", "videos", "groups")}
     counts |= {"effective": entries[main]["effective_videos"], "lowest": lowest, "zero": _along(0, lowest)}
     return {"words": SPLIT_WORDS[name].capitalize(), "note": notes.get(name, ""), "rows": rows, **counts}
 
@@ -188,6 +190,18 @@ def _gains(
     ]
     words = SPLIT_WORDS[split].capitalize()
     return {"words": words, "note": notes.get(split, ""), "sentences": sentences, "rows": rows}
+
+
+def _people(split: str, attributes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The main model's scores by category, a table for each attribute of people."""
+    return [
+        {
+            "words": SPLIT_WORDS[split].capitalize(),
+            "attribute": attribute,
+            "rows": [{**entry, "category": category or NOT_GIVEN} for category, entry in categories.items()],
+        }
+        for attribute, categories in attributes.items()
+    ]
 
 
 def _row(model: str, main: str) -> dict[str, str]:
