@@ -14,7 +14,7 @@ from avfusion.training.processes import joined_processes, torchrun_rank
 def main() -> None:
     """Train the network of each stream."""
     with (
-        stage("backbones", "common", "geometry", "audio", "backbones", rank=torchrun_rank()) as s,
+        stage("backbones", "common", "geometry", "audio", "backbones", "train", rank=torchrun_rank()) as s,
         joined_processes(default_device()) as processes,
     ):
         if processes.leads:

@@ -90,7 +90,8 @@ def test_bytecode_is_no_part_of_a_room() -> None:
 @pytest.mark.parametrize("name", STAGES)
 def test_params_are_the_sections_that_the_script_asks_for(name: str) -> None:
     sections = sections_of(name)
-    assert sorted(sections) == STAGES[name]["params"]
+    # The stage `backbones` reads one key of section `train`, whose other keys are none of its business.
+    assert sorted(sections) == [param.partition(".")[0] for param in STAGES[name]["params"]]
     assert "execution" not in sections
     assert set(sections) <= set(SECTIONS)
 

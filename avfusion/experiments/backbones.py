@@ -28,6 +28,7 @@ from avfusion.data import frames as frame_store
 from avfusion.data import labels as label_store
 from avfusion.data.feature_spec import AudioTransform, VisualTransform
 from avfusion.data.labelled_tracks import TrackFiles, track_files
+from avfusion.experiments.stopping import few_groups_warning, in_place_of_validation, used_stopping
 from avfusion.params.params import Params
 from avfusion.runtime.atomic import atomic_path, write_text
 from avfusion.runtime.errors import AVFusionError
@@ -88,13 +89,19 @@ class BackboneTask:
 def backbone_tasks(
     root: Path, tracks: Sequence[Track], params: Params, work: Path, processes: Processes | None = None
 ) -> list[BackboneTask]:
-    """The backbones that the parameters ask for: both streams on all training tracks, and of each fold."""
+    """The backbones that the parameters ask for: both streams on all training tracks, and of each fold.
+
+    With `train.stopping: inner` the tracks `val` of a task are those that are set aside from its training tracks.
+    """
     folds = split_groups(tracks, params.backbones.folds) if params.backbones.folds else []
+    inner = used_stopping(params.train.stopping, tracks) == "inner"
+
+    def of_fold(groups: Sequence[str]) -> tuple[Track, ...]:
+        left = without_groups(tracks, groups)
+        return tuple(in_place_of_validation(left) if inner else left)
+
     return [
-        BackboneTask(
-            *(root, tuple(without_groups(tracks, groups)), params, work, stream, fold, tuple(groups)),
-            processes or Processes(),
-        )
+        BackboneTask(*(root, of_fold(groups), params, work, stream, fold, tuple(groups)), processes or Processes())
         for fold, groups in enumerate([[], *folds])
         for stream in reversed(STREAMS)  # the longer one, visual, starts first
     ]
@@ -112,7 +119,7 @@ def train_backbones(
 
     Args:
         tracks: all of the corpus; those of train and val are used.
-        params: sections common, geometry, audio and backbones.
+        params: sections common, geometry, audio, backbones and train, of which `stopping`.
         work: private folder, of checkpoints, from which a broken training goes on, and of results that were replaced.
         processes: that share each training, one after the other; alone, trainings run side by side.
 
@@ -126,6 +133,8 @@ def train_backbones(
     if processes.leads:
         stamps = {task.name: backbone_stamp(task) for task in tasks}
         due = [task.name for task in tasks if not _find(task, stamps[task.name])]
+        if warning := few_groups_warning(params.train.stopping, tracks):
+            print(f"warning: {warning}", flush=True)
     stamps, due = processes.from_leader((stamps, due))
     _train_all([(task, stamps[task.name]) for task in tasks if task.name in due], params, processes)
     if not processes.leads:

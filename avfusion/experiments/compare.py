@@ -74,7 +74,10 @@ def run_comparison(
     models = pooled if list(models) == [EVERY] else list(models or model_names(params.train))
     work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
     with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
-        inputs, tracks = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)[split]
+        inputs, tracks = (
+            read_inputs(root, params.geometry, stopping=params.train.stopping),
+            load_evaluated(root, params.geometry)[split],
+        )
         refuse_models(models, inputs.feature_spec.output)
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
         comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus), head, ablate)
@@ -82,6 +85,7 @@ def run_comparison(
         trainings = {entry_name(*key): unit.digest for key, unit in comparison.units(models, seeds).items()}
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
+        tags["stopping"] = inputs.stopping_split
         recorded = every_param(root / "params.yaml", params)
         book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags)
         with book.open("comparison") as parent:

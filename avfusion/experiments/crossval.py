@@ -19,6 +19,7 @@ from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_m
 from avfusion.experiments.folds import Fold, grouped_folds, shared_groups
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
+from avfusion.experiments.stopping import part
 from avfusion.experiments.training import config_of, model_names, read_inputs
 from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
@@ -58,7 +59,10 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
     names = list(models or model_names(params.train))
     work, folder = root / ".avfusion" / "crossval", root / "reports" / "crossval"
     with exclusive_lock(root / ".avfusion" / "locks" / "crossval.lock", "avfusion crossval"):
-        inputs, tests = read_inputs(root, params.geometry), load_evaluated(root, params.geometry)["test"]
+        inputs, tests = (
+            read_inputs(root, params.geometry, stopping=params.train.stopping),
+            load_evaluated(root, params.geometry)["test"],
+        )
         refuse_models(names, inputs.feature_spec.output)
         truth = truth_folder(root, params.corpus)
         grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
@@ -68,6 +72,7 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         trainings = [[*key, unit.digest] for key, unit in crossval.units(names, crossval.parts(folds)).items()]
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "folds": str(folds)}
+        tags["stopping"] = inputs.stopping_split
         book = RunBook(root, work / f"runs-{same[:16]}.json", every_param(root / "params.yaml", params), tags)
         with book.open("cross-validation") as parent:
 
@@ -99,12 +104,20 @@ class CrossValidation:
 
     def parts(self, folds: int) -> list[Fold]:
         """The official split and the other folds; raises as `grouped_folds`."""
-        return grouped_folds(self.grid.inputs.train, self.grid.inputs.validation, folds)
+        inputs = self.grid.inputs
+        return grouped_folds([*inputs.train, *(inputs.inner or ())], inputs.validation, folds)
+
+    def trained(self, fold: Fold) -> Fold:
+        """Tracks of a fold that a training learns from, and those that stop it.
+
+        With an inner split these are training groups of the fold, and the tracks that are scored are not read.
+        """
+        return fold if self.grid.inputs.inner is None else Fold(*part(fold.train))
 
     def units(self, models: Sequence[str], parts: Sequence[Fold]) -> dict[FoldModel, TrainingUnit]:
         """The trainings of all models on all folds."""
         return {
-            (number, name): self.grid.unit(config_of(self.params.train, name), fold)
+            (number, name): self.grid.unit(config_of(self.params.train, name), self.trained(fold))
             for number, fold in enumerate(parts)
             for name in models
         }

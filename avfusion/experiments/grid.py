@@ -20,7 +20,7 @@ from avfusion.runtime.fingerprints import fingerprint
 from avfusion.runtime.progress import TrainingLines
 from avfusion.runtime.stamps import Stamp
 from avfusion.runtime.units import unit_digest
-from avfusion.training.logger import NullLogger, RunLogger
+from avfusion.training.logger import NullLogger, RunLogger, StoppingNames
 from avfusion.training.loop import log_missing
 from avfusion.training.sequences import SequenceData
 from avfusion.training.settings import TrainSettings
@@ -57,9 +57,9 @@ class Grid:
 
         Args:
             config: section `train` as it stands for this model alone (`config_of`).
-            fold: default: the official split.
+            fold: tracks to train on, and tracks that stop the training; default: those of the inputs.
         """
-        fold = fold or Fold(self.inputs.train, self.inputs.validation)
+        fold = fold or Fold(self.inputs.train, self.inputs.stopping)
         start = self.inputs.start if config.weights else None
         windowed = self.inputs.reading(config, self.geometry).hop is not None
         keys = {"clip_frames", "sequence_clips", "target_offset"} | (
@@ -110,6 +110,8 @@ class Grid:
     def train(self, unit: TrainingUnit, run: RunLogger | None = None, *, quiet: bool = True) -> FinishedTraining:
         """Find or train one unit; what its run does not have yet is logged."""
         run = run or NullLogger()
+        if self.inputs.inner is not None:
+            run = StoppingNames(run)
         run.set_tags({"code.digest": unit.stamp.code})
         with self.store.alone(unit):
             if finished := self.store.find(unit):

@@ -14,7 +14,7 @@ from avfusion.corpora.notes import corpus_notes
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.train_unit import unit_scores
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
-from avfusion.experiments.training_store import FinishedTraining
+from avfusion.experiments.training_store import SCORED, FinishedTraining
 from avfusion.params.params import Params
 from avfusion.params.record import every_param
 from avfusion.reports.report import write_csv, write_report
@@ -41,13 +41,16 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
     recorded = every_param(root / "params.yaml", params) | {"feature_spec": inputs.feature_spec.to_dict()}
     if inputs.start:
         recorded["start"] = inputs.start.facts
-    same = fingerprint(trainings=digests, facts=_facts(grid, params))
-    uses = {"train": "training", "val": "validation"}
+    scored = {"inputs": inputs.digests} if inputs.inner else {}  # else all of them are among those of the trainings
+    same = fingerprint(trainings=digests, facts=_facts(grid, params), **scored)
+    uses = {"train": "training", "val": "validation"} | ({"stopping": "stopping"} if inputs.inner else {})
     book = RunBook(
         project,
         grid.store.work / f"runs-{same[:16]}.json",
         recorded,
-        {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest()} | _noted(params),
+        {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest()}
+        | {"stopping": inputs.stopping_split}
+        | _noted(params),
         datasets={
             f"{params.corpus.name}-{split}": (inputs.digests[f"tracks_{split}"], features, use)
             for split, use in uses.items()
@@ -77,7 +80,7 @@ def _noted(params: Params) -> dict[str, str]:
 
 def training_grid(root: Path, params: Params, device: str) -> Grid:
     """The grid of section `train`, on the features below `root`."""
-    inputs = read_inputs(root, params.geometry, params.train)
+    inputs = read_inputs(root, params.geometry, params.train, stopping=params.train.stopping)
     return Grid(root, inputs, params.geometry, params.common.threads, device)
 
 
@@ -109,7 +112,7 @@ def train_models(
         grid.store.publish(finished, folders[name], facts | ({"start": start.facts} if start else {}))
         with tempfile.TemporaryDirectory() as scratch:
             picture = Path(scratch) / "curves.png"
-            plot_curves(picture, {name: finished.history}, {name: finished.best_epoch})
+            plot_curves(picture, {name: finished.history}, {name: finished.best_epoch}, grid.inputs.stopping_split)
             run.log_artifact(picture)
         on_model(name, run, folders[name], metrics[name])
         return ""
@@ -122,7 +125,8 @@ def train_models(
     optional = (column for column in OPTIONAL_COLUMNS if any(column in row for row in rows))
     write_csv(reports / "history.csv", rows, ("model", *HISTORY_COLUMNS, *optional))
     write_report(reports / "metrics.json", metrics)
-    plot_curves(reports / "curves.png", histories, {name: finished.best_epoch for name, finished in trained.items()})
+    best = {name: finished.best_epoch for name, finished in trained.items()}
+    plot_curves(reports / "curves.png", histories, best, grid.inputs.stopping_split)
 
 
 def _facts(grid: Grid, params: Params) -> dict[str, Any]:
@@ -134,22 +138,26 @@ def _facts(grid: Grid, params: Params) -> dict[str, Any]:
         "inference": params.train.inference,
         "corpus": {"name": params.corpus.name, "validation_digest": grid.inputs.digests["validation_corpus"]},
         "notes": list(corpus_notes(params.corpus.name)),
-    }
+    } | ({"stopping": "inner"} if grid.inputs.inner else {})
 
 
 def _with_scores(grid: Grid, params: Params, finished: FinishedTraining) -> FinishedTraining:
-    """The training with its scores on its training and validation tracks."""
-    if "scores" in finished.record:
+    """The training with its scores on its training, stopping and validation tracks."""
+    inputs = grid.inputs
+    splits = {"train": inputs.train, "val": inputs.validation} | ({"stopping": inputs.inner} if inputs.inner else {})
+    # The stamp of a training that an inner split stopped does not know the validation tracks.
+    scored = inputs.digests["tracks_val"] if inputs.inner else None
+    if "scores" in finished.record and finished.record.get(SCORED) == scored:
         return finished
     scores = unit_scores(
         finished.model(grid.device),
-        {"train": grid.inputs.train, "val": grid.inputs.validation},
+        splits,
         grid.inputs.feature_spec,
         params.geometry,
         params.train,
         threads=params.common.threads,
     )
-    return grid.store.add_scores(finished, scores)
+    return grid.store.add_scores(finished, scores, scored)
 
 
 def _remove_others(grid: Grid, wanted: set[Path]) -> None:

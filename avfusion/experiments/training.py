@@ -11,6 +11,7 @@ from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.start import read_start
+from avfusion.experiments.stopping import Stopping, few_groups_warning, part, used_stopping
 from avfusion.experiments.train_unit import training_table
 from avfusion.fusion.contract import refuse_outside
 from avfusion.fusion.reading import Reading, reading_of
@@ -26,12 +27,13 @@ class TrainingInputs:
     """What training reads, and digests of it.
 
     Attributes:
-        train: tracks with features, in the order of the table.
-        validation: likewise.
+        train: tracks with features, in the order of the table; without `stopping`, if it is an inner split.
+        validation: likewise, of the official split.
         contents: digest of all that training reads of a track, by track.
         digests: of the tracks by split, and of the validation corpus itself, whose sources decide whether two models'
             validation scores may be compared; of the weights that the main model starts from.
         start: those weights, None: random ones.
+        inner: tracks of the training split that are set aside to stop trainings; None: `validation` does that.
     """
 
     train: list[TrackData]
@@ -40,6 +42,17 @@ class TrainingInputs:
     contents: dict[str, str]
     digests: dict[str, str]
     start: Start | None = None
+    inner: list[TrackData] | None = None
+
+    @property
+    def stopping(self) -> list[TrackData]:
+        """The tracks that decide when a training stops."""
+        return self.validation if self.inner is None else self.inner
+
+    @property
+    def stopping_split(self) -> Stopping:
+        """Where these tracks come from."""
+        return "validation" if self.inner is None else "inner"
 
     def reading(self, config: TrainSettings, geometry: GeometrySettings) -> Reading:
         """Which sequences the model `config.model` reads from these features."""
@@ -68,11 +81,14 @@ class TrainingInputs:
             refuse_outside(config.model, sizes | {"length": length}, config.options, tuple(map_shape))
 
 
-def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | None = None) -> TrainingInputs:
+def read_inputs(
+    root: Path, geometry: GeometrySettings, config: TrainSettings | None = None, *, stopping: Stopping = "validation"
+) -> TrainingInputs:
     """Read features, frame times and labels of the training and validation tracks below `root`.
 
     Args:
         config: its `weights` are read, too.
+        stopping: `inner` sets a tenth of the training groups aside, if there are enough.
 
     Raises:
         BadInputError: a split has no track with features; or see `read_start`.
@@ -88,10 +104,23 @@ def read_inputs(root: Path, geometry: GeometrySettings, config: TrainSettings | 
     contents = {track.track: _content(track) for tracks in splits.values() for track in tracks}
     for split, tracks in splits.items():
         digests[f"tracks_{split}"] = fingerprint(tracks={track.track: contents[track.track] for track in tracks})
+    inner = None
+    if used_stopping(stopping, table) == "inner":
+        # Drawn from the table, as for the backbones: a track without features changes nothing.
+        splits["train"], inner = part(splits["train"], [track for track in table if track.split == "train"])
+        if not splits["train"] or not inner:
+            raise BadInputError(
+                "train.stopping is inner, and the features of all tracks on one side of the inner split are missing: "
+                "run the stage `features`"
+            )
+        for name, side in (("train", splits["train"]), ("stopping", inner)):
+            digests[f"tracks_{name}"] = fingerprint(tracks={track.track: contents[track.track] for track in side})
+    elif warning := few_groups_warning(stopping, table):
+        print(f"warning: {warning}", flush=True)
     start = read_start(root, config, spec) if config else None
     if start:
         digests["start"] = start.facts["sha256"]
-    return TrainingInputs(splits["train"], splits["val"], spec, contents, digests, start)
+    return TrainingInputs(splits["train"], splits["val"], spec, contents, digests, start, inner)
 
 
 def common_spec(tracks: Sequence[TrackData]) -> FeatureSpec:

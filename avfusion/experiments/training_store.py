@@ -29,7 +29,7 @@ from avfusion.training.loop import TrainedFusion, history_row
 from avfusion.training.settings import TrainSettings
 from avfusion.training.start import Start
 
-RECORD, LOCK, SECONDS = "training.json", "lock", "seconds_per_epoch"
+RECORD, LOCK, SECONDS, SCORED = "training.json", "lock", "seconds_per_epoch", "scored"
 LIMIT_BYTES = 2 << 30
 Scores = Mapping[str, Mapping[str, float | None]]
 
@@ -150,9 +150,13 @@ class TrainingStore:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return FinishedTraining(folder, record, found=False)
 
-    def add_scores(self, finished: FinishedTraining, scores: Scores) -> FinishedTraining:
-        """Keep scores of the training's own tracks, by split, in its record."""
-        record = {**finished.record, "scores": scores}
+    def add_scores(self, finished: FinishedTraining, scores: Scores, scored: str | None = None) -> FinishedTraining:
+        """Keep scores of the training's tracks, by split, in its record.
+
+        Args:
+            scored: digest of scored tracks that the training's stamp does not know.
+        """
+        record = {**finished.record, "scores": scores} | ({SCORED: scored} if scored else {})
         write_json(finished.folder / RECORD, record)
         return replace(finished, record=record)
 

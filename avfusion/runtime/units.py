@@ -120,6 +120,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.experiments.robustness.conditions": _STORE,
     "avfusion.experiments.robustness.stage": _STAGE,
     "avfusion.experiments.start": _VALUES,
+    "avfusion.experiments.stopping": "chooses the tracks that stop a training: these are among the inputs",
     "avfusion.experiments.training": _INPUTS,
     "avfusion.experiments.train_stage": _STAGE,
     "avfusion.experiments.training_store": _STORE,

@@ -17,7 +17,8 @@ def log_trained_model(run: TrackedRun, folder: Path, metrics: Mapping[str, Any])
     """Log a trained model's files and final scores (`best/…`), once; returns the model's URI."""
     uri = log_fusion_model(run, folder)
     if run.last_step("best/epoch") is None:
-        scores = {f"best/{split}_{key}": value for split in ("train", "val") for key, value in metrics[split].items()}
+        splits = [split for split in ("train", "stopping", "val") if split in metrics]
+        scores = {f"best/{split}_{key}": value for split in splits for key, value in metrics[split].items()}
         run.log_metrics(scores | {"best/epoch": metrics["best_epoch"]})
     return uri
 

@@ -29,6 +29,8 @@ class TrainSettings(Section):
             best epoch is chosen; 0: each epoch's own score.
         weight_averaging: decay per step of the moving average of the weights that is validated and kept; 0: the weights
             themselves.
+        stopping: which tracks decide the number of epochs and the learning rate, of backbones and fusion models: a
+            tenth of the training groups (`inner`), or the official validation split.
     """
 
     model: FusionName = "jca"
@@ -50,6 +52,7 @@ class TrainSettings(Section):
     modality_dropout: Fraction = 0.0
     sequence_offsets: Literal["fixed", "random"] = "fixed"
     amp: Literal["auto", "off", "float16", "bfloat16"] = "auto"
+    stopping: Literal["inner", "validation"] = "validation"
     inference: Literal["overlap", "tile", "causal"] = "overlap"
 
     @model_validator(mode="after")
@@ -76,8 +79,8 @@ class TrainSettings(Section):
         """The keys by value, to tell trainings apart.
 
         Keys that came later are absent while they have their defaults, so that trainings from before them are found
-        again.
+        again. `stopping` is always absent: the tracks that it chooses are among a training's inputs.
         """
         later = ("warmup_epochs", "sequence_offsets", "score_smoothing", "weight_averaging")
         off = {key for key in later if getattr(self, key) == type(self).model_fields[key].default}
-        return self.model_dump(mode="json", exclude={*exclude, *off})
+        return self.model_dump(mode="json", exclude={*exclude, *off, "stopping"})

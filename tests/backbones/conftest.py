@@ -113,6 +113,7 @@ def project(tmp_path, track_maker):
         tracks.append(Track(name, name, split, f"{name}.mp4", (), "", "", "", "", 50, 25.0, 2.0, True, 50, 50, ()))
     short = {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8, "width": 8}
     sections = {
+        "train": {},
         "common": {"threads": 1},
         "geometry": {"fps": 25},
         "audio": {},

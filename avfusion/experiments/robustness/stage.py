@@ -176,7 +176,8 @@ def _variant(params: Params) -> Variant:
 
 def _variant_training(root: Path, params: Params, device: str) -> tuple[Grid, TrainingUnit]:
     """The training of the main model once more, with `robustness.modality_dropout`."""
-    grid = Grid(root, read_inputs(root, params.geometry, params.train), params.geometry, params.common.threads, device)
+    inputs = read_inputs(root, params.geometry, params.train, stopping=params.train.stopping)
+    grid = Grid(root, inputs, params.geometry, params.common.threads, device)
     rate = params.robustness.modality_dropout
     return grid, grid.unit(config_of(params.train, params.train.model, modality_dropout=rate))
 

@@ -86,7 +86,8 @@ def compare_points(
         BadInputError: a split has no labels.
     """
     make_deterministic(params.common.threads)
-    grid = Grid(root, read_inputs(root, params.geometry), params.geometry, params.common.threads, default_device())
+    inputs = read_inputs(root, params.geometry, stopping=params.train.stopping)
+    grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
     truth, stride, mode = truth_folder(root, params.corpus), grid.inputs.feature_spec.stride, params.train.inference
     evaluated = load_evaluated(root, params.geometry)
     tracks: dict[str, list[TrackPredictions]] = {}

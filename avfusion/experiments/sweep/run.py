@@ -95,7 +95,7 @@ class StudyRun:
 
     def _identity(self, space: SearchSpace) -> dict[str, Any]:
         """The facts that make scores of a study comparable."""
-        inputs = read_inputs(self.root, self.params.geometry)
+        inputs = read_inputs(self.root, self.params.geometry, stopping=self.params.train.stopping)
         inputs.refuse_models(space.models(), self.params.geometry)
         return {
             "features and labels": {key: value[:12] for key, value in sorted(inputs.digests.items())},

@@ -64,7 +64,7 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
     report(os.getpid())
     make_deterministic(threads=1)
     device = _device(task.index)
-    inputs = read_inputs(task.root, task.params.geometry)
+    inputs = read_inputs(task.root, task.params.geometry, stopping=task.params.train.stopping)
     space = SearchSpace.of(task.params.sweep.space, task.params.train)
     tables: dict[Reading, SequenceData] = {}
 
@@ -77,7 +77,7 @@ def run_trials(task: WorkerTask, report: Callable[..., None]) -> None:
     objective = Objective(
         space,
         data,
-        inputs.validation,
+        inputs.stopping,
         task.params.geometry,
         inputs.feature_spec.stride,
         device=device,

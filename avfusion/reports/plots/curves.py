@@ -23,9 +23,14 @@ from avfusion.scoring.track_predictions import TARGETS
 
 
 def plot_curves(
-    path: Path, histories: Mapping[str, Sequence[Mapping[str, float]]], best_epochs: Mapping[str, int]
+    path: Path,
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    best_epochs: Mapping[str, int],
+    stopping: str = "validation",
 ) -> None:
     """Draw two panels per model: above CCC over epochs (solid: validation, dashed: training), below loss and rate.
+
+    With `stopping` `inner` the solid line is that of the inner stopping split, and named so.
 
     A model whose weights were averaged has a dotted line: validation of the weights themselves.
     """
@@ -36,7 +41,7 @@ def plot_curves(
         row, column = divmod(number, columns)
         scores, loss = panels[2 * row, column], panels[2 * row + 1, column]
         scores.sharex(loss)
-        _scores(scores, history, best_epochs[name])
+        _scores(scores, history, best_epochs[name], "stopping split" if stopping == "inner" else "validation")
         _loss(loss, history)
         best = f"best epoch {best_epochs[name]} of {len(history)}" if history else "untrained"
         scores.set_title(f"{model_title(name)}\n{best}", loc="left", fontsize=9.5, color=INK)
@@ -53,11 +58,11 @@ def plot_curves(
     save_png(figure, path)
 
 
-def _scores(axes: Axes, history: Sequence[Mapping[str, float]], best: int) -> None:
+def _scores(axes: Axes, history: Sequence[Mapping[str, float]], best: int, stopping: str) -> None:
     epochs = [row["epoch"] for row in history]
-    lines = [("val", "-", "validation"), ("train", "--", "training, dropout on")]
+    lines = [("val", "-", stopping), ("train", "--", "training, dropout on")]
     if history and "raw_val_ccc_mean" in history[0]:
-        lines.append(("raw_val", ":", "validation, weights not averaged"))
+        lines.append(("raw_val", ":", f"{stopping}, weights not averaged"))
     for target in TARGETS:
         colour = TARGET_COLOURS[target]
         for split, line, title in lines:
