@@ -65,7 +65,8 @@ def test_backbones_and_fusion_models_are_stopped_by_the_same_tracks_and_train_on
     (root / "data" / "features" / "train-7.safetensors").unlink()  # the draw is that of the whole table
     inputs = read_inputs(root, GEOMETRY, stopping="inner")
     stopping = {track.track for track in inputs.stopping}
-    assert stopping and not stopping & {track.track for track in inputs.train}
+    assert stopping
+    assert not stopping & {track.track for track in inputs.train}
     assert not {track.group for track in inputs.stopping} & {track.group for track in inputs.train}
     assert [track.track for track in inputs.validation] == ["val-0", "val-1", "val-2"]
     for task in backbone_tasks(root, table, params("inner"), root / "work"):
@@ -89,7 +90,8 @@ def test_folds_of_a_cross_validation_are_stopped_by_training_tracks_of_theirs(ro
     for fold in folds:
         trained, scored = crossval.trained(fold), {t.track for t in fold.validation}
         sides = [{t.track for t in side} for side in (trained.train, trained.validation)]
-        assert not sides[0] & sides[1] and sides[0] | sides[1] == {t.track for t in fold.train}
+        assert not sides[0] & sides[1]
+        assert sides[0] | sides[1] == {t.track for t in fold.train}
         assert not scored & (sides[0] | sides[1])
     official = crossval.trained(folds[0])
     assert {t.track for t in official.validation} == {t.track for t in inputs.stopping}
@@ -98,7 +100,8 @@ def test_folds_of_a_cross_validation_are_stopped_by_training_tracks_of_theirs(ro
 def test_a_tenth_of_the_groups_is_drawn_and_another_video_moves_one_at_most() -> None:
     groups = [f"video {n}" for n in range(356)]
     drawn = stopping_groups(groups)
-    assert len(drawn) == 36 and drawn == stopping_groups(reversed(groups))
+    assert len(drawn) == 36
+    assert drawn == stopping_groups(reversed(groups))
     assert len(drawn - stopping_groups([*groups, "another"])) <= 1
     assert len(stopping_groups(groups[:10])) == 2
 
@@ -108,7 +111,8 @@ def test_few_groups_are_stopped_by_validation_and_that_is_said(
 ) -> None:
     root = plant(tracks={"train": 9, "val": 2}, seconds=3)
     inputs = read_inputs(root, GEOMETRY, stopping="inner")
-    assert inputs.stopping == inputs.validation and inputs.stopping_split == "validation"
+    assert inputs.stopping == inputs.validation
+    assert inputs.stopping_split == "validation"
     assert "has 9 groups of videos and an inner split needs 10" in capsys.readouterr().out
     assert stamps(root, params("inner")) == stamps(root, params("validation")), "nothing is trained again"
 
