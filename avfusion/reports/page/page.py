@@ -193,15 +193,15 @@ def _gains(
 
 
 def _people(split: str, attributes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The main model's scores by category, a table for each attribute of people."""
-    return [
-        {
-            "words": SPLIT_WORDS[split].capitalize(),
-            "attribute": attribute,
-            "rows": [{**entry, "category": category or NOT_GIVEN} for category, entry in categories.items()],
-        }
-        for attribute, categories in attributes.items()
-    ]
+    """The main model's scores by category, a table for each attribute of people; `note`: of all its rows."""
+    tables = []
+    for attribute, categories in attributes.items():
+        order = sorted(categories, key=lambda category: (not category, category))  # those without one come last
+        rows = [{**categories[category], "category": category or NOT_GIVEN} for category in order]
+        notes = {row["note"] for row in rows}
+        note = notes.pop() if len(notes) == 1 else ""
+        tables.append({"words": SPLIT_WORDS[split].capitalize(), "attribute": attribute, "rows": rows, "note": note})
+    return tables
 
 
 def _row(model: str, main: str) -> dict[str, str]:
