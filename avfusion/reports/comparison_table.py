@@ -47,7 +47,7 @@ class SeedScores:
 
     Attributes:
         ccc: S pooled CCCs by target (valence, arousal, mean).
-        sums: (2 S, V, 6) sums per base video: valence and arousal of the first seed, then of the next.
+        sums: (2 S, G, 6) sums per group: valence and arousal of the first seed, then of the next.
     """
 
     ccc: dict[str, list[float]]
@@ -147,8 +147,8 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: 
     if REFERENCE not in [row["model"] for row in rows]:
         difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
     words = [
-        f"Pooled CCC on {split}, {videos} base videos (effectively {effective:.1f}): mean ± standard deviation over "
-        f"seeds ({seeds}), then the 95 % interval of that mean, over {'videos and seeds' if seeds > 1 else 'videos'}.",
+        f"Pooled CCC on {split}, {videos} groups of videos (effectively {effective:.1f}): mean ± standard deviation "
+        f"over seeds ({seeds}), then the mean's 95 % interval, over {'groups and seeds' if seeds > 1 else 'groups'}.",
         difference,
         *([f"{note.capitalize()}."] if (note := few_note(effective)) else []),
         *remarks,
@@ -173,7 +173,7 @@ def scores_table(summary: Mapping[str, Any]) -> str:
     """The scores of a `seed_summary` as a Markdown table."""
     seeds = ", ".join(map(str, summary["seeds"]))
     lines = [
-        f"Pooled CCC on {summary['split']}, {summary['videos']} base videos (effectively "
+        f"Pooled CCC on {summary['split']}, {summary['videos']} videos (effectively "
         f"{summary['effective_videos']:.1f}): mean ± standard deviation over seeds "
         f"{seeds}.",
         "",

@@ -46,7 +46,7 @@ def print_summary(root: Path) -> None:
             console.print(f"CCC, {split}: no track has labels")
         if released := _scored(_released(metrics.get(split, {}))):
             console.print(score_table(released, f"{split}, released protocol ({RELEASED})", heads))
-    explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, clustered on base videos."
+    explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, over groups of videos."
     demo = "oracle" in _scored(metrics.get("val", {}))
     if demo:
         explained += " Oracles: the best predictions from the known cues of both streams, or of one."

@@ -170,7 +170,7 @@ def test_files_and_published_figures(tmp_path: Path) -> None:
     assert "| jca | linear | 0.500 [" in text
     assert "| +0.000 [" in text
     assert "| 1,234 | 2.5 | 0.50 | 12 |" in text
-    assert "9 base videos (effectively 9.0)" in text
+    assert "9 groups of videos (effectively 9.0)" in text
     assert "too narrow" in text
     assert "Published" not in text
     assert "| JCA, CVPRW 2022 | 0.663 | 0.584 |" in write_comparison(tmp_path, rows, summary, "affwild2")
