@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from avfusion.cli import main
-from avfusion.corpora.notes import DRAWN, as_sentence, corpus_notes
+from avfusion.corpora.notes import CATEGORY, DRAWN, as_sentence, corpus_notes
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.inference.predictor import Predictor
@@ -71,9 +71,12 @@ def test_the_config_says_it_and_an_older_one_by_its_corpus(
     assert Predictor.load(tmp_path).notes == notes
 
 
-def test_only_the_drawn_corpus_has_a_note() -> None:
+def test_drawn_and_acted_corpora_have_a_note() -> None:
     names = CorpusSettings.model_fields["name"].annotation.__args__
-    assert {name: corpus_notes(name) for name in names if corpus_notes(name)} == {"demo": (DRAWN,)}
+    assert {name: corpus_notes(name) for name in names if corpus_notes(name)} == {
+        "demo": (DRAWN,),
+        **dict.fromkeys(("ravdess", "cremad"), (CATEGORY,)),
+    }
 
 
 def test_predict_says_it(

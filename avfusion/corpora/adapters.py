@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from avfusion.corpora.acted import ACTED
 from avfusion.corpora.affwild2 import open_affwild2
 from avfusion.corpora.layout import CorpusLayout
 from avfusion.corpora.manifest import open_manifest
@@ -17,7 +18,7 @@ def open_demo(params: CorpusSettings, root: Path) -> CorpusLayout:
     return replace(layout, extra_sources=(*layout.extra_sources, *(path for path in truth if (root / path).is_file())))
 
 
-ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2, "manifest": open_manifest}
+ADAPTERS = {"demo": open_demo, "affwild2": open_affwild2, "manifest": open_manifest, **ACTED}
 
 
 def corpus_root(project: Path, params: CorpusSettings) -> Path:

@@ -27,7 +27,8 @@ class RawTrack:
         video: Base video; tracks of one video share sound and time line.
         split: train, val, test, or "" for none.
         crops_paths: Folders with its face crops, named by video frame from 1.
-        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
+        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels, "ravdess" or "cremad" for a
+            label that the file's name says (`avfusion.corpora.acted_names`).
         label_delay_s: Seconds by which the labels lag behind the video.
         side: Side of the track's person among two in the video; "" for the main person.
         group: Name of what it shares with other tracks that are not independent of it: an original recording, a session

@@ -13,7 +13,7 @@ DEMO_ROOT = "data/raw/demo"  # the out of the stage `render` in dvc.yaml
 class CorpusSettings(Section):
     """Where the data are."""
 
-    name: Literal["demo", "affwild2", "manifest"] = "demo"
+    name: Literal["demo", "affwild2", "manifest", "ravdess", "cremad"] = "demo"
     root: str = DEMO_ROOT
     annotations: str | None = None
     test_list: str | None = None

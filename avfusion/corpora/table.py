@@ -52,7 +52,8 @@ class Track:
         labels_hash: Hash of the annotation file's content.
         frames: Video frames; 0 where the video is missing or unreadable.
         duration_s: Seconds from the first frame to the end of the last.
-        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels.
+        label_format: "aff-wild2" for annotation files of Aff-Wild2, "csv" for own labels, "ravdess" or "cremad" for a
+            label that the file's name says (`avfusion.corpora.acted_names`).
         label_delay_s: Seconds by which the labels lag behind the video.
         side: "left" or "right" person of two in the video; "" for the main person.
         group: Name that it shares with all tracks that are not independent of it (`avfusion.corpora.groups`); by

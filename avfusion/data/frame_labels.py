@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avfusion.corpora.source_hashes import RESCAN, refuse_changed
+from avfusion.data.category_labels import ClipLabel
 from avfusion.data.label_times import labels_by_number, labels_by_time
 from avfusion.data.labels import LabelTable, write_labels
 from avfusion.data.own_labels import OwnLabels
@@ -11,7 +12,7 @@ from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.stamps import Stamp
 
-Labels = LabelTable | OwnLabels
+Labels = LabelTable | OwnLabels | ClipLabel
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def make_labels(task: LabelTask, path: Path, wanted: Stamp) -> None:
 def _paired(task: LabelTask) -> LabelTable:
     if isinstance(task.labels, LabelTable):
         return task.labels.head(task.frames)
+    if isinstance(task.labels, ClipLabel):
+        return task.labels.repeated(task.frames)
     if not task.timed:
         return labels_by_number(task.labels, task.frames)
     refuse_changed(task.video, task.video_hash)

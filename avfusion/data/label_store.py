@@ -7,6 +7,7 @@ from typing import Literal
 from avfusion.corpora.source_hashes import RESCAN
 from avfusion.corpora.table import Track
 from avfusion.data.annotations import read_all, read_annotation
+from avfusion.data.category_labels import CATEGORY_READERS, ClipLabel
 from avfusion.data.frame_labels import Labels, LabelTask, make_labels
 from avfusion.data.label_times import needs_times
 from avfusion.data.labels import read_stamp
@@ -22,6 +23,7 @@ from avfusion.runtime.units import unit_digest
 READERS: dict[str, Callable[[Path, str | None], Labels]] = {
     "aff-wild2": read_annotation,
     "csv": read_own_labels,
+    **CATEGORY_READERS,
 }
 SERIAL = ExecutionSettings(executor="serial", workers=1)
 
@@ -65,7 +67,8 @@ def label_store(folder: Path, root: Path, tracks: Sequence[Track]) -> Store[Labe
     """
     labelled = [track for track in tracks if track.labels_path]
     files = {track.track: root / track.labels_path for track in labelled}
-    if changed := [t.labels_path for t in labelled if _digest(files[t.track]) != t.labels_hash]:
+    written = [track for track in labelled if track.label_format not in CATEGORY_READERS]  # else the name is the label
+    if changed := [t.labels_path for t in written if _digest(files[t.track]) != t.labels_hash]:
         raise BadInputError(
             f"{len(changed)} annotation files changed since the last scan ({', '.join(changed[:5])}): {RESCAN}"
         )
@@ -89,6 +92,8 @@ def _timed(track: Track, labels: Labels) -> bool:
 
 
 def _made(track: Track, labels: Labels) -> str:
+    if isinstance(labels, ClipLabel):
+        return fingerprint(point=(labels.valence, labels.arousal), frames=track.frames)
     parts = {"labels": track.labels_hash, "frames": track.frames}
     if isinstance(labels, OwnLabels):
         parts |= {"format": track.label_format, "delay_s": track.label_delay_s}

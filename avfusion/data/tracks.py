@@ -15,6 +15,7 @@ from avfusion.corpora.source_hashes import RESCAN, Source
 from avfusion.corpora.sources import read_sources, without_place
 from avfusion.corpora.table import Track
 from avfusion.data.annotations import any_annotated, count_rows, read_usable, refuse_faults
+from avfusion.data.category_labels import CATEGORY_READERS
 from avfusion.data.label_coverage import NOTHING_ANNOTATED, compare_own_labels, compare_rows, label_fault
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.media.probe import MediaInfo, probe
@@ -175,14 +176,17 @@ def describe_track(
     if failure:
         warnings.append(f"unreadable video: {raw.video_path}: {failure}")
     crops = list_crops(root / path for path in raw.crops_paths)
-    rows = len(own) if own else count_rows(root / raw.labels_path) if raw.labels_path else 0
+    named = raw.label_format in CATEGORY_READERS
+    written = bool(raw.labels_path) and not named
+    rows = len(own) if own else count_rows(root / raw.labels_path) if written else 0
+    rows = info.frames if named and info else rows
     if info:
         warnings += info.warnings
         if not info.has_audio:
             warnings.append("no audio stream: the audio is absent in every clip")
         if own:
             warnings += compare_own_labels(own, info, raw.label_delay_s)
-        elif raw.labels_path:
+        elif written:
             warnings += compare_rows(rows, info.frames)
             if rows and not any_annotated(root / raw.labels_path):
                 warnings.append(NOTHING_ANNOTATED)

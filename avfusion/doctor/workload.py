@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from avfusion.corpora.settings import RenderSettings
 from avfusion.corpora.table import Track
+from avfusion.data.category_labels import CATEGORY_READERS
 from avfusion.data.own_labels import OwnLabels
 from avfusion.data.settings import GeometrySettings
 
@@ -134,8 +135,8 @@ def rendered_workload(render: RenderSettings, geometry: GeometrySettings) -> Wor
 
 
 def has_row_per_frame(track: Track) -> bool:
-    """Whether an annotation has a row per video frame; own labels may have times of their own."""
-    return bool(track.labels_path) and track.label_format == "aff-wild2"
+    """Whether every video frame has a label by number; own labels may have times of their own."""
+    return bool(track.labels_path) and track.label_format in ("aff-wild2", *CATEGORY_READERS)
 
 
 def _labelled_frames(track: Track, own: Mapping[str, OwnLabels]) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from avfusion.corpora.demo.truth import ORACLES, truth_folder
+from avfusion.corpora.notes import as_sentence, corpus_notes
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.ablation import ablated_predictions, attention_facts, control_config
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
@@ -95,7 +96,8 @@ def run_comparison(
                 return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
 
             rows, summary = comparison.run(models, seeds, training)
-            remarks = [*_remarks(params.train, models), *comparison.readings(models)]
+            notes = map(as_sentence, corpus_notes(params.corpus.name))
+            remarks = [*notes, *_remarks(params.train, models), *comparison.readings(models)]
             text = write_comparison(folder, rows, summary, params.corpus.name, remarks)
             plot_comparison(folder / "comparison.png", rows)
             for name in ("comparison.csv", "comparison.json", "comparison.md", "comparison.png"):

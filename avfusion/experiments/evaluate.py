@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from avfusion.corpora.demo.truth import ORACLES, read_truth, truth_folder
-from avfusion.corpora.notes import corpus_notes
+from avfusion.corpora.notes import corpus_notes, label_origin
 from avfusion.corpora.settings import CorpusSettings
 from avfusion.corpora.table import read_tracks
 from avfusion.data.audio import audio_samples
@@ -84,6 +84,8 @@ def evaluate_models(
     protocol["sequences"] = {
         name: track_reading(model, everything[0], geometry, stride).words for name, model in models.items()
     }
+    if origin := label_origin(corpus.name):
+        protocol["labels"] = origin
     gains = {}
     if config.ablate:
         gains = {
@@ -244,6 +246,10 @@ def write_evaluation(
         for split, entries in splits.items():
             for name in models:
                 metrics[split][name]["attributes"] = scores_by_category(entries, name, attributes)
+    if "labels" in protocol:
+        for scores in metrics.values():
+            for entry in scores.values():
+                entry["labels"] = protocol["labels"]
     facts = interval_facts(splits)
     for name in ("predictions", "traces"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -16,7 +16,10 @@ UNITS: Mapping[str, tuple[str, ...]] = {
     # Facts about a video file: frames, rate, duration, streams.
     "probes": ("avfusion.media.probe",),
     # The labels of a track's frames.
-    "labels": ("avfusion.data.frame_labels", "avfusion.data.annotations", "avfusion.data.own_labels"),
+    "labels": (
+        *("avfusion.data.frame_labels", "avfusion.data.annotations", "avfusion.data.own_labels"),
+        "avfusion.data.category_labels",
+    ),
     # The frames of a track whose crops come with the corpus.
     "crops": ("avfusion.data.source_crops",),
     # The frames of a track whose faces are found by the project.
@@ -55,6 +58,7 @@ _RAW = "lists raw data, whose names and hashes are among the inputs"
 _READ = "reads published checkpoints once; the weights are among the inputs, by content"
 _TOLD = "words messages and warnings"
 _VALUES = "parameters are among the inputs, by value"
+_POINTS = "which point a file name stands for: a clip's label is among the inputs, by value"
 _WHERE = "decides where and in what order work is done; every executor gives the same bytes"
 _BESIDE = "draws pictures and pages beside the tables of predictions, whenever these are written"
 
@@ -90,6 +94,9 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.backbones.catalogue": _NAMES,
     "avfusion.fusion.catalogue": _NAMES,
     "avfusion.fusion.contract": "whether a model can be used, not what it computes",
+    "avfusion.corpora.acted": _RAW,
+    "avfusion.corpora.acted_names": _POINTS,
+    "avfusion.corpora.categories": _POINTS,
     "avfusion.corpora.adapters": _RAW,
     "avfusion.corpora.affwild2": _RAW,
     "avfusion.corpora.attributes": _RAW,

@@ -192,7 +192,10 @@ def test_preset_writes_params(
     assert call(monkeypatch, "preset", "affwild2") == 0
     assert (project / "params.yaml").read_bytes() == (source / "affwild2.yaml").read_bytes()
     assert call(monkeypatch, "preset", "nope") == 2
-    assert "must be one of affwild2, affwild2-tsav, demo, demo-interaction, manifest" in capsys.readouterr().err
+    assert (
+        "must be one of affwild2, affwild2-tsav, cremad, demo, demo-interaction, manifest, ravdess"
+        in capsys.readouterr().err
+    )
     assert call(monkeypatch, "preset", "demo", "--root", tmp_path / "gone") == 2
     assert load_params(project / "params.yaml").corpus.name == "affwild2", "unchanged after an error"
     (tmp_path / "corpus").mkdir()

@@ -22,7 +22,9 @@ def values() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "avfusion" / "params" / "presets" / "demo.yaml").read_text())
 
 
-@pytest.mark.parametrize("preset", ["demo", "demo-interaction", "affwild2", "affwild2-tsav", "manifest"])
+@pytest.mark.parametrize(
+    "preset", ["demo", "demo-interaction", "affwild2", "affwild2-tsav", "manifest", "ravdess", "cremad"]
+)
 def test_presets_validate_and_name_every_key(preset: str) -> None:
     path = ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml"
     params = load_params(path)
@@ -32,7 +34,7 @@ def test_presets_validate_and_name_every_key(preset: str) -> None:
         assert set(keys) == set(written[section]), section
 
 
-@pytest.mark.parametrize("preset", ["demo", "demo-interaction", "affwild2", "manifest"])
+@pytest.mark.parametrize("preset", ["demo", "demo-interaction", "affwild2", "manifest", "ravdess", "cremad"])
 def test_comments_of_the_presets_name_every_backbone(preset: str) -> None:
     text = (ROOT / "avfusion" / "params" / "presets" / f"{preset}.yaml").read_text()
     for stream in ("visual", "audio"):
@@ -122,7 +124,12 @@ def test_scientific_notation_that_yaml_reads_as_text(tmp_path: Path) -> None:
         ("backbones", "hue", 0.6, r"backbones\.hue is 0\.6: must be less than or equal to 0\.5"),
         ("backbones", "folds", 1, r"backbones\.folds is 1: must be 0 \(none\), or 2 or more"),
         ("backbones", "folds", -2, r"backbones\.folds is -2: "),
-        ("corpus", "name", "affwild", r"corpus\.name is 'affwild': must be 'demo', 'affwild2' or 'manifest'"),
+        (
+            "corpus",
+            "name",
+            "affwild",
+            r"corpus\.name is 'affwild': must be 'demo', 'affwild2', 'manifest', 'ravdess' or 'cremad'",
+        ),
         (
             "corpus",
             "root",

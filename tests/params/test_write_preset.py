@@ -28,7 +28,7 @@ def test_the_demo_has_its_own_root(bare_project, tmp_path_factory):
     assert not (bare_project / "params.yaml").exists()
 
 
-@pytest.mark.parametrize("name", ["affwild2", "affwild2-tsav", "manifest"])
+@pytest.mark.parametrize("name", ["affwild2", "affwild2-tsav", "manifest", "ravdess", "cremad"])
 def test_only_the_line_of_the_root_changes(bare_project, name, tmp_path_factory):
     data = tmp_path_factory.mktemp("my data")
     before = (ROOT / "avfusion" / "params" / "presets" / f"{name}.yaml").read_text().splitlines()
@@ -89,7 +89,7 @@ def test_a_broken_file_is_an_edited_one(bare_project):
 
 
 def test_unknown_presets_and_missing_roots_are_named(bare_project):
-    names = "affwild2, affwild2-tsav, demo, demo-interaction, manifest"
+    names = "affwild2, affwild2-tsav, cremad, demo, demo-interaction, manifest, ravdess"
     with pytest.raises(BadInputError, match=f"'affwild' is unknown: must be one of {names}"):
         write_preset(bare_project, "affwild")
     with pytest.raises(BadInputError, match=r"--root /not/here: must be the folder"):

@@ -54,7 +54,15 @@ _ASIDE = "pages beside the tables, written whenever these are"
 # The same, for some programs.
 ELSEWHERE = {
     "corpus": dict.fromkeys(
-        ("corpora.crops", "data.annotations", "data.label_times", "data.labels", "data.own_labels"), _ANEW
+        (
+            "corpora.crops",
+            "data.annotations",
+            "data.label_times",
+            "data.labels",
+            "data.category_labels",
+            "data.own_labels",
+        ),
+        _ANEW,
     ),
     "backbones": dict.fromkeys(
         (*(f"backbones.{name}" for name in ("extraction", "frozen", "load_ahead", "track_features")), "data.features"),
