@@ -23,8 +23,10 @@ from avfusion.doctor.published import look_at_batch_norm, look_at_maps, look_at_
 from avfusion.doctor.report import GRAVITY, Item, Report
 from avfusion.doctor.tuning import Tuning, tune
 from avfusion.doctor.workload import Workload, rendered_workload, workload
+from avfusion.experiments.stopping import few_groups_warning, part
 from avfusion.params.params import Params, check_params, load_params
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.quantities import counted
 
 __all__ = ["Item", "Report", "diagnose", "print_report"]
 
@@ -42,6 +44,8 @@ def diagnose(root: Path, *, tuning: bool = False) -> Report:
         work = _workload(params, state)
         costs = _costs(root, params, work, facts, current=state is not None and state.current)
         items += look_at_capacity(root, params, work, costs, facts) + look_at_maps(params, work)
+    if params and state:
+        items += _stopping(params, state)
     measured: Tuning | None = None
     if tuning and params:
         try:
@@ -57,6 +61,18 @@ def diagnose(root: Path, *, tuning: bool = False) -> Report:
         cost=costs,
         tuning=measured,
     )
+
+
+def _stopping(params: Params, state: CorpusState) -> list[Item]:
+    """What an inner stopping split takes from training, or that there are too few groups for it."""
+    stopping = params.train.stopping
+    if warning := few_groups_warning(stopping, state.tracks):
+        return [Item("corpus", "stopping split", "warn", warning)]
+    if stopping == "validation":
+        return []
+    kept, apart = part([track for track in state.tracks if track.split == "train"])
+    text = f"{counted(len(apart), 'track')} set aside to stop trainings, {counted(len(kept), 'track')} left to train on"
+    return [Item("corpus", "stopping split", "ok", text)]
 
 
 def _params(root: Path) -> tuple[Params | None, list[Item]]:

@@ -10,6 +10,8 @@ import pytest
 from avfusion.corpora.table import read_tracks, write_tracks
 from avfusion.data.labels import LabelTable, read_labels, write_labels
 from avfusion.data.settings import GeometrySettings
+from avfusion.doctor import _stopping
+from avfusion.doctor.corpus import CorpusState
 from avfusion.experiments.backbones import backbone_stamp, backbone_tasks
 from avfusion.experiments.crossval import CrossValidation
 from avfusion.experiments.grid import Grid
@@ -140,3 +142,15 @@ def test_the_table_keeps_its_other_splits(root: Path) -> None:
     train, apart = part([track for track in table if track.split == "train"])
     assert [t.track for t in seen if t.split == "train"] == [t.track for t in train]
     assert [t.track for t in seen if t.split == "val"] == [t.track for t in apart]
+
+
+def test_doctor_says_what_is_set_aside(plant: Callable[..., Path]) -> None:
+    for count, status, text in (
+        (12, "ok", "2 tracks set aside to stop trainings, 10 tracks left"),
+        (9, "warn", "9 gr"),
+    ):
+        table = read_tracks(plant(tracks={"train": count, "val": 1}, seconds=3) / "data" / "corpus" / "tracks.parquet")
+        state = CorpusState(tuple(table), frozenset(), {}, current=True, own={})
+        (item,) = _stopping(params("inner"), state)
+        assert (item.status, text in item.text) == (status, True)
+        assert _stopping(params("validation"), state) == []
