@@ -147,6 +147,7 @@ def _log(stage: Stage, folder: Path, names: Sequence[str]) -> None:
     for entries in metrics.values():
         for entry in entries.values():
             entry.pop("attributes", None)  # categories are any text, names of MLflow's metrics are not
+            entry.pop("labels", None)  # a word; metrics are numbers, and the run's notes say it
     files = {name: [folder / PROTOCOL] for name in names}
     files[names[0]] += [folder / "report.html", *trace_paths(folder), folder / "plane.png", folder / "ccc.png"]
     log_evaluation(
