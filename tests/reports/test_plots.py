@@ -12,6 +12,7 @@ from avfusion.reports.plots import bars, comparison, curves, plane, robustness
 from avfusion.reports.plots.style import DPI, WIDEST, model_title
 from avfusion.reports.report import interval_facts, metrics_table
 from avfusion.scoring.conditions import KINDS
+from avfusion.scoring.intervals import few_note
 from avfusion.scoring.track_predictions import TrackPredictions
 
 MODELS = ("audio_only", "jca")
@@ -45,8 +46,8 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     ("videos", "words"),
     [
         (1, "val: 50 frames, 1 track; too few videos for an interval"),
-        (9, "val: 450 frames, 9 tracks; 95 % intervals over videos (few videos: intervals may be too narrow)"),
-        (20, "val: 1,000 frames, 20 tracks; 95 % intervals over videos"),
+        (9, f"val: 450 frames, 9 tracks; 95 % intervals over effectively 9.0 videos ({few_note(9)})"),
+        (20, "val: 1,000 frames, 20 tracks; 95 % intervals over effectively 20.0 videos"),
     ],
 )
 def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words: str) -> None:

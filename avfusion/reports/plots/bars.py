@@ -52,7 +52,7 @@ def _lows(entries: Mapping[str, Mapping[str, Any]]) -> list[float]:
 
 def _described(split: str, entry: Mapping[str, Any], note: str) -> str:
     tracks = f"{entry['tracks']} {'track' if entry['tracks'] == 1 else 'tracks'}"
-    interval = f"95 % intervals over videos{f' ({note})' if note else ''}"
+    interval = f"95 % intervals over effectively {entry['effective_videos']:.1f} videos{f' ({note})' if note else ''}"
     if entry["ci95_mean"] is None:
         interval = few_note(0)
     return f"{split}: {entry['frames']:,} frames, {tracks}; {interval}"
