@@ -14,7 +14,7 @@ ABLATIONS = {
 }
 """How each ablation is called: in names of predictions, and in tables."""
 EXPLAINED = (
-    "Mean CCC of each model minus that of the same model under an ablation, with 95 % intervals paired over videos. "
+    "Mean CCC of each model minus that of the same model under an ablation, with paired 95 % intervals. "
     "Attention neutral at test: correlations are 0, weights uniform, gates at their mean, and nothing else changes. "
     "Trained without attention: the control, a model of its own. Audio, face shuffled: the clips of that stream in "
     "random order within each track; a model that needs the stream in its place loses by that, whatever its attention."

@@ -147,8 +147,12 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: 
     if REFERENCE not in [row["model"] for row in rows]:
         difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
     words = [
-        f"Pooled CCC on {split}, {videos} groups of videos (effectively {effective:.1f}): mean ± standard deviation "
-        f"over seeds ({seeds}), then the mean's 95 % interval, over {'groups and seeds' if seeds > 1 else 'groups'}.",
+        f"Pooled CCC on {split}, {videos} groups of videos (effectively {effective:.1f}): "
+        + (
+            f"mean ± standard deviation over seeds ({seeds}), then the mean's 95 % interval, over groups and seeds."
+            if seeds > 1
+            else "of one training each, then its 95 % interval over groups, which holds for these trainings alone."
+        ),
         difference,
         *([f"{note.capitalize()}."] if (note := few_note(effective)) else []),
         *remarks,
@@ -218,8 +222,13 @@ def _shown(row: Mapping[str, Any], target: str) -> str:
     return f"{row[f'ccc_{target}']:.3f}{sd}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
 
 
+def _shown_p(p: float | None) -> str:
+    """A p value as in a table: "p 0.012", "p < 0.001"."""
+    return "" if p is None else "p < 0.001" if p < 0.0005 else f"p {p:.3f}"
+
+
 def _shown_difference(row: Mapping[str, Any]) -> str:
     difference, low, high, p = (row[f"minus_{REFERENCE}_mean{end}"] for end in ("", "_low", "_high", "_p_holm"))
     if difference is None:
         return "–"
-    return f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}], p {p:.3f}")
+    return f"{difference:+.3f}" + ("" if low is None else f" [{low:+.3f}, {high:+.3f}], {_shown_p(p)}")

@@ -27,7 +27,7 @@ SENTENCES = {
     Verdict.MAY_BE_LUCK: "The difference to {} may be luck.",
     Verdict.TOO_FEW_VIDEOS: "The videos are too few to compare it with {}.",
 }
-ONE_TRAINING = "Another seed may decide otherwise: `avfusion compare --seeds 0,1,2` trains three."
+ONE_TRAINING = "Another seed may decide otherwise: avfusion compare --seeds 0,1,2 trains three."
 
 
 def verdict(entry: Mapping[str, Any], *, seeds: int) -> Verdict:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from avfusion.reports.comparison_table import REFERENCE
 from avfusion.reports.plots.style import INK, MUTED, TARGET_COLOURS, model_title, new_figure, quiet, save_png
-from avfusion.scoring.intervals import few_note
+from avfusion.scoring.intervals import TOO_FEW_GROUPS, few_note
 from avfusion.scoring.metrics import NAMES
 
 Bar = tuple[float | None, float | None, float | None]  # value, lower and upper end of its interval
@@ -25,7 +25,8 @@ def plot_comparison(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
     note = f"; {note}" if (note := few_note(effective)) else ""
     over = f"{videos} videos (effectively {effective:.1f})" + (f" and {seeds} seeds" if seeds > 1 else "")
-    title = f"dots: mean over seeds; lines: 95 % intervals over {over}{note}"
+    lines = f"lines: 95 % intervals over {over}{note}" if effective >= TOO_FEW_GROUPS else f"{over}{note}"
+    title = f"dots: {'mean over seeds' if seeds > 1 else 'one training each'}; {lines}"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK)
     for axes, target in zip(panels, NAMES, strict=False):
         bars = [tuple(row[f"{kind}_{target}"] for kind in ("ccc", "low", "high")) for row in rows]
