@@ -100,8 +100,9 @@ def _source_seeds() -> list[bytes]:
 
 
 def _table_seeds() -> list[bytes]:
-    row = {field.name: {pa.string(): "a", pa.int64(): 7, pa.float64(): 0.5, pa.bool_(): True}.get(field.type, ["b"])
-           for field in SCHEMA}  # fmt: skip
+    values = {pa.string(): "a", pa.int64(): 7, pa.float64(): 0.5, pa.bool_(): True}
+    values[pa.map_(pa.string(), pa.string())] = [("a", "b")]
+    row = {field.name: values.get(field.type, ["b"]) for field in SCHEMA}
     seeds = []
     for compression, rows in (("zstd", 3), ("none", 40)):
         sink = pa.BufferOutputStream()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.execution import run_tasks
+from avfusion.runtime.extras import MissingExtraError
 from avfusion.runtime.progress import TaskProgress
 
 NUMBERS = [(f"track{n}", n) for n in range(7)]
@@ -147,7 +148,7 @@ def test_a_result_that_cannot_be_sent_is_an_error_of_that_task():
 
 def test_ray_without_ray_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadInputError, match=r"avfusion\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"ray is not installed; .* extra \[ray\]"):
         run_tasks(square, NUMBERS, executor="ray", label="x")
 
 

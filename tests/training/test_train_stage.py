@@ -144,7 +144,7 @@ def test_killed_training_continues_its_runs_and_ends_with_the_same_bytes(stage_p
     scored = client.get_run(record["runs"]["concat"]["run_id"]).data.metrics
     metrics = json.loads((stage_project / "reports" / "evaluate" / "metrics.json").read_text())
     assert scored["test/ccc_mean"] == pytest.approx(metrics["test"]["concat"]["ccc_mean"], abs=1e-6)
-    assert scored["val/ci95_mean_low"] <= scored["val/ccc_mean"] <= scored["val/ci95_mean_high"]
+    assert not any("ci95" in name for name in scored), "so few videos have no interval"
     shown = [item.path for item in client.list_artifacts(record["runs"]["concat"]["run_id"], "evaluate")]
     assert {"evaluate/ccc.png", "evaluate/protocol.json"} <= set(shown)
     submitted = submit(stage_project, stage_project / "predictions.txt")
