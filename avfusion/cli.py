@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from avfusion.commands.champion import champion
 from avfusion.commands.check_model import check_model
 from avfusion.commands.compare import compare
 from avfusion.commands.crossval import crossval
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (
     *(predict, live, serve, export, submit, doctor, import_weights, scan, preset),
-    *(register, check_model, compare, crossval, sweep, summary, vouch),
+    *(register, champion, check_model, compare, crossval, sweep, summary, vouch),
 ):
     app.command(command.__name__.replace("_", "-"), cls=Command)(command)
 

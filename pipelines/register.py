@@ -13,6 +13,7 @@ def main() -> None:
             root=s.project,
             name=s.params.register.name,
             metrics=s.root / "reports" / "evaluate" / "metrics.json",
+            sums=s.root / "reports" / "evaluate" / "video_sums.json",
         )
         write_json(s.root / "reports" / "register" / "model_version.json", done.record())
         print(f"{done.decision}: {done.reason}")

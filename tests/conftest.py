@@ -17,6 +17,7 @@ from tests.small_disk import disk  # noqa: F401 (a fixture)
 CLIP_FPS = 25
 OUTSIDE = (
     "AVFUSION_MEDIA_ROOT",
+    "DVC_EXP_BASELINE_REV",
     "DVC_EXP_NAME",
     "DVC_ROOT",
     "DVC_STAGE",
@@ -132,6 +133,7 @@ def project(tmp_path: Path, migrated_store: Path, trained_models: Path, monkeypa
     shutil.copytree(trained_models, root / "models")
     shutil.copyfile(Path(__file__).parents[1] / "params.yaml", root / "params.yaml")
     write_scores(root, 0.5)
+    write_sums(root, 0.5)
     monkeypatch.chdir(root)
     return root
 
@@ -145,10 +147,29 @@ def write_scores(root: Path, mean: float, name: str = "jca") -> Path:
     return path
 
 
+def write_sums(root: Path, quality: float, groups: int = 12) -> Path:
+    """A `reports/evaluate/video_sums.json` of the project's model: a higher quality in [0, 1] is better in each."""
+    from avfusion.fusion.model_folder import ModelFolder
+    from avfusion.scoring.kept_sums import KeptSums
+    from avfusion.scoring.metrics import target_sums
+
+    labels, noise = 0.3 * np.random.default_rng(0).normal(size=(2, groups * 40, 2))
+    sums = target_sums(quality * labels + 0.3 * noise, labels, np.repeat(np.arange(groups), 40))
+    names = tuple(f"video{group:02d}" for group in range(groups))
+    path = root / "reports" / "evaluate" / "video_sums.json"
+    path.write_text(json.dumps(KeptSums(ModelFolder.open(root / "models" / "fusion").digest(), names, sums).content()))
+    return path
+
+
 @pytest.fixture
 def score(project: Path) -> Callable[[float], Path]:
-    """Writes the project's validation score."""
-    return lambda mean: write_scores(project, mean)
+    """Writes the project's validation score, and sums per video in which a higher score is better in each."""
+
+    def write(mean: float) -> Path:
+        write_sums(project, mean)
+        return write_scores(project, mean)
+
+    return write
 
 
 @pytest.fixture

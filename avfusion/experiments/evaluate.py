@@ -42,6 +42,7 @@ from avfusion.reports.report import (
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from avfusion.scoring.categories import Categories, scores_by_category
+from avfusion.scoring.kept_sums import KeptSums
 from avfusion.scoring.released_protocol import DESCRIPTION
 from avfusion.scoring.track_predictions import TrackPredictions, with_predictions, write_track_predictions
 from avfusion.training.determinism import make_deterministic
@@ -269,6 +270,8 @@ def write_evaluation(
     shown = "test" if any(track.valid.any() for track in splits.get("test", [])) else "val"
     plot_plane(folder / "plane.png", splits[shown], main, shown)
     plot_ccc(folder / "ccc.png", metrics, [*others, main], facts["notes"])
+    kept = KeptSums.of(splits.get("val", []), main, str(protocol["model"]["digest"]))
+    write_report(folder / "video_sums.json", kept.content())
     write_report(folder / "metrics.json", metrics)
     write_report(folder.parent / "summary.json", headline(metrics, differences, main, others))
     return metrics

@@ -34,8 +34,8 @@ from avfusion.tracking.answers import check_answers
 from avfusion.tracking.training_runs import log_evaluation
 
 OUTS = (
-    *("metrics.json", "comparisons.json", "conditions.json", "tracks.csv", "attributes.csv", "report.html"),
-    *("ccc.png", "plane.png", "predictions", "traces", "../summary.json"),
+    *("metrics.json", "comparisons.json", "conditions.json", "tracks.csv", "attributes.csv", "video_sums.json"),
+    *("report.html", "ccc.png", "plane.png", "predictions", "traces", "../summary.json"),
 )
 PROTOCOL = "protocol.json"
 TRAINING_RUNS = Path("reports/train/run.json")

@@ -155,8 +155,8 @@ def test_register_is_idempotent(
     first = capsys.readouterr().out
     assert call(monkeypatch, "register") == 0
     second = capsys.readouterr().out
-    assert "registered as version 1, champion (first model" in first
-    assert "already registered as version 1, champion (first model" in second
+    assert "registered as version 1, champion (no champion before it" in first
+    assert "already registered as version 1, champion (no champion before it" in second
 
 
 def test_summary_tells_what_this_store_decided(
@@ -176,9 +176,11 @@ def test_summary_tells_what_this_store_decided(
     pulled.parent.mkdir(parents=True)
     first = {"decision": "challenger", "reason": "0.5 does not beat 0.9", "model_digest": record["model_digest"]}
     pulled.write_text(json.dumps(first))
-    assert shown().startswith("model        avfusion version 1, champion: first model with a validation score")
+    assert shown().startswith("model        avfusion version 1, champion: no champion before it")
     here.write_text(json.dumps(record | {"aliases": []}))
-    assert shown().startswith("model        avfusion version 1, no alias now; when registered, champion: first model")
+    assert shown().startswith(
+        "model        avfusion version 1, no alias now; when registered, champion: no champion before it"
+    )
     here.write_text(json.dumps(record | {"model_digest": "0" * 64}))
     assert shown().startswith("model        challenger: 0.5 does not beat 0.9"), "another model's registration"
     here.unlink()

@@ -1,8 +1,13 @@
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -10,6 +15,9 @@ from mlflow.exceptions import MlflowException
 from avfusion.corpora.notes import DRAWN
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.scoring.kept_sums import KeptSums
+from avfusion.scoring.metrics import target_sums
+from avfusion.tracking.champion import demote, promote, versions
 from avfusion.tracking.model import log_fusion_model
 from avfusion.tracking.registry import Registration, decide, ensure_registered
 from avfusion.tracking.runs import tracked_run
@@ -53,13 +61,20 @@ def test_a_better_model_becomes_champion_a_worse_one_challenger(
     score(0.4)
     worse = ensure_registered(FUSION)
     assert worse.decision == "challenger"
-    assert "0.4000 does not beat 0.5000" in worse.reason
+    assert re.match(
+        r"worse, the champion stays: mean validation CCC 0\.4000 against 0\.5000 of champion \w+, "
+        r"difference -0\.1000 \[-0\.\d+, -0\.\d+\] over 12 groups of videos$",
+        worse.reason,
+    )
     assert aliases() == {"champion": "1", "challenger": "2"}
     retrain(2)
     score(0.6)
     better = ensure_registered(FUSION)
     assert better.decision == "champion"
-    assert "0.6000 beats 0.5000" in better.reason
+    assert better.reason.startswith("better: mean validation CCC 0.6000 against 0.5000 of champion ")
+    assert better.comparison
+    assert better.comparison["difference"] == pytest.approx(0.1)
+    assert 0 < better.comparison["ci95"][0] < better.comparison["ci95"][1]
     assert aliases() == {"champion": "3", "challenger": "2"}
     retrain(1)
     score(0.9)
@@ -80,13 +95,134 @@ def test_scores_on_another_validation_corpus_do_not_count(
     assert aliases() == {"champion": "1", "challenger": "2"}
 
 
-def test_an_equal_score_does_not_beat_the_champion() -> None:
-    champion = Registration("c" * 64, "v", {"ccc_mean": 0.5}, "champion", "", "1", False)
-    assert decide({"ccc_mean": 0.5}, "v", champion)[0] == "challenger"
-    assert decide({"ccc_mean": 0.5001}, "v", champion)[0] == "champion"
-    assert decide({"ccc_mean": 0.9}, "", champion)[0] == "challenger", "an unknown corpus is not the same corpus"
-    assert decide({"ccc_mean": None}, "v", None)[0] == "challenger"
-    assert decide({"ccc_mean": -0.1}, "v", None)[0] == "champion"
+def registration(score: float | None, validation: str = "v", **facts: Any) -> Registration:
+    return Registration("n" * 64, validation, {"ccc_mean": score}, "challenger", "", "2", False, **facts)
+
+
+def kept(quality: float, groups: int = 12, noise: float = 0.3) -> KeptSums:
+    rng = np.random.default_rng(1)
+    labels = rng.normal(size=(groups * 40, 2))
+    predictions = quality * labels + noise * rng.normal(size=labels.shape)
+    numbers = np.repeat(np.arange(groups), 40)
+    return KeptSums("d", tuple(f"g{group:02d}" for group in range(groups)), target_sums(predictions, labels, numbers))
+
+
+def test_without_a_champion_a_model_with_a_score_becomes_it() -> None:
+    assert decide(registration(None), None, None, None).decision == "challenger"
+    assert decide(registration(-0.1), None, None, None).decision == "champion"
+    experiment = decide(registration(0.9, provisional="made by an experiment"), None, None, None)
+    assert experiment.decision == "challenger"
+    assert experiment.reason == "made by an experiment: mean validation CCC 0.9000, and there is no champion"
+
+
+def test_only_an_interval_above_zero_makes_a_champion() -> None:
+    champion = replace(registration(0.6224), digest="c" * 64, version="1")
+    better = decide(registration(0.7), champion, kept(0.9), kept(0.5))
+    assert (better.decision, better.reason.partition(":")[0]) == ("champion", "better")
+    same = decide(registration(0.6364), champion, kept(0.5), kept(0.5))
+    assert (same.decision, same.reason.partition(":")[0]) == ("challenger", "tie, the champion stays")
+    assert "difference +0.0140 [" in same.reason, "a higher score is not enough"
+    barred = decide(registration(0.7, provisional="made by an experiment"), champion, kept(0.9), kept(0.5))
+    assert barred.decision == "challenger"
+    assert barred.comparison
+    assert barred.comparison["difference"] == pytest.approx(0.0776)
+    unknown = decide(registration(0.7, validation=""), replace(champion, validation=""), kept(0.9), kept(0.5))
+    assert unknown.decision == "challenger", "an unknown corpus is not the same corpus"
+
+
+def test_without_sums_of_the_same_videos_the_champion_stays() -> None:
+    champion = replace(registration(0.5), digest="c" * 64, version="1")
+    for new, old, why in (
+        (None, kept(0.5), "the new model has no sums per video"),
+        (kept(0.9), None, "champion cccccccccccc has no sums per video"),
+        (kept(0.9), kept(0.5, groups=11), "on other frames, labels or groups"),
+        (kept(0.9, groups=1), kept(0.5, groups=1), "1 groups of videos are too few to tell"),
+    ):
+        done = decide(registration(0.7), champion, new, old)
+        assert done.decision == "challenger"
+        assert done.reason.startswith("tie, the champion stays: mean validation CCC 0.7000 against 0.5000")
+        assert why in done.reason
+
+
+def git(*arguments: str) -> None:
+    person = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    subprocess.run(["git", *person, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(project: Path) -> Path:
+    """The project with params.yaml, dvc.yaml and the scores committed."""
+    git("init", "-q")
+    git("add", "params.yaml", "dvc.yaml", "reports")
+    git("commit", "-qm", "start")
+    return project
+
+
+@pytest.mark.parametrize("variable", ["DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"])
+def test_an_experiment_never_makes_itself_champion(
+    variable: str,
+    project: Path,
+    score: Callable[[float], Path],
+    retrain: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ensure_registered(FUSION)
+    retrain(1)
+    score(0.9)
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, "fatal-tike")
+        done = ensure_registered(FUSION)
+    assert done.decision == "challenger"
+    assert done.reason.startswith("made by the experiment ")
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    kept_on = ensure_registered(FUSION)
+    assert (kept_on.version, kept_on.decision) == ("2", "champion"), "applied and outside: decided by its scores"
+    assert aliases() == {"champion": "2"}
+
+
+def test_files_that_are_not_committed_make_a_challenger(
+    repository: Path, score: Callable[[float], Path], retrain: Callable[..., Path]
+) -> None:
+    score(0.5)
+    assert ensure_registered(FUSION).decision == "champion", "what stages write does not count"
+    retrain(1)
+    score(0.9)
+    with (repository / "params.yaml").open("a") as params:
+        params.write("# lr\n")
+    done = ensure_registered(FUSION)
+    assert done.decision == "challenger"
+    assert done.reason.startswith("made from files that are not committed (params.yaml): mean validation CCC 0.9000")
+    assert aliases() == {"champion": "1", "challenger": "2"}
+    git("commit", "-qam", "lr")
+    assert ensure_registered(FUSION).decision == "champion"
+    assert aliases() == {"champion": "2"}
+
+
+def test_a_person_promotes_and_demotes(
+    project: Path, score: Callable[[float], Path], retrain: Callable[..., Path]
+) -> None:
+    assert versions(project, "avfusion") == []
+    ensure_registered(FUSION)
+    retrain(1)
+    score(0.4)
+    ensure_registered(FUSION)
+    done = promote(project, "avfusion", 2)
+    assert re.match(r"promoted by hand on 20\d\d-\d\d-\d\d \d\d:\d\d UTC, in place of version 1$", done.reason)
+    assert aliases()["champion"] == "2"
+    assert ensure_registered(FUSION).reason == done.reason, "a registration does not reverse it"
+    assert MlflowClient().get_model_version("avfusion", "2").description.startswith("champion: promoted by hand")
+    assert demote(project, "avfusion").version == "2"
+    assert "champion" not in aliases()
+    with pytest.raises(BadInputError, match="no champion to demote"):
+        demote(project, "avfusion")
+    with pytest.raises(BadInputError, match="has no version 7"):
+        promote(project, "avfusion", 7)
+    promote(project, "avfusion", 1)
+    found = versions(project, "avfusion")
+    assert [(each.registration.version, "champion" in each.registration.aliases) for each in found] == [
+        ("2", False),
+        ("1", True),
+    ]
 
 
 def test_the_model_that_training_logged_is_the_one_registered(project: Path) -> None:
@@ -127,7 +263,7 @@ def test_an_interrupted_registration_is_completed(
     interrupted(method)
     done = ensure_registered(FUSION)
     assert (done.version, done.decision, done.created) == ("2", "champion", False)
-    assert "0.6000 beats 0.5000" in done.reason
+    assert done.reason.startswith("better: mean validation CCC 0.6000 against 0.5000 of ")
     assert aliases() == {"champion": "2"}
     assert done.aliases == ("champion",)
 
@@ -145,7 +281,7 @@ def test_an_interrupted_registration_is_decided_against_the_champion_of_now(
     retrain(1)
     late = ensure_registered(FUSION)
     assert (late.version, late.decision) == ("2", "challenger")
-    assert "0.6000 does not beat 0.7000" in late.reason
+    assert late.reason.startswith("worse, the champion stays: mean validation CCC 0.6000 against 0.7000 of ")
     assert aliases() == {"champion": "3", "challenger": "2"}
     assert ensure_registered(FUSION).record() == late.record(), "kept in the store"
     assert MlflowClient().get_model_version("avfusion", "2").description == (
