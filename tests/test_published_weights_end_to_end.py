@@ -76,6 +76,7 @@ def project(corpus: Path, tmp_path: Path) -> Callable[..., ProjectCopy]:
                 old = values[section][key]
                 values[section][key] = old | value if isinstance(old, dict) else value
         path.write_text(yaml.safe_dump(values))
+        copy.commit()  # a model of files that are not committed is no champion
         return copy
 
     return make

@@ -54,7 +54,7 @@ def _print_table(found: "list[Version]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from avfusion.tracking.champion import day
+    from avfusion.runtime.quantities import utc
     from avfusion.tracking.registry import CHAMPION
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -68,7 +68,7 @@ def _print_table(found: "list[Version]") -> None:
             ", ".join(entry.aliases) or "–",
             "–" if score is None else f"{score:.3f}",
             entry.validation[:8] or "–",
-            day(each.registered_s),
+            utc(each.registered_s),
             entry.reason,
         )
     console = Console(highlight=False, markup=False, width=None if os.isatty(1) else 140)

@@ -20,7 +20,8 @@ def loaded_predictor(model: str | None, device: str, *, min_face: int | None = N
     from avfusion.runtime.devices import device_text
 
     predictor = Predictor.load(model, device=device, min_face=min_face)
-    print(f"model: {predictor.source} on {device_text(predictor.device)}", file=sys.stderr)
+    trained = f", trained on {predictor.corpus}," if predictor.corpus else ""
+    print(f"model: {predictor.source}{trained} on {device_text(predictor.device)}", file=sys.stderr)
     for note in predictor.notes:
         print(f"note: {note}", file=sys.stderr)
     return predictor

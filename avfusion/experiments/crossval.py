@@ -157,7 +157,7 @@ class CrossValidation:
         self.grid.run(self.units(models, parts), open_run, use)
         test = [_averaged(entries, models) for entries in zip(*tested, strict=True)]
         models_rows = [self._summary(name, rows, scored, test) for name in models]
-        return CrossValidated(rows, models_rows, test, shared_groups(parts[0]))
+        return CrossValidated(rows, models_rows, test, shared_groups(parts[0]), self.grid.inputs.stopping_split)
 
     def _not_predicted(self, tracks: Sequence[TrackData]) -> list[TrackPredictions]:
         stride = self.grid.inputs.feature_spec.stride

@@ -80,7 +80,8 @@ def evaluate_models(
         split: predict_tracks(entries, models, geometry, stride, mode, root, truth) for split, entries in tracks.items()
     }
     names, folder = list(models), root / "reports" / "evaluate"
-    protocol = protocol_facts(geometry, stride, mode, config, {"name": names[0], "digest": digest})
+    main = {"name": names[0], "digest": digest}
+    protocol = protocol_facts(geometry, stride, mode, config, main, trained.get("stopping", "validation"))
     protocol["heads"] = {name: head_kind(model.name, model.options) for name, model in models.items()}
     protocol["sequences"] = {
         name: track_reading(model, everything[0], geometry, stride).words for name, model in models.items()
@@ -278,10 +279,16 @@ def write_evaluation(
 
 
 def protocol_facts(
-    geometry: GeometrySettings, stride: int, mode: str, config: EvaluateSettings, model: Mapping[str, str]
+    geometry: GeometrySettings,
+    stride: int,
+    mode: str,
+    config: EvaluateSettings,
+    model: Mapping[str, str],
+    stopping: str = "validation",
 ) -> dict[str, Any]:
     """How the numbers came about, in words and parameters; `model` has the main model's name and digest."""
     return {
+        "stopping": stopping,
         "model": dict(model),
         "pooling": "pooled: all valid frames of all tracks of the split, concatenated",
         "inference": mode,

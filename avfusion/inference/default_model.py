@@ -73,8 +73,8 @@ def model_at(uri_or_dir: str) -> Iterator[tuple[Path, str]]:
         from avfusion.tracking.model_cache import last_answer
 
         root = store_root()
-        if (folder := last_answer(uri_or_dir, root)) is not None:
-            yield folder, ""
+        if (answer := last_answer(uri_or_dir, root)) is not None:
+            yield answer
             return
         from avfusion.tracking.download import downloaded_model
 

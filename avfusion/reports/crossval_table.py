@@ -21,9 +21,15 @@ SEEN = (
 UNSEEN = (
     "Features of the training tracks are out of fold: they come from backbones that never saw the video, also what the "
     "folds from 1 on score. What remains: the features that such a fold trains on are of backbones that did see the "
-    "videos it scores, and the epochs of all backbones were chosen by the official validation tracks."
+    "videos it scores{chosen}."
 )
-STOPPED = "Each fold's training stops by the very tracks that the fold scores; the test tracks decide nothing."
+CHOSEN = ", and the epochs of all backbones were chosen by the official validation tracks"
+STOPPED = {
+    "validation": "Each fold's training stops by the very tracks that the fold scores; the test tracks decide nothing.",
+    "inner": "Each fold's training stops by a tenth of its own training groups, set aside from it; the tracks that are "
+    "scored and the test tracks decide nothing.",
+}
+"""What stopped the trainings, by `train.stopping` as it was used."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,14 @@ class CrossValidated:
             under these windows, `val_smoothed_` and `test_smoothed_`. None without labels.
         test: the test tracks with averaged, unsmoothed predictions by model.
         shared: groups on both sides of the official split.
+        stopping: `inner` or `validation`: the tracks that stopped the trainings.
     """
 
     folds: list[dict[str, Any]]
     models: list[dict[str, Any]]
     test: list[TrackPredictions]
     shared: list[str] = field(default_factory=list)
+    stopping: str = "validation"
 
 
 def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:
@@ -59,7 +67,8 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
     for track in found.test:
         write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
     groups = len({track.group for track in found.test if track.valid.any()})
-    text = crossval_markdown(found, groups, UNSEEN if out_of_fold else SEEN)
+    unseen = UNSEEN.format(chosen=CHOSEN if found.stopping == "validation" else "")
+    text = crossval_markdown(found, groups, unseen if out_of_fold else SEEN)
     write_text(folder / "crossval.md", text)
     return text
 
@@ -71,7 +80,7 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str) -> 
     few = f" {note.capitalize()} (effectively {fewest:.1f} in a fold)." if (note := few_note(fewest)) else ""
     lines = [
         f"Pooled CCC in {len(scored)} folds that part no group of videos; fold 0 is the official split. In brackets "
-        f"the 95 % interval over groups.{few} {leakage} {STOPPED}",
+        f"the 95 % interval over groups.{few} {leakage} {STOPPED[found.stopping]}",
         *(["", official_leak(found.shared)] if found.shared else []),
         "",
         "| model | fold | videos trained / scored | best epoch | valence | arousal | mean |",

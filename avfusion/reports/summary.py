@@ -12,7 +12,7 @@ from rich.table import Table
 
 from avfusion.corpora.notes import corpus_notes
 from avfusion.params.params import load_params
-from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.errors import AVFusionError, BadInputError
 
 SPLITS = ("val", "test")
 TARGETS = ("valence", "arousal", "mean")
@@ -131,10 +131,22 @@ def _print_model(root: Path, console: Console) -> None:
         return
     decision = f"{record['decision']}: {record['reason']}"
     if "version" in record:
-        if record["decision"] not in record["aliases"]:
-            decision = f"{', '.join(record['aliases']) or 'no alias'} now; when registered, {decision}"
+        aliases = _aliases(root, record)
+        if record["decision"] not in aliases:
+            decision = f"{', '.join(aliases) or 'no alias'} now; when registered, {decision}"
         decision = f"{record['name']} version {record['version']}, {decision}"
     console.print(f"model        {decision} ({record['model_digest'][:12]})", markup=False, soft_wrap=True)
+
+
+def _aliases(root: Path, record: Mapping[str, Any]) -> list[str]:
+    """The aliases that the registry gives the version now; if it cannot be asked, those that it had at first."""
+    from avfusion.tracking.champion import aliases_now
+
+    try:
+        held = aliases_now(root, record["name"])
+    except AVFusionError:
+        return list(record["aliases"])
+    return sorted(alias for alias, version in held.items() if version == record["version"])
 
 
 def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Format counts and sizes for people."""
+"""Format counts, sizes and times for people."""
+
+import time
 
 
 def counted(number: int, noun: str) -> str:
@@ -26,3 +28,8 @@ def duration(seconds: float) -> str:
         if seconds >= scale:
             return f"{seconds / scale:.4g} {unit}"
     return f"{seconds:.4g} s"
+
+
+def utc(seconds: float) -> str:
+    """A time, in seconds since 1970, as `2026-12-01 09:30 UTC`."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

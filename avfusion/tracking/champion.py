@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from avfusion.runtime.errors import BadInputError
+from avfusion.runtime.quantities import utc
 from avfusion.tracking.answers import ask
 from avfusion.tracking.registry import (
     CHALLENGER,
@@ -39,7 +40,7 @@ class Version:
     def facts(self) -> dict[str, Any]:
         """The version for `--json`."""
         numbers = {"version": int(self.registration.version), "aliases": list(self.registration.aliases)}
-        return numbers | {"registered": day(self.registered_s)} | self.registration.record()
+        return numbers | {"registered": utc(self.registered_s)} | self.registration.record()
 
 
 def versions(root: Path, name: str) -> list[Version]:
@@ -89,7 +90,7 @@ def promote(root: Path, name: str, version: int) -> Registration:
                 raise BadInputError(f"{name} has no version {version}: `avfusion champion` lists them") from None
             raise
         place = "" if before is None else f", in place of version {before.version}"
-        done = _by_hand(read_version(chosen), CHAMPION, f"promoted by hand on {day(time.time())}{place}")
+        done = _by_hand(read_version(chosen), CHAMPION, f"promoted by hand on {utc(time.time())}{place}")
         write_record(client, name, done)
         client.set_registered_model_alias(name, CHAMPION, done.version)
         return replace(done, aliases=(CHAMPION,))
@@ -105,15 +106,29 @@ def demote(root: Path, name: str) -> Registration:
         before = champion_version(client, name)
         if before is None:
             raise BadInputError(f"{name} has no champion to demote: `avfusion champion` lists the versions")
-        done = _by_hand(read_version(before), CHALLENGER, f"demoted by hand on {day(time.time())}")
+        done = _by_hand(read_version(before), CHALLENGER, f"demoted by hand on {utc(time.time())}")
         write_record(client, name, done)
         client.delete_registered_model_alias(name, CHAMPION)
         return done
 
 
-def day(seconds: float) -> str:
-    """A time as `2026-12-01 09:30 UTC`."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+def aliases_now(root: Path, name: str) -> dict[str, str]:
+    """The aliases of the registered model with their versions; empty without a model.
+
+    Raises:
+        BadInputError, StoreAwayError: as `versions`.
+    """
+    _check_exists(root)
+
+    def look(client: MlflowClient) -> dict[str, str]:
+        try:
+            return {alias: str(holder) for alias, holder in client.get_registered_model(name).aliases.items()}
+        except MlflowException as error:
+            if is_missing(error):
+                return {}
+            raise
+
+    return ask(root, look)
 
 
 def _by_hand(registration: Registration, decision: str, how: str) -> Registration:

@@ -16,7 +16,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from avfusion.runtime.errors import BadInputError
-from avfusion.runtime.quantities import duration
+from avfusion.runtime.quantities import duration, utc
 from avfusion.tracking.answers import NoModelError, StoreAwayError, ask, no_retries
 from avfusion.tracking.model_cache import ModelCache, answer_key, cache_folder, store_state
 from avfusion.tracking.store import configure, public_uri, reason_of, tracking_uri
@@ -48,7 +48,7 @@ def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
         yield folder, "from the cache"
         return
     try:
-        unique, version = _resolve(uri, root)
+        unique, version, words = _resolve(uri, root)
     except StoreAwayError as error:
         folder, note = _without_store(uri, root, cache, error)
         if folder is None:
@@ -59,15 +59,15 @@ def downloaded_model(uri: str, root: Path) -> Iterator[tuple[Path, str]]:
     if unique and (folder := cache.find(unique)) is not None:
         with suppress(OSError):
             cache.remember(folder.name, *keys)
-            cache.remember(folder.name, answer_key(uri, root), state=state)
-        yield folder, ""
+            cache.remember(folder.name, answer_key(uri, root), state=state, words=words)
+        yield folder, words
         return
     with tempfile.TemporaryDirectory(prefix="avfusion-model-") as scratch:
         folder = _download(uri, root, scratch)
         with suppress(OSError):  # read-only home, full disk: go on without the cache
             folder = cache.add(folder, *keys)
-            cache.remember(folder.name, answer_key(uri, root), state=state)
-        yield folder, ""
+            cache.remember(folder.name, answer_key(uri, root), state=state, words=words)
+        yield folder, words
 
 
 def _without_store(uri: str, root: Path, cache: ModelCache, error: StoreAwayError) -> tuple[Path | None, str]:
@@ -76,22 +76,24 @@ def _without_store(uri: str, root: Path, cache: ModelCache, error: StoreAwayErro
         return folder, f"from the cache: {error}"
     key = answer_key(uri, root)
     folder = None if isinstance(error, _NoStoreError) else cache.find(key, state=None)
-    age = "" if folder is None else duration(round(time.time() - cache.remembered_at(key)))
-    return folder, f"as the store answered {age} ago, from the cache: {error}"
+    if folder is None:
+        return None, ""
+    age, version = duration(round(time.time() - cache.remembered_at(key))), cache.words(key)
+    return folder, f"{version + ', ' if version else ''}as the store answered {age} ago, from the cache: {error}"
 
 
-def _resolve(uri: str, root: Path) -> tuple[str, str]:
-    """A permanent URI of the model, and the URI of its version; empty without a version.
+def _resolve(uri: str, root: Path) -> tuple[str, str, str]:
+    """A permanent URI of the model, and the URI of its version and that in words; empty without a version.
 
     Raises:
         NoModelError: the store has no such version or alias.
         StoreAwayError: it cannot be asked.
     """
     if uri.startswith(("runs:/", _MODEL_ID)):
-        return uri, ""
+        return uri, "", ""
     wanted = _VERSION.fullmatch(uri) or _ALIAS.fullmatch(uri)
     if not wanted:
-        return "", ""
+        return "", "", ""
     _check_exists(root)
     try:
         found = ask(
@@ -105,7 +107,8 @@ def _resolve(uri: str, root: Path) -> tuple[str, str]:
     except MlflowException as error:
         raise NoModelError(f"no model at {uri}{_place(root, error)}") from None
     source = str(found.source or "")
-    return source if source.startswith(SCHEMES) else "", f"models:/{wanted['name']}/{found.version}"
+    words = f"version {found.version}, registered {utc(found.creation_timestamp / 1000)}"
+    return source if source.startswith(SCHEMES) else "", f"models:/{wanted['name']}/{found.version}", words
 
 
 def _download(uri: str, root: Path, scratch: str) -> Path:

@@ -74,10 +74,18 @@ class ModelCache:
         self.remember(digest, *keys)
         return folder
 
-    def remember(self, digest: str, *keys: str, state: str = "") -> None:
-        """Remember keys for a cached model, in this state of the store."""
+    def remember(self, digest: str, *keys: str, state: str = "", words: str = "") -> None:
+        """Remember keys for a cached model, in this state of the store, with words for people."""
+        facts = {"store_state": state, "words": words}
         for key in keys:
-            write_json(self._note(key), {"model_digest": digest} | ({"store_state": state} if state else {}))
+            write_json(self._note(key), {"model_digest": digest} | {name: fact for name, fact in facts.items() if fact})
+
+    def words(self, key: str) -> str:
+        """The words remembered with a key; "" without."""
+        try:
+            return str(json.loads(self._note(key).read_text(encoding="utf-8")).get("words", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
 
     def remembered_at(self, key: str) -> float:
         """When a key was remembered last, in seconds since 1970; now if it was not."""
@@ -103,13 +111,14 @@ def store_state(root: Path) -> str:
     return json.dumps(times) if times else ""
 
 
-def last_answer(uri: str, root: Path) -> Path | None:
-    """The cached model of the store's last answer for `uri`, if the store's file has not changed since.
+def last_answer(uri: str, root: Path) -> tuple[Path, str] | None:
+    """The cached model of the store's last answer for `uri` and its version in words, if the store has not changed.
 
     It saves every `avfusion predict` the seconds of importing and asking MLflow.
     """
-    state = store_state(root)
-    return ModelCache(cache_folder()).find(answer_key(uri, root), state) if state else None
+    cache, key, state = ModelCache(cache_folder()), answer_key(uri, root), store_state(root)
+    folder = cache.find(key, state) if state else None
+    return None if folder is None else (folder, cache.words(key))
 
 
 def answer_key(uri: str, root: Path) -> str:

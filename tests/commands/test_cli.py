@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -88,7 +89,8 @@ def test_predict_says_which_model_it_took(
     assert f"model: {project / 'models' / 'fusion'} (the registry has no champion)" in capsys.readouterr().err
     assert call(monkeypatch, "register") == 0
     assert call(monkeypatch, "predict", face_video, "-o", "out") == 0, "its own CSV may be replaced"
-    assert "model: models:/avfusion@champion" in capsys.readouterr().err
+    named = r"model: models:/avfusion@champion \(version 1, registered .* UTC\), trained on \w+, on cpu\n"
+    assert re.search(named, capsys.readouterr().err)
 
 
 def test_doctor_reports_for_people_and_programs(
@@ -159,6 +161,24 @@ def test_register_is_idempotent(
     assert "already registered as version 1, champion (no champion before it" in second
 
 
+def test_champion_lists_promotes_and_demotes(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(monkeypatch, "register") == 0
+    assert call(monkeypatch, "champion") == 0
+    assert re.search(r"\n1 +champion +0\.500 +vvvvvvvv +20.*no champion before it", capsys.readouterr().out)
+    assert call(monkeypatch, "champion", "--demote") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("avfusion version 1 is champion no more")
+    assert said.rstrip().endswith("makes one; until then `predict` uses models/fusion")
+    assert call(monkeypatch, "champion", "1", "--json") == 0
+    (entry,) = json.loads(capsys.readouterr().out)["versions"]
+    assert (entry["version"], entry["aliases"], entry["decision"]) == (1, ["champion"], "champion")
+    assert call(monkeypatch, "champion", "9") == 2
+    assert capsys.readouterr().err == "error: avfusion has no version 9: `avfusion champion` lists them\n"
+    assert call(monkeypatch, "champion", "1", "--demote") == 2
+
+
 def test_summary_tells_what_this_store_decided(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,7 +197,8 @@ def test_summary_tells_what_this_store_decided(
     first = {"decision": "challenger", "reason": "0.5 does not beat 0.9", "model_digest": record["model_digest"]}
     pulled.write_text(json.dumps(first))
     assert shown().startswith("model        avfusion version 1, champion: no champion before it")
-    here.write_text(json.dumps(record | {"aliases": []}))
+    assert call(monkeypatch, "champion", "--demote") == 0
+    capsys.readouterr()
     assert shown().startswith(
         "model        avfusion version 1, no alias now; when registered, champion: no champion before it"
     )

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,11 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
     assert (
         crossval_markdown(CrossValidated(found.folds, blind, []), 0, "").splitlines()[-1].endswith("| – | – | – | – |")
     )
+    assert "Each fold's training stops by the very tracks that the fold scores" in text
+    inner = replace(found, stopping="inner")
+    told = write_cross_validation(folder, inner, out_of_fold=True)
+    assert "stops by a tenth of its own training groups" in told
+    assert "are of backbones that did see the videos it scores. Each fold" in told, "nothing chose their epochs"
     told = crossval_markdown(CrossValidated(found.folds, blind, [], ["anna"]), 0, "")
     assert "The official split has 1 group on both sides (anna): fold 0 scores them too high" in told
 

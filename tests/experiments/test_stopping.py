@@ -1,5 +1,6 @@
 """The inner stopping split: trainings, of backbones and of fusion models, never look at the tracks that are scored."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,13 @@ from avfusion.doctor import _stopping
 from avfusion.doctor.corpus import CorpusState
 from avfusion.experiments.backbones import backbone_stamp, backbone_tasks
 from avfusion.experiments.crossval import CrossValidation
+from avfusion.experiments.evaluate_stage import run_evaluation
 from avfusion.experiments.grid import Grid
+from avfusion.experiments.stage import Stage
 from avfusion.experiments.stopping import in_place_of_validation, part, stopping_groups
+from avfusion.experiments.train_stage import train_models, training_grid
 from avfusion.experiments.training import read_inputs
+from avfusion.fusion.files import load_fusion
 from avfusion.params.params import Params, load_params
 from avfusion.training.logger import NullLogger, StoppingNames
 from avfusion.training.settings import TrainSettings
@@ -154,3 +159,14 @@ def test_doctor_says_what_is_set_aside(plant: Callable[..., Path]) -> None:
         (item,) = _stopping(params("inner"), state)
         assert (item.status, text in item.text) == (status, True)
         assert _stopping(params("validation"), state) == []
+
+
+def test_what_is_trained_so_says_so(root: Path) -> None:
+    asked = params("inner")
+    train_models(training_grid(root, asked, "cpu"), asked)
+    assert load_fusion(root / "models" / "fusion")[1]["stopping"] == "inner"
+    run_evaluation(Stage("evaluate", asked, root, root, root / ".avfusion" / "evaluate"))
+    folder = root / "reports" / "evaluate"
+    assert json.loads((folder / "protocol.json").read_text())["stopping"] == "inner"
+    page = " ".join((folder / "report.html").read_text().split())
+    assert "Training saw none of these videos: a tenth of the training groups, set aside, chose its epoch." in page

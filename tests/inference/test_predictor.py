@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -259,7 +260,9 @@ def test_uris_and_the_default(project: Path, face_video: Path) -> None:
 
     run_id = MlflowClient().get_model_version("avfusion", done.version).run_id
     default = Predictor.load()
-    assert default.source == "models:/avfusion@champion"
+    named = r"models:/avfusion@champion \(version 1, registered 20\d\d-\d\d-\d\d \d\d:\d\d UTC\)"
+    assert re.fullmatch(named, default.source), default.source
+    assert Predictor.load().source == default.source, "the cache knows it, too"
     for uri in ("models:/avfusion@champion", "models:/avfusion/1", f"runs:/{run_id}/fusion"):
         assert Predictor.load(uri).digest == done.digest == default.digest
     for uri in ("models:/avfusion/7", "models:/nobody@champion", "runs:/" + "0" * 32 + "/fusion", "no/such/folder"):

@@ -259,9 +259,10 @@ def test_a_server_that_goes_away(
     digest = Predictor.load("models:/avfusion@champion").digest
     server.begin("silent")
     monkeypatch.setattr(answers, "ANSWER_S", 1.0)
-    version = Predictor.load("models:/avfusion/1")
-    assert (version.digest, version.source) == (digest, "models:/avfusion/1 (from the cache)")
-    champion = rf"models:/avfusion@champion \(as the store answered .* ago, from the cache: .*{server.url}"
+    known = Predictor.load("models:/avfusion/1")
+    assert (known.digest, known.source) == (digest, "models:/avfusion/1 (from the cache)")
+    version = r"models:/avfusion@champion \(version 1, registered .* UTC"
+    champion = rf"{version}, as the store answered .* ago, from the cache: .*{server.url}"
     source = Predictor.load("models:/avfusion@champion").source
     assert re.search(f"{champion}.*no answer within 1 s", source), source
     command = (sys.executable, "-m", "avfusion.cli", "predict", short_video, "-o", tmp_path / "out")
