@@ -23,6 +23,8 @@ ELSEWHERE = {
     "make repro": "tests/test_affwild2_end_to_end.py: its `dvc repro`, tests/test_own_data.py: that it scans first",
     "avfusion preset affwild2-tsav": "tests/test_published_weights_end_to_end.py",
     "avfusion preset affwild2": "tests/test_affwild2_end_to_end.py",
+    "avfusion preset ravdess": "tests/params/test_params.py",
+    "avfusion preset cremad": "tests/params/test_params.py",
     "avfusion preset manifest": "tests/test_own_data.py",
     "avfusion doctor": "tests/test_affwild2_end_to_end.py",
     "avfusion submit": "tests/test_affwild2_end_to_end.py",

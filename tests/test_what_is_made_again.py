@@ -104,7 +104,7 @@ def test_a_second_run_does_nothing(finished: SmallProject) -> None:
 
 def test_a_model_whose_code_changed_is_trained_again_alone_whatever_is_reworded(project: SmallProject) -> None:
     outs, scores = project.outs(), project.scores()
-    attends = "attended_v, map_v = self.visual_attention(x_v, joint)\n"
+    attends = "attended_v, map_v = self.visual_attention(x_v, joint, seen_v, valid)\n"
     project.reword()
     project.edit("avfusion/fusion/jca.py", attends, f"{attends}        attended_v = 0.5 * attended_v\n")
     done = project.must("dvc", "repro")
