@@ -57,6 +57,10 @@ def compare(
     ablate: Annotated[
         bool, typer.Option("--ablate", help="Say what attention adds to each model; trains a control of each.")
     ] = False,
+    whole: Annotated[
+        bool,
+        typer.Option("--whole", help="Each seed trains its own backbones, too: ± then says what training again does."),
+    ] = False,
 ) -> None:
     """Train fusion models with several seeds on the cached features and write reports/compare/.
 
@@ -68,4 +72,5 @@ def compare(
     from avfusion.runtime.project import project_root
 
     one_head = head.value if head else None
-    print(run_comparison(project_root(), listed(models), numbers, split.value, head=one_head, ablate=ablate))
+    names = listed(models)
+    print(run_comparison(project_root(), names, numbers, split.value, head=one_head, ablate=ablate, whole=whole))

@@ -6,7 +6,7 @@ The trainings are runs: a parent, and below it one per model and seed, with metr
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from avfusion.corpora.demo.truth import ORACLES, truth_folder
 from avfusion.corpora.notes import as_sentence, corpus_notes
 from avfusion.data.track_data import TrackData
 from avfusion.experiments.ablation import ablated_predictions, attention_facts, control_config
-from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
+from avfusion.experiments.chains import SECTIONS, Chain, make_chain, read_chain
+from avfusion.experiments.evaluate import predict_tracks, with_model
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.start import refuse_models, refuse_start
-from avfusion.experiments.training import config_of, model_names, read_inputs
+from avfusion.experiments.training import config_of, model_names
 from avfusion.experiments.training_store import FinishedTraining, TrainingUnit
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import fusion_names, fusion_options, head_kind, takes_maps
@@ -57,6 +58,7 @@ def run_comparison(
     *,
     head: str | None = None,
     ablate: bool = False,
+    whole: bool = False,
 ) -> str:
     """`avfusion compare`: train, score, and write reports/compare/; returns the table as Markdown.
 
@@ -64,31 +66,38 @@ def run_comparison(
         models: none: `train.model` and `train.baselines`; `all`: every model that takes pooled features.
         head: the head of all models that have a choice of it; None: each has its own.
         ablate: also say what attention adds to each model; trains the controls.
+        whole: each seed also trains its own backbones, and fusion models on their features.
 
     Raises:
         BadInputError: a model does not exist or has other heads, or params.yaml, features or labels are missing.
     """
-    params = load_params(root / "params.yaml", ("common", "corpus", "evaluate", "geometry", "train"))
+    sections = ("common", "corpus", "evaluate", "geometry", "train", *(SECTIONS if whole else ()))
+    params = load_params(root / "params.yaml", sections)
     refuse_start(params.train, "a comparison")
     make_deterministic(params.common.threads)
     pooled = [name for name in fusion_names() if not takes_maps(name)]
     models = pooled if list(models) == [EVERY] else list(models or model_names(params.train))
     work, folder = root / ".avfusion" / "compare", root / "reports" / "compare"
     with exclusive_lock(root / ".avfusion" / "locks" / "compare.lock", "avfusion compare"):
-        inputs, tracks = (
-            read_inputs(root, params.geometry, stopping=params.train.stopping),
-            load_evaluated(root, params.geometry)[split],
-        )
+        device = default_device()
+        own = read_chain(root, params, split, device)
+        inputs = own.grid.inputs
         refuse_models(models, inputs.feature_spec.output)
-        grid = Grid(root, inputs, params.geometry, params.common.threads, default_device())
-        comparison = Comparison(params, grid, tracks, truth_folder(root, params.corpus), head, ablate)
+        chains = dict.fromkeys(seeds, own)
+        if whole:
+            made = {seed: make_chain(root, params, seed, device) for seed in seeds}
+            chains = {seed: read_chain(root, params, split, device, features=made[seed]) for seed in seeds}
+        truth = truth_folder(root, params.corpus)
+        comparison = Comparison(params, own.grid, own.tracks, truth, head, ablate, chains if whole else {})
         # A run is continued only if everything that its numbers depend on is the same.
         trainings = {entry_name(*key): unit.digest for key, unit in comparison.units(models, seeds).items()}
-        same = fingerprint(inputs=inputs.digests, params=params.to_dict(), split=split, trainings=trainings)
+        shown = {name: section for name, section in params.to_dict().items() if name != "execution"}
+        same = fingerprint(inputs=inputs.digests, params=shown, split=split, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
-        tags["stopping"] = inputs.stopping_split
+        tags |= {"stopping": inputs.stopping_split} | ({"whole": "true"} if whole else {})
         recorded = every_param(root / "params.yaml", params)
-        book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags)
+        label = "whole runs" if whole else ""
+        book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags, label=label)
         with book.open("comparison") as parent:
 
             def training(key: ModelSeed) -> AbstractContextManager[TrackedRun]:
@@ -114,6 +123,7 @@ class Comparison:
         truth: folder of the tracks' truth, from `truth_folder`.
         head: of all models that have a choice of it; None: each has its own.
         ablate: the models' controls are trained, too, and all are scored under ablations.
+        chains: by seed, what models of that seed are trained and scored on instead of `grid` and `tracks`.
     """
 
     params: Params
@@ -122,16 +132,21 @@ class Comparison:
     truth: Path | None
     head: str | None = None
     ablate: bool = False
+    chains: Mapping[int, Chain] = field(default_factory=dict)
+
+    def chain(self, seed: int) -> Chain:
+        """What models of a seed are trained and scored on."""
+        return self.chains.get(seed) or Chain(self.grid, self.tracks)
 
     def units(self, models: Sequence[str], seeds: Sequence[int]) -> dict[ModelSeed, TrainingUnit]:
         """The trainings that are compared; with `ablate`, behind each model its control."""
         units: dict[ModelSeed, TrainingUnit] = {}
         for name in models:
             configs = [self.config(name, seed=seed) for seed in seeds]
-            units |= {(name, seed): self.grid.unit(config) for seed, config in zip(seeds, configs, strict=True)}
+            units |= {(name, seed): self.chain(seed).grid.unit(c) for seed, c in zip(seeds, configs, strict=True)}
             if self.ablate and (controls := [found for config in configs if (found := control_config(config))]):
                 entry = ablated_name(name, RETRAINED)
-                units |= {(entry, seed): self.grid.unit(control) for seed, control in zip(seeds, controls, strict=True)}
+                units |= {(entry, seed): self.chain(seed).grid.unit(c) for seed, c in zip(seeds, controls, strict=True)}
         return units
 
     def config(self, name: str, **values: Any) -> TrainSettings:
@@ -177,10 +192,11 @@ class Comparison:
             nonlocal tracks
             name, entry = key[0], entry_name(*key)
             model = finished.model(self.grid.device)
+            chain = self.chain(key[1])
             with gate_means(model, model.gate_maps if self.ablate else ()) as gates:
-                tracks, rate = self._predict(tracks, entry, model)
+                tracks, rate = self._predict(tracks, entry, model, chain)
             if self.ablate and name in costs:
-                for ablation, values in self._ablated(model, gates).items():
+                for ablation, values in self._ablated(model, gates, chain).items():
                     tracks = with_predictions(tracks, entry_name(ablated_name(name, ablation), key[1]), values)
             scores = pooled_scores(tracks, entry)
             run.log_metrics({f"{tracks[0].split}/ccc_{target}": scores[f"ccc_{target}"] for target in NAMES})
@@ -189,7 +205,9 @@ class Comparison:
                 costs[name].append((size.parameters, size.multiply_adds, finished.seconds_per_epoch, rate))
             return f"{entry}: mean CCC {scores['ccc_mean']:.3f} on {tracks[0].split}"
 
-        self.grid.run(self.units(models, seeds), open_run, use)
+        units = self.units(models, seeds)
+        for grid in {id(grid): grid for grid in (self.chain(seed).grid for seed in seeds)}.values():
+            grid.run({key: unit for key, unit in units.items() if self.chain(key[1]).grid is grid}, open_run, use)
         found = {name: SeedScores.of(tracks, [entry_name(name, seed) for seed in seeds]) for name in models}
         means = {name: dict(zip(COSTS, map(_mean, zip(*costs[name], strict=True)), strict=True)) for name in models}
         heads = {name: head_kind(name, self.config(name).options) for name in models}
@@ -205,20 +223,20 @@ class Comparison:
         return ["; ".join(f"{name} reads {reading.words}" for name, reading in found.items()) + "."]
 
     def _predict(
-        self, tracks: Sequence[TrackPredictions], entry: str, model: FusionModel
+        self, tracks: Sequence[TrackPredictions], entry: str, model: FusionModel, chain: Chain
     ) -> tuple[list[TrackPredictions], float]:
         """The tracks with the model's predictions as `entry`, and milliseconds of fusion per minute of video."""
         params, stride = self.params, self.grid.inputs.feature_spec.stride
         started = time.perf_counter()
-        found = with_model(tracks, self.tracks, entry, model, params.geometry, stride, params.train.inference)
+        found = with_model(tracks, chain.tracks, entry, model, params.geometry, stride, params.train.inference)
         seconds = time.perf_counter() - started
         return found, 1000 * seconds / (sum(float(track.time_s[-1]) for track in tracks) / 60)
 
-    def _ablated(self, model: FusionModel, gates: Mapping[str, Tensor]) -> dict[str, list[np.ndarray]]:
+    def _ablated(self, model: FusionModel, gates: Mapping[str, Tensor], chain: Chain) -> dict[str, list[np.ndarray]]:
         params, stride = self.params, self.grid.inputs.feature_spec.stride
         draw = params.evaluate.seed
         return ablated_predictions(
-            model, gates, self.tracks, params.geometry, stride, params.train.inference, draw=draw
+            model, gates, chain.tracks, params.geometry, stride, params.train.inference, draw=draw
         )
 
     def _gains(
@@ -242,7 +260,7 @@ class Comparison:
         if set(STREAMS_ALONE) <= set(models):
             pairs.append(("visual_only", "audio_only"))
         oracles = [name for name in ORACLES if name in tracks[0].predictions]
-        summary = seed_summary(tracks, models, seeds, pairs, oracles)
+        summary = seed_summary(tracks, models, seeds, pairs, oracles) | {"whole": bool(self.chains)}
         alone = [name for name in STREAMS_ALONE if name in models]
         better = max(alone, key=lambda name: float(summary["models"][name]["ccc_mean"]["mean"]), default=None)
         return summary | {"better_stream": better}

@@ -126,7 +126,7 @@ def write_comparison(
     """
     write_csv(folder / "comparison.csv", rows)
     write_report(folder / "comparison.json", summary)
-    text = comparison_markdown(rows, summary["split"], remarks)
+    text = comparison_markdown(rows, summary["split"], remarks, whole=bool(summary.get("whole")))
     names = [row["model"] for row in rows]
     for name, scores in summary["models"].items():
         if name not in names:
@@ -140,8 +140,15 @@ def write_comparison(
     return text
 
 
-def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = ()) -> str:
-    """The rows as a Markdown table, with a line that explains it, and `remarks`."""
+def comparison_markdown(
+    rows: Sequence[Mapping[str, Any]], split: str, remarks: Sequence[str] = (), *, whole: bool = False
+) -> str:
+    """The rows as a Markdown table, with a line that explains it, and `remarks`.
+
+    Args:
+        whole: each seed stands for a whole run, from backbones on.
+    """
+    runs = "whole runs, of backbones, features and fusion" if whole else "seeds"
     videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
     difference = f"Difference to {REFERENCE}: of the mean CCC, paired; p adjusted for the number of models (Holm)."
     if REFERENCE not in [row["model"] for row in rows]:
@@ -149,7 +156,7 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]], split: str, remarks: 
     words = [
         f"Pooled CCC on {split}, {videos} groups of videos (effectively {effective:.1f}): "
         + (
-            f"mean ± standard deviation over seeds ({seeds}), then the mean's 95 % interval, over groups and seeds."
+            f"mean ± standard deviation over {runs} ({seeds}), then the mean's 95 % interval, over groups and {runs}."
             if seeds > 1
             else "of one training each, then its 95 % interval over groups, which holds for these trainings alone."
         ),

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from avfusion.cli import app
 from avfusion.experiments.ablation import control_config
+from avfusion.experiments.chains import Chain, read_chain
 from avfusion.experiments.compare import Comparison, run_comparison
 from avfusion.experiments.evaluate import load_evaluated
 from avfusion.experiments.train_stage import training_grid
@@ -95,6 +96,25 @@ def test_what_was_trained_is_found_with_the_same_numbers(
     assert counts == ["1 training: 0 found, 1 to do", "2 trainings: 1 found, 1 to do"]
     for key in ("ccc_mean", "low_mean", "high_mean", "seconds_per_epoch"):
         assert again[0][key] == first[0][key]
+
+
+def test_a_seed_with_a_chain_of_its_own_is_trained_and_scored_on_that(
+    comparison: Comparison, plant_at: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    root = comparison.grid.root
+    plant_at(tmp_path / "other", **SIZES, noise=1.5)  # features that say less
+    other = read_chain(root, comparison.params, "val", "cpu", features=tmp_path / "other")
+    own = Chain(comparison.grid, comparison.tracks)
+    rows, summary = dataclasses.replace(comparison, chains={0: own, 1: other}).run(["late"], [0, 1])
+    alone = [
+        dataclasses.replace(comparison, grid=chain.grid, tracks=chain.tracks).run(["late"], [seed])[0][0]["ccc_mean"]
+        for seed, chain in enumerate((own, other))
+    ]
+    assert alone[0] - alone[1] > 0.1
+    assert rows[0]["ccc_mean"] == pytest.approx(np.mean(alone))
+    assert rows[0]["sd_mean"] == pytest.approx(np.std(alone, ddof=1))
+    text = write_comparison(tmp_path / "reports", rows, summary, "demo")
+    assert "over whole runs, of backbones, features and fusion (2)" in text
 
 
 def test_one_head_for_all_models(comparison: Comparison) -> None:
