@@ -46,6 +46,10 @@ from avfusion.training.logger import RunLogger
 from avfusion.training.settings import TrainSettings
 
 EVERY = "all"
+CHOSEN_BY = {
+    "validation": "These tracks chose the epochs, too, which raises their scores.",
+    "inner": "A tenth of the training groups chose the epochs, and none of these tracks.",
+}
 STREAMS_ALONE = ("audio_only", "visual_only")
 ModelSeed = tuple[str, int]
 
@@ -107,6 +111,7 @@ def run_comparison(
             rows, summary = comparison.run(models, seeds, training)
             notes = map(as_sentence, corpus_notes(params.corpus.name))
             remarks = [*notes, *_remarks(params.train, models), *comparison.readings(models)]
+            remarks += [CHOSEN_BY[inputs.stopping_split]] if split == "val" else []
             text = write_comparison(folder, rows, summary, params.corpus.name, remarks)
             plot_comparison(folder / "comparison.png", rows)
             for name in ("comparison.csv", "comparison.json", "comparison.md", "comparison.png"):

@@ -21,6 +21,10 @@ STAGES = (
     *("render", "corpus", "labels", "frames", "audio", "backbones", "features"),
     *("train", "evaluate", "robustness", "register"),
 )
+CHOSEN_BY = {
+    "validation": " Validation videos also chose the epochs.",
+    "inner": " A tenth of the training groups chose the epochs.",
+}
 
 
 def print_summary(root: Path) -> None:
@@ -37,7 +41,8 @@ def print_summary(root: Path) -> None:
     except FileNotFoundError:
         raise BadInputError(f"{path} is missing: run `make demo` or `dvc repro`") from None
     protocol = path.with_name("protocol.json")
-    heads = json.loads(protocol.read_text(encoding="utf-8")).get("heads", {}) if protocol.is_file() else {}
+    facts = json.loads(protocol.read_text(encoding="utf-8")) if protocol.is_file() else {}
+    heads = facts.get("heads", {})
     for split in SPLITS:
         scored = _scored(metrics.get(split, {}))
         if scored:
@@ -47,6 +52,8 @@ def print_summary(root: Path) -> None:
         if released := _scored(_released(metrics.get(split, {}))):
             console.print(score_table(released, f"{split}, released protocol ({RELEASED})", heads))
     explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, over groups of videos."
+    if "stopping" in facts:
+        explained += CHOSEN_BY[facts["stopping"]]
     demo = "oracle" in _scored(metrics.get("val", {}))
     if demo:
         explained += " Oracles: the best predictions from the known cues of both streams, or of one."

@@ -251,7 +251,7 @@ def test_summary_shows_scores_times_and_what_to_do(
     low = {"ccc_valence": -0.1, "ccc_arousal": 0.1, "ccc_mean": 0.0}
     models = {"jca": entry, "audio_only": low, "concat": none, "oracle": entry | {"ccc_mean": 0.5}}
     (project / "reports" / "evaluate" / "metrics.json").write_text(json.dumps({"val": models, "test": models}))
-    heads = json.dumps({"heads": {"jca": "linear", "audio_only": None}})
+    heads = json.dumps({"heads": {"jca": "linear", "audio_only": None}, "stopping": "inner"})
     (project / "reports" / "evaluate" / "protocol.json").write_text(heads)
     times = project / ".avfusion" / "times"
     times.mkdir(parents=True)
@@ -263,6 +263,7 @@ def test_summary_shows_scores_times_and_what_to_do(
     order = [row for row in rows if row in models]
     assert order == 2 * ["jca", "audio_only", "concat", "oracle"], "best first, the oracle last"
     assert "0.713 [+0.60 +0.80]" in out
+    assert "A tenth of the training groups chose the epochs." in " ".join(out.split())
     cells = [[cell.strip() for cell in line.split("│")] for line in out.splitlines()]
     assert [row[2] for row in cells if len(row) > 2 and row[1] in ("jca", "audio_only", "oracle")] == 2 * [
         "linear",

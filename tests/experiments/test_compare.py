@@ -218,6 +218,7 @@ def test_the_command_logs_nested_runs_once(plant_project: Callable[..., Path]) -
     with pytest.raises(BadInputError, match=r"released_coattention takes visual maps.* features are pooled: set backb"):
         run_comparison(root, ["late", "released_coattention"], [0], "val")
     assert "jca has train.options (k: 4); the others have their defaults." in text
+    assert "These tracks chose the epochs, too, which raises their scores." in text
     text = run_comparison(root, ["late"], [0], "val")
     assert "No difference to jca, which is not among the models: add it with --models." in text
     assert "train.options" not in text

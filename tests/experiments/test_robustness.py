@@ -28,6 +28,7 @@ from avfusion.experiments.robustness.disturbances.absence import absent_span
 from avfusion.experiments.robustness.disturbances.babble import babble
 from avfusion.experiments.robustness.disturbances.noise import add_noise
 from avfusion.experiments.robustness.disturbed_files import file_name, read_disturbed, read_stamp, restamp
+from avfusion.experiments.robustness.evaluation import _subtitle
 from avfusion.experiments.robustness.features import ConditionTask
 from avfusion.experiments.robustness.scores import (
     condition_entry,
@@ -165,6 +166,17 @@ def test_a_disturbed_stream_costs_the_target_that_it_tells(tracks: list[TrackDat
     # Without features of a condition a track is scored as it is.
     assert table["blur", 1.0]["ccc_valence"] == base["ccc_valence"]
     assert table["white_noise", -5.0]["ccc_arousal"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_pictures_heading_counts_videos_as_they_weigh() -> None:
+    facts = {"split": "test", "tracks": ["a", "b"], "videos": 30, "effective_videos": 12.34, "stride": 8}
+    few = "few videos: intervals may be too narrow"
+    assert _subtitle(facts | {"note": few}) == (
+        "test, 2 tracks of 30 videos (effectively 12.3), a clip every 8 frames; "
+        f"shaded: 95 % interval of the main model ({few})"
+    )
+    none = "too few videos for an interval"
+    assert _subtitle(facts | {"effective_videos": 7.9, "note": none}).endswith(f"every 8 frames; {none}")
 
 
 def test_masks_leave_the_features_and_the_other_stream_alone(tracks: list[TrackData]) -> None:

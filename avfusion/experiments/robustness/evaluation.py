@@ -20,7 +20,7 @@ from avfusion.experiments.robustness.scores import (
 from avfusion.fusion.base import FusionModel
 from avfusion.reports.plots.robustness import plot_robustness
 from avfusion.reports.report import write_csv, write_report
-from avfusion.scoring.intervals import effective_groups, few_note
+from avfusion.scoring.intervals import TOO_FEW_GROUPS, effective_groups, few_note
 from avfusion.scoring.metrics import scored_frames
 from avfusion.training.determinism import make_deterministic
 
@@ -100,9 +100,9 @@ def write_robustness(
 
 
 def _subtitle(facts: Mapping[str, Any]) -> str:
-    note = f" ({facts['note']})" if facts["note"] else ""
-    count = len(facts["tracks"])
+    note, count, effective = facts["note"], len(facts["tracks"]), facts["effective_videos"]
+    shaded = f"shaded: 95 % interval of the main model{f' ({note})' if note else ''}"
     return (
-        f"{facts['split']}, {count} tracks of {facts['videos']} videos, a clip every {facts['stride']} frames; "
-        f"shaded: 95 % interval of the main model{note}"
+        f"{facts['split']}, {count} tracks of {facts['videos']} videos (effectively {effective:.1f}), a clip every "
+        f"{facts['stride']} frames; {shaded if effective >= TOO_FEW_GROUPS else note}"
     )

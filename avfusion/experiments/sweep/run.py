@@ -186,6 +186,7 @@ class StudyRun:
         return {
             "corpus": self.params.corpus.name,
             "feature_spec": identity["feature spec"],
+            "stopping": "inner" if "tracks_stopping" in identity["features and labels"] else "validation",
             "sweep.study": study.study_name,
             "sweep.storage": public_url(self.url),
         }

@@ -66,6 +66,7 @@ def test_a_study_is_searched_logged_reported_applied_and_goes_on(
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
     assert parent.data.params["sweep.space.lr.high"] == "0.01"
     assert parent.data.tags["sweep.storage"] == default_storage(root)
+    assert parent.data.tags["stopping"] == "validation"
     client = MlflowClient(f"sqlite:///{root / 'mlruns' / 'mlflow.db'}")
     names = {entry.path for entry in client.list_artifacts(parent.info.run_id)}
     pictures = {f"{name}.png" for name in ("history", "importances", "parallel_coordinates", "slices")}
