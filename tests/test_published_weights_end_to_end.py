@@ -131,6 +131,10 @@ def test_tsav_with_the_published_fusion_untrained(
 
     metrics = json.loads((here.folder / "reports" / "evaluate" / "metrics.json").read_text())
     entry = metrics["val"]["released_coattention"]
+    assert {split: scores["released_coattention"].get("seen_data") for split, scores in metrics.items()} == {
+        "val": "may have",
+        "test": None,
+    }
     assert entry["frames"] == len(SPLITS["val"]) * (FRAMES - UNLABELLED)
     assert entry["released_protocol"]["frames"] == len(SPLITS["val"]) * FRAMES
     assert -1 <= entry["released_protocol"]["smoothed"]["ccc_mean"] <= 1

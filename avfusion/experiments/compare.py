@@ -98,7 +98,9 @@ def run_comparison(
         shown = {name: section for name, section in params.to_dict().items() if name != "execution"}
         same = fingerprint(inputs=inputs.digests, params=shown, split=split, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "split": split}
+        seen = inputs.seen_data(params.corpus.name).on(split)
         tags |= {"stopping": inputs.stopping_split} | ({"whole": "true"} if whole else {})
+        tags |= {"seen_data": seen.mark} if seen.mark else {}
         recorded = every_param(root / "params.yaml", params)
         label = "whole runs" if whole else ""
         book = RunBook(root, work / f"runs-{same[:16]}.json", recorded, tags, label=label)
@@ -109,7 +111,7 @@ def run_comparison(
                 return book.open(entry_name(name, seed), parent, {"model": name, "seed": seed})
 
             rows, summary = comparison.run(models, seeds, training)
-            notes = map(as_sentence, corpus_notes(params.corpus.name))
+            notes = map(as_sentence, (*corpus_notes(params.corpus.name), *seen.notes))
             remarks = [*notes, *_remarks(params.train, models), *comparison.readings(models)]
             remarks += [CHOSEN_BY[inputs.stopping_split]] if split == "val" else []
             text = write_comparison(folder, rows, summary, params.corpus.name, remarks)

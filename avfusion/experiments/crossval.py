@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from avfusion.corpora.demo.truth import truth_folder
+from avfusion.corpora.notes import as_sentence, corpus_notes
 from avfusion.data.features import read_features
 from avfusion.data.track_data import TrackData, feature_path
 from avfusion.experiments.evaluate import load_evaluated, predict_tracks, with_model
@@ -72,7 +73,8 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
         trainings = [[*key, unit.digest] for key, unit in crossval.units(names, crossval.parts(folds)).items()]
         same = fingerprint(inputs=inputs.digests, params=params.to_dict(), folds=folds, trainings=trainings)
         tags = {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest(), "folds": str(folds)}
-        tags["stopping"] = inputs.stopping_split
+        seen = inputs.seen_data(params.corpus.name)
+        tags |= {"stopping": inputs.stopping_split} | ({"seen_data": seen.mark} if seen.mark else {})
         book = RunBook(root, work / f"runs-{same[:16]}.json", every_param(root / "params.yaml", params), tags)
         with book.open("cross-validation") as parent:
 
@@ -81,7 +83,8 @@ def run_cross_validation(root: Path, models: Sequence[str], folds: int) -> str:
                 return book.open(f"{name}, fold {fold}", parent, {"model": name, "fold": fold})
 
             found = crossval.run(names, folds, training)
-            text = write_cross_validation(folder, found, out_of_fold=out_of_fold)
+            notes = map(as_sentence, (*corpus_notes(params.corpus.name), *seen.notes))
+            text = write_cross_validation(folder, found, out_of_fold=out_of_fold, remarks=list(notes))
             for name in ("folds.csv", "models.csv", "crossval.md"):
                 parent.log_artifact(folder / name)
     return text

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from avfusion.backbones.seen_data import model_origins, seen_data
 from avfusion.corpora.demo.truth import ORACLES, read_truth, truth_folder
 from avfusion.corpora.notes import corpus_notes, label_origin
 from avfusion.corpora.settings import CorpusSettings
@@ -82,6 +83,9 @@ def evaluate_models(
     names, folder = list(models), root / "reports" / "evaluate"
     main = {"name": names[0], "digest": digest}
     protocol = protocol_facts(geometry, stride, mode, config, main, trained.get("stopping", "validation"))
+    seen = seen_data(model_origins(FeatureSpec.from_dict(trained["feature_spec"]), trained.get("start")), corpus.name)
+    marks = {split: seen.on(split).mark for split in splits if seen.on(split).mark}
+    protocol["seen_data"] = {"marks": marks, "notes": list(seen.notes)}
     protocol["heads"] = {name: head_kind(model.name, model.options) for name, model in models.items()}
     protocol["sequences"] = {
         name: track_reading(model, everything[0], geometry, stride).words for name, model in models.items()
@@ -248,6 +252,9 @@ def write_evaluation(
         for split, entries in splits.items():
             for name in models:
                 metrics[split][name]["attributes"] = scores_by_category(entries, name, attributes)
+    for split, mark in protocol.get("seen_data", {}).get("marks", {}).items():
+        for name in models:
+            metrics[split][name]["seen_data"] = mark
     if "labels" in protocol:
         for scores in metrics.values():
             for entry in scores.values():

@@ -37,6 +37,7 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
     """
     grid = training_grid(root, params, default_device())
     inputs, features = grid.inputs, root / "data" / "features"
+    seen = inputs.seen_data(params.corpus.name)
     digests = {name: grid.unit(config_of(params.train, name)).digest for name in model_names(params.train)}
     recorded = every_param(root / "params.yaml", params) | {"feature_spec": inputs.feature_spec.to_dict()}
     if inputs.start:
@@ -50,6 +51,7 @@ def run_train_stage(root: Path, project: Path, params: Params) -> None:
         recorded,
         {"corpus": params.corpus.name, "feature_spec": inputs.feature_spec.digest()}
         | {"stopping": inputs.stopping_split}
+        | ({"seen_data": seen.mark} if seen.mark else {})
         | _noted(params),
         datasets={
             f"{params.corpus.name}-{split}": (inputs.digests[f"tracks_{split}"], features, use)

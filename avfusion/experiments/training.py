@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avfusion.backbones.seen_data import SeenData, model_origins, seen_data
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.feature_spec import FeatureSpec
 from avfusion.data.settings import GeometrySettings
@@ -66,6 +67,10 @@ class TrainingInputs:
         clips = Reading(geometry.sequence_clips, geometry.clip_frames)
         reading = self.reading(config, geometry) if config else clips
         return training_table(self.train, self.feature_spec, reading, device)
+
+    def seen_data(self, corpus: str) -> SeenData:
+        """What the weights that these trainings rest on have seen of the corpus of this name."""
+        return seen_data(model_origins(self.feature_spec, self.start.facts if self.start else None), corpus)
 
     def refuse_models(self, configs: Iterable[TrainSettings], geometry: GeometrySettings) -> None:
         """Refuse models from outside the package that break the contract of `forward` on features of these sizes.

@@ -55,11 +55,14 @@ class CrossValidated:
     stopping: str = "validation"
 
 
-def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: bool) -> str:
+def write_cross_validation(
+    folder: Path, found: CrossValidated, *, out_of_fold: bool, remarks: Sequence[str] = ()
+) -> str:
     """Write folds.csv, models.csv, crossval.md and predictions/<track>.parquet; return the Markdown.
 
     Args:
         out_of_fold: whether features of training tracks come from backbones that never saw their videos.
+        remarks: sentences below the first lines.
     """
     write_csv(folder / "folds.csv", found.folds)
     write_csv(folder / "models.csv", found.models)
@@ -68,12 +71,12 @@ def write_cross_validation(folder: Path, found: CrossValidated, *, out_of_fold: 
         write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, found.models[0]["model"])
     groups = len({track.group for track in found.test if track.valid.any()})
     unseen = UNSEEN.format(chosen=CHOSEN if found.stopping == "validation" else "")
-    text = crossval_markdown(found, groups, unseen if out_of_fold else SEEN)
+    text = crossval_markdown(found, groups, unseen if out_of_fold else SEEN, remarks)
     write_text(folder / "crossval.md", text)
     return text
 
 
-def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str) -> str:
+def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str, remarks: Sequence[str] = ()) -> str:
     """The rows as two Markdown tables, with an explanation."""
     scored = [row["scored_videos"] for row in found.folds if row["model"] == found.models[0]["model"]]
     fewest = min(row["effective_videos"] for row in found.folds)
@@ -81,6 +84,7 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str) -> 
     lines = [
         f"Pooled CCC in {len(scored)} folds that part no group of videos; fold 0 is the official split. In brackets "
         f"the 95 % interval over groups.{few} {leakage} {STOPPED[found.stopping]}",
+        *(["", " ".join(remarks)] if remarks else []),
         *(["", official_leak(found.shared)] if found.shared else []),
         "",
         "| model | fold | videos trained / scored | best epoch | valence | arousal | mean |",

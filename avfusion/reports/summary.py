@@ -63,7 +63,8 @@ def print_summary(root: Path) -> None:
     if times := stage_times(root):
         console.print(times, markup=False)
     _print_model(root, console)
-    for note in corpus_notes(load_params(root / "params.yaml", ["corpus"]).corpus.name):
+    seen = facts.get("seen_data", {}).get("notes", ())
+    for note in (*corpus_notes(load_params(root / "params.yaml", ["corpus"]).corpus.name), *seen):
         console.print(f"note         {note}", markup=False, soft_wrap=True)
     console.print("report       reports/evaluate/report.html, in a browser", markup=False)
     console.print("more         reports/evaluate/, reports/robustness/, reports/train/, reports/faces/", markup=False)

@@ -116,6 +116,7 @@ NEUTRAL: Mapping[str, str] = {
     "avfusion.data.trainable": _TOLD,
     "avfusion.backbones.feature_files": _STORE,
     "avfusion.backbones.folds": "chooses the videos of a fold; the tracks left are among the inputs",
+    "avfusion.backbones.seen_data": _TOLD,
     "avfusion.backbones.tsav": _READ,
     "avfusion.fusion.published": _READ,
     "avfusion.fusion.published_forms.weights": _READ,

@@ -37,6 +37,7 @@ KEPT = {
 }
 # Modules that decide nothing of what is kept where no unit of the program has them.
 ANYWHERE = {
+    "backbones.origins": "where weights come from; they are among the inputs by content",
     "corpora.csv_table": "which tracks there are; their hashes are among the inputs",
     "corpora.layout": "where files of a corpus lie",
     "corpora.settings": "forms of sections of params.yaml, whose values are among the inputs",

@@ -23,7 +23,7 @@ from avfusion.experiments.sweep.storage import STORAGE_ERRORS, open_storage, pub
 from avfusion.experiments.sweep.study import KEY, enqueue_paper, fail_stale, open_study, standing
 from avfusion.experiments.sweep.tracking import StudyRuns
 from avfusion.experiments.sweep.worker import WorkerTask
-from avfusion.experiments.training import read_inputs
+from avfusion.experiments.training import TrainingInputs, read_inputs
 from avfusion.params.params import Params
 from avfusion.runtime.errors import AVFusionError
 from avfusion.runtime.progress import TaskProgress
@@ -67,7 +67,9 @@ class StudyRun:
         """
         started = time.perf_counter()
         space = SearchSpace.of(self.params.sweep.space, self.params.train)
-        identity = self._identity(space)
+        inputs = read_inputs(self.root, self.params.geometry, stopping=self.params.train.stopping)
+        inputs.refuse_models(space.models(), self.params.geometry)
+        identity = self._identity(space, inputs)
         with storage_errors(public_url(self.url)):
             storage = open_storage(self.url, self.params.sweep.heartbeat)
             study = open_study(storage, self.params.sweep, space, identity)
@@ -82,7 +84,7 @@ class StudyRun:
             if outside:
                 self._say(f"the paper's point is not in the space ({', '.join(outside)}) and is not tried first")
             runs = StudyRuns(self.project, study.user_attrs[KEY], f"study {study.study_name}")
-            with runs.parent(self._logged_params(), self._tags(study, identity)) as parent, Interrupts() as interrupts:
+            with runs.parent(self._logged_params(), self._tags(study, inputs)) as parent, Interrupts() as interrupts:
                 if known < self.trials:
                     self._work(study, runs, parent, interrupts)
                 self._log(study.get_trials(deepcopy=False), runs, parent)
@@ -93,10 +95,8 @@ class StudyRun:
             raise KeyboardInterrupt
         return changes
 
-    def _identity(self, space: SearchSpace) -> dict[str, Any]:
+    def _identity(self, space: SearchSpace, inputs: TrainingInputs) -> dict[str, Any]:
         """The facts that make scores of a study comparable."""
-        inputs = read_inputs(self.root, self.params.geometry, stopping=self.params.train.stopping)
-        inputs.refuse_models(space.models(), self.params.geometry)
         return {
             "features and labels": {key: value[:12] for key, value in sorted(inputs.digests.items())},
             "feature spec": inputs.feature_spec.digest()[:12],
@@ -182,11 +182,13 @@ class StudyRun:
         sections = self.params.to_dict()
         return {name: sections[name] for name in ("corpus", "geometry", "train", "sweep") if name in sections}
 
-    def _tags(self, study: optuna.Study, identity: dict[str, Any]) -> dict[str, str]:
+    def _tags(self, study: optuna.Study, inputs: TrainingInputs) -> dict[str, str]:
+        seen = inputs.seen_data(self.params.corpus.name)
         return {
             "corpus": self.params.corpus.name,
-            "feature_spec": identity["feature spec"],
-            "stopping": "inner" if "tracks_stopping" in identity["features and labels"] else "validation",
+            "feature_spec": inputs.feature_spec.digest()[:12],
+            "stopping": inputs.stopping_split,
+            **({"seen_data": seen.mark} if seen.mark else {}),
             "sweep.study": study.study_name,
             "sweep.storage": public_url(self.url),
         }

@@ -78,7 +78,7 @@ def write_page(
     text = page_template("avfusion.reports.page", "page.html.jinja").render(
         title=model_title(main),
         corpus=sources.corpus,
-        notes=[as_sentence(note) for note in corpus_notes(sources.corpus)],
+        notes=[*map(as_sentence, (*corpus_notes(sources.corpus), *protocol.get("seen_data", {}).get("notes", ())))],
         oracles=any(metrics[split].get(oracle) for split in scored for oracle in ORACLES),
         protocol=protocol,
         lead=_lead(metrics, comparisons, main, shown, notes) if scored else ["No track has labels to score by."],
