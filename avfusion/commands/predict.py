@@ -85,6 +85,12 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Add valence_sd, arousal_sd: spread over overlapping sequences.")
     ] = False,
+    calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--calibrated", help="Mean labels instead of raw values, with the ends of 80 % bands: valence_low, …"
+        ),
+    ] = False,
     form: Annotated[
         FormatChoice, typer.Option("--format", help="abaw: the challenge's text, valence,arousal per frame.")
     ] = FormatChoice.csv,
@@ -109,14 +115,18 @@ def predict(
     """
     from avfusion.presentation.batch import Request, predict_files
     from avfusion.presentation.pictures import Pictures
+    from avfusion.runtime.printable import say
 
     predictor = loaded_predictor(model, device, min_face=min_face)
+    if calibrated:
+        say(f"note: {predictor.usable_calibration(stream.value, mode.value if mode else None).words()}")
     request = Request(
         people=people.value,
         stream=stream.value,
         stride=stride,
         mode=None if mode is None else mode.value,
         uncertainty=uncertainty,
+        calibrated=calibrated,
         audio_track=audio_track,
         form=form.value,
         pictures=Pictures(overlay, report),

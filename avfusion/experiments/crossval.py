@@ -34,7 +34,7 @@ from avfusion.runtime.fingerprints import fingerprint
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import NAMES, pooled_scores, valid_pairs
 from avfusion.scoring.seeds import seed_spread
-from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 from avfusion.tracking.run_book import RunBook
 from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import make_deterministic
@@ -182,6 +182,8 @@ class CrossValidation:
             low, high = entry[f"ci95_{target}"] or (None, None)
             found |= {f"{prefix}ccc_{target}": entry[f"ccc_{target}"]}
             found |= {f"{prefix}low_{target}": low, f"{prefix}high_{target}": high}
+        for key in (f"{kind}_{target}" for target in TARGETS for kind in ("slope", "offset")):
+            found |= {f"{prefix}{key}": entry[key]}
         return found
 
     def _summary(

@@ -20,6 +20,7 @@ from avfusion.data.presence import frame_presence
 from avfusion.data.settings import GeometrySettings
 from avfusion.data.track_data import TrackData, load_split
 from avfusion.experiments.ablation import attention_facts, attention_gains
+from avfusion.experiments.calibrating import calibrated_scores
 from avfusion.fusion.attention import attention_over_time
 from avfusion.fusion.base import FusionModel
 from avfusion.fusion.catalogue import head_kind
@@ -42,6 +43,7 @@ from avfusion.reports.report import (
 )
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.runtime.errors import AVFusionError, BadInputError
+from avfusion.scoring.calibration import Calibration
 from avfusion.scoring.categories import Categories, scores_by_category
 from avfusion.scoring.kept_sums import KeptSums
 from avfusion.scoring.released_protocol import DESCRIPTION
@@ -101,7 +103,10 @@ def evaluate_models(
         protocol["attention"] = {name: attention_facts(model.name, model.options) for name, model in models.items()}
     table = read_tracks(root / "data" / "corpus" / "tracks.parquet")
     attributes = {track.track: dict(track.attributes) for track in table if track.attributes}
-    write_evaluation(folder, splits, names, config, protocol, corpus_notes(corpus.name), gains, attributes)
+    line = trained.get("calibration")
+    calibration = Calibration.from_dict(line) if line else None
+    notes = corpus_notes(corpus.name)
+    write_evaluation(folder, splits, names, config, protocol, notes, gains, attributes, calibration)
     sources = page_sources(root, models[names[0]], everything, geometry, corpus.name)
     write_page(folder, splits, names, config, report, sources)
 
@@ -231,6 +236,7 @@ def write_evaluation(
     notes: Sequence[str] = (),
     gains: Mapping[str, Mapping[str, Any]] | None = None,
     attributes: Categories | None = None,
+    calibration: Calibration | None = None,
 ) -> dict[str, Any]:
     """Write the folder (reports/evaluate/) and summary.json beside it; `models` begins with the main one.
 
@@ -238,6 +244,7 @@ def write_evaluation(
         notes: what readers must know about the models, written on the traces.
         gains: `attention_gains` by split, which metrics.json then has in the models' entries, as `attention`.
         attributes: of the people, a category by attribute, by track; metrics.json then has `attributes`, likewise.
+        calibration: of the main model; metrics.json then has `calibrated` in its entries (`calibrated_scores`).
 
     Returns:
         the contents of metrics.json.
@@ -255,6 +262,9 @@ def write_evaluation(
     for split, mark in protocol.get("seen_data", {}).get("marks", {}).items():
         for name in models:
             metrics[split][name]["seen_data"] = mark
+    if calibration:
+        for split, entries in splits.items():
+            metrics[split][main]["calibrated"] = calibrated_scores(entries, main, calibration)
     if "labels" in protocol:
         for scores in metrics.values():
             for entry in scores.values():

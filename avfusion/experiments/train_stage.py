@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.corpora.notes import corpus_notes
+from avfusion.experiments.calibrating import fit_calibration
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.train_unit import unit_scores
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
@@ -111,7 +112,17 @@ def train_models(
         epochs = {"best_epoch": finished.best_epoch, "epochs": len(finished.history)}
         metrics[name] = epochs | finished.record["scores"]
         start = units[name].start
-        grid.store.publish(finished, folders[name], facts | ({"start": start.facts} if start else {}))
+        own = {"start": start.facts} if start else {}
+        if calibration := fit_calibration(
+            finished.model(grid.device),
+            grid.inputs.stopping,
+            params.geometry,
+            grid.inputs.feature_spec.stride,
+            config.inference,
+            grid.inputs.stopping_split,
+        ):
+            own["calibration"] = calibration.to_dict()
+        grid.store.publish(finished, folders[name], facts | own)
         with tempfile.TemporaryDirectory() as scratch:
             picture = Path(scratch) / "curves.png"
             plot_curves(picture, {name: finished.history}, {name: finished.best_epoch}, grid.inputs.stopping_split)

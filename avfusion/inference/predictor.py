@@ -30,6 +30,7 @@ from avfusion.fusion.model_folder import CONFIG, ModelFolder
 from avfusion.fusion.reading import reading_of
 from avfusion.inference.advice import IN_PYTHON, Advice
 from avfusion.inference.analysis import Analysis, Person, person_names
+from avfusion.inference.calibrated import NO_CALIBRATION, calibrate, read_calibration
 from avfusion.inference.clip_by_clip import ClipPredictor, overflow_refused
 from avfusion.inference.columns import SPREADS, VALUES
 from avfusion.inference.own_frames import own_frames
@@ -42,6 +43,7 @@ from avfusion.runtime.named_tensors import refuse_unusable
 from avfusion.runtime.scratch import scratch_folder
 from avfusion.runtime.settings import divisors, fault_text
 from avfusion.runtime.units import unit_digest
+from avfusion.scoring.calibration import Calibration
 
 Stream = Literal["both", "audio", "visual"]
 STREAMS, PEOPLE, MODES = get_args(Stream), get_args(People), get_args(Mode)
@@ -53,6 +55,7 @@ class Predictor:
     Attributes:
         device: the device that it runs on.
         corpus: name of its training corpus; empty if its config does not say.
+        calibration: of its values, None for a model without.
         notes: what readers of its values must know; none for a model trained on real data.
         spec: the feature spec by which features of videos are extracted.
         reading: the sequences of clips, or windows of frames, that the model reads.
@@ -70,6 +73,7 @@ class Predictor:
         self.spec = FeatureSpec.from_dict(folder.config["feature_spec"])
         self.frames = _frames_settings(folder, min_face)
         self.mode = folder.config.get("inference", "overlap")
+        self.calibration = read_calibration(folder)
         geometry = GeometrySettings.model_validate(folder.config.get("geometry") or {})
         self.target_offset = geometry.target_offset
         self.device = _device(device)
@@ -125,18 +129,20 @@ class Predictor:
         *,
         mode: Mode | None = None,
         uncertainty: bool = False,
+        calibrated: bool = False,
         audio_track: int | None = None,
     ) -> pd.DataFrame:
         """Predict valence and arousal of the main person for every frame of a video.
 
         Args:
-            path, stream, stride, progress, notice, mode, uncertainty, audio_track: as for `analyse`.
+            path, stream, stride, progress, notice, mode, uncertainty, calibrated, audio_track: as for `analyse`.
 
         Returns:
             One row per video frame, or 25 a second of a file with sound alone: `frame` (int32, from 1), `time_s`
             (float64, from frame 1), `valence` and `arousal` (float32 in [-1, 1]), `face_confidence` (float32 of that
             frame, 0: no face), `audio_present` and `visual_present` (bool, of the clip that ends at that frame); with
-            `uncertainty` also `valence_sd` and `arousal_sd` (float32).
+            `uncertainty` also `valence_sd` and `arousal_sd`, with `calibrated` the ends of the bands `valence_low`,
+            `valence_high`, `arousal_low` and `arousal_high` (float32).
 
         Raises:
             BadInputError, AVFusionError: as `analyse`.
@@ -147,6 +153,7 @@ class Predictor:
             stride=stride,
             mode=mode,
             uncertainty=uncertainty,
+            calibrated=calibrated,
             audio_track=audio_track,
             progress=progress,
             notice=notice,
@@ -163,6 +170,7 @@ class Predictor:
         stride: int | None = None,
         mode: Mode | None = None,
         uncertainty: bool = False,
+        calibrated: bool = False,
         audio_track: int | None = None,
         advice: Advice = IN_PYTHON,
         progress: Progress | None = None,
@@ -181,6 +189,8 @@ class Predictor:
             uncertainty: add `valence_sd` and `arousal_sd`: the standard deviation over the up to 16 sequence positions
                 that `overlap` averages. It shows how much a value depends on the clips around it, not the expected
                 error. NaN in the first 32 ticks, which have only one position.
+            calibrated: give the mean label that went with a value on the videos that stopped the training, instead of
+                the value, and the ends of a band around it (`avfusion.scoring.calibration`).
             audio_track: number of the audio track to hear, from 1; default: the one that players take
                 (`avfusion.media.audio_track.choose_audio_track`).
             advice: for the reader of warnings and refusals.
@@ -189,7 +199,8 @@ class Predictor:
                 analysis holds them, too.
 
         Raises:
-            BadInputError: the file cannot be read, has no such audio track, or neither stream can be used.
+            BadInputError: the file cannot be read, has no such audio track, or neither stream can be used; or
+                `calibrated` is asked of a model without calibration, or of other predictions than it was fitted to.
             UnusableModelError: features or predictions are not finite.
             AVFusionError: the decoding process died or took too long, or the model lies on a GPU and this process was
                 forked from the one that loaded it.
@@ -201,6 +212,7 @@ class Predictor:
         _check_choice("mode", mode, MODES)
         if uncertainty and mode != "overlap":
             raise BadInputError(f"uncertainty is the spread over the positions of mode overlap: mode {mode} has one")
+        line = self.usable_calibration(stream, mode) if calibrated else None
         if people == "all" and mode == "causal":
             raise BadInputError("mode causal follows one face, since it knows nobody beforehand: people main is needed")
         spec = self.spec_at(stride)
@@ -233,6 +245,8 @@ class Predictor:
                 with overflow_refused(self.source):
                     refuse_not_finite(features.audio, features.visual, str(path))
                     table = self._table(streams, faces, features, mode, uncertainty)
+                if line:
+                    calibrate(table, line)
                 if people == "all" and any(person.present.any() for person in streams.persons):
                     values = [name for name in VALUES if name in table.columns]
                     table.loc[~self._own(streams, faces), values] = np.nan
@@ -286,6 +300,21 @@ class Predictor:
         for column, name in enumerate(SPREADS if uncertainty else (), 2):
             table[name] = frames[:, column].astype(np.float32)
         return table
+
+    def usable_calibration(self, stream: Stream = "both", mode: Mode | None = None) -> Calibration:
+        """The model's calibration, for predictions of the kind that it was fitted to.
+
+        Raises:
+            BadInputError: it has none, or it was fitted to values of both streams, or of another mode.
+        """
+        if self.calibration is None:
+            raise BadInputError(f"the model {self.source} {NO_CALIBRATION}")
+        if stream != "both" or mode not in (None, self.mode):
+            raise BadInputError(
+                f"calibration was fitted to values of both streams in mode {self.mode}: not for stream {stream} in "
+                f"mode {mode or self.mode}"
+            )
+        return self.calibration
 
     def spec_at(self, stride: int | None) -> FeatureSpec:
         """The feature spec with clips `stride` ticks apart; None: as in training.

@@ -51,7 +51,7 @@ class Request:
     """What is wanted of every video.
 
     Attributes:
-        people, stream, stride, mode, uncertainty, audio_track: as for `Predictor.analyse`.
+        people, stream, stride, mode, uncertainty, calibrated, audio_track: as for `Predictor.analyse`.
         form: of the tables, a key of `avfusion.presentation.tables.SUFFIXES`.
     """
 
@@ -60,6 +60,7 @@ class Request:
     stride: int | None = None
     mode: Mode | None = None
     uncertainty: bool = False
+    calibrated: bool = False
     audio_track: int | None = None
     form: str = "csv"
     pictures: Pictures = field(default_factory=Pictures)
@@ -77,7 +78,7 @@ class Request:
             "uncertainty": str(self.uncertainty).lower(),
             "audio_track": str(self.audio_track or "default"),
             "format": self.form,
-        }
+        } | ({"calibrated": "true"} if self.calibrated else {})
 
 
 def predict_files(
@@ -181,6 +182,7 @@ def _predict_one(target: Target, predictor: Predictor, request: Request, force: 
             stride=request.stride,
             mode=request.mode,
             uncertainty=request.uncertainty,
+            calibrated=request.calibrated,
             audio_track=request.audio_track,
             advice=ADVICE,
             progress=progress.update,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from avfusion.inference.columns import COLUMNS, SPREADS
+from avfusion.inference.columns import BANDS, COLUMNS, SPREADS
 from avfusion.runtime.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -31,12 +31,12 @@ def write_predictions(
     challenge's text, only `valence,arousal` with 5 decimals.
 
     Args:
-        predictions: The columns `COLUMNS`, and `SPREADS` if known.
+        predictions: The columns `COLUMNS`, and `SPREADS` and `BANDS` if known.
         form: A key of `SUFFIXES`.
         origin: Their provenance, kept in Parquet's metadata and in JSON.
         notes: What readers must know about model and video, kept likewise.
     """
-    columns = [*COLUMNS, *(name for name in SPREADS if name in predictions.columns)]
+    columns = [*COLUMNS, *(name for name in (*SPREADS, *BANDS) if name in predictions.columns)]
     _WRITERS[form](Path(path), predictions.loc[:, columns], {**origin, "notes": list(notes)})
 
 

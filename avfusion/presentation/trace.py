@@ -88,6 +88,9 @@ def _emotion(axes: Axes, time_s: np.ndarray, predictions: "pd.DataFrame") -> Non
         known = values[np.isfinite(values)]
         mean = f"mean {round(float(known.mean()), 2) + 0.0:+.2f}" if len(known) else "unknown"  # never -0.00
         axes.plot(time_s, values, color=colour, linewidth=1.6, label=f"{name} ({mean})")
+        if f"{name}_low" in predictions:
+            ends = (predictions[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
+            axes.fill_between(time_s, *ends, color=colour, alpha=0.12, linewidth=0)
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("unpleasant / calm   …   pleasant / excited", fontsize=8)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, frameon=False, fontsize=9)

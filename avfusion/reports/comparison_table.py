@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from avfusion.reports.attention_gain import attention_markdown
-from avfusion.reports.report import write_csv, write_report
+from avfusion.reports.report import LABELS_ON_VALUES, shown_lines, write_csv, write_report
 from avfusion.runtime.atomic import write_text
+from avfusion.scoring.calibration import lines_of_sums
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.intervals import effective_groups, few_note, holm, interval, p_value
 from avfusion.scoring.metrics import NAMES, WEIGHTS, target_sums, valid_pairs
 from avfusion.scoring.seeds import seed_coefficients, seed_spread
-from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 REFERENCE = "jca"
 COSTS = ("parameters", "multiply_adds", "seconds_per_epoch", "ms_per_video_minute")
@@ -71,8 +72,9 @@ def comparison_rows(
 
     Columns: model, head (its type), seeds, videos, effective_videos; for valence, arousal and mean the CCC's mean over
     seeds `ccc_*`, its standard deviation over seeds `sd_*`, the 95 % interval of the mean `low_*`, `high_*`, over base
-    videos and seeds; the difference to jca `minus_jca_*` with its paired interval, its p value and that adjusted for
-    the number of models, `_p_holm` (None without jca); `COSTS`.
+    videos and seeds; `slope_*` and `offset_*` of the line of labels on predictions, means over seeds; the difference to
+    jca `minus_jca_*` with its paired interval, its p value and that adjusted for the number of models, `_p_holm` (None
+    without jca); `COSTS`.
     """
     rows = []
     for name, own in scores.items():
@@ -89,6 +91,13 @@ def comparison_rows(
             low, high = interval(own.sums, seed_coefficients(weights, (1,), count)) or (None, None)
             row |= {f"ccc_{target}": spread["mean"], f"sd_{target}": spread["sd"]}
             row |= {f"low_{target}": low, f"high_{target}": high}
+        lines = lines_of_sums(own.sums.sum(axis=1)).reshape(count, 2, 2).mean(axis=0)
+        for target, (slope, offset) in zip(TARGETS, lines, strict=True):
+            known = bool(np.isfinite(slope))
+            row |= {
+                f"slope_{target}": float(slope) if known else None,
+                f"offset_{target}": float(offset) if known else None,
+            }
         for target in NAMES:
             row |= _difference(own, None if name == REFERENCE else scores.get(REFERENCE), target)
         rows.append(row)
@@ -130,7 +139,7 @@ def write_comparison(
     names = [row["model"] for row in rows]
     for name, scores in summary["models"].items():
         if name not in names:
-            cells = [name, "–", *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 5]
+            cells = [name, "–", *(_spread(scores[f"ccc_{target}"]) for target in NAMES), *["–"] * 6]
             text += f"| {' | '.join(cells)} |\n"
     text += differences_table(summary)
     if gains := summary.get("attention"):
@@ -167,12 +176,13 @@ def comparison_markdown(
     lines = [
         " ".join(words),
         "",
-        f"| model | head | valence | arousal | mean | mean - {REFERENCE} | parameters | M multiply-adds / sequence "
-        "| s / epoch | fusion, ms / min of video |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| model | head | valence | arousal | mean | mean - {REFERENCE} | {LABELS_ON_VALUES} "
+        "| parameters | M multiply-adds / sequence | s / epoch | fusion, ms / min of video |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [row["model"], row["head"] or "–", *(_shown(row, target) for target in NAMES), _shown_difference(row)]
+        cells.append(shown_lines(row))
         cells += [f"{row['parameters']:,.0f}", f"{row['multiply_adds'] / 1e6:.1f}"]
         pace = row["seconds_per_epoch"]
         cells += ["–" if pace is None else f"{pace:.2f}", f"{row['ms_per_video_minute']:.0f}"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avfusion.reports.report import write_csv
+from avfusion.reports.report import LABELS_ON_VALUES, shown_lines, write_csv
 from avfusion.runtime.atomic import write_text
 from avfusion.runtime.quantities import counted
 from avfusion.scoring.intervals import few_note
@@ -87,20 +87,20 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str, rem
         *(["", " ".join(remarks)] if remarks else []),
         *(["", official_leak(found.shared)] if found.shared else []),
         "",
-        "| model | fold | videos trained / scored | best epoch | valence | arousal | mean |",
-        "|---|---|---|---|---|---|---|",
+        f"| model | fold | videos trained / scored | best epoch | valence | arousal | mean | {LABELS_ON_VALUES} |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(found.folds, key=lambda row: [entry["model"] for entry in found.models].index(row["model"])):
         cells = [row["model"], row["fold"], f"{row['train_videos']} / {row['scored_videos']}", row["best_epoch"]]
-        lines.append(_line(*cells, *(_shown(row, "", target) for target in NAMES)))
+        lines.append(_line(*cells, *(_shown(row, "", target) for target in NAMES), shown_lines(row)))
     shown = f"test, predictions averaged over {len(scored)} models ({test_groups} groups of videos with labels)"
     lines += [
         "",
         f"Smoothing windows (frames, valence / arousal) are chosen on the folds from 1 on; {shown}:",
         "",
         "| model | head | mean of folds | windows | val, mean | val, smoothed | test, valence | test, arousal "
-        "| test, mean | test, smoothed |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| test, mean | test, smoothed | test, {LABELS_ON_VALUES} |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in found.models:
         sd = "" if row["sd"] is None else f" ± {row['sd']:.3f}"
@@ -112,7 +112,7 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str, rem
         ]
         cells += [_shown(row, prefix, "mean") for prefix in ("val_", "val_smoothed_")]
         cells += [_shown(row, "test_", target) for target in NAMES] + [_shown(row, "test_smoothed_", "mean")]
-        lines.append(_line(*cells))
+        lines.append(_line(*cells, shown_lines(row, "test_")))
     return "\n".join(lines) + "\n"
 
 

@@ -20,7 +20,7 @@ from avfusion.scoring.metrics import (
     track_scores,
 )
 from avfusion.scoring.released_protocol import released_scores
-from avfusion.scoring.track_predictions import TrackPredictions
+from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 DIGITS = 6
 
@@ -174,6 +174,18 @@ def write_categories(path: Path, metrics: Mapping[str, Mapping[str, Mapping[str,
                             row[key] = value
                     rows.append(row)
     write_csv(path, rows, None if rows else ("split", "model", "attribute", "category"))
+
+
+LABELS_ON_VALUES = "labels on values: slope offset, v / a"
+
+
+def shown_lines(entry: Mapping[str, Any], prefix: str = "") -> str:
+    """Slope and offset of labels on values, of valence and arousal, for tables: `0.62 +0.03 / 0.71 -0.01`."""
+    cells = []
+    for target in TARGETS:
+        slope, offset = (entry.get(f"{prefix}{kind}_{target}") for kind in ("slope", "offset"))
+        cells.append("–" if slope is None or offset is None else f"{slope:.2f} {offset:+.2f}")
+    return "–" if set(cells) == {"–"} else " / ".join(cells)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], fields: Sequence[str] | None = None) -> None:

@@ -52,6 +52,7 @@ def print_summary(root: Path) -> None:
         if released := _scored(_released(metrics.get(split, {}))):
             console.print(score_table(released, f"{split}, released protocol ({RELEASED})", heads))
     explained = "Pooled CCC over all valid frames, unsmoothed; in brackets the 95 % interval, over groups of videos."
+    explained += " Slope: of labels on values; below 1 values are too wide (`predict --calibrated`)."
     if "stopping" in facts:
         explained += CHOSEN_BY[facts["stopping"]]
     demo = "oracle" in _scored(metrics.get("val", {}))
@@ -89,10 +90,11 @@ def score_table(scores: Mapping[str, Any], split: str, heads: Mapping[str, str |
     table.add_column("head", no_wrap=True)
     for target in TARGETS:
         table.add_column(target, justify="right", no_wrap=True)
+    table.add_column("slope v/a", justify="right", no_wrap=True)
     ranked = sorted(scores, key=lambda model: (model.startswith("oracle"), -_mean(scores[model]), model))
     for position, model in enumerate(ranked):
         oracles_follow = position + 1 < len(ranked) and ranked[position + 1].startswith("oracle")
-        cells = [_cell(scores[model] or {}, target) for target in TARGETS]
+        cells = [*(_cell(scores[model] or {}, target) for target in TARGETS), _slopes(scores[model] or {})]
         table.add_row(
             model, heads.get(model) or "–", *cells, end_section=oracles_follow and not model.startswith("oracle")
         )
@@ -161,6 +163,12 @@ def _scored(scores: Mapping[str, Any]) -> dict[str, Any]:
     """Entries of the models with scores, and of the oracles if there is a truth."""
     found = {model for model, entry in scores.items() if _mean(entry) >= -1}
     return {model: entry for model, entry in scores.items() if found and (model in found or "oracle" not in model)}
+
+
+def _slopes(entry: Mapping[str, Any]) -> str:
+    """Slopes of labels on values, of valence and arousal."""
+    slopes = [entry.get(f"slope_{target}") for target in TARGETS[:2]]
+    return "–" if None in slopes else "/".join(f"{slope:.2f}" for slope in slopes)
 
 
 def _few_videos(scores: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from avfusion.scoring.calibration import regression
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.intervals import effective_groups, group_sums, interval, p_value
 from avfusion.scoring.smoothing import smooth
@@ -83,12 +84,14 @@ def pooled_scores(
     """The entry of one model in metrics.json.
 
     Pooled (all valid frames of all tracks concatenated) CCC of valence, arousal and their mean, with 95 % intervals
-    clustered on groups; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); counts of
+    clustered on groups; PCC, RMSE and SAGR pooled likewise (their mean is the mean over both targets); `slope_` and
+    `offset_` of the least-squares line of labels on predictions (1 and 0 where values mean what they say); counts of
     scored frames, tracks, videos and groups, and `effective_videos`: how many equally long groups weigh as much
     (`intervals.effective_groups`). Undefined numbers are None.
     """
     predictions, labels, groups = valid_pairs(tracks, model, windows)
     entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
+    entry |= {f"{kind}_{target}": None for kind in ("slope", "offset") for target in TARGETS}
     if len(predictions) >= 2:
         scores = [ccc(predictions[:, c], labels[:, c]) for c in range(2)]
         sums = target_sums(predictions, labels, groups)
@@ -99,6 +102,9 @@ def pooled_scores(
         for kind, measure in BESIDE_CCC.items():
             values = [measure(predictions[:, c], labels[:, c]) for c in range(2)]
             entry |= {f"{kind}_{name}": float(np.dot(weights, values)) for name, weights in WEIGHTS.items()}
+        for c, target in enumerate(TARGETS):
+            if line := regression(predictions[:, c], labels[:, c]):
+                entry |= {f"slope_{target}": line[0], f"offset_{target}": line[1]}
     entry["frames"] = len(predictions)
     scored = [track for track in tracks if model in track.predictions and track.valid.any()]
     entry["videos"] = len({track.video for track in scored})

@@ -5,11 +5,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from avfusion.cli import main
 from avfusion.params.params import load_params
+from avfusion.scoring.calibration import Calibration
 
 NOT_RENDERED = "the demo corpus is not rendered yet: `dvc repro` does it\n"
 COMMAND = Path(sys.executable).with_name("avfusion")
@@ -91,6 +93,31 @@ def test_predict_says_which_model_it_took(
     assert call(monkeypatch, "predict", face_video, "-o", "out") == 0, "its own CSV may be replaced"
     named = r"model: models:/avfusion@champion \(version 1, registered .* UTC\), trained on \w+, on cpu\n"
     assert re.search(named, capsys.readouterr().err)
+
+
+def test_predict_gives_calibrated_values_of_a_model_that_has_them(
+    project: Path, face_video: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--model", "models/fusion", "-o", "out")
+    assert call(monkeypatch, "predict", face_video, *options, "--calibrated") == 2
+    assert "models/fusion has no calibration: `dvc repro train` fits one" in capsys.readouterr().err
+    assert call(monkeypatch, "predict", face_video, *options) == 0
+    (path,) = (project / "out").glob("*.csv")
+    raw = pd.read_csv(path)
+    line = Calibration((0.5, 0.25), (0.1, -0.1), (0.3, 0.4), 12, "validation")
+    config = project / "models" / "fusion" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"calibration": line.to_dict()}))
+    assert call(monkeypatch, "predict", face_video, *options, "--calibrated") == 0
+    assert f"note: {line.words()}" in capsys.readouterr().err
+    table = pd.read_csv(path)
+    assert list(table.columns[-4:]) == ["valence_low", "valence_high", "arousal_low", "arousal_high"]
+    np.testing.assert_allclose(table["valence"], 0.1 + 0.5 * raw["valence"], atol=2e-6)
+    np.testing.assert_allclose(table["arousal_high"], -0.1 + 0.25 * raw["arousal"] + 0.4, atol=2e-6)
+    assert call(monkeypatch, "predict", face_video, *options, "--calibrated", "--stream", "audio") == 2
+    assert "calibration was fitted to values of both streams in mode" in capsys.readouterr().err
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"calibration": {"valence": 1}}))
+    assert call(monkeypatch, "predict", face_video, *options) == 2
+    assert "calibration is damaged" in capsys.readouterr().err
 
 
 def test_doctor_reports_for_people_and_programs(

@@ -39,6 +39,7 @@ TRAIN = TrainSettings(model="jca", baselines=("audio_only",), epochs=2, batch_si
 EVALUATE = EvaluateSettings(trace_plots=1)
 KINDS, NAMES = ("ccc", "ci95", "pcc", "rmse", "sagr"), ("valence", "arousal", "mean")
 ENTRY = {f"{kind}_{name}" for kind in KINDS for name in NAMES}
+ENTRY |= {f"{kind}_{name}" for kind in ("slope", "offset") for name in NAMES[:2]}
 COUNTS = {"frames", "tracks", "videos", "groups", "effective_videos"}
 ENTRY |= COUNTS
 

@@ -71,10 +71,15 @@ ELSEWHERE = {
     ),
     "train": {
         **dict.fromkeys(
-            ("corpora.demo.truth", "reports.plots.style", "reports.report", "scoring.track_predictions"), _ANEW
+            (
+                *("corpora.demo.truth", "experiments.calibrating", "reports.plots.style", "reports.report"),
+                "scoring.track_predictions",
+            ),
+            _ANEW,
         ),
         **dict.fromkeys(
-            (f"scoring.{name}" for name in ("intervals", "metrics", "released_protocol", "smoothing")), _ANEW
+            (f"scoring.{name}" for name in ("calibration", "intervals", "metrics", "released_protocol", "smoothing")),
+            _ANEW,
         ),
     },
     "evaluate": {

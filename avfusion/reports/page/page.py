@@ -17,6 +17,7 @@ from avfusion.reports.page.templates import page_template
 from avfusion.reports.page.tracks import crop_thumbnails, track_figure, worst_tracks
 from avfusion.reports.plots.style import model_title
 from avfusion.reports.plots.traces import CONDITION_TITLES
+from avfusion.reports.report import shown_lines
 from avfusion.reports.settings import EvaluateSettings, ReportSettings
 from avfusion.reports.verdicts import verdict, verdict_sentences
 from avfusion.runtime.atomic import write_text
@@ -77,6 +78,7 @@ def write_page(
     noted = [f"{SPLIT_WORDS[split].capitalize()}: {notes[split]}" for split in scored if split in notes]
     text = page_template("avfusion.reports.page", "page.html.jinja").render(
         title=model_title(main),
+        lines=shown_lines,
         corpus=sources.corpus,
         notes=[*map(as_sentence, (*corpus_notes(sources.corpus), *protocol.get("seen_data", {}).get("notes", ())))],
         oracles=any(metrics[split].get(oracle) for split in scored for oracle in ORACLES),
@@ -89,6 +91,11 @@ def write_page(
         ablations=list(ABLATIONS.values()),
         explained=EXPLAINED,
         released=_released(metrics, scored, models),
+        calibrated=[
+            {"split": SPLIT_WORDS[split], "entry": found, "raw": metrics[split][main]}
+            for split in scored
+            if (found := metrics[split][main].get("calibrated"))
+        ],
         people=[table for split in scored for table in _people(split, metrics[split][main].get("attributes", {}))],
         shown={"words": SPLIT_WORDS[shown]},
         dots=[_dots(target, worst, left_end) for target in TARGETS],
