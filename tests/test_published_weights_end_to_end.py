@@ -174,7 +174,7 @@ def as_the_published_network_predicts(project: ProjectCopy, checkpoint: Path) ->
         audio[0, :3] = torch.from_numpy(features.audio).float()
         visual[0, :3] = torch.from_numpy(features.visual).float().flatten(1)
         expected = model(audio, visual).predictions[0, :3].clamp(-1, 1).numpy()
-        stored, _ = read_predictions(project.folder / "reports" / "evaluate" / "predictions" / f"{track}.parquet")
+        stored, _, _ = read_predictions(project.folder / "reports" / "evaluate" / "predictions" / f"{track}.parquet")
         np.testing.assert_allclose(stored[[0, 32, 64]], expected, atol=1e-5)
 
 

@@ -14,7 +14,7 @@ from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.track_data import feature_path, inputs_digest
 from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import BadInputError
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import read_predictions
 
 AGAIN = "run `dvc repro evaluate`"
@@ -36,15 +36,15 @@ class SplitPredictions:
     missing: dict[str, int]
     model: str
     digest: str
-    windows: tuple[int, int] | None
+    windows: tuple[float, float] | None
 
 
-def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | None) -> SplitPredictions:
+def load_split_predictions(root: Path, split: str, windows: tuple[float, float] | None) -> SplitPredictions:
     """Read the predictions of `evaluate` for a split of the project in `root`, smoothed and clipped to [-1, 1].
 
     Args:
         split: A split that `evaluate` predicts: val or test.
-        windows: Frames of the uniform filter for valence and arousal; None: no smoothing.
+        windows: Seconds of the uniform filter for valence and arousal; None: no smoothing.
 
     Raises:
         BadInputError: params.yaml or the scanned corpus changed since the pipeline ran; there are no predictions or no
@@ -70,10 +70,12 @@ def load_split_predictions(root: Path, split: str, windows: tuple[int, int] | No
         if not path.is_file():
             stale.append(f"{track.track} (has features but no predictions)")
             continue
-        predictions, features = read_predictions(path)
+        predictions, time_s, features = read_predictions(path)
         if reason := _outdated(root, track, len(predictions), features):
             stale.append(f"{track.track} ({reason})")
-        tracks[track.track] = predictions if windows is None else np.clip(smooth(predictions, windows), -1, 1)
+        if windows is not None:
+            predictions = np.clip(smooth_seconds(predictions, time_s, windows), -1, 1)
+        tracks[track.track] = predictions
     if stale:
         count = f"{len(stale)} of {len(chosen)} tracks"
         raise BadInputError(f"the predictions in {folder} are out of date for {count}: {some(stale)}: {AGAIN}")
@@ -120,12 +122,12 @@ def _check_model(protocol: Mapping[str, Any], folder: Path, fusion: Path) -> Map
     return model
 
 
-def _check_windows(protocol: Mapping[str, Any], windows: tuple[int, int]) -> None:
-    scored = tuple(protocol["smoothing"][f"{target}_frames"] for target in ("valence", "arousal"))
+def _check_windows(protocol: Mapping[str, Any], windows: tuple[float, float]) -> None:
+    scored = tuple(protocol["smoothing"].get(f"{target}_s") for target in ("valence", "arousal"))
     if scored != windows:
         raise BadInputError(
-            f"evaluate.smoothing_valence and smoothing_arousal are {windows[0]} and {windows[1]}, but the scores were "
-            f"made with {scored[0]} and {scored[1]}: {AGAIN}"
+            f"evaluate.smoothing_valence_s and smoothing_arousal_s are {windows[0]} and {windows[1]}, but the scores "
+            f"were made with {scored[0]} and {scored[1]}: {AGAIN}"
         )
 
 

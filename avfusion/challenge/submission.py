@@ -35,7 +35,7 @@ class Submission:
 
     Attributes:
         valence, arousal: lowest and highest value in the files.
-        smoothing: frames of the uniform filter for valence and arousal; None: not smoothed.
+        smoothing: seconds of the uniform filter for valence and arousal; None: not smoothed.
         validation: mean of the pooled validation CCCs of the model, `smoothed` and `unsmoothed`; empty: unknown.
     """
 
@@ -46,7 +46,7 @@ class Submission:
     rows: int
     valence: tuple[float, float]
     arousal: tuple[float, float]
-    smoothing: tuple[int, int] | None
+    smoothing: tuple[float, float] | None
     model: str
     model_digest: str
     validation: dict[str, float]
@@ -58,7 +58,7 @@ class Submission:
 
     def to_text(self) -> str:
         """The summary as text, without the notes."""
-        windows = "none" if self.smoothing is None else "uniform, {} (valence) and {} (arousal) frames"
+        windows = "none" if self.smoothing is None else "uniform, {:g} s (valence) and {:g} s (arousal)"
         scores = " and ".join(f"{score:.3f} {kind}" for kind, score in sorted(self.validation.items()))
         lines = {
             "tracks": f"{self.tracks} of the split {self.split}",
@@ -99,7 +99,7 @@ def submit(
     """
     params = load_params(root / "params.yaml", ["corpus", "evaluate"])
     config = params.evaluate
-    windows = (config.smoothing_valence, config.smoothing_arousal) if smooth else None
+    windows = config.windows_s if smooth else None
     predictions = load_split_predictions(root, split, windows)
     if sample is not None and sample.exists() and out.exists() and sample.samefile(out):
         raise BadInputError(f"{out} is the sample: choose another -o")

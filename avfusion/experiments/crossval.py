@@ -40,7 +40,7 @@ from avfusion.tracking.runs import TrackedRun
 from avfusion.training.determinism import make_deterministic
 from avfusion.training.logger import RunLogger
 
-WINDOWS = (1, 5, 10, 20, 35, 50, 75, 100)
+WINDOWS_S = (0.0, 0.167, 0.333, 0.667, 1.167, 1.667, 2.5, 3.333)
 FoldModel = tuple[int, str]
 
 
@@ -174,9 +174,13 @@ class CrossValidation:
         return with_model(entries, tracks, name, model, self.params.geometry, stride, mode)
 
     def _scores(
-        self, tracks: Sequence[TrackPredictions], name: str, windows: tuple[int, int] | None = None, prefix: str = ""
+        self,
+        tracks: Sequence[TrackPredictions],
+        name: str,
+        windows_s: tuple[float, float] | None = None,
+        prefix: str = "",
     ) -> dict[str, Any]:
-        entry = pooled_scores(tracks, name, windows=windows)
+        entry = pooled_scores(tracks, name, windows_s=windows_s)
         found: dict[str, float | None] = {f"{prefix}effective_videos": entry["effective_videos"]}
         for target in NAMES:
             low, high = entry[f"ci95_{target}"] or (None, None)
@@ -203,7 +207,7 @@ class CrossValidation:
             "mean": spread["mean"],
             "sd": spread["sd"],
         }
-        row |= {"window_valence": windows[0], "window_arousal": windows[1]}
+        row |= {"window_valence_s": windows[0], "window_arousal_s": windows[1]}
         row |= self._scores([track for fold in scored for track in fold], name, prefix="out_of_fold_")
         for split, tracks in (("val", scored[0]), ("test", test)):
             row |= self._scores(tracks, name, prefix=f"{split}_")
@@ -211,8 +215,8 @@ class CrossValidation:
         return row
 
 
-def choose_windows(tracks: Sequence[TrackPredictions], model: str) -> tuple[int, int]:
-    """Windows of the smoothing (valence, arousal) with the highest pooled CCC; the shortest among equals.
+def choose_windows(tracks: Sequence[TrackPredictions], model: str) -> tuple[float, float]:
+    """Windows of the smoothing (valence, arousal; seconds) with the highest pooled CCC; the shortest among equals.
 
     `tracks` must hold out-of-fold predictions of training tracks: predictions by models that were not trained on them,
     and no tracks that are scored with these windows.
@@ -220,10 +224,10 @@ def choose_windows(tracks: Sequence[TrackPredictions], model: str) -> tuple[int,
     best = []
     for c in range(2):
         scores = []
-        for window in WINDOWS:
+        for window in WINDOWS_S:
             predictions, labels, _ = valid_pairs(tracks, model, (window, window))
             scores.append(ccc(predictions[:, c], labels[:, c]))
-        best.append(WINDOWS[int(np.argmax(scores))])
+        best.append(WINDOWS_S[int(np.argmax(scores))])
     return best[0], best[1]
 
 

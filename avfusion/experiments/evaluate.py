@@ -249,9 +249,8 @@ def write_evaluation(
     Returns:
         the contents of metrics.json.
     """
-    windows = (config.smoothing_valence, config.smoothing_arousal)
     main, others = models[0], models[1:]
-    metrics = metrics_table(splits, models, windows=windows, released=config.released_protocol)
+    metrics = metrics_table(splits, models, windows_s=config.windows_s, released=config.released_protocol)
     for split, found in (gains or {}).items():
         for name, gain in found.items():
             metrics[split][name]["attention"] = gain
@@ -276,7 +275,7 @@ def write_evaluation(
         for track in tracks:
             write_track_predictions(folder / "predictions" / f"{track.track}.parquet", track, main)
         for track in spread(tracks, config.trace_plots):
-            plot_track(folder / "traces" / f"{track.track}.png", track, main, windows, notes)
+            plot_track(folder / "traces" / f"{track.track}.png", track, main, config.windows_s, notes)
     (folder / "traces").mkdir(parents=True, exist_ok=True)  # an out of the stage, also where nothing is to be drawn
     oracles = [name for name in ORACLES if any(name in entries for entries in metrics.values())]
     write_track_scores(folder / "tracks.csv", splits, [*models, *oracles])
@@ -317,8 +316,8 @@ def protocol_facts(
         "smoothing": {
             "filter": "uniform, per track, over all frames",
             "edges": "nearest",
-            "valence_frames": config.smoothing_valence,
-            "arousal_frames": config.smoothing_arousal,
+            "valence_s": config.smoothing_valence_s,
+            "arousal_s": config.smoothing_arousal_s,
         },
         "released_protocol": DESCRIPTION if config.released_protocol else None,
         "test_labels": "the corpus's own, or the known truth of the demo corpus; null where there is neither",

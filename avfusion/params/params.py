@@ -64,8 +64,17 @@ class Params:
 
 SECTIONS: dict[str, type[Section]] = dict(Params.__annotations__)
 MOST_BYTES = 64_000
-REMOVED = dict.fromkeys(("evaluate.bootstrap", "robustness.bootstrap"), "intervals are computed without resamples")
-"""Keys of earlier versions, and why they are gone."""
+REMOVED = {
+    **dict.fromkeys(
+        ("evaluate.bootstrap", "robustness.bootstrap"), "intervals are computed without resamples: delete the line"
+    ),
+    **{
+        f"evaluate.smoothing_{target}": f"windows are in seconds: write evaluate.smoothing_{target}_s, that number of "
+        f"frames / 30 (published: {seconds})"
+        for target, seconds in (("valence", 0.667), ("arousal", 1.667))
+    },
+}
+"""Keys of earlier versions: why they are gone, and what to do."""
 _SHOWN = 200  # characters of a wrong value
 # Errors of the parser for malformed dates, numbers and tags, and for deep nesting.
 _YAML_VALUE_ERRORS = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
@@ -132,7 +141,7 @@ def _describe(section: str, fault: Any) -> str:
         return f"{key}.{fault['msg']}"
     if fault["type"] == "extra_forbidden":
         if key in REMOVED:
-            return f"{key} is no key any more, since {REMOVED[key]}: delete the line"
+            return f"{key} is no key any more, since {REMOVED[key]}"
         return f"{key} is unknown: must be one of {', '.join(_siblings(section, fault['loc']))}"
     if fault["type"] == "missing":
         return f"{key} is missing"

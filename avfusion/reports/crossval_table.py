@@ -96,7 +96,7 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str, rem
     shown = f"test, predictions averaged over {len(scored)} models ({test_groups} groups of videos with labels)"
     lines += [
         "",
-        f"Smoothing windows (frames, valence / arousal) are chosen on the folds from 1 on; {shown}:",
+        f"Smoothing windows (seconds, valence / arousal) are chosen on the folds from 1 on; {shown}:",
         "",
         "| model | head | mean of folds | windows | val, mean | val, smoothed | test, valence | test, arousal "
         f"| test, mean | test, smoothed | test, {LABELS_ON_VALUES} |",
@@ -108,7 +108,7 @@ def crossval_markdown(found: CrossValidated, test_groups: int, leakage: str, rem
             row["model"],
             row["head"] or "–",
             f"{row['mean']:.3f}{sd}",
-            f"{row['window_valence']} / {row['window_arousal']}",
+            f"{row['window_valence_s']:g} / {row['window_arousal_s']:g}",
         ]
         cells += [_shown(row, prefix, "mean") for prefix in ("val_", "val_smoothed_")]
         cells += [_shown(row, "test_", target) for target in NAMES] + [_shown(row, "test_smoothed_", "mean")]

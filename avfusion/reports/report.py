@@ -38,7 +38,7 @@ def metrics_table(
     splits: Mapping[str, Sequence[TrackPredictions]],
     models: Sequence[str],
     *,
-    windows: Sequence[int],
+    windows_s: Sequence[float],
     released: bool = False,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """`{split: {model: entry}}`, the form of metrics.json; oracles, if any, as further models.
@@ -53,9 +53,9 @@ def metrics_table(
         table[split] = {}
         for model in (*models, *oracles):
             entry = pooled_scores(tracks, model)
-            entry["smoothed"] = pooled_scores(tracks, model, windows=windows)
+            entry["smoothed"] = pooled_scores(tracks, model, windows_s=windows_s)
             if released and model in models:
-                entry["released_protocol"] = released_scores(tracks, model, windows=windows)
+                entry["released_protocol"] = released_scores(tracks, model)
             table[split][model] = entry
     return table
 

@@ -8,7 +8,7 @@ import numpy as np
 from avfusion.scoring.calibration import regression
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.intervals import effective_groups, group_sums, interval, p_value
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 NAMES = (*TARGETS, "mean")
@@ -45,18 +45,20 @@ BESIDE_CCC: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {"pcc": pcc, 
 
 
 def valid_pairs(
-    tracks: Sequence[TrackPredictions], model: str, windows: Sequence[int] | None = None
+    tracks: Sequence[TrackPredictions], model: str, windows_s: Sequence[float] | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predictions (N, 2), labels (N, 2) and group numbers (N,) of all valid frames of the tracks, concatenated.
 
-    Smoothing (`windows`: frames, per target) covers all frames of each track, before invalid frames are dropped.
+    Smoothing (`windows_s`: seconds, per target) covers all frames of each track, before invalid frames are dropped.
     """
     numbers = {group: number for number, group in enumerate(sorted({track.group for track in tracks}))}
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     for track in tracks:
         if model not in track.predictions:
             continue
-        values = track.predictions[model] if windows is None else smooth(track.predictions[model], windows)
+        values = track.predictions[model]
+        if windows_s is not None:
+            values = smooth_seconds(values, track.time_s, windows_s)
         parts.append((values[track.valid], track.labels[track.valid], np.full(track.valid.sum(), numbers[track.group])))
     if not parts:
         return np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, int)
@@ -79,7 +81,7 @@ def scored_frames(tracks: Sequence[TrackPredictions]) -> dict[str, int]:
 
 
 def pooled_scores(
-    tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int] | None = None
+    tracks: Sequence[TrackPredictions], model: str, *, windows_s: Sequence[float] | None = None
 ) -> dict[str, Any]:
     """The entry of one model in metrics.json.
 
@@ -89,7 +91,7 @@ def pooled_scores(
     scored frames, tracks, videos and groups, and `effective_videos`: how many equally long groups weigh as much
     (`intervals.effective_groups`). Undefined numbers are None.
     """
-    predictions, labels, groups = valid_pairs(tracks, model, windows)
+    predictions, labels, groups = valid_pairs(tracks, model, windows_s)
     entry: dict[str, Any] = {f"{kind}_{name}": None for kind in ("ccc", "ci95", *BESIDE_CCC) for name in NAMES}
     entry |= {f"{kind}_{target}": None for kind in ("slope", "offset") for target in TARGETS}
     if len(predictions) >= 2:

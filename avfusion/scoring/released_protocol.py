@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 
 from avfusion.scoring.metrics import pooled_scores
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import PUBLISHED_FRAMES, smooth
 from avfusion.scoring.track_predictions import TrackPredictions
 
 DESCRIPTION = (
     "as the published code: frames without a valid label are predicted 0 and counted as pairs with label 0 (this "
-    "inflates CCC); smoothing over that curve, with zeros beyond its ends; tracks without any label left out"
+    "inflates CCC); smoothing over 20 and 50 frames of that curve, with zeros beyond its ends; tracks without any "
+    "label left out"
 )
 
 
-def released_scores(tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int]) -> dict[str, Any]:
+def released_scores(
+    tracks: Sequence[TrackPredictions], model: str, *, windows: Sequence[int] = PUBLISHED_FRAMES
+) -> dict[str, Any]:
     """The entry `released_protocol` of one model in metrics.json: as `pooled_scores`, with an entry `smoothed`.
 
     Args:

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+PUBLISHED_FRAMES = (20, 50)  # of valence and arousal, in the code of arXiv 2209.09068, for videos of about 30 fps
+
 
 def smooth(
     predictions: np.ndarray, windows: Sequence[int], edges: Literal["nearest", "constant"] = "nearest"
@@ -19,3 +21,18 @@ def smooth(
         return predictions
     columns = [uniform_filter1d(predictions[:, c].astype(np.float64), w, mode=edges) for c, w in enumerate(windows)]
     return np.stack(columns, axis=1).astype(predictions.dtype)
+
+
+def smooth_seconds(predictions: np.ndarray, time_s: np.ndarray, windows_s: Sequence[float]) -> np.ndarray:
+    """`smooth` with windows in seconds: the same stretch of time at every frame rate, at least one frame.
+
+    Args:
+        time_s: (N,) seconds of the frames; their median distance is that of frames.
+    """
+    return smooth(predictions, [window_frames(time_s, seconds) for seconds in windows_s])
+
+
+def window_frames(time_s: np.ndarray, seconds: float) -> int:
+    """The frames of a window of so many seconds, 1 or more."""
+    step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    return max(1, round(seconds / step)) if step > 0 else 1

@@ -84,16 +84,16 @@ def write_track_predictions(path: Path, track: TrackPredictions, main: str) -> N
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
 
 
-def read_predictions(path: Path) -> tuple[np.ndarray, str]:
-    """The main model's valence and arousal (N, 2) float32 of every frame, and the fingerprint of its features.
+def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray, str]:
+    """The main model's values (N, 2) float32 of every frame, their seconds (N,), and the fingerprint of its features.
 
     Raises:
         AVFusionError: it is not a file of predictions, or a value is outside [-1, 1].
     """
     try:
-        table = pq.read_table(path, columns=["frame", *TARGETS], partitioning=None)
+        table = pq.read_table(path, columns=["frame", "time_s", *TARGETS], partitioning=None)
         features = json.loads((table.schema.metadata or {}).get(b"avfusion", b"{}")).get("features", "")
-        frames, *values = (table.column(name).to_numpy() for name in ("frame", *TARGETS))
+        frames, time_s, *values = (table.column(name).to_numpy() for name in ("frame", "time_s", *TARGETS))
     except (OSError, KeyError, ValueError) as error:  # pyarrow's own are ValueErrors
         raise AVFusionError(f"{path} is not a file of predictions ({error}): run the stage `evaluate` again") from None
     predictions = np.stack(values, axis=1).astype(np.float32)
@@ -101,4 +101,4 @@ def read_predictions(path: Path) -> tuple[np.ndarray, str]:
         raise AVFusionError(f"{path}: its frames are not 1, 2, 3, …: run the stage `evaluate` again")
     if not (np.abs(predictions) <= 1).all():  # also false for NaN
         raise AVFusionError(f"{path}: values that are not in [-1, 1]: run the stage `evaluate` again")
-    return predictions, features
+    return predictions, time_s, features

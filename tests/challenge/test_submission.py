@@ -23,8 +23,10 @@ from avfusion.fusion.model_folder import ModelFolder
 from avfusion.runtime.errors import AVFusionError, BadInputError
 from tests.challenge.evaluated_project import FRAMES, HEADER, ROWS, locations, predicted, sample_file
 
+WINDOWS = {"test-0": (16, 40), "test-1": (17, 42), "test-2": (20, 50)}  # .667 and 1.667 s at 24, 25 and 30 fps
 
-def smoothed(values: np.ndarray, windows: tuple[int, int] = (20, 50)) -> np.ndarray:
+
+def smoothed(values: np.ndarray, windows: tuple[int, int]) -> np.ndarray:
     """The uniform filter of the published windows, by hand: a window of w frames ends (w - 1) // 2 frames later."""
     columns = []
     for column, w in zip(values.T, windows, strict=True):
@@ -73,14 +75,15 @@ def test_settings_or_sources_that_changed_since_the_pipeline_ran_are_refused(roo
 def test_smoothing_is_the_published_one_unless_it_is_declined(root: Path) -> None:
     done = submit(root, Path("smooth.txt"))
     values = pd.read_csv("smooth.txt")[["valence", "arousal"]].to_numpy()
-    expected = np.concatenate([smoothed(predicted(root, track)) for track in FRAMES])
+    expected = np.concatenate([smoothed(predicted(root, track), WINDOWS[track]) for track in FRAMES])
     np.testing.assert_allclose(values, expected, atol=6e-6)
-    assert done.smoothing == (20, 50)
+    assert done.smoothing == (0.667, 1.667)
     metrics = json.loads((root / "reports/evaluate/metrics.json").read_text())["val"]["concat"]
     assert done.validation == {"unsmoothed": metrics["ccc_mean"], "smoothed": metrics["smoothed"]["ccc_mean"]}
     assert done.validation["smoothed"] != done.validation["unsmoothed"]
-    assert f"20 (valence) and 50 (arousal) frames; validation CCC {metrics['smoothed']['ccc_mean']:.3f} smoothed" in (
-        done.to_text()
+    assert (
+        f"0.667 s (valence) and 1.667 s (arousal); validation CCC {metrics['smoothed']['ccc_mean']:.3f} smoothed"
+        in (done.to_text())
     )
     submit(root, Path("plain.txt"), smooth=False)
     assert Path("plain.txt").read_bytes() != Path("smooth.txt").read_bytes()
@@ -130,8 +133,8 @@ def test_predictions_that_are_missing_or_outdated_are_refused(root: Path) -> Non
     features.write_bytes(kept)
 
     params = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(params.replace("smoothing_arousal: 50", "smoothing_arousal: 40"))
-    refused(r"are 20 and 40, but the scores were made with 20 and 50")
+    (root / "params.yaml").write_text(params.replace("smoothing_arousal_s: 1.667", "smoothing_arousal_s: 1.5"))
+    refused(r"are 0.667 and 1.5, but the scores were made with 0.667 and 1.667")
     submit(root, Path("plain.txt"), smooth=False)
     (root / "params.yaml").write_text(params)
 

@@ -21,7 +21,7 @@ from avfusion.params.params import check_params
 from avfusion.reports.crossval_table import crossval_markdown, write_cross_validation
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.ccc import ccc
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import TrackPredictions, read_predictions
 from avfusion.training.loop import FusionTraining
 from avfusion.training.sequences import sequence_data
@@ -40,8 +40,9 @@ def crossval(plant: Callable[..., Path]) -> CrossValidation:
     return CrossValidation(params, training_grid(root, params, "cpu"), tracks, root / "data" / "raw" / "demo" / "truth")
 
 
-def pooled(tracks: list[TrackPredictions], model: str, windows: tuple[int, int] = (1, 1)) -> float:
-    values = np.concatenate([smooth(track.predictions[model], windows)[track.valid] for track in tracks])
+def pooled(tracks: list[TrackPredictions], model: str, windows: tuple[float, float] = (0, 0)) -> float:
+    smoothed = [smooth_seconds(track.predictions[model], track.time_s, windows) for track in tracks]
+    values = np.concatenate([values[track.valid] for values, track in zip(smoothed, tracks, strict=True)])
     labels = np.concatenate([track.labels[track.valid] for track in tracks])
     return float(np.mean([ccc(values[:, c], labels[:, c]) for c in range(2)]))
 
@@ -81,7 +82,7 @@ def test_folds_are_scored_by_models_that_saw_the_others_and_the_test_by_their_me
     assert row["val_ccc_mean"] == means[0]
     assert row["test_ccc_mean"] == pytest.approx(pooled(found.test, "concat"), abs=1e-6)
     assert row["test_ccc_mean"] > 0.3  # planted: three epochs see it
-    windows = row["window_valence"], row["window_arousal"]
+    windows = row["window_valence_s"], row["window_arousal_s"]
     assert row["test_smoothed_ccc_mean"] == pytest.approx(pooled(found.test, "concat", windows), abs=1e-6)
     assert row["test_low_mean"] < row["test_ccc_mean"] < row["test_high_mean"]
 
@@ -105,8 +106,8 @@ def test_windows_are_those_with_the_best_score() -> None:
         {"m": noisy.astype(np.float32)},
     )
     slow, fast = choose_windows([track], "m")
-    assert slow >= 20  # slow and noisy: smoothed a lot
-    assert fast == 1  # fast and clean: not at all
+    assert slow >= 0.6  # slow and noisy: smoothed a lot
+    assert fast == 0  # fast and clean: not at all
 
 
 def test_windows_are_chosen_on_the_training_folds_alone(
@@ -114,14 +115,14 @@ def test_windows_are_chosen_on_the_training_folds_alone(
 ) -> None:
     shown: list[set[str]] = []
 
-    def spy(tracks: list[TrackPredictions], model: str) -> tuple[int, int]:
+    def spy(tracks: list[TrackPredictions], model: str) -> tuple[float, float]:
         shown.append({track.split for track in tracks})
-        return 5, 10
+        return 0.2, 0.4
 
     monkeypatch.setattr("avfusion.experiments.crossval.choose_windows", spy)
     row = crossval.run(["late"], 3).models[0]
     assert shown == [{"train"}]
-    assert (row["window_valence"], row["window_arousal"]) == (5, 10)
+    assert (row["window_valence_s"], row["window_arousal_s"]) == (0.2, 0.4)
 
 
 @pytest.mark.usefixtures("few_videos_are_enough")
@@ -140,7 +141,7 @@ def test_files_say_what_the_features_have_seen(crossval: CrossValidation, tmp_pa
             written = list(csv.DictReader(file))
         assert len(written) == len(rows)
         assert written[0].keys() == rows[0].keys()
-    values, features = read_predictions(folder / "predictions" / "test-1.parquet")
+    values, _, features = read_predictions(folder / "predictions" / "test-1.parquet")
     np.testing.assert_array_equal(values, found.test[1].predictions["late"])
     assert features == found.test[1].features != ""
     # Without labels there is nothing to say of the test tracks.

@@ -388,3 +388,18 @@ def test_an_alias_may_stand_for_a_value(tmp_path):
     written = (ROOT / "params.yaml").read_text().replace("threads: 1", "threads: &one 1", 1)
     (tmp_path / "params.yaml").write_text(written.replace("workers: 2", "workers: *one"))
     assert load_params(tmp_path / "params.yaml").execution.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "what"),
+    [
+        ("evaluate", "bootstrap", "delete the line"),
+        ("evaluate", "smoothing_valence", r"write evaluate.smoothing_valence_s, .* frames / 30 \(published: 0.667\)"),
+        ("evaluate", "smoothing_arousal", r"write evaluate.smoothing_arousal_s, .* frames / 30 \(published: 1.667\)"),
+    ],
+)
+def test_a_key_of_an_earlier_version_says_what_to_do(section: str, key: str, what: str) -> None:
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values[section][key] = 20
+    with pytest.raises(BadInputError, match=rf"{section}\.{key} is no key any more, since .*: .*{what}"):
+        check_params(values)

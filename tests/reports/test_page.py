@@ -160,7 +160,7 @@ def test_it_says_what_the_files_say(evaluated: Path) -> None:
     difference = json.loads((evaluated / "report" / "comparisons.json").read_text())["val"]["concat"]["mean"]
     assert f"{difference['difference']:+.3f}" in words
     assert words.lower().count("few videos: intervals may be too narrow") >= 3
-    assert "uniform, per track, over all frames, 20 frames in valence, 50 in arousal" in words
+    assert "uniform, per track, over all frames, 0.667 s in valence, 1.667 s in arousal" in words
     assert "joint cross-attention linear-head" in words
     assert "Test:" not in words  # a split without labels has no scores
 

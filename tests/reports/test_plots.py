@@ -52,7 +52,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 )
 def test_bars_have_room_for_their_words(drawn: list[Figure], videos: int, words: str) -> None:
     splits = {split: [_track(split, number) for number in range(videos)] for split in ("val", "test")}
-    metrics = metrics_table(splits, MODELS, windows=(3, 3))
+    metrics = metrics_table(splits, MODELS, windows_s=(0.12, 0.12))
     bars.plot_ccc(Path("ccc.png"), metrics, MODELS, interval_facts(splits)["notes"])
     (figure,) = drawn
     figure.canvas.draw()

@@ -110,8 +110,8 @@ def test_paired_difference_is_the_difference_of_the_scores() -> None:
 
 
 def test_pooled_entry_has_pcc_rmse_and_sagr_of_the_same_pairs() -> None:
-    entry = pooled_scores(TRACKS, "jca", windows=(5, 9))
-    predictions, labels, _ = valid_pairs(TRACKS, "jca", (5, 9))
+    entry = pooled_scores(TRACKS, "jca", windows_s=(0.2, 0.36))
+    predictions, labels, _ = valid_pairs(TRACKS, "jca", (0.2, 0.36))
     error = predictions.astype(np.float64) - labels
     by_hand = {
         "pcc": [np.corrcoef(predictions[:, c], labels[:, c])[0, 1] for c in range(2)],

@@ -242,13 +242,12 @@ def _figures(
     rest = [track for track in tracks if track not in lowest]
     count = min(report.tracks, len(rest))
     others = [rest[i * len(rest) // count] for i in range(count)]
-    windows = (config.smoothing_valence, config.smoothing_arousal)
 
     def figure(track: TrackPredictions) -> dict[str, Any]:
         seconds, attention = sources.attention(track.track)
         table = sources.frames / f"{track.track}.parquet"
         thumbnails = crop_thumbnails(table) if report.thumbnails else []
-        return track_figure(track, main, windows, attention, seconds, thumbnails)
+        return track_figure(track, main, config.windows_s, attention, seconds, thumbnails)
 
     parts = {"Where it was worst": lowest, "Other tracks": others}
     return [{"title": title, "figures": [figure(track) for track in part]} for title, part in parts.items() if part]
@@ -270,7 +269,7 @@ def _dots(target: str, rows: Sequence[Mapping[str, Any]], left_end: float) -> di
 def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
     """The protocol in words."""
     smoothing, intervals, geometry = protocol["smoothing"], protocol["intervals"], protocol["geometry"]
-    frames = f"{smoothing['valence_frames']} frames in valence, {smoothing['arousal_frames']} in arousal"
+    windows = f"{smoothing['valence_s']:g} s in valence, {smoothing['arousal_s']:g} s in arousal"
     sequences = protocol["sequences"][protocol["model"]["name"]]
     counts = ", ".join(
         f"{SPLIT_WORDS[split]} {intervals['videos'][split]} (effectively {effective:.1f})"
@@ -280,7 +279,7 @@ def _facts(protocol: Mapping[str, Any], shown: str) -> list[tuple[str, str]]:
     return [
         ("Pooling", f"{protocol['pooling']}. Mean: of the two targets' CCCs."),
         ("Masking", "frames without a valid label (-5 in either value) leave the score after smoothing"),
-        ("Smoothing", f"{smoothing['filter']}, {frames}, edges: {smoothing['edges']}; in the column that says so"),
+        ("Smoothing", f"{smoothing['filter']}, {windows}, edges: {smoothing['edges']}; in the column that says so"),
         ("Between clips", f"{protocol['between_clips']}; a clip ends every {protocol['stride']} frames"),
         ("Range", f"predictions clipped to {protocol['clipped_to'][0]} … {protocol['clipped_to'][1]}"),
         ("Inference", f"{protocol['inference']}, {sequences}"),

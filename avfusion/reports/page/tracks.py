@@ -13,7 +13,7 @@ from avfusion.reports.page import charts
 from avfusion.reports.plots.traces import CONDITION_TITLES
 from avfusion.scoring.ccc import ccc
 from avfusion.scoring.metrics import rmse
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 THUMBNAILS, THUMBNAIL_SIZE, THUMBNAIL_QUALITY = 8, 56, 80
@@ -23,7 +23,7 @@ MOST_TICKS = 6
 def track_figure(
     track: TrackPredictions,
     model: str,
-    windows: Sequence[int],
+    windows_s: Sequence[float],
     attention: Mapping[str, np.ndarray],
     attention_s: np.ndarray,
     thumbnails: Sequence[Mapping[str, Any]],
@@ -36,7 +36,7 @@ def track_figure(
         thumbnails: from `crop_thumbnails`; may be empty.
     """
     length = max(float(track.time_s[-1]) if len(track.time_s) else 0.0, 1e-3)
-    x, smoothed = track.time_s / length, smooth(track.predictions[model], windows)
+    x, smoothed = track.time_s / length, smooth_seconds(track.predictions[model], track.time_s, windows_s)
     panels = []
     for c, target in enumerate(TARGETS):
         predicted, labels = track.predictions[model][:, c], track.labels[:, c]

@@ -21,7 +21,7 @@ from avfusion.reports.plots.style import (
     write_notes,
 )
 from avfusion.scoring.ccc import ccc
-from avfusion.scoring.smoothing import smooth
+from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions
 
 CONDITION_TITLES = {"occluded": "face occluded", "pause": "speech pause", "burst": "noise burst"}
@@ -29,7 +29,7 @@ CONDITION_STREAMS = {"occluded": VISUAL, "pause": AUDIO, "burst": AUDIO}
 
 
 def plot_track(
-    path: Path, track: TrackPredictions, model: str, windows: Sequence[int], notes: Sequence[str] = ()
+    path: Path, track: TrackPredictions, model: str, windows_s: Sequence[float], notes: Sequence[str] = ()
 ) -> None:
     """Draw a track: a panel per target, below them strips of labels, streams and (demo) known disturbances.
 
@@ -39,7 +39,7 @@ def plot_track(
     strips = _strips(track)
     figure = new_figure(10, 4.9 + 0.16 * len(strips))
     panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 0.22 * len(strips) + 0.2))
-    smoothed = smooth(track.predictions[model], windows)
+    smoothed = smooth_seconds(track.predictions[model], track.time_s, windows_s)
     for c, (axes, target) in enumerate(zip(panels[:2], TARGETS, strict=True)):
         _target(axes, track, c, target, track.predictions[model][:, c], smoothed[:, c])
     _draw_strips(panels[2], strips, track.time_s)
