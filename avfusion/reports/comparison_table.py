@@ -157,7 +157,7 @@ def comparison_markdown(
     Args:
         whole: each seed stands for a whole run, from backbones on.
     """
-    runs = "whole runs, of backbones, features and fusion" if whole else "seeds"
+    runs = "whole runs" if whole else "seeds"
     videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
     difference = f"Difference to {REFERENCE}: of the mean CCC, paired; p adjusted for the number of models (Holm)."
     if REFERENCE not in [row["model"] for row in rows]:
@@ -170,6 +170,7 @@ def comparison_markdown(
             else "of one training each, then its 95 % interval over groups, which holds for these trainings alone."
         ),
         difference,
+        *(["A whole run has backbones, features and fusion models of its own."] if whole else []),
         *([f"{note.capitalize()}."] if (note := few_note(effective)) else []),
         *remarks,
     ]
