@@ -27,12 +27,18 @@ def smooth_seconds(predictions: np.ndarray, time_s: np.ndarray, windows_s: Seque
     """`smooth` with windows in seconds: the same stretch of time at every frame rate, at least one frame.
 
     Args:
-        time_s: (N,) seconds of the frames; their median distance is that of frames.
+        time_s: (N,) seconds of the frames.
     """
     return smooth(predictions, [window_frames(time_s, seconds) for seconds in windows_s])
 
 
 def window_frames(time_s: np.ndarray, seconds: float) -> int:
-    """The frames of a window of so many seconds, 1 or more."""
-    step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    """The frames of a window of so many seconds, 1 or more.
+
+    The distance of frames is the mean of the usual ones, those within half of the median: gaps do not count, and stamps
+    in whole milliseconds (33, 33, 34) average out.
+    """
+    steps = np.diff(time_s)
+    usual = steps[np.abs(steps - np.median(steps)) <= 0.5 * np.median(steps)] if len(steps) else steps
+    step = float(usual.mean()) if len(usual) else 0.0
     return max(1, round(seconds / step)) if step > 0 else 1

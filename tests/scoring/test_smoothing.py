@@ -26,7 +26,14 @@ def test_a_step_is_smoothed_over_the_same_time_at_15_and_60_fps() -> None:
     assert np.ptp(ramps[60][0]) == pytest.approx(2, abs=0.1)
 
 
-def test_frame_rates_that_vary_are_taken_by_their_median() -> None:
+@pytest.mark.parametrize(("fps", "frames"), [(30000 / 1001, PUBLISHED_FRAMES), (60, (40, 100))])
+def test_stamps_in_whole_milliseconds_do_not_move_windows(fps: float, frames: tuple[int, int]) -> None:
+    """As in WebM and Matroska, whose median step is 33 or 17 ms."""
+    time_s = np.round(np.arange(3000) / fps, 3)
+    assert tuple(window_frames(time_s, seconds) for seconds in PUBLISHED_S) == frames
+
+
+def test_frame_rates_that_vary_are_taken_by_their_usual_steps() -> None:
     time_s = np.cumsum([0.0, *[0.04] * 60, 3.0, *[0.04] * 60])
     assert window_frames(time_s, 0.4) == 10
     assert (window_frames(time_s, 0.0), window_frames(time_s[:1], 5.0)) == (1, 1)
