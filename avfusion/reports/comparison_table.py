@@ -159,15 +159,18 @@ def comparison_markdown(
     """
     runs = "whole runs" if whole else "seeds"
     videos, effective, seeds = (rows[0][key] for key in ("videos", "effective_videos", "seeds"))
+    known = rows[0]["low_mean"] is not None
     difference = f"Difference to {REFERENCE}: of the mean CCC, paired; p adjusted for the number of models (Holm)."
     if REFERENCE not in [row["model"] for row in rows]:
         difference = f"No difference to {REFERENCE}, which is not among the models: add it with --models."
     words = [
         f"Pooled CCC on {split}, {videos} groups of videos (effectively {effective:.1f}): "
         + (
-            f"mean ± standard deviation over {runs} ({seeds}), then the mean's 95 % interval, over groups and {runs}."
+            f"mean ± standard deviation over {runs} ({seeds})"
+            + (f", then the mean's 95 % interval, over groups and {runs}." if known else ".")
             if seeds > 1
-            else "of one training each, then its 95 % interval over groups, which holds for these trainings alone."
+            else "of one training each"
+            + (", then its 95 % interval over groups, which holds for these trainings alone." if known else ".")
         ),
         difference,
         *(["A whole run has backbones, features and fusion models of its own."] if whole else []),
