@@ -114,7 +114,7 @@ def test_a_seed_with_a_chain_of_its_own_is_trained_and_scored_on_that(
     assert rows[0]["ccc_mean"] == pytest.approx(np.mean(alone))
     assert rows[0]["sd_mean"] == pytest.approx(np.std(alone, ddof=1))
     text = write_comparison(tmp_path / "reports", rows, summary, "demo")
-    assert "over whole runs (2), then" in text
+    assert "standard deviation over whole runs (2)" in text
 
 
 def test_one_head_for_all_models(comparison: Comparison) -> None:
