@@ -1,7 +1,10 @@
 """What greets contributors: pages, hooks, workflows and templates agree with the project."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import yaml
@@ -54,3 +57,33 @@ def test_reports_of_faults_bring_what_the_doctor_says() -> None:
     (doctor,) = [field for field in form["body"] if field["id"] == "doctor"]
     assert "avfusion doctor --json" in doctor["attributes"]["label"]
     assert doctor["validations"]["required"]
+
+
+def test_what_the_package_imports_is_a_dependency_of_its_own() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
+    declared = {re.split(r"[\[<>=; ]", line)[0].lower().replace("_", "-") for line in lines}
+    providers = packages_distributions()
+    by_another = {  # part of what a dependency is for
+        **{
+            "PIL": "matplotlib",
+            "annotated_types": "pydantic",
+            "pydantic_core": "pydantic",
+            "markupsafe": "jinja2",
+            "starlette": "fastapi",
+        },
+        **{"sqlalchemy": "mlflow", "urllib3": "mlflow"},
+    }
+    assert set(by_another.values()) <= declared
+    missing = set()
+    for path in [*(ROOT / "avfusion").rglob("*.py"), *(ROOT / "pipelines").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for top in {(name or "").partition(".")[0] for name in names} - {"avfusion", "", *by_another}:
+                if top in sys.stdlib_module_names:
+                    continue
+                found = {name.lower().replace("_", "-") for name in providers.get(top, [top])}
+                if not found & declared:
+                    missing.add((top, path.relative_to(ROOT).as_posix()))
+    assert missing == set()

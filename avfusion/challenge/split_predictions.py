@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from avfusion.corpora.table import Track, read_tracks
 from avfusion.data.track_data import feature_path, inputs_digest
 from avfusion.fusion.model_folder import ModelFolder
+from avfusion.params.locked import changed_keys
 from avfusion.runtime.errors import BadInputError
 from avfusion.scoring.smoothing import smooth_seconds
 from avfusion.scoring.track_predictions import read_predictions
@@ -92,7 +93,7 @@ def _refuse_changes(root: Path) -> None:
     changed = set()
     for name in set(ran) - {"render", "register"}:
         used = ran[name].get("params", {}).get("params.yaml", {})
-        changed |= {section for section, values in used.items() if now.get(section) != values}
+        changed |= changed_keys(used, now)
     if changed:
         raise BadInputError(
             f"params.yaml has changed since the pipeline ran ({', '.join(sorted(changed))}), so the predictions are of "

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from avfusion.params.locked import changed_keys
+
 CLOCK_SLACK_S = 5.0  # for the clocks of file systems, and DVC's copies of small outs
 
 
@@ -66,7 +68,7 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _whole(root: Path, run: StageTime, locked: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
     sections = locked.get("params", {}).get("params.yaml", {})
-    if any(params.get(section) != values for section, values in sections.items()):
+    if changed_keys(sections, params):
         return False
     outs = [root / out["path"] for out in locked.get("outs", [])]
     times = [path.stat().st_mtime for out in outs for path in _files(out)]

@@ -59,6 +59,7 @@ def test_settings_or_sources_that_changed_since_the_pipeline_ran_are_refused(roo
     stages = {
         "corpus": {"deps": [{"path": "data/sources.txt", "md5": digest}], "params": {"params.yaml": {}}},
         "features": {"params": {"params.yaml": {"features": params["features"]}}},
+        "backbones": {"params": {"params.yaml": {"train.stopping": params["train"]["stopping"]}}},
     }
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     submit(root, Path("a.txt"))
@@ -68,6 +69,11 @@ def test_settings_or_sources_that_changed_since_the_pipeline_ran_are_refused(roo
     stages["features"]["params"]["params.yaml"]["features"] = params["features"] | {"stride": 4}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     with pytest.raises(BadInputError, match=r"params\.yaml has changed since the pipeline ran \(features\)"):
+        submit(root, Path("b.txt"))
+    stages["features"]["params"]["params.yaml"]["features"] = params["features"]
+    stages["backbones"]["params"]["params.yaml"]["train.stopping"] = "other"
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    with pytest.raises(BadInputError, match=r"changed since the pipeline ran \(train\.stopping\)"):
         submit(root, Path("b.txt"))
     assert not Path("b.txt").exists()
 

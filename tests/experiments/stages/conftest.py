@@ -120,7 +120,10 @@ class SmallProject:
                 for name in names:
                     if not name.startswith(TEMPORARY_PREFIX):
                         path = Path(parent, name)
-                        state = path.stat()
+                        try:
+                            state = path.stat()
+                        except FileNotFoundError:  # a library's own temporary file
+                            continue
                         found[path.relative_to(self.root).as_posix()] = (state.st_ino, state.st_mtime_ns)
         return found
 
