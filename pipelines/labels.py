@@ -13,8 +13,8 @@ def main() -> None:
         tracks = read_tracks(s.root / "data" / "corpus" / "tracks.parquet")
         refuse_unlabelled(tracks)
         root = corpus_root(s.root, s.params.corpus)
-        folder, on_error = s.root / "data" / "labels", s.params.common.on_error
-        s.record_failures(update_labels(folder, root, tracks, s.params.execution, on_error).failed)
+        folder, on_error, lags_s = s.root / "data" / "labels", s.params.common.on_error, s.params.corpus.lags_s
+        s.record_failures(update_labels(folder, root, tracks, s.params.execution, on_error, lags_s).failed)
 
 
 if __name__ == "__main__":

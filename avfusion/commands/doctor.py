@@ -11,6 +11,9 @@ def doctor(
     tune: Annotated[
         bool, typer.Option("--tune", help="Also measure thread counts and arithmetic of the backbones (minutes).")
     ] = False,
+    lag: Annotated[
+        bool, typer.Option("--lag", help="Also estimate by how much labels lag behind the video; needs features.")
+    ] = False,
 ) -> None:
     """Check environment, corpus and parameters, and estimate the cost of a run; decodes no video and no image.
 
@@ -22,7 +25,7 @@ def doctor(
     from avfusion.runtime.project import project_root
 
     with redirect_stdout(sys.stderr):  # for the progress of a tuning
-        report = diagnose(project_root(), tuning=tune)
+        report = diagnose(project_root(), tuning=tune, lag=lag)
     if as_json:
         print(report.to_json())
     else:

@@ -10,6 +10,9 @@ from avfusion.runtime.settings import Positive, Section, Seed, section_fault
 DEMO_ROOT = "data/raw/demo"  # the out of the stage `render` in dvc.yaml
 
 
+Lag = Annotated[float, Field(ge=-10, le=10)]
+
+
 class CorpusSettings(Section):
     """Where the data are."""
 
@@ -18,6 +21,13 @@ class CorpusSettings(Section):
     annotations: str | None = None
     test_list: str | None = None
     manifest: str | None = None
+    label_lag_valence_s: Lag = 0.0
+    label_lag_arousal_s: Lag = 0.0
+
+    @property
+    def lags_s(self) -> tuple[float, float]:
+        """Seconds by which labels of valence and arousal lag behind the video, besides those of single tracks."""
+        return self.label_lag_valence_s, self.label_lag_arousal_s
 
     @model_validator(mode="after")
     def _rendered(self) -> "CorpusSettings":

@@ -10,7 +10,7 @@ from avfusion.data.annotations import read_all, read_annotation
 from avfusion.data.category_labels import CATEGORY_READERS, ClipLabel
 from avfusion.data.frame_labels import Labels, LabelTask, make_labels
 from avfusion.data.label_times import needs_times
-from avfusion.data.labels import read_stamp
+from avfusion.data.labels import LabelTable, read_stamp
 from avfusion.data.own_labels import OwnLabels, read_own_labels
 from avfusion.data.store import Store, StoreReport, update_store
 from avfusion.media.time_limits import PROBE_LIMIT_S
@@ -25,6 +25,7 @@ READERS: dict[str, Callable[[Path, str | None], Labels]] = {
     "csv": read_own_labels,
     **CATEGORY_READERS,
 }
+NO_LAGS = (0.0, 0.0)
 SERIAL = ExecutionSettings(executor="serial", workers=1)
 
 
@@ -34,6 +35,7 @@ def update_labels(
     tracks: Sequence[Track],
     execution: ExecutionSettings,
     on_error: Literal["fail", "skip"] = "fail",
+    lags_s: tuple[float, float] = NO_LAGS,
 ) -> StoreReport:
     """Bring the label files up to date; a track without an annotation file has none.
 
@@ -43,12 +45,13 @@ def update_labels(
     Args:
         execution: Execution of tasks that read frame times from videos; all others run one after another.
         on_error: What to do about a video whose frame times cannot be read.
+        lags_s: Seconds by which labels of valence and of arousal lag behind the video, besides a track's own delay.
 
     Raises:
         BadInputError: as `label_store`.
         AVFusionError: a video whose frame times are needed cannot be read, or changed since the scan.
     """
-    store = label_store(folder, root, tracks)
+    store = label_store(folder, root, tracks, lags_s)
     timed = [track for track, task in store.payloads.items() if task.timed]
     return update_store(
         store,
@@ -59,7 +62,9 @@ def update_labels(
     )
 
 
-def label_store(folder: Path, root: Path, tracks: Sequence[Track]) -> Store[LabelTask]:
+def label_store(
+    folder: Path, root: Path, tracks: Sequence[Track], lags_s: tuple[float, float] = NO_LAGS
+) -> Store[LabelTask]:
     """The label files that belong in `folder`: one for each track with an annotation file.
 
     Raises:
@@ -80,31 +85,33 @@ def label_store(folder: Path, root: Path, tracks: Sequence[Track]) -> Store[Labe
     return Store(
         folder,
         ".parquet",
-        {track.track: Stamp(_made(track, labels[track.track]), code) for track in labelled},
-        {track.track: _task(track, root, labels[track.track]) for track in labelled},
+        {track.track: Stamp(_made(track, labels[track.track], lags_s), code) for track in labelled},
+        {track.track: _task(track, root, labels[track.track], lags_s) for track in labelled},
         make_labels,
         read_stamp,
     )
 
 
-def _timed(track: Track, labels: Labels) -> bool:
-    return isinstance(labels, OwnLabels) and needs_times(labels, track.label_delay_s)
+def _timed(track: Track, labels: Labels, lags_s: tuple[float, float]) -> bool:
+    if isinstance(labels, OwnLabels):
+        return any(lags_s) or needs_times(labels, track.label_delay_s)
+    return isinstance(labels, LabelTable) and any(lags_s)
 
 
-def _made(track: Track, labels: Labels) -> str:
+def _made(track: Track, labels: Labels, lags_s: tuple[float, float]) -> str:
     if isinstance(labels, ClipLabel):
         return fingerprint(point=(labels.valence, labels.arousal), frames=track.frames)
     parts = {"labels": track.labels_hash, "frames": track.frames}
     if isinstance(labels, OwnLabels):
         parts |= {"format": track.label_format, "delay_s": track.label_delay_s}
-    if _timed(track, labels):
-        parts |= {"video": track.video_hash}
+    if _timed(track, labels, lags_s):
+        parts |= {"video": track.video_hash} | ({"lags_s": lags_s} if any(lags_s) else {})
     return fingerprint(**parts)
 
 
-def _task(track: Track, root: Path, labels: Labels) -> LabelTask:
-    video, timed = root / track.video_path, _timed(track, labels)
-    return LabelTask(labels, video, track.video_hash, track.frames, track.label_delay_s, timed)
+def _task(track: Track, root: Path, labels: Labels, lags_s: tuple[float, float]) -> LabelTask:
+    video, timed = root / track.video_path, _timed(track, labels, lags_s)
+    return LabelTask(labels, video, track.video_hash, track.frames, track.label_delay_s, timed, lags_s)
 
 
 def _digest(path: Path) -> str:

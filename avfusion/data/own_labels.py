@@ -21,6 +21,7 @@ import numpy as np
 
 from avfusion.corpora.csv_table import CsvTable, Fault, list_faults, read_csv, shown
 from avfusion.data.annotations import FAULTS_SHOWN, NOT_ANNOTATED, AnnotationError
+from avfusion.data.labels import LabelTable
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.quantities import counted
 
@@ -55,6 +56,12 @@ class OwnLabels:
 
     def __len__(self) -> int:
         return len(self.stamps)
+
+
+def own_labels(table: LabelTable) -> OwnLabels:
+    """The labels of frames as rows."""
+    stamps = np.arange(1, len(table) + 1, dtype=np.float64)
+    return OwnLabels("row", stamps, np.stack([table.valence, table.arousal], axis=1).astype(np.float64), table.valid)
 
 
 def read_own_labels(path: str | Path, name: str | None = None) -> OwnLabels:

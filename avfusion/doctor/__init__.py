@@ -16,6 +16,7 @@ from avfusion.doctor.capacity import look_at_capacity
 from avfusion.doctor.corpus import CorpusState, look_at_corpus, split_facts
 from avfusion.doctor.costs import Costs, estimate
 from avfusion.doctor.environment import look_at_environment
+from avfusion.doctor.label_lag import look_at_lag
 from avfusion.doctor.last_runs import last_runs, whole_runs
 from avfusion.doctor.libraries import look_at_libraries
 from avfusion.doctor.printing import print_report
@@ -31,8 +32,8 @@ from avfusion.runtime.quantities import counted
 __all__ = ["Item", "Report", "diagnose", "print_report"]
 
 
-def diagnose(root: Path, *, tuning: bool = False) -> Report:
-    """Examine the project in `root`."""
+def diagnose(root: Path, *, tuning: bool = False, lag: bool = False) -> Report:
+    """Examine the project in `root`; on request also measure the backbones, and the lag of the labels."""
     facts, items = look_at_environment(root)
     items += look_at_libraries(root)
     params, found = _params(root)
@@ -46,6 +47,10 @@ def diagnose(root: Path, *, tuning: bool = False) -> Report:
         items += look_at_capacity(root, params, work, costs, facts) + look_at_maps(params, work)
     if params and state:
         items += _stopping(params, state)
+    lags: dict[str, Any] | None = None
+    if lag and params:
+        item, lags = look_at_lag(root, params)
+        items.append(item)
     measured: Tuning | None = None
     if tuning and params:
         try:
@@ -60,6 +65,7 @@ def diagnose(root: Path, *, tuning: bool = False) -> Report:
         tracks=dict(sorted(warnings.items())),
         cost=costs,
         tuning=measured,
+        lag=lags,
     )
 
 

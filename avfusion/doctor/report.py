@@ -11,6 +11,8 @@ splits       by split (train, val, test, "" for none): the numbers of `SplitFact
 tracks       warnings by track, one sentence each; only tracks with warnings.
 cost         costs of a run: see `avfusion.doctor.costs.Costs`; null if params.yaml or the corpus cannot be used.
 tuning       with `--tune`: see `avfusion.doctor.tuning.Tuning`; else null.
+lag          with `--lag`: by target `seconds`, `low`, `high`, `correlation`, `groups` of `avfusion.experiments.lag.Lag`
+             and `applied`, the lag in params.yaml; `seconds_later`, of the correlations. Else, or if unknown, null.
 
 Keys may be added; none is renamed or removed.
 """
@@ -66,6 +68,7 @@ class Report:
     tracks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cost: Costs | None = None
     tuning: Tuning | None = None
+    lag: dict[str, Any] | None = None
 
     @property
     def missing(self) -> bool:

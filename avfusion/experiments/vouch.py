@@ -216,7 +216,7 @@ def _rendered(root: Path, params: Params) -> list[Kept]:
 
 
 def _labels(root: Path, params: Params) -> list[Kept]:
-    store = label_store(root / "data" / "labels", corpus_root(root, params.corpus), _tracks(root))
+    store = label_store(root / "data" / "labels", corpus_root(root, params.corpus), _tracks(root), params.corpus.lags_s)
     return _of_store(store, label_differences, labels.restamp)
 
 

@@ -249,6 +249,22 @@ def test_labels_are_the_intersection_of_rows_and_frames(root, tmp_path):
     np.testing.assert_allclose(read_labels(folder / "more.parquet").arousal, -np.arange(12) / 100, atol=1e-7)
 
 
+def test_a_lag_takes_the_label_of_each_target_from_later(root, tmp_path):
+    tracks, folder = build(root, tmp_path), tmp_path / "labels"
+    names = update_labels(folder, root, tracks, SERIAL).made
+    before = (folder / "good.parquet").read_bytes()
+    assert update_labels(folder, root, tracks, SERIAL, lags_s=(0.08, 0.16)).made == names
+    good, more = (read_labels(folder / f"{name}.parquet") for name in ("good", "more"))  # 12 frames, 25 a second
+    assert good.valid.tolist() == [True] * 8 + [False] * 4
+    np.testing.assert_allclose(good.valence[:8], np.arange(2, 10) / 100, atol=1e-6)
+    np.testing.assert_allclose(good.arousal[:8], -np.arange(4, 12) / 100, atol=1e-6)
+    assert np.isnan(good.valence[8:]).all()
+    assert more.valid.sum() == 9, "a row beyond the last frame goes on at the video's rate"
+    assert update_labels(folder, root, tracks, SERIAL, lags_s=(0.08, 0.16)).kept == names
+    assert update_labels(folder, root, tracks, SERIAL).made == names
+    assert (folder / "good.parquet").read_bytes() == before
+
+
 def test_only_changed_labels_are_made_anew(root, tmp_path):
     tracks, folder = build(root, tmp_path), tmp_path / "labels"
     update_labels(folder, root, tracks, SERIAL)
