@@ -9,7 +9,7 @@ from avfusion.corpora.source_hashes import RESCAN, refuse_changed
 from avfusion.data.category_labels import ClipLabel
 from avfusion.data.label_times import labels_by_number, labels_by_time
 from avfusion.data.labels import LabelTable, write_labels
-from avfusion.data.own_labels import OwnLabels, own_labels
+from avfusion.data.own_labels import OwnLabels, labels_of_frames
 from avfusion.media.timeline import read_timeline
 from avfusion.runtime.errors import BadInputError
 from avfusion.runtime.stamps import Stamp
@@ -46,7 +46,7 @@ def _paired(task: LabelTask) -> LabelTable:
         return task.labels.repeated(task.frames)
     if isinstance(task.labels, LabelTable) and not task.timed:
         return task.labels.head(task.frames)
-    own = task.labels if isinstance(task.labels, OwnLabels) else own_labels(task.labels)
+    own = task.labels if isinstance(task.labels, OwnLabels) else labels_of_frames(task.labels)
     if not task.timed:
         return labels_by_number(own, task.frames)
     refuse_changed(task.video, task.video_hash)

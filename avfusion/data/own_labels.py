@@ -58,7 +58,7 @@ class OwnLabels:
         return len(self.stamps)
 
 
-def own_labels(table: LabelTable) -> OwnLabels:
+def labels_of_frames(table: LabelTable) -> OwnLabels:
     """The labels of frames as rows."""
     stamps = np.arange(1, len(table) + 1, dtype=np.float64)
     return OwnLabels("row", stamps, np.stack([table.valence, table.arousal], axis=1).astype(np.float64), table.valid)

@@ -52,6 +52,8 @@ def log_evaluation(
 ) -> list[str]:
     """Add scores with intervals (`val/ccc_mean`, `val/ci95_mean_low`, …) and files to a training's runs.
 
+    What metrics.json has in words becomes tags, as `val/seen_data`.
+
     Args:
         record: reports/train/run.json.
         metrics: contents of reports/evaluate/metrics.json.
@@ -77,7 +79,10 @@ def log_evaluation(
                 continue
             run = TrackedRun(client, entry["run_id"], root)
             scores = {split: metrics[split].get(name, {}) for split in metrics}
-            run.log_metrics({key: value for split in scores for key, value in _flat(split, scores[split])})
+            flat = {key: value for split in scores for key, value in _flat(split, scores[split])}
+            run.log_metrics({key: value for key, value in flat.items() if not isinstance(value, str)})
+            if words := {key: value for key, value in flat.items() if isinstance(value, str)}:
+                run.set_tags(words)
             for path in files.get(name, []):
                 run.log_artifact(path, "evaluate")
             if tag[0]:
@@ -85,7 +90,7 @@ def log_evaluation(
     return logged
 
 
-def _flat(prefix: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _flat(prefix: str, entry: Mapping[str, Any]) -> Iterator[tuple[str, float | str]]:
     for key, value in entry.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{prefix}/{key}", value)

@@ -233,7 +233,7 @@ def test_contradictions_of_the_corpus_are_findings(corpus_project):
 def test_json_has_all_keys_in_every_state(corpus_project):
     report = diagnose(corpus_project)
     values = json.loads(report.to_json())
-    keys = {"cost", "environment", "exit_code", "items", "splits", "tracks", "tuning"}
+    keys = {"cost", "environment", "exit_code", "items", "lag", "splits", "tracks", "tuning"}
     assert values.keys() == keys
     assert [item["text"] for item in values["items"]] == [item.text for item in report.items]
     assert values["environment"].keys() == {"cores", "free_disk_gb", "gpus", "memory_gb", "versions"}

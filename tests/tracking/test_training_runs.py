@@ -114,7 +114,8 @@ def test_scores_go_to_the_runs_that_the_store_has(project: Path, monkeypatch: py
     record = project / "reports" / "train" / "run.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"runs": {name: {"run_id": run_id} for name, run_id in runs.items()}}))
-    scores = {"val": {name: {"ccc_mean": 0.5, "ci95_mean": [0.25, 0.75]} for name in runs}}
+    words = {"seen_data": "may have", "calibrated": {"split": "inner", "level": 0.8}}
+    scores = {"val": {name: {"ccc_mean": 0.5, "ci95_mean": [0.25, 0.75], **words} for name in runs}}
     facts = project / "protocol.json"
     facts.write_text("{}")
     assert log_evaluation(project, record, scores, {"jca": [facts]}) == ["jca"]
@@ -122,7 +123,10 @@ def test_scores_go_to_the_runs_that_the_store_has(project: Path, monkeypatch: py
         "val/ccc_mean": 0.5,
         "val/ci95_mean_low": 0.25,
         "val/ci95_mean_high": 0.75,
+        "val/calibrated/level": 0.8,
     }
+    tags = MlflowClient().get_run(run.run_id).data.tags
+    assert (tags["val/seen_data"], tags["val/calibrated/split"]) == ("may have", "inner")
     assert [item.path for item in MlflowClient().list_artifacts(run.run_id, "evaluate")] == ["evaluate/protocol.json"]
 
     # What a run has already is not logged again.
