@@ -11,13 +11,14 @@ from avfusion.fusion.base import FusionModel
 from avfusion.fusion.inference import Mode
 from avfusion.fusion.track_inference import predict_track
 from avfusion.scoring.calibration import Calibration, coverage
+from avfusion.scoring.calibration_fit import fit_calibration
 from avfusion.scoring.metrics import pooled_scores, valid_pairs
 from avfusion.scoring.track_predictions import TARGETS, TrackPredictions, with_predictions
 
 CALIBRATED = "calibrated"
 
 
-def fit_calibration(
+def calibrate_model(
     model: FusionModel,
     tracks: Sequence[TrackData],
     geometry: GeometrySettings,
@@ -33,7 +34,7 @@ def fit_calibration(
     predictions = [predict_track(model, track, geometry, stride, mode)[track.valid] for track in found]
     labels = [track.labels[track.valid] for track in found]
     groups = [np.full(len(values), numbers[track.group]) for track, values in zip(found, labels, strict=True)]
-    return Calibration.fit(np.concatenate(predictions), np.concatenate(labels), np.concatenate(groups), split)
+    return fit_calibration(np.concatenate(predictions), np.concatenate(labels), np.concatenate(groups), split)
 
 
 def calibrated_scores(tracks: Sequence[TrackPredictions], model: str, calibration: Calibration) -> dict[str, Any]:

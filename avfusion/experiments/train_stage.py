@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avfusion.corpora.notes import corpus_notes
-from avfusion.experiments.calibrating import fit_calibration
+from avfusion.experiments.calibrating import calibrate_model
 from avfusion.experiments.grid import Grid, unlogged
 from avfusion.experiments.train_unit import unit_scores
 from avfusion.experiments.training import config_of, model_folder, model_names, read_inputs
@@ -113,7 +113,7 @@ def train_models(
         metrics[name] = epochs | finished.record["scores"]
         start = units[name].start
         own = {"start": start.facts} if start else {}
-        if calibration := fit_calibration(
+        if calibration := calibrate_model(
             finished.model(grid.device),
             grid.inputs.stopping,
             params.geometry,

@@ -141,7 +141,7 @@ def test_a_clone_knows_the_outs_that_it_pulled(root: Path, counts: Counts) -> No
     text = run_comparison(root, ["jca", "concat"], [0], "val")
     assert counts() == [(2, 1, 1)]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| jca | ", "| concat | "))]
-    paces = {row[0]: row[8] for row in rows}
+    paces = {row[0]: row[9] for row in rows}
     assert paces["| jca"] == "–", "how long the training took elsewhere is not known"
     assert float(paces["| concat"]) > 0
     # What was pulled is kept when other params replace it.

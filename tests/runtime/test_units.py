@@ -78,7 +78,10 @@ ELSEWHERE = {
             _ANEW,
         ),
         **dict.fromkeys(
-            (f"scoring.{name}" for name in ("calibration", "intervals", "metrics", "released_protocol", "smoothing")),
+            (
+                f"scoring.{name}"
+                for name in ("calibration", "calibration_fit", "intervals", "metrics", "released_protocol", "smoothing")
+            ),
             _ANEW,
         ),
     },

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from avfusion.scoring.calibration import Calibration, coverage, lines_of_sums, regression
+from avfusion.scoring.calibration_fit import fit_calibration
 from avfusion.scoring.intervals import group_sums
 
 EIGHT = np.arange(8)
 
 
 def of_one_target(values: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Calibration:
-    found = Calibration.fit(np.stack([values, values], 1), np.stack([labels, labels], 1), groups, "inner")
+    found = fit_calibration(np.stack([values, values], 1), np.stack([labels, labels], 1), groups, "inner")
     assert found is not None
     return found
 
@@ -69,7 +70,7 @@ def test_values_and_bands_stay_in_the_plane() -> None:
 def test_it_survives_json_and_needs_eight_groups() -> None:
     found = of_one_target(np.linspace(-1, 1, 8), np.linspace(-0.5, 0.4, 8), EIGHT)
     assert Calibration.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    assert Calibration.fit(np.zeros((7, 2)), np.zeros((7, 2)), np.arange(7), "inner") is None
+    assert fit_calibration(np.zeros((7, 2)), np.zeros((7, 2)), np.arange(7), "inner") is None
     for damaged in ({}, {**found.to_dict(), "split": "test"}, {**found.to_dict(), "valence": {"slope": float("nan")}}):
         with pytest.raises((KeyError, ValueError)):
             Calibration.from_dict(damaged)
@@ -90,7 +91,7 @@ def drawn(rng: np.random.Generator, videos: int) -> tuple[np.ndarray, np.ndarray
 def test_what_a_band_holds_of_new_videos(videos: int, corpora: int, widest: float) -> None:
     rng, held = np.random.default_rng(1), []
     for _ in range(corpora):
-        found = Calibration.fit(*drawn(rng, videos), "inner")
+        found = fit_calibration(*drawn(rng, videos), "inner")
         assert found is not None
         held.append(coverage(found, *drawn(rng, 40)))
     assert 0.79 < np.mean(held) < widest
@@ -106,7 +107,7 @@ def of_levels(rng: np.random.Generator, videos: int) -> tuple[np.ndarray, np.nda
 def test_a_line_fitted_to_few_levels_does_not_flatter_its_band() -> None:
     rng, held = np.random.default_rng(2), []
     for _ in range(150):
-        found = Calibration.fit(*of_levels(rng, 9), "inner")
+        found = fit_calibration(*of_levels(rng, 9), "inner")
         assert found is not None
         held.append(coverage(found, *of_levels(rng, 40)))
     assert np.mean(held) > 0.8  # .75 with errors from the line itself

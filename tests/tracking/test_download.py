@@ -39,7 +39,9 @@ def test_a_model_is_fetched_once(project: Path, cache: Path, registered: str) ->
     shutil.rmtree(artifacts(project))  # a second download would fail
     for uri in ("models:/avfusion@champion", "models:/avfusion/1", "models:/avfusion/1/"):
         predictor = Predictor.load(uri)
-        assert (predictor.digest, predictor.source) == (registered, uri)
+        assert predictor.digest == registered
+        assert predictor.source.startswith(uri)
+        assert "(version 1, registered " in predictor.source
 
 
 def test_versions_that_were_used_work_without_the_store_and_aliases_do_not(
